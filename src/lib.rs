@@ -1,0 +1,3 @@
+//! talkover-exporter: the delivery logs of TalkOver webhooks as Prometheus metrics.
+
+pub mod delivery;
