@@ -2,6 +2,7 @@
 //!
 //! Plain values without I/O and without serde: the stages translate from and to them at their borders.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -164,6 +165,87 @@ impl DeliveryResult {
     }
 }
 
+/// The id of a log entry, unique within its environment.
+///
+/// The ids that the API shows are UUIDs, and there may be a million of them in memory: those take 16 bytes. Any other text
+/// is kept as it is. Two ids are equal exactly when their texts are, and they are ordered as their texts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EntryId(IdText);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum IdText {
+    /// A UUID in its canonical form: lower case, with hyphens.
+    Uuid([u8; 16]),
+    Other(Arc<str>),
+}
+
+/// Where the hyphens stand in the text of a UUID (RFC 9562, section 4).
+const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+impl EntryId {
+    /// The id with this text.
+    pub fn new(text: &str) -> Self {
+        Self(parse_uuid(text.as_bytes()).map_or_else(|| IdText::Other(text.into()), IdText::Uuid))
+    }
+}
+
+fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    if text.len() != 36 {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    let mut digits = 0;
+    for (position, &byte) in text.iter().enumerate() {
+        if UUID_HYPHENS.contains(&position) {
+            if byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        bytes[digits / 2] = bytes[digits / 2] << 4 | digit;
+        digits += 1;
+    }
+    Some(bytes)
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            IdText::Other(text) => f.write_str(text),
+            IdText::Uuid(bytes) => {
+                for (position, byte) in bytes.iter().enumerate() {
+                    if matches!(position, 4 | 6 | 8 | 10) {
+                        f.write_str("-")?;
+                    }
+                    write!(f, "{byte:02x}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Ord for EntryId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            (IdText::Uuid(a), IdText::Uuid(b)) => a.cmp(b),
+            (IdText::Other(a), IdText::Other(b)) => a.cmp(b),
+            _ => self.to_string().cmp(&other.to_string()),
+        }
+    }
+}
+
+impl PartialOrd for EntryId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// A digest of event and payload: attempts of one delivery share it.
 pub type GroupKey = [u8; 16];
 
@@ -171,7 +253,7 @@ pub type GroupKey = [u8; 16];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// The entry's id, unique within its environment.
-    pub id: Box<str>,
+    pub id: EntryId,
     /// The event's name; `none` where the entry has none.
     pub event: Arc<str>,
     /// 1 for the first attempt of a delivery, at most 255.
@@ -186,8 +268,38 @@ pub struct Attempt {
     pub delivered_at: Option<Timestamp>,
     /// When the entry was made.
     pub created_at: Timestamp,
-    /// The cleaned first line of the entry's error text.
-    pub error: Option<Box<str>>,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_keeps_its_text_and_its_order() {
+        let texts = [
+            "0",
+            "0f3b6c2e-0000-4000-8000-00000000000",
+            "9fcafbf2-7593-44d6-8cd7-1b221beba62a",
+            "9fcafbf2-7593-44d6-8cd7-1b221beba62b",
+            "9FCAFBF2-7593-44D6-8CD7-1B221BEBA62A",
+            "9fcafbf2x7593-44d6-8cd7-1b221beba62a",
+            "log-uuid-1",
+            "é",
+        ];
+        for a in texts {
+            assert_eq!(EntryId::new(a).to_string(), a);
+            for b in texts {
+                assert_eq!(EntryId::new(a).cmp(&EntryId::new(b)), a.cmp(b), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn time_stops_at_its_ends() {
+        let end = Timestamp::from_micros(i64::MAX);
+        assert_eq!(end.plus(std::time::Duration::from_secs(1)), end);
+        assert_eq!(Timestamp::from_seconds(1).since(Timestamp::from_seconds(2)), std::time::Duration::ZERO);
+    }
 }

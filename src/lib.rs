@@ -1,3 +1,5 @@
 //! talkover-exporter: the delivery logs of TalkOver webhooks as Prometheus metrics.
 
 pub mod delivery;
+pub mod ledger;
+pub mod source;

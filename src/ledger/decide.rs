@@ -1,0 +1,429 @@
+//! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::labels::{LabelPolicy, Labeller};
+use super::state::{Changes, Ledger, Marks, OUTCOMES, Row, RowKey};
+use super::tips::Tips;
+use super::transition::{LogOutcome, Transition};
+use super::watermark::{Windows, effective_time};
+use crate::delivery::{Attempt, DeliveryResult, EntryId, Status, Timestamp};
+
+/// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
+/// turn up no more.
+const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Rows forgotten in one decision at most, so that no commit takes long.
+const MAX_PRUNED: usize = 20_000;
+
+/// The settings that a decision depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// What is read, remembered and followed.
+    pub windows: Windows,
+    /// How series are labelled.
+    pub labels: LabelPolicy,
+}
+
+/// What was read of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The usable entries in the order in which they were read; an entry may occur more than once.
+    pub attempts: Vec<Attempt>,
+    /// The keys of the entries that were not usable.
+    pub invalid: Vec<Box<str>>,
+    /// Followed entries that were looked for where they must stand, and are not there any more.
+    pub missing: Vec<EntryId>,
+    /// What the reading covers.
+    pub coverage: Coverage,
+    /// The server's clock at the end of the reading.
+    pub now: Timestamp,
+}
+
+/// What part of the log a batch covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// Single pages, read to see what became of open entries.
+    #[default]
+    Pages,
+    /// Everything from the newest entry to known ground.
+    Head,
+    /// Everything from the newest entry to the end of the window in which late entries may turn up.
+    Sweep,
+    /// Everything from the newest entry to the cut of a target that was not known before.
+    FirstContact {
+        /// The cut.
+        cut: Timestamp,
+    },
+}
+
+/// How many entries were read, and what they told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries first seen.
+    pub new: u64,
+    /// Known entries whose state had changed.
+    pub changed: u64,
+    /// Entries that told nothing.
+    pub unchanged: u64,
+}
+
+/// What follows from a batch.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What happened, in order.
+    pub transitions: Vec<Transition>,
+    /// What is different from now on.
+    pub changes: Changes,
+    /// What the reading was good for.
+    pub tally: Tally,
+}
+
+/// Decides what `batch` means for a target whose memory is `ledger`.
+pub fn decide(ledger: &Ledger, batch: &Batch, policy: &Policy) -> Decision {
+    let mut draft = Draft::new(ledger, batch, policy);
+    let entries = in_order(&batch.attempts);
+    // Joins come before ends: an attempt that ends its delivery must not do so if a later one is in the same batch.
+    for &attempt in &entries {
+        draft.register(attempt);
+    }
+    for &attempt in &entries {
+        draft.settle(attempt);
+    }
+    for key in &batch.invalid {
+        draft.reject(key);
+    }
+    draft.give_up();
+    draft.finish()
+}
+
+/// Oldest first; entries read twice stay in the order in which they were read.
+fn in_order(attempts: &[Attempt]) -> Vec<&Attempt> {
+    let mut entries: Vec<&Attempt> = attempts.iter().collect();
+    entries.sort_by(|a, b| (a.created_at, a.attempt, &a.id).cmp(&(b.created_at, b.attempt, &b.id)));
+    entries
+}
+
+/// The memory as it would be, written over the memory as it is.
+struct Draft<'a> {
+    ledger: &'a Ledger,
+    batch: &'a Batch,
+    policy: &'a Policy,
+    labeller: Labeller<'a>,
+    cut: Option<Timestamp>,
+    horizon: Option<Timestamp>,
+    rows: BTreeMap<RowKey, Row>,
+    /// Where rows are that are not in the ledger yet.
+    placed: BTreeMap<EntryId, Timestamp>,
+    /// Latest attempts of deliveries that are not in the ledger yet.
+    tips: Tips,
+    ignored: BTreeSet<EntryId>,
+    invalid: BTreeMap<Box<str>, Timestamp>,
+    last_attempt: [Option<Timestamp>; 4],
+    transitions: Vec<Transition>,
+    tally: Tally,
+}
+
+impl<'a> Draft<'a> {
+    fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
+        let marks = ledger.marks();
+        let cut = match batch.coverage {
+            Coverage::FirstContact { cut } => Some(cut),
+            _ => marks.cut,
+        };
+        let computed = marks.watermark.map(|watermark| policy.windows.horizon(batch.now, watermark));
+        Self {
+            ledger,
+            batch,
+            policy,
+            labeller: Labeller::new(&policy.labels, ledger.totals()),
+            cut,
+            // What was forgotten stays forgotten, also after a change of the settings.
+            horizon: computed.max(marks.horizon),
+            rows: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            tips: Tips::default(),
+            ignored: BTreeSet::new(),
+            invalid: BTreeMap::new(),
+            last_attempt: marks.last_attempt,
+            transitions: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn find(&self, id: &EntryId) -> Option<(RowKey, Row)> {
+        if let Some(created_at) = self.placed.get(id) {
+            let key = RowKey { created_at: *created_at, id: id.clone() };
+            return self.rows.get(&key).map(|row| (key.clone(), row.clone()));
+        }
+        let (key, row) = self.ledger.find(id)?;
+        let row = self.rows.get(&key).unwrap_or(row).clone();
+        Some((key, row))
+    }
+
+    fn row(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key).or_else(|| self.ledger.row(key))
+    }
+
+    fn log(&mut self, outcome: LogOutcome) {
+        self.transitions.push(Transition::Logged(outcome));
+    }
+
+    /// First pass: takes unknown entries into the books and finds their deliveries.
+    fn register(&mut self, attempt: &Attempt) {
+        if self.find(&attempt.id).is_some() {
+            return;
+        }
+        if Some(attempt.created_at) < self.cut || Some(attempt.created_at) < self.horizon {
+            self.ignore(&attempt.id);
+            return;
+        }
+        let is_late = self.ledger.marks().watermark.is_some_and(|watermark| attempt.created_at < watermark);
+        self.log(if is_late { LogOutcome::Late } else { LogOutcome::New });
+        self.tally.new += 1;
+
+        let key = RowKey { created_at: attempt.created_at, id: attempt.id.clone() };
+        let opening = self.join(attempt);
+        let row = Row {
+            at: effective_time(attempt.created_at, self.batch.now),
+            attempt: attempt.attempt,
+            status: attempt.status,
+            event: self.labeller.event(&attempt.event),
+            counted: None,
+            group: attempt.group,
+            opening: opening.map(Arc::new),
+            superseded: false,
+            open: true,
+            ended: false,
+        };
+        self.tips.insert(&key, &row);
+        self.placed.insert(key.id.clone(), key.created_at);
+        self.rows.insert(key, row);
+    }
+
+    fn ignore(&mut self, id: &EntryId) {
+        if !self.ledger.knows_ignored(id) && self.ignored.insert(id.clone()) {
+            self.log(LogOutcome::Ignored);
+        }
+    }
+
+    /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives the opening entry, or
+    /// nothing where the attempt opens a delivery itself.
+    fn join(&mut self, attempt: &Attempt) -> Option<RowKey> {
+        let before = attempt.attempt.checked_sub(1).filter(|number| *number > 0)?;
+        let latest = self.joinable(attempt, before)?;
+        let mut row = self.row(&latest)?.clone();
+        let opening = row.opening(&latest).clone();
+        self.tips.remove(&latest, &row);
+        row.superseded = true;
+        if row.status == Status::Retrying {
+            row.open = false;
+        }
+        self.rows.insert(latest, row);
+        Some(opening)
+    }
+
+    /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for one,
+    /// else the one whose latest attempt is newest.
+    fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
+        let group = attempt.group;
+        let settle_after = self.policy.windows.settle_after;
+        let is_joinable = |key: &RowKey| {
+            let is_recent = attempt.created_at.since(key.created_at) <= settle_after;
+            is_recent && self.row(key).is_some_and(|row| !row.superseded)
+        };
+        let [known, added] = [self.ledger.tips(), &self.tips];
+        let waiting = [known, added]
+            .into_iter()
+            .filter_map(|tips| tips.waiting(group, number).find(|(_, key)| is_joinable(key)))
+            .min()
+            .map(|(_, key)| key);
+        let resting = || {
+            [known, added].into_iter().filter_map(|tips| tips.resting(group, number).find(|key| is_joinable(key))).max()
+        };
+        waiting.or_else(resting).cloned()
+    }
+
+    /// Second pass: counts outcomes and ends deliveries.
+    fn settle(&mut self, attempt: &Attempt) {
+        let Some((key, mut row)) = self.find(&attempt.id) else {
+            return;
+        };
+        let before = row.clone();
+        row.status = attempt.status;
+        if row.counted.is_none() && attempt.status.is_outcome() && !row.ended {
+            self.count(attempt, &key, &mut row);
+        }
+        if !row.ended {
+            self.end(&before, &key, &mut row);
+        }
+        row.open = is_followed(&row);
+        if row.status != before.status {
+            self.tally.changed += 1;
+        }
+        if row != before {
+            self.rows.insert(key, row);
+        }
+    }
+
+    fn count(&mut self, attempt: &Attempt, key: &RowKey, row: &mut Row) {
+        let labels = self.labeller.attempt(attempt, row.event.clone());
+        if let Some(position) = OUTCOMES.iter().position(|outcome| *outcome == attempt.status) {
+            self.last_attempt[position] = self.last_attempt[position].max(Some(row.at));
+        }
+        self.transitions.push(Transition::Counted {
+            id: key.id.clone(),
+            at: row.at,
+            labels: labels.clone(),
+            duration_ns: attempt.duration_ns,
+            delay_ns: delay_ns(attempt),
+        });
+        row.counted = Some(labels);
+    }
+
+    fn end(&mut self, before: &Row, key: &RowKey, row: &mut Row) {
+        let was_counted = before.counted.is_some();
+        let result = match row.status {
+            Status::Success => DeliveryResult::Success,
+            // A superseded attempt that is written off later ends nothing: its successor does.
+            Status::Failed if was_counted && row.superseded => return,
+            Status::Failed => DeliveryResult::Failed,
+            _ => return,
+        };
+        row.ended = true;
+        self.transitions.push(Transition::Ended {
+            id: key.id.clone(),
+            event: row.event.clone(),
+            result,
+            attempts: row.attempt,
+        });
+    }
+
+    fn reject(&mut self, key: &str) {
+        if self.ledger.knows_invalid(key) || self.invalid.contains_key(key) {
+            return;
+        }
+        self.tally.new += 1;
+        self.log(LogOutcome::Invalid);
+        self.invalid.insert(key.into(), self.batch.now);
+    }
+
+    /// Stops following entries that are older than `settle_after` and were just seen to be open still, or to be gone.
+    fn give_up(&mut self) {
+        let settled = self.settled();
+        if settled.is_empty() {
+            return;
+        }
+        let read = self.batch.attempts.iter().map(|attempt| &attempt.id);
+        let looked_for: HashSet<&EntryId> = read.chain(&self.batch.missing).collect();
+        for key in settled.iter().filter(|key| looked_for.contains(&key.id)) {
+            if let Some(row) = self.row(key).cloned() {
+                self.abandon(key, row);
+            }
+        }
+    }
+
+    /// The entries that are followed and old enough to be given up, oldest first.
+    fn settled(&self) -> BTreeSet<RowKey> {
+        let windows = self.policy.windows;
+        let known = self.ledger.open().filter(|(key, _)| !self.rows.contains_key(*key));
+        known
+            .chain(self.rows.iter().filter(|(_, row)| row.open))
+            .filter(|(_, row)| windows.is_settled(row.at, self.batch.now))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    fn abandon(&mut self, key: &RowKey, mut row: Row) {
+        if row.status == Status::Pending {
+            self.log(LogOutcome::Expired);
+        }
+        if !row.superseded {
+            self.transitions.push(Transition::Ended {
+                id: key.id.clone(),
+                event: row.event.clone(),
+                result: DeliveryResult::Abandoned,
+                attempts: row.attempt,
+            });
+        }
+        row.open = false;
+        row.ended = true;
+        self.rows.insert(key.clone(), row);
+    }
+
+    fn finish(mut self) -> Decision {
+        let before = self.ledger.marks();
+        let totals = self.ledger.totals().after(&self.transitions, &self.policy.labels);
+        let mut changes = Changes {
+            rows: std::mem::take(&mut self.rows),
+            invalid: std::mem::take(&mut self.invalid),
+            ignored: std::mem::take(&mut self.ignored).into_iter().collect(),
+            totals,
+            ..Changes::default()
+        };
+        let mut marks = self.marks();
+        let is_new = Marks { swept: before.swept, ..marks.clone() } != *before;
+        changes.must_commit = is_new || !changes.rows.is_empty() || !changes.totals.is_empty();
+        if changes.must_commit {
+            self.forget(&mut changes, &mut marks);
+        }
+        changes.marks = (marks != *before).then_some(marks);
+        let read = (self.batch.attempts.len() + self.batch.invalid.len()) as u64;
+        self.tally.unchanged = read.saturating_sub(self.tally.new + self.tally.changed);
+        Decision { transitions: self.transitions, changes, tally: self.tally }
+    }
+
+    /// The marks after this batch.
+    fn marks(&self) -> Marks {
+        let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
+        if self.batch.coverage == Coverage::Pages {
+            return marks;
+        }
+        let now = self.batch.now;
+        let newest = self.batch.attempts.iter().map(|attempt| attempt.created_at.min(now)).max();
+        marks.watermark = marks.watermark.max(newest);
+        match self.batch.coverage {
+            Coverage::FirstContact { cut } => {
+                marks.cut = Some(cut);
+                marks.contacted = true;
+                marks.swept = marks.watermark;
+            }
+            Coverage::Sweep => marks.swept = marks.watermark,
+            Coverage::Head | Coverage::Pages => {}
+        }
+        marks
+    }
+
+    fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
+        let Some(horizon) = self.horizon else { return };
+        let is_untouched = |key: &&RowKey| !changes.rows.contains_key(*key);
+        let pruned: Vec<RowKey> =
+            self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).cloned().collect();
+        if !pruned.is_empty() {
+            marks.horizon = marks.horizon.max(Some(horizon));
+            changes.pruned = pruned;
+        }
+        let gone = self.batch.now.minus(INVALID_RETENTION);
+        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
+    }
+}
+
+/// Pending entries are followed to their outcome; retrying ones until the next attempt of their delivery is seen.
+fn is_followed(row: &Row) -> bool {
+    match row.status {
+        _ if row.ended => false,
+        Status::Pending => row.counted.is_none(),
+        Status::Retrying => !row.superseded,
+        _ => false,
+    }
+}
+
+/// From creation to delivery; nothing where that is negative or more than a day.
+fn delay_ns(attempt: &Attempt) -> Option<u64> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let delivered_at = attempt.delivered_at.filter(|delivered_at| *delivered_at >= attempt.created_at)?;
+    let delay = delivered_at.since(attempt.created_at);
+    if delay > DAY { None } else { u64::try_from(delay.as_nanos()).ok() }
+}

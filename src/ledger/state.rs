@@ -1,0 +1,244 @@
+//! What is remembered of one target: the entries of the window, which of them may still change, and the totals.
+//!
+//! It changes in one place only, [`Ledger::apply`], with changes that the store has committed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::labels::AttemptLabels;
+use super::tips::Tips;
+use super::totals::{SeriesKey, Total, Totals};
+use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
+
+/// Where an entry stands: newest entries have the greatest keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    /// The entry's `created_at`, as the log has it.
+    pub created_at: Timestamp,
+    /// Its id.
+    pub id: EntryId,
+}
+
+/// What is remembered of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The time it stands for: `created_at`, unless that lay ahead of the server's clock.
+    pub at: Timestamp,
+    /// Its attempt number.
+    pub attempt: u8,
+    /// The state in which it was last seen.
+    pub status: Status,
+    /// The event's label.
+    pub event: Arc<str>,
+    /// The labels with which it was counted; nothing while it is pending.
+    pub counted: Option<AttemptLabels>,
+    /// What it shares with the other attempts of its delivery.
+    pub group: GroupKey,
+    /// The entry that opened its delivery; nothing where that is itself.
+    pub opening: Option<Arc<RowKey>>,
+    /// Whether a later attempt of its delivery is known.
+    pub superseded: bool,
+    /// Whether it is followed because it may still change.
+    pub open: bool,
+    /// Whether it has ended its delivery, or was given up: then nothing that becomes of it counts any more.
+    pub ended: bool,
+}
+
+impl Row {
+    /// The entry that opened the delivery of the entry at `key`.
+    pub fn opening<'a>(&'a self, key: &'a RowKey) -> &'a RowKey {
+        self.opening.as_deref().unwrap_or(key)
+    }
+}
+
+/// What is remembered of a target as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Entries older than this are outside the books: how far back the first contact read.
+    pub cut: Option<Timestamp>,
+    /// The newest time up to which all has been read.
+    pub watermark: Option<Timestamp>,
+    /// The watermark as it stood at the last sweep.
+    pub swept: Option<Timestamp>,
+    /// Rows older than this have been forgotten.
+    pub horizon: Option<Timestamp>,
+    /// Whether a first walk has been completed.
+    pub contacted: bool,
+    /// The newest time with each outcome, in the order of [`OUTCOMES`].
+    pub last_attempt: [Option<Timestamp>; 4],
+}
+
+/// The outcomes, in the order in which gauges and the state file keep them.
+pub const OUTCOMES: [Status; 4] = [Status::Success, Status::Failed, Status::Retrying, Status::Unknown];
+
+/// What a decision changes; empty where nothing has to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Rows that are new or different.
+    pub rows: BTreeMap<RowKey, Row>,
+    /// Rows that are forgotten.
+    pub pruned: Vec<RowKey>,
+    /// Unusable entries seen for the first time, and when.
+    pub invalid: BTreeMap<Box<str>, Timestamp>,
+    /// Unusable entries that are forgotten.
+    pub pruned_invalid: Vec<Box<str>>,
+    /// Series with their new totals.
+    pub totals: BTreeMap<SeriesKey, Total>,
+    /// The marks, where they differ.
+    pub marks: Option<Marks>,
+    /// Ignored entries that need not be counted again while this process lives.
+    pub ignored: Vec<EntryId>,
+    /// Whether any of this must be committed. The mark of the last sweep alone need not be: an older one makes the next
+    /// sweep read further back, never less far.
+    pub must_commit: bool,
+}
+
+/// Ignored ids are remembered only to save commits; beyond this many they are forgotten and may be counted again.
+const MAX_IGNORED: usize = 100_000;
+
+/// The memory of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    marks: Marks,
+    rows: BTreeMap<RowKey, Row>,
+    /// Where the row of an id is: an entry is known by its id, whatever its `created_at` says now.
+    by_id: HashMap<EntryId, Timestamp>,
+    tips: Tips,
+    open: BTreeSet<RowKey>,
+    invalid: BTreeMap<Box<str>, Timestamp>,
+    ignored: BTreeSet<EntryId>,
+    totals: Totals,
+}
+
+impl Ledger {
+    /// The memory that the state file holds.
+    pub fn restore(
+        marks: Marks,
+        rows: impl IntoIterator<Item = (RowKey, Row)>,
+        invalid: BTreeMap<Box<str>, Timestamp>,
+        totals: Totals,
+    ) -> Self {
+        let mut ledger = Self { marks, invalid, totals, ..Self::default() };
+        for (key, row) in rows {
+            ledger.insert(key, row);
+        }
+        ledger
+    }
+
+    /// The marks.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The durable totals.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The key and the row of an entry.
+    pub fn find(&self, id: &EntryId) -> Option<(RowKey, &Row)> {
+        let created_at = *self.by_id.get(id)?;
+        let key = RowKey { created_at, id: id.clone() };
+        let row = self.rows.get(&key)?;
+        Some((key, row))
+    }
+
+    /// The row at a key.
+    pub fn row(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    /// Whether an unusable entry was counted before.
+    pub fn knows_invalid(&self, key: &str) -> bool {
+        self.invalid.contains_key(key)
+    }
+
+    /// Whether an ignored entry was counted before by this process.
+    pub fn knows_ignored(&self, id: &EntryId) -> bool {
+        self.ignored.contains(id)
+    }
+
+    /// The latest attempt of each delivery.
+    pub fn tips(&self) -> &Tips {
+        &self.tips
+    }
+
+    /// The entries that are followed, oldest first.
+    pub fn open(&self) -> impl DoubleEndedIterator<Item = (&RowKey, &Row)> {
+        self.open.iter().filter_map(|key| Some((key, self.rows.get(key)?)))
+    }
+
+    /// How many known entries are newer than the one at `key`: its rank in the list.
+    pub fn rank(&self, key: &RowKey) -> usize {
+        self.rows.range((Bound::Excluded(key), Bound::Unbounded)).count()
+    }
+
+    /// The rows older than `horizon` that may be forgotten, oldest first.
+    pub fn forgettable(&self, horizon: Timestamp) -> impl Iterator<Item = &RowKey> {
+        let newest = self.rows.last_key_value().map(|(key, _)| key);
+        self.rows
+            .iter()
+            .take_while(move |(key, _)| key.created_at < horizon)
+            .filter(move |(key, row)| !row.open && Some(*key) != newest)
+            .map(|(key, _)| key)
+    }
+
+    /// The unusable entries first seen before `horizon`.
+    pub fn forgettable_invalid(&self, horizon: Timestamp) -> impl Iterator<Item = &Box<str>> {
+        self.invalid.iter().filter(move |(_, seen)| **seen < horizon).map(|(key, _)| key)
+    }
+
+    /// The number of entries remembered.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no entry is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Makes committed changes part of the memory.
+    pub fn apply(&mut self, changes: Changes) {
+        for (key, row) in changes.rows {
+            self.insert(key, row);
+        }
+        for key in &changes.pruned {
+            self.forget(key);
+        }
+        self.invalid.extend(changes.invalid);
+        for key in &changes.pruned_invalid {
+            self.invalid.remove(key);
+        }
+        if self.ignored.len() + changes.ignored.len() > MAX_IGNORED {
+            self.ignored.clear();
+        }
+        self.ignored.extend(changes.ignored);
+        self.totals.apply(&changes.totals);
+        if let Some(marks) = changes.marks {
+            self.marks = marks;
+        }
+    }
+
+    fn insert(&mut self, key: RowKey, row: Row) {
+        if let Some(before) = self.rows.get(&key) {
+            self.tips.remove(&key, before);
+        }
+        self.tips.insert(&key, &row);
+        if row.open {
+            self.open.insert(key.clone());
+        } else {
+            self.open.remove(&key);
+        }
+        self.by_id.insert(key.id.clone(), key.created_at);
+        self.rows.insert(key, row);
+    }
+
+    fn forget(&mut self, key: &RowKey) {
+        if let Some(row) = self.rows.remove(key) {
+            self.by_id.remove(&key.id);
+            self.tips.remove(key, &row);
+        }
+    }
+}

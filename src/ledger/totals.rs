@@ -1,0 +1,242 @@
+//! The numbers that survive a restart: counters and histograms of one target, as values that can be stored and compared.
+//!
+//! Sums are kept in whole nanoseconds, so that they do not depend on the order in which entries were read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::labels::{AttemptLabels, HttpLabel, LabelPolicy};
+use super::transition::{LogOutcome, Transition};
+use crate::delivery::Status;
+
+/// Buckets of the delay between creation and delivery, in seconds.
+pub const DELAY_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
+/// Buckets of the attempts that a delivery took: up to the largest `max_retries` of 10, and the first attempt.
+pub const ATTEMPTS_BUCKETS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0];
+/// Histograms of times sum nanoseconds, and show seconds.
+pub const NANOS_PER_SECOND: f64 = 1e9;
+
+/// The families whose totals are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// `talkover_webhook_delivery_attempts_total`
+    Attempts,
+    /// `talkover_webhook_delivery_duration_seconds`
+    Duration,
+    /// `talkover_webhook_delivery_delay_seconds`
+    Delay,
+    /// `talkover_webhook_deliveries_total`
+    Deliveries,
+    /// `talkover_webhook_attempts_per_delivery`
+    AttemptsPerDelivery,
+    /// `talkover_exporter_log_entries_total`
+    LogEntries,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Attempts, Self::Duration, Self::Delay, Self::Deliveries, Self::AttemptsPerDelivery, Self::LogEntries];
+
+    /// The name under which the state file keeps it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Duration => "duration",
+            Self::Delay => "delay",
+            Self::Deliveries => "deliveries",
+            Self::AttemptsPerDelivery => "attempts_per_delivery",
+            Self::LogEntries => "log_entries",
+        }
+    }
+}
+
+/// One series of one target: a family and the values of its labels, in the family's order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// The family.
+    pub family: Family,
+    /// The values of its labels.
+    pub labels: Box<[Arc<str>]>,
+}
+
+impl SeriesKey {
+    /// The series of `family` with these label values.
+    pub fn new(family: Family, labels: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self { family, labels: labels.into_iter().collect() }
+    }
+
+    /// The series of log entries with that outcome.
+    pub fn log_entries(outcome: LogOutcome) -> Self {
+        Self::new(Family::LogEntries, [outcome.as_str().into()])
+    }
+}
+
+/// The total of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Total {
+    /// A counter's value.
+    Counter(u64),
+    /// A histogram's buckets and sum.
+    Histogram(Histogram),
+}
+
+/// Observations by bucket, and their sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// Upper bounds, ascending, without +Inf.
+    pub bounds: Arc<[f64]>,
+    /// Observations in each bucket alone; one more than bounds, for +Inf.
+    pub counts: Box<[u64]>,
+    /// The sum of what was observed, in units of 1/`per_unit`.
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    pub fn new(bounds: Arc<[f64]>) -> Self {
+        let counts = vec![0; bounds.len() + 1].into();
+        Self { bounds, counts, sum: 0 }
+    }
+
+    /// Observes `amount`, of which `per_unit` make one unit of the bounds.
+    pub fn observe(&mut self, amount: u64, per_unit: f64) {
+        let value = amount as f64 / per_unit;
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
+        self.sum = self.sum.saturating_add(amount);
+    }
+
+    /// The number of observations.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// All durable totals of one target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals(BTreeMap<SeriesKey, Total>);
+
+impl Totals {
+    /// Sets a series to a value, as it was stored.
+    pub fn set(&mut self, key: SeriesKey, total: Total) {
+        self.0.insert(key, total);
+    }
+
+    /// The total of a series.
+    pub fn get(&self, key: &SeriesKey) -> Option<&Total> {
+        self.0.get(key)
+    }
+
+    /// The counter's value, 0 where there is no such series.
+    pub fn counter(&self, key: &SeriesKey) -> u64 {
+        match self.0.get(key) {
+            Some(Total::Counter(value)) => *value,
+            _ => 0,
+        }
+    }
+
+    /// All series of a family, in order.
+    pub fn family(&self, family: Family) -> impl Iterator<Item = (&SeriesKey, &Total)> {
+        let first = SeriesKey { family, labels: Box::default() };
+        self.0.range(first..).take_while(move |(key, _)| key.family == family)
+    }
+
+    /// All series.
+    pub fn iter(&self) -> impl Iterator<Item = (&SeriesKey, &Total)> {
+        self.0.iter()
+    }
+
+    /// The values of the label `event` that are in use.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<str>> {
+        let families = [Family::Attempts, Family::Deliveries];
+        families.into_iter().flat_map(|family| self.family(family)).filter_map(|(key, _)| key.labels.first())
+    }
+
+    /// The label sets of the attempts counter.
+    pub fn attempt_label_sets(&self) -> impl Iterator<Item = AttemptLabels> {
+        self.family(Family::Attempts).filter_map(|(key, _)| {
+            let [event, status, http_status] = &*key.labels else { return None };
+            Some(AttemptLabels {
+                event: event.clone(),
+                status: Status::from_name(status)?,
+                http_status: HttpLabel::parse(http_status)?,
+            })
+        })
+    }
+
+    /// What `transitions` make of these totals: the series that change, with their new values.
+    pub fn after(&self, transitions: &[Transition], policy: &LabelPolicy) -> BTreeMap<SeriesKey, Total> {
+        let mut changed = Changed {
+            before: self,
+            after: BTreeMap::new(),
+            delay_buckets: DELAY_BUCKETS.into(),
+            attempts_buckets: ATTEMPTS_BUCKETS.into(),
+        };
+        for transition in transitions {
+            changed.count(transition, policy);
+        }
+        changed.after
+    }
+
+    /// Takes over the values of changed series.
+    pub fn apply(&mut self, changed: &BTreeMap<SeriesKey, Total>) {
+        for (key, total) in changed {
+            self.0.insert(key.clone(), total.clone());
+        }
+    }
+}
+
+/// Series that differ from `before`.
+struct Changed<'a> {
+    before: &'a Totals,
+    after: BTreeMap<SeriesKey, Total>,
+    delay_buckets: Arc<[f64]>,
+    attempts_buckets: Arc<[f64]>,
+}
+
+impl Changed<'_> {
+    fn count(&mut self, transition: &Transition, policy: &LabelPolicy) {
+        match transition {
+            Transition::Logged(outcome) => self.increment(SeriesKey::log_entries(*outcome)),
+            Transition::Counted { labels, duration_ns, delay_ns, .. } => {
+                self.increment(labels.attempts_series());
+                if let Some(duration) = duration_ns {
+                    let series = labels.duration_series(&policy.duration_labels);
+                    self.observe(series, &policy.duration_buckets, *duration, NANOS_PER_SECOND);
+                }
+                if let Some(delay) = delay_ns {
+                    let series = SeriesKey::new(Family::Delay, [labels.event.clone()]);
+                    let bounds = self.delay_buckets.clone();
+                    self.observe(series, &bounds, *delay, NANOS_PER_SECOND);
+                }
+            }
+            Transition::Ended { event, result, attempts, .. } => {
+                let labels = [event.clone(), result.as_str().into()];
+                self.increment(SeriesKey::new(Family::Deliveries, labels.clone()));
+                let series = SeriesKey::new(Family::AttemptsPerDelivery, labels);
+                let bounds = self.attempts_buckets.clone();
+                self.observe(series, &bounds, u64::from(*attempts), 1.0);
+            }
+        }
+    }
+
+    fn increment(&mut self, key: SeriesKey) {
+        let before = self.before;
+        let total = self.after.entry(key).or_insert_with_key(|key| Total::Counter(before.counter(key)));
+        if let Total::Counter(value) = total {
+            *value += 1;
+        }
+    }
+
+    fn observe(&mut self, key: SeriesKey, bounds: &Arc<[f64]>, amount: u64, per_unit: f64) {
+        let before = self.before;
+        let total = self.after.entry(key).or_insert_with_key(|key| match before.get(key) {
+            Some(known) => known.clone(),
+            None => Total::Histogram(Histogram::new(bounds.clone())),
+        });
+        if let Total::Histogram(histogram) = total {
+            histogram.observe(amount, per_unit);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What can happen to an entry or a delivery: the only thing that the totals are made of.
+
+use std::sync::Arc;
+
+use super::labels::AttemptLabels;
+use crate::delivery::{DeliveryResult, EntryId, Timestamp};
+
+/// What became of a log entry when it was read: the label `outcome` of `talkover_exporter_log_entries_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogOutcome {
+    /// First seen, not older than the watermark.
+    New,
+    /// First seen, and older than the watermark.
+    Late,
+    /// Still pending when it was no longer followed.
+    Expired,
+    /// Older than the first contact's cut, or than all that is remembered.
+    Ignored,
+    /// Not usable.
+    Invalid,
+}
+
+impl LogOutcome {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::New, Self::Late, Self::Expired, Self::Ignored, Self::Invalid];
+
+    /// The value of the label `outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Late => "late",
+            Self::Expired => "expired",
+            Self::Ignored => "ignored",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transition {
+    /// An entry was taken into the books, or out of them.
+    Logged(LogOutcome),
+    /// An attempt was first seen with an outcome.
+    Counted {
+        /// The entry.
+        id: EntryId,
+        /// Its time.
+        at: Timestamp,
+        /// The labels it counts with.
+        labels: AttemptLabels,
+        /// How long the attempt took, in nanoseconds.
+        duration_ns: Option<u64>,
+        /// From creation to delivery, in nanoseconds.
+        delay_ns: Option<u64>,
+    },
+    /// A delivery came to an end.
+    Ended {
+        /// The entry with which it ended.
+        id: EntryId,
+        /// The label `event`.
+        event: Arc<str>,
+        /// How.
+        result: DeliveryResult,
+        /// The attempt number with which it ended.
+        attempts: u8,
+    },
+}
