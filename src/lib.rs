@@ -3,3 +3,4 @@
 pub mod delivery;
 pub mod ledger;
 pub mod source;
+pub mod store;

@@ -1,6 +1,6 @@
 //! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ struct Draft<'a> {
     horizon: Option<Timestamp>,
     rows: BTreeMap<RowKey, Row>,
     /// Where rows are that are not in the ledger yet.
-    placed: BTreeMap<EntryId, Timestamp>,
+    placed: HashMap<EntryId, Timestamp>,
     /// Latest attempts of deliveries that are not in the ledger yet.
     tips: Tips,
     ignored: BTreeSet<EntryId>,
@@ -143,7 +143,7 @@ impl<'a> Draft<'a> {
             // What was forgotten stays forgotten, also after a change of the settings.
             horizon: computed.max(marks.horizon),
             rows: BTreeMap::new(),
-            placed: BTreeMap::new(),
+            placed: HashMap::new(),
             tips: Tips::default(),
             ignored: BTreeSet::new(),
             invalid: BTreeMap::new(),

@@ -1,0 +1,143 @@
+//! The state file's format: its schema, its version, and the way from each version to the next.
+//!
+//! | version | written since | what changed |
+//! | --- | --- | --- |
+//! | 1 | 0.1.0 | the first |
+//!
+//! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
+//! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::error::StoreError;
+use crate::delivery::Timestamp;
+
+/// Marks the file as ours in SQLite's header: the letters `TOEX`.
+const APPLICATION_ID: i64 = 0x544F_4558;
+
+/// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Times are microseconds since the Unix epoch.
+    CREATE TABLE targets (
+        id INTEGER PRIMARY KEY,
+        environment TEXT NOT NULL,
+        webhook_id TEXT NOT NULL,
+        cut INTEGER,
+        watermark INTEGER,
+        swept INTEGER,
+        horizon INTEGER,
+        contacted INTEGER NOT NULL DEFAULT 0,
+        last_success INTEGER,
+        last_failed INTEGER,
+        last_retrying INTEGER,
+        last_unknown INTEGER,
+        UNIQUE (environment, webhook_id)
+    ) STRICT;
+
+    -- The entries of the window, with the labels that they were counted with.
+    CREATE TABLE entries (
+        target INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        event TEXT NOT NULL,
+        counted_status TEXT,
+        counted_http_status TEXT,
+        grp BLOB NOT NULL,
+        opening_at INTEGER,
+        opening_id TEXT,
+        flags INTEGER NOT NULL,
+        PRIMARY KEY (target, created_at, id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE invalid_entries (
+        target INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (target, key)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A counter has a value; a histogram has counts (little-endian u64, one a bucket, +Inf last) and a sum.
+    CREATE TABLE totals (
+        target INTEGER NOT NULL,
+        family TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value INTEGER,
+        counts BLOB,
+        sum INTEGER,
+        PRIMARY KEY (target, family, labels)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The version that this program writes.
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Checks the file, brings it to the present version and sets the connection up. Gives the time at which the file was made.
+///
+/// # Errors
+/// Where the file is damaged, foreign or newer; then nothing has been written.
+pub fn prepare(connection: &mut Connection, path: &Path, now: Timestamp) -> Result<Timestamp, StoreError> {
+    let failed = |error| StoreError::open(path, error);
+    // No waiting: the lock file keeps other daemons away, and readers never block a writer in WAL mode.
+    let version = check(connection, path)?;
+    set_up(connection).map_err(failed)?;
+    migrate(connection, version, now).map_err(failed)?;
+    let created_at: i64 = connection
+        .query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))
+        .map_err(failed)?;
+    Ok(Timestamp::from_micros(created_at))
+}
+
+/// The version of the file, 0 for an empty one. Reads only.
+fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let failed = |error| StoreError::open(path, error);
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    let version = number("PRAGMA user_version")?;
+    let application = number("PRAGMA application_id")?;
+    if application != APPLICATION_ID && (objects > 0 || version != 0 || application != 0) {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if version > VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict != "ok" {
+        return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+    }
+    Ok(version)
+}
+
+/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, version: i64, now: Timestamp) -> rusqlite::Result<()> {
+    let missing = MIGRATIONS.get(version as usize..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    if version == 0 {
+        transaction.execute("INSERT INTO meta VALUES ('created_at', ?1)", params![now.as_micros()])?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

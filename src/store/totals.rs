@@ -1,0 +1,109 @@
+//! The totals of counters and histograms.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::TargetId;
+use crate::ledger::labels::LabelPolicy;
+use crate::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals};
+
+/// Where `meta` keeps the labels and buckets of the duration histogram.
+const LAYOUT: &str = "duration_layout";
+
+/// Remembers how the duration histogram is laid out; where it was laid out differently, its totals mean nothing any more and
+/// are dropped. Says whether there were any.
+pub(super) fn adopt_layout(transaction: &Transaction<'_>, policy: &LabelPolicy) -> rusqlite::Result<bool> {
+    let labels: Vec<&str> = policy.duration_labels.iter().map(|label| label.as_str()).collect();
+    let wanted = format!("{labels:?} {:?}", policy.duration_buckets);
+    let found: Option<String> =
+        transaction.query_row("SELECT value FROM meta WHERE key = ?1", params![LAYOUT], |row| row.get(0)).optional()?;
+    if found.as_ref() == Some(&wanted) {
+        return Ok(false);
+    }
+    transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![LAYOUT, wanted])?;
+    let dropped = transaction.execute("DELETE FROM totals WHERE family = ?1", params![Family::Duration.as_str()])?;
+    Ok(dropped > 0)
+}
+
+/// Writes the new totals of series.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    target: TargetId,
+    totals: &BTreeMap<SeriesKey, Total>,
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO totals (target, family, labels, value, counts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (key, total) in totals {
+        let labels: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
+        let labels =
+            serde_json::to_string(&labels).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let family = key.family.as_str();
+        match total {
+            Total::Counter(value) => {
+                statement.execute(params![target.0, family, labels, integer(*value), None::<Vec<u8>>, None::<i64>])?
+            }
+            Total::Histogram(histogram) => {
+                let counts: Vec<u8> = histogram.counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+                statement.execute(params![target.0, family, labels, None::<i64>, counts, integer(histogram.sum)])?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// SQLite's integers end at 2^63 − 1, where 292 years of nanoseconds end too.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Reads all totals of a target.
+pub(super) fn load(connection: &Connection, target: TargetId, policy: &LabelPolicy) -> rusqlite::Result<Totals> {
+    let mut statement =
+        connection.prepare_cached("SELECT family, labels, value, counts, sum FROM totals WHERE target = ?1")?;
+    let mut rows = statement.query(params![target.0])?;
+    let mut totals = Totals::default();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str()?;
+        let family = Family::ALL
+            .into_iter()
+            .find(|family| family.as_str() == name)
+            .ok_or_else(|| unreadable(0, format!("there is no family {name:?}")))?;
+        let labels: Vec<Arc<str>> = serde_json::from_str::<Vec<String>>(row.get_ref(1)?.as_str()?)
+            .map_err(|error| unreadable(1, error.to_string()))?
+            .into_iter()
+            .map(Arc::from)
+            .collect();
+        let total = match row.get::<_, Option<i64>>(2)? {
+            Some(value) => Total::Counter(value.unsigned_abs()),
+            None => Total::Histogram(read_histogram(row, bounds(family, policy))?),
+        };
+        totals.set(SeriesKey::new(family, labels), total);
+    }
+    Ok(totals)
+}
+
+fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
+    match family {
+        Family::Duration => policy.duration_buckets.clone(),
+        Family::Delay => DELAY_BUCKETS.into(),
+        Family::AttemptsPerDelivery => ATTEMPTS_BUCKETS.into(),
+        Family::Attempts | Family::Deliveries | Family::LogEntries => Arc::default(),
+    }
+}
+
+fn read_histogram(row: &rusqlite::Row<'_>, bounds: Arc<[f64]>) -> rusqlite::Result<Histogram> {
+    let counts: Box<[u64]> =
+        row.get_ref(3)?.as_blob()?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    if counts.len() != bounds.len() + 1 {
+        return Err(unreadable(3, format!("{} buckets instead of {}", counts.len(), bounds.len() + 1)));
+    }
+    Ok(Histogram { bounds, counts, sum: row.get::<_, i64>(4)?.unsigned_abs() })
+}
+
+fn unreadable(column: usize, reason: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
+}
