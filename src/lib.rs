@@ -2,5 +2,6 @@
 
 pub mod delivery;
 pub mod ledger;
+pub mod schedule;
 pub mod source;
 pub mod store;

@@ -1,0 +1,48 @@
+//! How long to leave alone what failed: ever longer, and never for all at the same time.
+
+use std::time::Duration;
+
+/// The first pause.
+const BASE: Duration = Duration::from_secs(1);
+/// The longest pause: an API that comes back is noticed within a minute.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Counts failures in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Takes note of a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and all of it.
+    pub fn fail(&mut self, jitter: f64) -> Duration {
+        let doubled = BASE.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        self.failures = self.failures.saturating_add(1);
+        doubled.min(LONGEST).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+    }
+
+    /// Takes note of a success.
+    pub fn succeed(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_start_over_after_a_success() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<u64> = (0..9).map(|_| backoff.fail(1.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff.fail(0.0), Duration::from_secs(30));
+        backoff.succeed();
+        assert_eq!((backoff.failures(), backoff.fail(1.0)), (0, BASE));
+    }
+}

@@ -1,0 +1,198 @@
+//! The request budget: a hard limit that survives restarts and is shared by all processes that work for one state file.
+//!
+//! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments share.
+//! They are read and written under a file lock, without a wait for the disk: a killed process leaves them behind, and after a
+//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". Whoever wants to make a request
+//! takes it from here first.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::gcra::Gcra;
+use crate::store::lock::beside;
+
+/// Digest of the bucket's name, digest of the boot, theoretical arrival time: three little-endian u64.
+const RECORD_BYTES: usize = 24;
+/// More names than any configuration has: a longer file is not ours, or broken.
+const MAX_RECORDS: usize = 10_000;
+
+/// One of the budgets that a request draws from.
+#[derive(Clone, Debug)]
+struct Bucket {
+    name: u64,
+    gcra: Gcra,
+}
+
+/// The budgets that the requests of one environment draw from.
+#[derive(Debug)]
+pub struct Budget {
+    file: File,
+    boot: u64,
+    buckets: Vec<Bucket>,
+}
+
+impl Budget {
+    /// The budget beside the state file at `state`, for an environment with `per_minute` requests and bursts of `burst`; and,
+    /// where environments share a plan, also within `shared` requests a minute. `boot_id` names the present uptime of the machine.
+    ///
+    /// # Errors
+    /// Where the file beside the state cannot be opened.
+    pub fn open(
+        state: &Path,
+        boot_id: &str,
+        environment: &str,
+        per_minute: u32,
+        burst: u32,
+        shared: Option<u32>,
+    ) -> io::Result<Self> {
+        let file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(beside(state, "budget"))?;
+        let own = Bucket { name: digest(&format!("environment {environment}")), gcra: Gcra::new(per_minute, burst) };
+        let all = shared.map(|rate| Bucket { name: digest("shared"), gcra: Gcra::new(rate, burst) });
+        Ok(Self { file, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
+    }
+
+    /// Lowers the environment's own rate to what the API grants, or raises it again.
+    pub fn set_rate(&mut self, per_minute: u32, burst: u32) {
+        if let Some(own) = self.buckets.first_mut() {
+            own.gcra = Gcra::new(per_minute, burst);
+        }
+    }
+
+    /// Takes one request at `now`, in nanoseconds of the machine's uptime. Gives the time to wait where none is left.
+    ///
+    /// # Errors
+    /// Where what was spent cannot be read or written; then nothing may be sent.
+    pub fn take(&self, now: u64) -> io::Result<Option<Duration>> {
+        self.file.lock()?;
+        let taken = self.take_locked(now);
+        self.file.unlock()?;
+        taken
+    }
+
+    fn take_locked(&self, now: u64) -> io::Result<Option<Duration>> {
+        let records = self.read()?;
+        let mut wait = 0;
+        let mut updates = Vec::with_capacity(self.buckets.len());
+        let mut end = records.len();
+        for bucket in &self.buckets {
+            let known = records.iter().position(|record| record.name == bucket.name);
+            let arrival = match known {
+                Some(slot) if records[slot].boot == self.boot => records[slot].arrival,
+                // Nothing is known of the last minute: the machine was started anew since.
+                Some(_) => bucket.gcra.exhausted(now),
+                None => 0,
+            };
+            let slot = known.unwrap_or_else(|| {
+                end += 1;
+                end - 1
+            });
+            match bucket.gcra.take(arrival, now) {
+                Ok(arrival) => updates.push((slot, Record { name: bucket.name, boot: self.boot, arrival })),
+                Err(needed) => {
+                    // Written down too, so that a budget that is taken as spent does not stay so.
+                    self.write(slot, Record { name: bucket.name, boot: self.boot, arrival })?;
+                    wait = wait.max(needed);
+                }
+            }
+        }
+        if wait > 0 {
+            return Ok(Some(Duration::from_nanos(wait)));
+        }
+        for (slot, record) in updates {
+            self.write(slot, record)?;
+        }
+        Ok(None)
+    }
+
+    fn read(&self) -> io::Result<Vec<Record>> {
+        let length = self.file.metadata()?.len() as usize;
+        let mut bytes = vec![0; length.min(MAX_RECORDS * RECORD_BYTES)];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect())
+    }
+
+    fn write(&self, slot: usize, record: Record) -> io::Result<()> {
+        self.file.write_all_at(&record.to_bytes(), (slot * RECORD_BYTES) as u64)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    name: u64,
+    boot: u64,
+    arrival: u64,
+}
+
+impl Record {
+    fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
+        let numbers: &[[u8; 8]] = bytes.as_chunks().0;
+        let number = |index: usize| numbers.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self { name: number(0), boot: number(1), arrival: number(2) }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        [self.name, self.boot, self.arrival].iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn open(directory: &Path, boot: &str, environment: &str, shared: Option<u32>) -> Budget {
+        Budget::open(&directory.join("state.db"), boot, environment, 30, 4, shared).unwrap()
+    }
+
+    fn take_all(budget: &Budget, now: u64) -> usize {
+        (0..1000).take_while(|_| budget.take(now).unwrap().is_none()).count()
+    }
+
+    #[test]
+    fn what_was_spent_is_shared_and_survives() {
+        let directory = tempfile::tempdir().unwrap();
+        let budget = open(directory.path(), "boot", "production", None);
+        assert_eq!(take_all(&budget, 100 * SECOND), 4);
+        let other = open(directory.path(), "boot", "production", None);
+        assert_eq!(take_all(&other, 100 * SECOND), 0);
+        assert_eq!(take_all(&open(directory.path(), "boot", "staging", None), 100 * SECOND), 4);
+        assert_eq!(take_all(&other, 200 * SECOND), 4);
+    }
+
+    #[test]
+    fn after_a_reboot_all_counts_as_spent() {
+        let directory = tempfile::tempdir().unwrap();
+        take_all(&open(directory.path(), "first", "production", None), 100 * SECOND);
+        let budget = open(directory.path(), "second", "production", None);
+        assert_eq!(take_all(&budget, 5 * SECOND), 0);
+        assert_eq!(take_all(&budget, 5 * SECOND + 61 * SECOND / 26), 1);
+    }
+
+    #[test]
+    fn environments_share_a_plan() {
+        let directory = tempfile::tempdir().unwrap();
+        let [first, second] = ["a", "b"].map(|name| open(directory.path(), "boot", name, Some(5)));
+        assert_eq!(take_all(&first, 100 * SECOND) + take_all(&second, 100 * SECOND), 2);
+    }
+
+    #[test]
+    fn a_broken_file_is_survived() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("state.db.budget"), [0xFF; 61]).unwrap();
+        assert!(take_all(&open(directory.path(), "boot", "production", None), 100 * SECOND) <= 4);
+    }
+}

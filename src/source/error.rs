@@ -1,0 +1,121 @@
+//! Why a request brought nothing: each variant answers whether to try again, when, and who else is concerned.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What a poll came to: the label `result` of `talkover_exporter_polls_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PollResult {
+    /// Everything due was read and is durable.
+    Success,
+    /// The API answered with an error of its own.
+    HttpError,
+    /// No answer came in time.
+    Timeout,
+    /// No connection, or a broken one.
+    Connection,
+    /// The API asked to slow down.
+    RateLimited,
+    /// The token was not accepted.
+    Unauthorized,
+    /// The answer made no sense.
+    InvalidResponse,
+}
+
+impl PollResult {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Success,
+        Self::HttpError,
+        Self::Timeout,
+        Self::Connection,
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::InvalidResponse,
+    ];
+
+    /// The value of the label `result`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::HttpError => "http_error",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::InvalidResponse => "invalid_response",
+        }
+    }
+}
+
+/// Why a request brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ApiError {
+    /// 401. Every request with this token will fail.
+    #[error("the API does not accept the token (401{})", quoted(.message))]
+    Unauthorized {
+        /// What the API said.
+        message: Option<String>,
+    },
+    /// 429. Nothing may be asked of this environment for a while.
+    #[error("the API's rate limit is reached (429)")]
+    RateLimited {
+        /// How long, where the API says so.
+        retry_after: Option<Duration>,
+    },
+    /// Any other answer than 200.
+    #[error("the API answered {status}{}", quoted(.message))]
+    Http {
+        /// The status.
+        status: u16,
+        /// What the API said.
+        message: Option<String>,
+        /// How long to wait, where the API says so.
+        retry_after: Option<Duration>,
+    },
+    /// No complete answer within `request_timeout`.
+    #[error("the API gave no complete answer in time")]
+    Timeout,
+    /// No connection, or a broken one.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// An answer that is not what the API's reference says.
+    #[error("the answer cannot be used: {0}")]
+    InvalidResponse(String),
+}
+
+impl ApiError {
+    /// What a poll that ended like this came to.
+    pub fn poll_result(&self) -> PollResult {
+        match self {
+            Self::Unauthorized { .. } => PollResult::Unauthorized,
+            Self::RateLimited { .. } => PollResult::RateLimited,
+            Self::Http { .. } => PollResult::HttpError,
+            Self::Timeout => PollResult::Timeout,
+            Self::Connection(_) => PollResult::Connection,
+            Self::InvalidResponse(_) => PollResult::InvalidResponse,
+        }
+    }
+
+    /// Whether this says something about the environment as a whole, rather than about the one webhook that was asked for.
+    pub fn concerns_environment(&self) -> bool {
+        match self {
+            Self::Unauthorized { .. } | Self::RateLimited { .. } | Self::Timeout | Self::Connection(_) => true,
+            Self::Http { status, .. } => *status >= 500,
+            Self::InvalidResponse(_) => false,
+        }
+    }
+
+    /// How long the API asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Http { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+fn quoted(message: &Option<String>) -> String {
+    message.as_ref().map_or_else(String::new, |message| format!(": {message:?}"))
+}
