@@ -1,0 +1,143 @@
+//! What is shown: of each target the durable totals of its last commit, and of the daemon what it does.
+//!
+//! The pipeline writes here after each commit, in one step, so that a scrape sees all of a decision or nothing of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::delivery::{Status, Target, Timestamp};
+use crate::ledger::decide::Tally;
+use crate::ledger::state::{Ledger, Marks};
+use crate::ledger::totals::{SeriesKey, Total, Totals};
+
+/// The states in which an entry is followed, in the order in which views keep them.
+pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
+
+/// What is shown of one target.
+#[derive(Clone, Debug)]
+pub struct TargetView {
+    /// The target.
+    pub target: Target,
+    /// Whether its delivery series are shown: once its first walk is complete.
+    pub exposed: bool,
+    /// The durable totals.
+    pub totals: Totals,
+    /// The watermark and the newest attempts.
+    pub marks: Marks,
+    /// Entries followed, by [`OPEN_STATES`].
+    pub open: [u64; 2],
+    /// The oldest of them.
+    pub oldest_open: [Option<Timestamp>; 2],
+    /// Whether the last poll succeeded.
+    pub up: Option<bool>,
+    /// When a poll last succeeded.
+    pub last_success: Option<Timestamp>,
+    /// The time between polls.
+    pub poll_interval: Duration,
+    /// Polls by [`crate::source::error::PollResult::ALL`].
+    pub polls: [u64; 7],
+}
+
+impl TargetView {
+    /// A target as the state file knows it.
+    pub fn new(target: Target, ledger: &Ledger, poll_interval: Duration) -> Self {
+        let mut view = Self {
+            target,
+            exposed: false,
+            totals: ledger.totals().clone(),
+            marks: Marks::default(),
+            open: [0; 2],
+            oldest_open: [None; 2],
+            up: None,
+            last_success: None,
+            poll_interval,
+            polls: [0; 7],
+        };
+        view.show(ledger, &BTreeMap::new());
+        view
+    }
+
+    /// Takes over what a commit has changed.
+    pub fn show(&mut self, ledger: &Ledger, totals: &BTreeMap<SeriesKey, Total>) {
+        self.totals.apply(totals);
+        self.marks = ledger.marks().clone();
+        self.exposed = self.marks.contacted;
+        self.open = [0; 2];
+        self.oldest_open = [None; 2];
+        for (_, row) in ledger.open() {
+            if let Some(position) = OPEN_STATES.iter().position(|status| *status == row.status) {
+                self.open[position] += 1;
+                self.oldest_open[position].get_or_insert(row.at);
+            }
+        }
+    }
+}
+
+/// What is shown of one environment.
+#[derive(Clone, Debug, Default)]
+pub struct EnvironmentView {
+    /// Entries read.
+    pub entries_read: Tally,
+    /// The API's clock less ours, in seconds.
+    pub clock_offset: Option<f64>,
+    /// `X-RateLimit-Limit`
+    pub rate_limit: Option<u64>,
+    /// `X-RateLimit-Remaining`
+    pub rate_limit_remaining: Option<u64>,
+    /// Requests a minute allowed.
+    pub budget: u32,
+}
+
+/// All that is shown, by name.
+#[derive(Debug, Default)]
+pub struct Views {
+    /// Targets by environment and webhook.
+    pub targets: BTreeMap<(Arc<str>, Arc<str>), TargetView>,
+    /// Environments by name.
+    pub environments: BTreeMap<Arc<str>, EnvironmentView>,
+}
+
+/// The shared board.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<RwLock<Views>>);
+
+impl Board {
+    /// Puts up a target.
+    pub fn add_target(&self, view: TargetView) {
+        let key = (view.target.environment.clone(), view.target.webhook_id.clone());
+        self.write(|views| views.targets.insert(key, view));
+    }
+
+    /// Puts up an environment.
+    pub fn add_environment(&self, name: Arc<str>, budget: u32) {
+        self.write(|views| {
+            views.environments.insert(name, EnvironmentView { budget, ..EnvironmentView::default() });
+        });
+    }
+
+    /// Changes what is shown of a target and of its environment in one step.
+    pub fn update(&self, target: &Target, change: impl FnOnce(&mut TargetView, &mut EnvironmentView)) {
+        let key = (target.environment.clone(), target.webhook_id.clone());
+        self.write(|views| {
+            let environment = views.environments.entry(target.environment.clone()).or_default();
+            if let Some(view) = views.targets.get_mut(&key) {
+                change(view, environment);
+            }
+        });
+    }
+
+    /// Changes what is shown of an environment.
+    pub fn update_environment(&self, name: &Arc<str>, change: impl FnOnce(&mut EnvironmentView)) {
+        self.write(|views| change(views.environments.entry(name.clone()).or_default()));
+    }
+
+    /// Reads everything as of one moment.
+    pub fn read<T>(&self, look: impl FnOnce(&Views) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,163 @@
+//! The series of environments and of the process: requests, budgets, the state file, the program itself.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::board::Board;
+use super::catalogue::{self, Metric};
+use super::families::{Family, describe};
+use crate::build_info;
+use crate::delivery::Timestamp;
+use crate::source::client::Exchange;
+use crate::store::handle::StoreHandle;
+
+/// The endpoint of delivery logs, as the label `endpoint` names it.
+pub const LOGS: &str = "logs";
+
+/// Requests to the API, counted where they are made.
+#[derive(Clone, Debug)]
+pub struct ApiMetrics {
+    requests: IntCounterVec,
+    durations: HistogramVec,
+}
+
+impl ApiMetrics {
+    /// Registers the metrics of API requests.
+    ///
+    /// # Errors
+    /// Where the registry has them already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let requests = IntCounterVec::new(options(&catalogue::API_REQUESTS), &catalogue::API_REQUESTS.all_labels())?;
+        let duration = HistogramOpts::from(options(&catalogue::API_DURATION)).buckets(catalogue::API_BUCKETS.to_vec());
+        let durations = HistogramVec::new(duration, &catalogue::API_DURATION.all_labels())?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        Ok(Self { requests, durations })
+    }
+
+    /// Shows the series of an environment before its first request.
+    pub fn add_environment(&self, environment: &str) {
+        self.requests.with_label_values(&[environment, LOGS, "200"]);
+        self.durations.with_label_values(&[environment, LOGS]);
+    }
+
+    /// Counts a request.
+    pub fn record(&self, environment: &str, endpoint: &str, exchange: &Exchange) {
+        let code = exchange.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        self.requests.with_label_values(&[environment, endpoint, &code]).inc();
+        self.durations.with_label_values(&[environment, endpoint]).observe(exchange.duration.as_secs_f64());
+    }
+}
+
+/// Registers the counter of commits that could not be written.
+///
+/// # Errors
+/// Where the registry has it already.
+pub fn register_write_errors(registry: &Registry) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::with_opts(options(&catalogue::STATE_WRITE_ERRORS))?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn options(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+/// The metrics that [`DaemonCollector`] gives.
+const METRICS: [&Metric; 11] = [
+    &catalogue::ENTRIES_READ,
+    &catalogue::RATE_LIMIT_REMAINING,
+    &catalogue::RATE_LIMIT_LIMIT,
+    &catalogue::CLOCK_OFFSET,
+    &catalogue::BUDGET,
+    &catalogue::TARGETS,
+    &catalogue::STATE_SIZE,
+    &catalogue::STATE_CREATED,
+    &catalogue::CONFIG_SUCCESS,
+    &catalogue::CONFIG_TIME,
+    &catalogue::BUILD_INFO,
+];
+
+/// Collects what the daemon knows of its environments and of itself.
+pub struct DaemonCollector {
+    board: Board,
+    store: StoreHandle,
+    config_loaded: Timestamp,
+    descriptions: Vec<Desc>,
+}
+
+impl DaemonCollector {
+    /// A collector for a daemon whose configuration was loaded at `config_loaded`.
+    pub fn new(board: Board, store: StoreHandle, config_loaded: Timestamp) -> Self {
+        let descriptions = METRICS.iter().filter_map(|metric| describe(metric)).collect();
+        Self { board, store, config_loaded, descriptions }
+    }
+
+    fn process(&self) -> Vec<MetricFamily> {
+        let values = [
+            (&catalogue::STATE_SIZE, self.store.size_bytes() as f64),
+            (&catalogue::STATE_CREATED, self.store.created_at().as_seconds_f64()),
+            (&catalogue::CONFIG_SUCCESS, 1.0),
+            (&catalogue::CONFIG_TIME, self.config_loaded.as_seconds_f64()),
+        ];
+        let mut families: Vec<MetricFamily> = values
+            .into_iter()
+            .map(|(metric, value)| {
+                let mut family = Family::new(metric);
+                family.push(&[], value);
+                family.finish()
+            })
+            .collect();
+        let mut build = Family::new(&catalogue::BUILD_INFO);
+        build.push(&[build_info::VERSION, build_info::REVISION, build_info::RUSTVERSION], 1.0);
+        families.push(build.finish());
+        families
+    }
+
+    fn environments(&self) -> Vec<MetricFamily> {
+        let mut read = Family::new(&catalogue::ENTRIES_READ);
+        let mut remaining = Family::new(&catalogue::RATE_LIMIT_REMAINING);
+        let mut limit = Family::new(&catalogue::RATE_LIMIT_LIMIT);
+        let mut offset = Family::new(&catalogue::CLOCK_OFFSET);
+        let mut budget = Family::new(&catalogue::BUDGET);
+        let mut targets = Family::new(&catalogue::TARGETS);
+        self.board.read(|views| {
+            for (name, view) in &views.environments {
+                let tally = view.entries_read;
+                for (result, count) in [("new", tally.new), ("changed", tally.changed), ("unchanged", tally.unchanged)]
+                {
+                    read.push(&[name, result], count as f64);
+                }
+                if let Some(value) = view.rate_limit_remaining {
+                    remaining.push(&[name], value as f64);
+                }
+                if let Some(value) = view.rate_limit {
+                    limit.push(&[name], value as f64);
+                }
+                if let Some(value) = view.clock_offset {
+                    offset.push(&[name], value);
+                }
+                budget.push(&[name], f64::from(view.budget));
+                let own = views.targets.values().filter(|target| target.target.environment == *name);
+                let (failing, healthy): (Vec<_>, Vec<_>) = own.partition(|target| target.up == Some(false));
+                for (state, count) in [("healthy", healthy.len()), ("failing", failing.len()), ("disabled", 0)] {
+                    targets.push(&[name, state], count as f64);
+                }
+            }
+        });
+        [read, remaining, limit, offset, budget, targets].into_iter().map(Family::finish).collect()
+    }
+}
+
+impl Collector for DaemonCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.environments();
+        families.extend(self.process());
+        families
+    }
+}

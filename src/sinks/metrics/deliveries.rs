@@ -1,0 +1,176 @@
+//! The series of each target: its deliveries, and the daemon's work on its log. One collector, so that one scrape shows one
+//! state: the books balance in it.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use super::board::{Board, OPEN_STATES, TargetView, Views};
+use super::catalogue::{self, Metric};
+use super::families::{Family, describe};
+use crate::ledger::labels::AttemptLabel;
+use crate::ledger::state::OUTCOMES;
+use crate::ledger::totals::{Family as TotalsFamily, NANOS_PER_SECOND, SeriesKey, Total};
+use crate::ledger::transition::LogOutcome;
+use crate::source::error::PollResult;
+
+/// The metrics that this collector gives.
+const METRICS: [&Metric; 15] = [
+    &catalogue::DELIVERY_ATTEMPTS,
+    &catalogue::DELIVERY_DURATION,
+    &catalogue::DELIVERY_DELAY,
+    &catalogue::DELIVERIES,
+    &catalogue::ATTEMPTS_PER_DELIVERY,
+    &catalogue::DELIVERIES_OPEN,
+    &catalogue::OLDEST_OPEN,
+    &catalogue::LAST_ATTEMPT,
+    &catalogue::WEBHOOK_INFO,
+    &catalogue::UP,
+    &catalogue::WATERMARK,
+    &catalogue::LAST_SUCCESS,
+    &catalogue::POLL_INTERVAL,
+    &catalogue::POLLS,
+    &catalogue::LOG_ENTRIES,
+];
+
+/// Collects the series of all targets from the board.
+pub struct TargetCollector {
+    board: Board,
+    descriptions: Vec<Desc>,
+    duration_labels: Vec<&'static str>,
+}
+
+impl TargetCollector {
+    /// A collector that shows the duration histogram under `duration_labels`.
+    pub fn new(board: Board, duration_labels: &[AttemptLabel]) -> Self {
+        Self {
+            board,
+            descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect(),
+            duration_labels: duration_labels.iter().map(|label| label.as_str()).collect(),
+        }
+    }
+}
+
+impl Collector for TargetCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.board.read(|views| {
+            [totals(views, &self.duration_labels), gauges(views), work(views)].into_iter().flatten().collect()
+        })
+    }
+}
+
+/// The target's labels, and the values of further ones.
+fn labels<'a>(view: &'a TargetView, more: &[&'a str]) -> Vec<&'a str> {
+    [&[&*view.target.environment, &*view.target.webhook_id], more].concat()
+}
+
+fn exposed(views: &Views) -> impl Iterator<Item = &TargetView> {
+    views.targets.values().filter(|view| view.exposed)
+}
+
+/// Counters and histograms of deliveries.
+fn totals(views: &Views, duration_labels: &[&'static str]) -> Vec<MetricFamily> {
+    let delay = catalogue::DELIVERY_DELAY.labels;
+    let per_delivery = catalogue::ATTEMPTS_PER_DELIVERY.labels;
+    vec![
+        counters(views, &catalogue::DELIVERY_ATTEMPTS, TotalsFamily::Attempts),
+        counters(views, &catalogue::DELIVERIES, TotalsFamily::Deliveries),
+        histograms(views, &catalogue::DELIVERY_DURATION, TotalsFamily::Duration, duration_labels, NANOS_PER_SECOND),
+        histograms(views, &catalogue::DELIVERY_DELAY, TotalsFamily::Delay, delay, NANOS_PER_SECOND),
+        histograms(views, &catalogue::ATTEMPTS_PER_DELIVERY, TotalsFamily::AttemptsPerDelivery, per_delivery, 1.0),
+    ]
+}
+
+fn counters(views: &Views, metric: &'static Metric, of: TotalsFamily) -> MetricFamily {
+    let mut family = Family::new(metric);
+    for view in exposed(views) {
+        for (key, total) in view.totals.family(of) {
+            let values: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
+            if let Total::Counter(value) = total {
+                family.push(&labels(view, &values), *value as f64);
+            }
+        }
+    }
+    family.finish()
+}
+
+fn histograms(
+    views: &Views,
+    metric: &'static Metric,
+    of: TotalsFamily,
+    names: &[&'static str],
+    per_unit: f64,
+) -> MetricFamily {
+    let mut family = Family::new(metric);
+    for view in exposed(views) {
+        for (key, total) in view.totals.family(of) {
+            let scope = metric.scope.labels().iter().copied().zip(labels(view, &[]));
+            let own = names.iter().copied().zip(key.labels.iter().map(|value| &**value));
+            if let Total::Histogram(histogram) = total {
+                family.push_histogram(scope.chain(own), histogram, per_unit);
+            }
+        }
+    }
+    family.finish()
+}
+
+/// Gauges of deliveries.
+fn gauges(views: &Views) -> Vec<MetricFamily> {
+    let mut open = Family::new(&catalogue::DELIVERIES_OPEN);
+    let mut oldest = Family::new(&catalogue::OLDEST_OPEN);
+    let mut last = Family::new(&catalogue::LAST_ATTEMPT);
+    let mut info = Family::new(&catalogue::WEBHOOK_INFO);
+    for view in views.targets.values() {
+        let target = &view.target;
+        let names = [&*target.webhook_name, target.owner_type.as_str(), &*target.owner_id, "", ""];
+        info.push(&labels(view, &names), 1.0);
+    }
+    for view in exposed(views) {
+        for (position, status) in OPEN_STATES.iter().enumerate() {
+            open.push(&labels(view, &[status.as_str()]), view.open[position] as f64);
+            if let Some(time) = view.oldest_open[position] {
+                oldest.push(&labels(view, &[status.as_str()]), time.as_seconds_f64());
+            }
+        }
+        for (status, time) in OUTCOMES.iter().zip(view.marks.last_attempt) {
+            if let Some(time) = time {
+                last.push(&labels(view, &[status.as_str()]), time.as_seconds_f64());
+            }
+        }
+    }
+    [open, oldest, last, info].into_iter().map(Family::finish).collect()
+}
+
+/// The daemon's work on each target.
+fn work(views: &Views) -> Vec<MetricFamily> {
+    let mut up = Family::new(&catalogue::UP);
+    let mut watermark = Family::new(&catalogue::WATERMARK);
+    let mut last_success = Family::new(&catalogue::LAST_SUCCESS);
+    let mut interval = Family::new(&catalogue::POLL_INTERVAL);
+    let mut polls = Family::new(&catalogue::POLLS);
+    let mut entries = Family::new(&catalogue::LOG_ENTRIES);
+    for view in views.targets.values() {
+        let own = labels(view, &[]);
+        if let Some(is_up) = view.up {
+            up.push(&own, f64::from(u8::from(is_up)));
+        }
+        if let Some(time) = view.marks.watermark {
+            watermark.push(&own, time.as_seconds_f64());
+        }
+        if let Some(time) = view.last_success {
+            last_success.push(&own, time.as_seconds_f64());
+        }
+        interval.push(&own, view.poll_interval.as_secs_f64());
+        for (result, count) in PollResult::ALL.iter().zip(view.polls) {
+            polls.push(&labels(view, &[result.as_str()]), count as f64);
+        }
+        for outcome in LogOutcome::ALL {
+            let count = view.totals.counter(&SeriesKey::log_entries(outcome));
+            entries.push(&labels(view, &[outcome.as_str()]), count as f64);
+        }
+    }
+    [up, watermark, last_success, interval, polls, entries].into_iter().map(Family::finish).collect()
+}

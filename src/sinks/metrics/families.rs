@@ -1,0 +1,102 @@
+//! Builds the `prometheus` crate's families from the catalogue's definitions.
+
+use prometheus::core::Desc;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric as Sample, MetricFamily, MetricType,
+};
+
+use super::catalogue::{Kind, Metric};
+use crate::ledger::totals::Histogram;
+
+/// A family that is being filled.
+pub(super) struct Family {
+    metric: &'static Metric,
+    samples: Vec<Sample>,
+}
+
+impl Family {
+    /// An empty family.
+    pub(super) fn new(metric: &'static Metric) -> Self {
+        Self { metric, samples: Vec::new() }
+    }
+
+    /// Adds a series with the values of all labels, in the catalogue's order.
+    pub(super) fn push(&mut self, labels: &[&str], value: f64) {
+        let pairs = self.metric.all_labels();
+        let mut sample = labelled(pairs.iter().copied().zip(labels.iter().copied()));
+        match self.metric.kind {
+            Kind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                sample.set_counter(counter);
+            }
+            Kind::Gauge | Kind::Histogram => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                sample.set_gauge(gauge);
+            }
+        }
+        self.samples.push(sample);
+    }
+
+    /// Adds a histogram under the given pairs of label and value; its sum is divided by `per_unit`.
+    pub(super) fn push_histogram<'a>(
+        &mut self,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        histogram: &Histogram,
+        per_unit: f64,
+    ) {
+        let mut sample = labelled(labels);
+        let mut cumulative = 0;
+        let buckets = histogram
+            .bounds
+            .iter()
+            .zip(&histogram.counts)
+            .map(|(bound, count)| {
+                cumulative += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(cumulative);
+                bucket
+            })
+            .collect();
+        let mut proto = ProtoHistogram::default();
+        proto.set_bucket(buckets);
+        proto.set_sample_count(histogram.count());
+        proto.set_sample_sum(histogram.sum as f64 / per_unit);
+        sample.set_histogram(proto);
+        self.samples.push(sample);
+    }
+
+    /// The family as the registry wants it.
+    pub(super) fn finish(self) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.metric.name.to_owned());
+        family.set_help(self.metric.help.to_owned());
+        family.set_field_type(match self.metric.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram => MetricType::HISTOGRAM,
+        });
+        family.set_metric(self.samples);
+        family
+    }
+}
+
+fn labelled<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Sample {
+    Sample::from_label(pairs.map(|(name, value)| pair(name, value)).collect())
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// What the registry wants to know of a metric before it is collected.
+pub(super) fn describe(metric: &Metric) -> Option<Desc> {
+    let labels = metric.all_labels().iter().map(|label| (*label).to_owned()).collect();
+    // The catalogue's names are constants, and a test registers them all.
+    Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, Default::default()).ok()
+}

@@ -1,0 +1,128 @@
+//! Writes metric families in Prometheus' text format 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//!
+//! Not the `prometheus` crate's encoder: that one takes several times as long, fails where a family is empty, and writes `le`
+//! without a decimal point, which Prometheus 3 renames on ingestion and Prometheus 2 does not.
+
+use std::fmt::Write;
+
+use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+
+/// The content type of the text format.
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The families in the text format. Families without series are left out.
+pub fn text(families: &[MetricFamily]) -> String {
+    let series: usize = families.iter().map(|family| family.get_metric().len()).sum();
+    let mut writer = Writer { out: String::with_capacity(series * 160 + families.len() * 120) };
+    for family in families.iter().filter(|family| !family.get_metric().is_empty()) {
+        writer.family(family);
+    }
+    writer.out
+}
+
+struct Writer {
+    out: String,
+}
+
+impl Writer {
+    fn family(&mut self, family: &MetricFamily) {
+        let name = family.name();
+        self.push(&["# HELP ", name, " "]);
+        escape(&mut self.out, family.help(), false);
+        let (kind, is_histogram) = match family.get_field_type() {
+            MetricType::COUNTER => ("counter", false),
+            MetricType::GAUGE => ("gauge", false),
+            MetricType::HISTOGRAM => ("histogram", true),
+            _ => ("untyped", false),
+        };
+        self.push(&["\n# TYPE ", name, " ", kind, "\n"]);
+        for metric in family.get_metric() {
+            if is_histogram {
+                self.histogram(name, metric);
+            } else {
+                self.sample(name, "", metric.get_label(), None, value_of(family, metric));
+            }
+        }
+    }
+
+    fn histogram(&mut self, name: &str, metric: &Metric) {
+        let histogram = metric.get_histogram();
+        let count = histogram.get_sample_count() as f64;
+        let mut bound = String::new();
+        for bucket in histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite()) {
+            bound.clear();
+            // Rust writes a float of this notation with a decimal point always, as OpenMetrics demands for `le`.
+            push_fmt(&mut bound, format_args!("{:?}", bucket.upper_bound()));
+            self.sample(name, "_bucket", metric.get_label(), Some(&bound), bucket.cumulative_count() as f64);
+        }
+        self.sample(name, "_bucket", metric.get_label(), Some("+Inf"), count);
+        self.sample(name, "_sum", metric.get_label(), None, histogram.get_sample_sum());
+        self.sample(name, "_count", metric.get_label(), None, count);
+    }
+
+    fn sample(&mut self, name: &str, suffix: &str, labels: &[LabelPair], le: Option<&str>, value: f64) {
+        self.push(&[name, suffix]);
+        let pairs = labels.iter().map(|pair| (pair.name(), pair.value())).chain(le.map(|bound| ("le", bound)));
+        let mut opening = "{";
+        for (name, value) in pairs {
+            self.push(&[opening, name, "=\""]);
+            escape(&mut self.out, value, true);
+            self.out.push('"');
+            opening = ",";
+        }
+        if opening == "," {
+            self.out.push('}');
+        }
+        self.out.push(' ');
+        number(&mut self.out, value);
+        self.out.push('\n');
+    }
+
+    fn push(&mut self, texts: &[&str]) {
+        for text in texts {
+            self.out.push_str(text);
+        }
+    }
+}
+
+fn value_of(family: &MetricFamily, metric: &Metric) -> f64 {
+    match family.get_field_type() {
+        MetricType::COUNTER => metric.get_counter().get_value(),
+        _ => metric.get_gauge().get_value(),
+    }
+}
+
+/// Integers without a point, everything else in the shortest form that reads back as the same number.
+fn number(out: &mut String, value: f64) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else {
+        push_fmt(out, format_args!("{value}"));
+    }
+}
+
+fn push_fmt(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _infallible = out.write_fmt(arguments);
+}
+
+/// Backslashes and line feeds, and in label values quotation marks, are escaped.
+fn escape(out: &mut String, text: &str, quotes: bool) {
+    let mut rest = text;
+    while let Some(position) = rest.find(|c| c == '\\' || c == '\n' || (quotes && c == '"')) {
+        out.push_str(&rest[..position]);
+        out.push_str(match rest.as_bytes()[position] {
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            _ => "\\\"",
+        });
+        rest = &rest[position + 1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests;

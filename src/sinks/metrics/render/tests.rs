@@ -1,0 +1,156 @@
+//! Every case of escaping and of numbers, and a round trip through an independent reader of the format.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram};
+use proptest::prelude::*;
+
+use super::*;
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
+    pairs
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect()
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels(pairs));
+    metric.set_gauge(gauge);
+    metric
+}
+
+#[test]
+fn numbers_are_written_as_prometheus_reads_them() {
+    for (value, expected) in [
+        (0.0, "0"),
+        (1.0, "1"),
+        (-3.0, "-3"),
+        (0.25, "0.25"),
+        (1_700_000_000.5, "1700000000.5"),
+        (1e15, "1000000000000000"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "+Inf"),
+        (f64::NEG_INFINITY, "-Inf"),
+    ] {
+        let text = text(&[family("x", "h", MetricType::GAUGE, vec![gauge(&[], value)])]);
+        assert_eq!(text, format!("# HELP x h\n# TYPE x gauge\nx {expected}\n"));
+    }
+}
+
+#[test]
+fn labels_and_help_are_escaped() {
+    let metric = gauge(&[("a", "q\"b\\n\nend"), ("b", "")], 1.0);
+    let text = text(&[family("x", "say \"hi\"\\\n", MetricType::GAUGE, vec![metric])]);
+    assert_eq!(text, "# HELP x say \"hi\"\\\\\\n\n# TYPE x gauge\nx{a=\"q\\\"b\\\\n\\nend\",b=\"\"} 1\n");
+}
+
+#[test]
+fn a_histogram_has_its_bounds_with_a_point_and_ends_in_infinity() {
+    let bucket = |bound: f64, count: u64| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    };
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(vec![bucket(0.05, 1), bucket(1.0, 2), bucket(120.0, 2)]);
+    histogram.set_sample_count(3);
+    histogram.set_sample_sum(200.75);
+    let mut metric = Metric::from_label(labels(&[("e", "v")]));
+    metric.set_histogram(histogram);
+    let text = text(&[family("d_seconds", "h", MetricType::HISTOGRAM, vec![metric])]);
+    assert_eq!(
+        text,
+        "# HELP d_seconds h\n# TYPE d_seconds histogram\n\
+         d_seconds_bucket{e=\"v\",le=\"0.05\"} 1\n\
+         d_seconds_bucket{e=\"v\",le=\"1.0\"} 2\n\
+         d_seconds_bucket{e=\"v\",le=\"120.0\"} 2\n\
+         d_seconds_bucket{e=\"v\",le=\"+Inf\"} 3\n\
+         d_seconds_sum{e=\"v\"} 200.75\n\
+         d_seconds_count{e=\"v\"} 3\n"
+    );
+}
+
+#[test]
+fn a_family_without_series_is_left_out() {
+    assert_eq!(text(&[family("x", "h", MetricType::GAUGE, vec![])]), "");
+}
+
+/// Reads samples back: name, labels, value.
+fn parse(text: &str) -> Vec<(String, BTreeMap<String, String>, f64)> {
+    text.lines().filter(|line| !line.starts_with('#')).map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> (String, BTreeMap<String, String>, f64) {
+    let name_end = line.find(['{', ' ']).unwrap();
+    let mut labels = BTreeMap::new();
+    let mut characters = line[name_end..].chars();
+    let mut value = String::new();
+    if characters.next() == Some('{') {
+        loop {
+            let name: String = characters.by_ref().take_while(|c| *c != '=').collect();
+            assert_eq!(characters.next(), Some('"'));
+            let mut text = String::new();
+            loop {
+                match characters.next().unwrap() {
+                    '"' => break,
+                    '\\' => text.push(match characters.next().unwrap() {
+                        'n' => '\n',
+                        other => other,
+                    }),
+                    other => text.push(other),
+                }
+            }
+            labels.insert(name, text);
+            if characters.next() == Some('}') {
+                break;
+            }
+        }
+        assert_eq!(characters.next(), Some(' '));
+    }
+    value.extend(characters);
+    (line[..name_end].to_owned(), labels, value.parse().unwrap())
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(
+        series in prop::collection::vec((any::<String>(), any::<String>(), any::<f64>()), 1..20),
+    ) {
+        let metrics = series
+            .iter()
+            .map(|(a, b, value)| {
+                let mut counter = Counter::default();
+                counter.set_value(*value);
+                let mut metric = Metric::from_label(labels(&[("a", a), ("b", b)]));
+                metric.set_counter(counter);
+                metric
+            })
+            .collect();
+        let written = text(&[family("x_total", "h", MetricType::COUNTER, metrics)]);
+        let read = parse(&written);
+        prop_assert_eq!(read.len(), series.len());
+        for ((name, labels, value), (a, b, expected)) in read.iter().zip(&series) {
+            prop_assert_eq!(name, "x_total");
+            prop_assert_eq!((&labels["a"], &labels["b"]), (a, b));
+            prop_assert!(value == expected || (value.is_nan() && expected.is_nan()));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Where the numbers go: what users see of the ledger's decisions.
+
+pub mod metrics;
