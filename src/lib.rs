@@ -4,6 +4,7 @@ pub mod build_info;
 pub mod clock;
 pub mod delivery;
 pub mod ledger;
+pub mod pipeline;
 pub mod schedule;
 pub mod shutdown;
 pub mod sinks;

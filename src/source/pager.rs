@@ -72,6 +72,11 @@ impl Walk {
         }
     }
 
+    /// Moves the end of the walk, where it becomes known only with the first answer.
+    pub fn set_until(&mut self, until: Timestamp) {
+        self.until = until;
+    }
+
     /// The page that is wanted now; the same one until it is given to [`Walk::absorb`].
     pub fn request(&self) -> PageRequest {
         PageRequest { page: self.page, per_page: self.per_page }

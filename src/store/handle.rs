@@ -1,4 +1,4 @@
-//! The state file for asynchronous callers: a commit waits for the disk on a thread that may wait.
+//! The state file, shared: by those who commit to it and by those who only ask how large it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,28 +25,13 @@ impl StoreHandle {
         Self { store: Arc::new(Mutex::new(store)), path, created_at }
     }
 
-    /// Commits `changes`, and gives them back once they are on disk.
+    /// Commits `changes` and returns when they are on disk: the caller waits, and so must not be an asynchronous task.
     ///
     /// # Errors
-    /// Where nothing could be written, with the changes to try again.
-    pub async fn commit(&self, target: Target, changes: Changes) -> Result<Changes, (Changes, StoreError)> {
-        let store = self.store.clone();
-        let path = self.path.clone();
-        let kept = Arc::new(changes);
-        let work = kept.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
-            store.lock().unwrap_or_else(PoisonError::into_inner).commit(&target, &work)
-        });
-        let result = done.await.unwrap_or_else(|_| {
-            let error = std::io::Error::other("the writing task ended early");
-            Err(StoreError::Io { path: path.to_path_buf(), action: "write", error })
-        });
-        let changes = Arc::try_unwrap(kept).unwrap_or_else(|shared| (*shared).clone());
-        match result {
-            Ok(()) => Ok(changes),
-            Err(error) => Err((changes, error)),
-        }
+    /// Where nothing could be written.
+    pub fn commit(&self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
+        // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).commit(target, changes)
     }
 
     /// When the state file was made.
@@ -54,15 +39,11 @@ impl StoreHandle {
         self.created_at
     }
 
-    /// The bytes that the state takes on disk now, with its write-ahead log.
+    /// The bytes that the state takes on disk now, with its write-ahead log and the memory of the budget.
     pub fn size_bytes(&self) -> u64 {
-        size_bytes(&self.path)
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        length(&self.path) + length(Path::new(&wal)) + length(&beside(&self.path, "budget"))
     }
-}
-
-fn size_bytes(path: &Path) -> u64 {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    length(path) + length(Path::new(&wal)) + length(&beside(path, "budget"))
 }

@@ -1,0 +1,301 @@
+//! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use secrecy::SecretString;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::reader::Reader;
+use super::step::{StepResult, Stepped, Workshop, step};
+use crate::clock;
+use crate::delivery::{Target, Timestamp};
+use crate::ledger::decide::Tally;
+use crate::schedule::backoff::Backoff;
+use crate::schedule::budget::Budget;
+use crate::schedule::{Intervals, Polled, Scheduler};
+use crate::shutdown::Shutdown;
+use crate::sinks::metrics::board::TargetView;
+use crate::source::client::Exchange;
+use crate::source::error::{ApiError, PollResult};
+
+/// So many failures in a row that speak of the environment, and all of its targets are left alone for a while.
+const FAILURES_OF_ENVIRONMENT: u32 = 3;
+/// A longer `Retry-After` is taken for a mistake: the API is asked again after an hour at the latest.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// How soon the budget is asked again where its file could not be used.
+const BUDGET_RETRY: Duration = Duration::from_secs(1);
+
+/// The settings of an environment's loop.
+#[derive(Clone, Copy, Debug)]
+pub struct EnvironmentSettings {
+    /// Requests a minute, as configured.
+    pub requests_per_minute: u32,
+    /// Requests under way at the same time, at most.
+    pub max_concurrent_requests: u32,
+    /// Bounds of the time between polls of a target.
+    pub intervals: Intervals,
+}
+
+/// Reads the token again; nothing where that fails.
+pub type TokenReader = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
+
+/// The loop of one environment.
+pub struct Environment {
+    name: Arc<str>,
+    settings: EnvironmentSettings,
+    workshop: Workshop,
+    budget: Budget,
+    read_token: TokenReader,
+    scheduler: Scheduler,
+    /// The readers of targets that are not being asked just now.
+    idle: HashMap<usize, Seat>,
+    /// How those fare whose readers are away.
+    away: HashMap<usize, Standing>,
+    started: Instant,
+    /// Nothing is asked before this time since the start.
+    paused_until: Duration,
+    backoff: Backoff,
+    rate: u32,
+}
+
+/// A reader in its place, and how it fares.
+struct Seat {
+    reader: Reader,
+    state: Standing,
+}
+
+/// How a target fares, apart from its reader.
+struct Standing {
+    backoff: Backoff,
+    /// How the last poll ended, so that the log tells changes only.
+    last: Option<PollResult>,
+    /// What the poll under way has brought so far.
+    has_news: bool,
+}
+
+impl Environment {
+    /// The loop for `readers`, with `workshop` to work in.
+    pub fn new(
+        name: Arc<str>,
+        settings: EnvironmentSettings,
+        workshop: Workshop,
+        budget: Budget,
+        read_token: TokenReader,
+        readers: Vec<Reader>,
+    ) -> Self {
+        let scheduler = Scheduler::new(readers.len(), settings.intervals);
+        let seat =
+            |reader| Seat { reader, state: Standing { backoff: Backoff::default(), last: None, has_news: false } };
+        Self {
+            name,
+            workshop,
+            budget,
+            read_token,
+            scheduler,
+            idle: readers.into_iter().map(seat).enumerate().collect(),
+            away: HashMap::new(),
+            started: Instant::now(),
+            paused_until: Duration::ZERO,
+            backoff: Backoff::default(),
+            rate: settings.requests_per_minute,
+            settings,
+        }
+    }
+
+    /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
+    pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
+        let mut steps: JoinSet<(usize, Stepped)> = JoinSet::new();
+        while !shutdown.is_requested() {
+            let has_room = steps.len() < self.settings.max_concurrent_requests as usize;
+            let next = self.scheduler.next().filter(|_| has_room);
+            let due = next.map_or(Duration::MAX, |(_, due)| due.max(self.paused_until));
+            tokio::select! {
+                () = shutdown.recv() => break,
+                Some(done) = steps.join_next(), if !steps.is_empty() => {
+                    self.receive(done);
+                    polled();
+                }
+                () = until(self.started, due), if next.is_some() => {
+                    if let Some((target, _)) = next {
+                        self.start(target, &mut steps, &shutdown);
+                    }
+                }
+            }
+        }
+        while let Some(done) = steps.join_next().await {
+            self.receive(done);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn start(&mut self, target: usize, steps: &mut JoinSet<(usize, Stepped)>, shutdown: &Shutdown) {
+        let needs_request = self.idle.get(&target).is_some_and(|seat| seat.reader.needs_request());
+        if needs_request && !self.take_from_budget() {
+            return;
+        }
+        let Some(seat) = self.idle.remove(&target) else { return };
+        self.scheduler.start(target);
+        self.away.insert(target, seat.state);
+        let (workshop, now, shutdown) = (self.workshop.clone(), self.now(), shutdown.clone());
+        steps.spawn(async move { (target, step(workshop, seat.reader, now, shutdown).await) });
+    }
+
+    fn take_from_budget(&mut self) -> bool {
+        match self.budget.take(clock::uptime_ns()) {
+            Ok(None) => true,
+            Ok(Some(wait)) => {
+                self.paused_until = self.paused_until.max(self.now() + wait);
+                false
+            }
+            Err(failure) => {
+                error!(environment = %self.name, "failed to use the memory of the request budget: {failure}");
+                self.paused_until = self.now() + BUDGET_RETRY;
+                false
+            }
+        }
+    }
+
+    fn receive(&mut self, done: Result<(usize, Stepped), tokio::task::JoinError>) {
+        let (target, stepped) = match done {
+            Ok(done) => done,
+            // What the target remembered is lost with the task, and counting without it would count twice.
+            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        };
+        let Some(mut state) = self.away.remove(&target) else { return };
+        if let Some(exchange) = &stepped.exchange {
+            self.learn(exchange);
+        }
+        let polled = self.judge(&stepped, &mut state);
+        let now = self.now();
+        let interval = self.scheduler.finish(target, polled, now);
+        if matches!(polled, Polled::Busy | Polled::Idle) {
+            self.scheduler.hasten(target, now + stepped.reader.due_in(stepped.date, now));
+        }
+        self.workshop.board.update(&stepped.reader.target, |view, _| view.poll_interval = interval);
+        self.idle.insert(target, Seat { reader: stepped.reader, state });
+    }
+
+    /// Takes in what an answer says of the API's clock and limits.
+    fn learn(&mut self, exchange: &Exchange) {
+        if let Some(limit) = exchange.rate_limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0)
+        {
+            let rate = self.settings.requests_per_minute.min(limit);
+            if rate != self.rate {
+                info!(environment = %self.name, limit, "the API's rate limit changes the budget to {rate} requests a minute");
+                self.rate = rate;
+                self.budget.set_rate(rate, self.settings.max_concurrent_requests);
+            }
+        }
+        let rate = self.rate;
+        self.workshop.board.update_environment(&self.name, |view| {
+            view.budget = rate;
+            view.rate_limit = exchange.rate_limit.or(view.rate_limit);
+            view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
+            let offset = exchange.date.map(|date| date.as_seconds_f64() - clock::now().as_seconds_f64());
+            view.clock_offset = offset.or(view.clock_offset);
+        });
+    }
+
+    fn judge(&mut self, stepped: &Stepped, state: &mut Standing) -> Polled {
+        let target = &stepped.reader.target;
+        match &stepped.result {
+            StepResult::Stopped => Polled::Unfinished,
+            StepResult::More(tally) => {
+                self.backoff.succeed();
+                state.has_news |= has_news(tally);
+                Polled::Unfinished
+            }
+            StepResult::Complete(tally) => {
+                self.backoff.succeed();
+                state.backoff.succeed();
+                let is_busy = std::mem::take(&mut state.has_news) || has_news(tally);
+                self.succeed(target, stepped.date, state);
+                if is_busy { Polled::Busy } else { Polled::Idle }
+            }
+            StepResult::NotWritten => Polled::Failed(state.backoff.fail(jitter())),
+            StepResult::Failed(failure) => self.fail(target, failure, state),
+        }
+    }
+
+    fn succeed(&self, target: &Target, date: Timestamp, state: &mut Standing) {
+        if state.last.is_some_and(|last| last != PollResult::Success) {
+            info!(%target, "polls succeed again");
+        }
+        self.end_poll(target, PollResult::Success, state, |view| view.last_success = Some(date));
+    }
+
+    fn fail(&mut self, target: &Target, failure: &ApiError, state: &mut Standing) -> Polled {
+        let result = failure.poll_result();
+        if state.last == Some(result) {
+            debug!(%target, "poll failed again: {failure}");
+        } else {
+            warn!(%target, "poll failed: {failure}");
+        }
+        self.end_poll(target, result, state, |_| {});
+        let pause = state.backoff.fail(jitter());
+        if failure.concerns_environment() {
+            self.leave_alone(failure);
+        }
+        Polled::Failed(pause)
+    }
+
+    /// Pauses the whole environment where the API asks for it, or where nothing works any more.
+    fn leave_alone(&mut self, failure: &ApiError) {
+        let pause = self.backoff.fail(jitter());
+        let is_rejected = matches!(failure, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
+        if matches!(failure, ApiError::Unauthorized { .. })
+            && let Some(token) = (self.read_token)()
+        {
+            self.workshop.client.set_token(&token);
+        }
+        let asked_for = failure.retry_after().map(|wait| wait.min(LONGEST_RETRY_AFTER));
+        let pause = match asked_for {
+            Some(wait) => wait,
+            None if is_rejected || self.backoff.failures() >= FAILURES_OF_ENVIRONMENT => pause,
+            None => return,
+        };
+        self.paused_until = self.paused_until.max(self.now() + pause);
+    }
+
+    fn end_poll(
+        &self,
+        target: &Target,
+        result: PollResult,
+        state: &mut Standing,
+        change: impl FnOnce(&mut TargetView),
+    ) {
+        state.last = Some(result);
+        self.workshop.board.update(target, |view, _| {
+            view.up = Some(result == PollResult::Success);
+            if let Some(position) = PollResult::ALL.iter().position(|known| *known == result) {
+                view.polls[position] += 1;
+            }
+            change(view);
+        });
+    }
+}
+
+fn has_news(tally: &Tally) -> bool {
+    tally.new + tally.changed > 0
+}
+
+/// Where between half and all of a pause to end it, so that several daemons do not come back at the same moment.
+fn jitter() -> f64 {
+    rand::rng().random()
+}
+
+/// Waits until `due` since `started`; for ever where that is the end of time.
+async fn until(started: Instant, due: Duration) {
+    match started.checked_add(due) {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
