@@ -1,5 +1,7 @@
 //! Tells the program which revision and compiler it was built from. Never fails: what is not known is `unknown`.
 
+#![allow(clippy::disallowed_methods, reason = "cargo tells a build script what it needs by variables")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -1,0 +1,79 @@
+//! The command line's grammar, for clap. What the commands do stands in their own files.
+
+use crate::build_info::{REVISION, RUSTVERSION, VERSION};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+static VERSION_LINE: LazyLock<String> =
+    LazyLock::new(|| format!("{VERSION} (revision {REVISION}, rustc {RUSTVERSION})"));
+
+/// Exports the delivery logs of TalkOver webhooks as Prometheus metrics: every attempt counted exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "talkover-exporter", version = VERSION_LINE.as_str(), propagate_version = true)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed while running, 2 the command line or the configuration is wrong.")]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
+    /// The configuration file; without a command, the same as `run`
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon
+    Run(ConfigArgs),
+    /// Show the whole product with simulated deliveries: no token and no network needed
+    Demo(DemoArgs),
+    /// Serve only the simulated TalkOver API
+    Simulate(SimulateArgs),
+    /// Validate a configuration file, naming every fault
+    Check(ConfigArgs),
+    /// Ask a daemon whether it is alive: for containers without curl
+    Healthcheck(HealthcheckArgs),
+}
+
+/// What `run` and `check` need.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// The options of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to serve the exporter
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9877")]
+    pub listen: SocketAddr,
+}
+
+/// The options of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Where to serve the simulated API
+    #[arg(long, value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// What happens in the simulated world
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// The seed of its random numbers: the same seed, the same deliveries
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// The options of `healthcheck`.
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// The daemon's base URL
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9877")]
+    pub url: String,
+    /// Ask whether it is ready to be scraped, not only alive
+    #[arg(long)]
+    pub ready: bool,
+}

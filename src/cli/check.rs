@@ -1,0 +1,167 @@
+//! `check`: says whether a configuration is right, and whether its settings fit the request budget.
+//!
+//! Makes no request. Its figures are the least that the polls cost: one page each.
+
+use super::{ConfigArgs, Failure, print};
+use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, format_duration};
+use std::fmt::Write;
+use std::time::Duration;
+
+pub(super) fn run(args: &ConfigArgs, environment: &Environment) -> Result<(), Failure> {
+    let config = config::load(&args.config, environment)?;
+    print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))
+}
+
+fn summary(config: &Config) -> String {
+    let mut text = String::new();
+    for environment in &config.environments {
+        text.push_str(&environment_line(environment));
+        if !environment.webhooks.is_empty() {
+            text.push_str(&need_line(&Need::of(environment, &config.poll), &config.poll));
+        }
+    }
+    for note in notes(config) {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+fn environment_line(environment: &EnvironmentConfig) -> String {
+    let webhooks = plural(environment.webhooks.len(), "webhook");
+    let url = environment.base_url.as_str().trim_end_matches('/');
+    format!("environment `{}` at {url}: {webhooks} named in the file\n", environment.name)
+}
+
+/// Requests a minute that an environment's webhooks cost.
+struct Need {
+    webhooks: usize,
+    budget: f64,
+    idle: f64,
+    busy: f64,
+}
+
+impl Need {
+    fn of(environment: &EnvironmentConfig, poll: &PollConfig) -> Self {
+        let webhooks = environment.webhooks.len();
+        let sweeps = per_minute(webhooks, poll.sweep_interval);
+        Self {
+            webhooks,
+            budget: f64::from(environment.requests_per_minute),
+            idle: per_minute(webhooks, poll.max_interval) + sweeps,
+            busy: per_minute(webhooks, poll.min_interval) + sweeps,
+        }
+    }
+
+    /// The longest interval where that of the file would take more than half of the budget: the other half is for
+    /// busy targets, sweeps and rechecks.
+    fn stretched(&self, poll: &PollConfig) -> Option<Duration> {
+        let over = per_minute(self.webhooks, poll.max_interval) > self.budget / 2.0;
+        over.then(|| Duration::from_secs_f64((120.0 * self.webhooks as f64 / self.budget).ceil()))
+    }
+}
+
+fn per_minute(webhooks: usize, interval: Duration) -> f64 {
+    webhooks as f64 * 60.0 / interval.as_secs_f64()
+}
+
+fn need_line(need: &Need, poll: &PollConfig) -> String {
+    let mut text = format!(
+        "  requests a minute: {:.1} when all are idle (each every {}), {:.1} when all are busy (each every {}), sweeps \
+         every {} included; the budget is {}\n",
+        need.idle,
+        format_duration(poll.max_interval),
+        need.busy,
+        format_duration(poll.min_interval),
+        format_duration(poll.sweep_interval),
+        need.budget,
+    );
+    if let Some(interval) = need.stretched(poll) {
+        let interval = format_duration(interval);
+        let _ = writeln!(text, "  the budget is too small for max_interval: idle webhooks are polled every {interval}");
+    } else if need.busy > need.budget {
+        text.push_str("  the budget is too small for min_interval: busy webhooks share what there is\n");
+    }
+    text
+}
+
+fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for environment in &config.environments {
+        if environment.discovery.is_some() {
+            notes.push(format!(
+                "environment `{}` has a section discovery: it is accepted, but this version reads only the webhooks named \
+                 in the file",
+                environment.name
+            ));
+        }
+    }
+    if config.traces.enabled && config.traces.endpoint.is_some() {
+        notes.push("an endpoint for traces is set: it is accepted, but this version sends no spans".to_owned());
+    }
+    let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();
+    if let Some(limit) = config.requests_per_minute
+        && together > u64::from(limit)
+    {
+        notes.push(format!(
+            "the environments' budgets add up to {together} requests a minute; together they are held to {limit}"
+        ));
+    }
+    notes
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn summary_of(text: &str) -> String {
+        let environment = Environment::from([("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())]);
+        let config = config::parse(Path::new("test.yml"), text.as_bytes(), &environment).expect("a valid file");
+        summary(&config)
+    }
+
+    fn webhooks(count: usize) -> String {
+        (0..count).map(|n| format!("    - {{agent_id: a, webhook_id: w{n}}}\n")).collect()
+    }
+
+    #[test]
+    fn the_need_stands_beside_the_budget() {
+        let text = format!("environments:\n- name: production\n  webhooks:\n{}", webhooks(2));
+        insta::assert_snapshot!(summary_of(&text), @"
+        environment `production` at https://app.talkover.ai: 2 webhooks named in the file
+          requests a minute: 0.8 when all are idle (each every 5m), 8.4 when all are busy (each every 15s), sweeps every 5m included; the budget is 30
+        ");
+    }
+
+    #[test]
+    fn a_budget_that_is_too_small_is_said() {
+        let text = format!("environments:\n- name: a\n  requests_per_minute: 10\n  webhooks:\n{}", webhooks(3));
+        insta::assert_snapshot!(summary_of(&text), @"
+        environment `a` at https://app.talkover.ai: 3 webhooks named in the file
+          requests a minute: 1.2 when all are idle (each every 5m), 12.6 when all are busy (each every 15s), sweeps every 5m included; the budget is 10
+          the budget is too small for min_interval: busy webhooks share what there is
+        ");
+        let text = format!("environments:\n- name: a\n  requests_per_minute: 10\n  webhooks:\n{}", webhooks(60));
+        insta::assert_snapshot!(summary_of(&text), @"
+        environment `a` at https://app.talkover.ai: 60 webhooks named in the file
+          requests a minute: 24.0 when all are idle (each every 5m), 252.0 when all are busy (each every 15s), sweeps every 5m included; the budget is 10
+          the budget is too small for max_interval: idle webhooks are polled every 12m
+        ");
+    }
+
+    #[test]
+    fn what_this_version_does_not_use_is_noted() {
+        let text =
+            "requests_per_minute: 20\nenvironments: [{name: a, discovery: {}}]\ntraces: {endpoint: 'http://x:4317'}";
+        insta::assert_snapshot!(summary_of(text), @"
+        environment `a` at https://app.talkover.ai: 0 webhooks named in the file
+        note: environment `a` has a section discovery: it is accepted, but this version reads only the webhooks named in the file
+        note: an endpoint for traces is set: it is accepted, but this version sends no spans
+        note: the environments' budgets add up to 30 requests a minute; together they are held to 20
+        ");
+    }
+}

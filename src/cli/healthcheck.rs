@@ -1,0 +1,160 @@
+//! `healthcheck`: asks a running daemon whether it is alive or ready, for containers that have no curl.
+//!
+//! Follows no redirect, uses no proxy and sends nothing secret. Like the probes of Kubernetes it does not verify a
+//! certificate: inside the container the daemon is asked at an address that no certificate names.
+
+use super::{Failure, HealthcheckArgs, print};
+use reqwest::{Client, StatusCode, Url};
+use std::time::Duration;
+
+/// Docker and Kubernetes give a probe a few seconds; a daemon that takes longer is not well.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer's reason is one line; anything longer comes from something else than the daemon.
+const MAX_REASON: usize = 200;
+
+pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
+    let url = probe_url(&args.url, args.ready).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
+    runtime.block_on(ask(url)).map_err(Failure::running)?;
+    print(if args.ready { "ready\n" } else { "alive\n" })
+}
+
+/// The address to ask below a base URL, which may already end with one of the two.
+fn probe_url(base: &str, ready: bool) -> Result<Url, String> {
+    let mut url = Url::parse(base).map_err(|error| format!("--url is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("--url must begin with http:// or https://".to_owned());
+    }
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/-/healthy").or(path.strip_suffix("/-/ready")).unwrap_or(path);
+    let path = format!("{path}/-/{}", if ready { "ready" } else { "healthy" });
+    url.set_path(&path);
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+async fn ask(url: Url) -> Result<(), String> {
+    let shown = without_password(&url);
+    let client = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .map_err(|error| format!("failed to set up the request: {}", causes(&error)))?;
+    let answer = client.get(url).send().await;
+    let answer = answer.map_err(|error| format!("failed to reach {shown}: {}", causes(&error.without_url())))?;
+    if answer.status() == StatusCode::OK {
+        return Ok(());
+    }
+    let status = answer.status();
+    Err(format!("{shown} answered {status}{}", reason(answer).await))
+}
+
+/// The first line of the answer, where the daemon says why it is not ready.
+async fn reason(mut answer: reqwest::Response) -> String {
+    let Ok(Some(chunk)) = answer.chunk().await else {
+        return String::new();
+    };
+    let text = String::from_utf8_lossy(&chunk);
+    let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    let line: String = line.trim().chars().take(MAX_REASON).collect();
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+fn without_password(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // Both fail only for URLs that cannot have a user, and those are shown as they are.
+    let _ = shown.set_password(None);
+    let _ = shown.set_username("");
+    shown
+}
+
+/// What went wrong, down to the system's own words: the outer error alone says no more than that a request failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_address_is_found_below_any_base() {
+        for (base, alive) in [
+            ("http://127.0.0.1:9877", "http://127.0.0.1:9877/-/healthy"),
+            ("http://127.0.0.1:9877/", "http://127.0.0.1:9877/-/healthy"),
+            ("https://x/prefix/?q#f", "https://x/prefix/-/healthy"),
+            ("http://x/-/ready", "http://x/-/healthy"),
+            ("http://x/p/-/healthy/", "http://x/p/-/healthy"),
+        ] {
+            assert_eq!(probe_url(base, false).map(String::from), Ok(alive.to_owned()), "{base}");
+            assert_eq!(probe_url(base, true).map(String::from), Ok(alive.replace("healthy", "ready")), "{base}");
+        }
+        assert!(probe_url("127.0.0.1:9877", false).is_err());
+        assert!(probe_url("ftp://x", false).is_err());
+    }
+
+    /// Answers one request, and gives its first line.
+    fn answering(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://user:secret@{}", listener.local_addr().expect("an address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).expect("a request");
+            stream.write_all(answer.as_bytes()).expect("sent");
+            String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned()
+        });
+        (url, server)
+    }
+
+    fn check(url: String, ready: bool) -> Result<(), Failure> {
+        run(&HealthcheckArgs { url, ready })
+    }
+
+    #[test]
+    fn only_200_is_well() {
+        let (url, server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        check(url, true).expect("ready");
+        assert_eq!(server.join().expect("served"), "GET /-/ready HTTP/1.1");
+        for answer in [
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 27\r\n\r\nwalking 2 targets\nsecond line",
+        ] {
+            let (url, server) = answering(answer);
+            let failure = check(url, false).expect_err("not well");
+            assert_eq!(server.join().expect("served"), "GET /-/healthy HTTP/1.1");
+            assert_eq!(failure.code(), 1);
+            assert!(!failure.messages()[0].contains("secret"), "{failure:?}");
+            assert_eq!(
+                failure.messages()[0].contains(": walking 2 targets"),
+                answer.contains("walking"),
+                "{failure:?}"
+            );
+            assert!(!failure.messages()[0].contains("second"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_a_failure_with_one_line() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        drop(listener);
+        let failure = check(url, false).expect_err("nobody there");
+        assert_eq!(failure.code(), 1);
+        assert!(failure.messages()[0].contains("refused"), "{failure:?}");
+    }
+}

@@ -1,0 +1,116 @@
+//! The commands: parses the command line, loads the configuration where a command needs it, and hands over.
+//!
+//! Results go to stdout, and whoever closes it early is no error. Failures become messages and an exit code in `main`;
+//! nothing here ends the process.
+
+mod args;
+mod check;
+mod demo;
+mod healthcheck;
+mod run;
+mod simulate;
+
+pub use args::{ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs};
+
+use crate::config::{self, Environment, Faults};
+use crate::logging::{self, LoggingError};
+use args::{Command, CommandLine};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+/// Why a command ended without success: an exit code, and messages for people.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    messages: Vec<String>,
+}
+
+impl Failure {
+    /// It failed while running: exit code 1.
+    pub fn running(message: impl ToString) -> Self {
+        Self { code: 1, messages: vec![message.to_string()] }
+    }
+
+    /// The command line or the configuration is wrong: exit code 2.
+    pub fn usage(message: impl ToString) -> Self {
+        Self { code: 2, messages: vec![message.to_string()] }
+    }
+
+    /// The process's exit code: 1 or 2.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What to tell, one message each, without a prefix.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self { code: 2, messages: faults.lines() }
+    }
+}
+
+impl From<LoggingError> for Failure {
+    fn from(error: LoggingError) -> Self {
+        Self::running(error)
+    }
+}
+
+/// Does what the command line says; `arguments` begin with the program's name.
+///
+/// # Errors
+/// A failure for `main` to report.
+pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<(), Failure> {
+    let command = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => command(line)?,
+        Err(error) if error.use_stderr() => return Err(usage(&error)),
+        // `--help` and `--version` reach us as errors, too.
+        Err(answer) => return print(&answer.render().to_string()),
+    };
+    match command {
+        Command::Run(args) => {
+            let config = config::load(&args.config, environment)?;
+            logging::init(&config.log)?;
+            run::run(config, &args, environment)
+        }
+        Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Check(args) => check::run(&args, environment),
+        Command::Healthcheck(args) => healthcheck::run(&args),
+    }
+}
+
+/// The command; without one, `--config` means `run`.
+fn command(line: CommandLine) -> Result<Command, Failure> {
+    match (line.command, line.config) {
+        (Some(command), _) => Ok(command),
+        (None, Some(config)) => Ok(Command::Run(ConfigArgs { config })),
+        (None, None) => {
+            let missing = "give a command, or --config FILE to run the daemon";
+            Err(usage(&CommandLine::command().error(ErrorKind::MissingSubcommand, missing)))
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    Failure::usage(text.trim_start_matches("error: ").trim_end())
+}
+
+/// Writes a result to stdout.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // `… | head -1` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Failure::running(format!("failed to write to stdout: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

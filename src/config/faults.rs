@@ -1,0 +1,134 @@
+//! Everything that is wrong with a configuration, collected so that one run of `check` names it all.
+//!
+//! A message never holds a token: whatever looks like one is cut before it is stored. Built by the readers of the
+//! sections, printed by `cli`.
+
+use std::fmt;
+use std::path::Path;
+
+/// How every TalkOver token begins, by the API's documentation.
+const TOKEN_PREFIX: &str = "talq_";
+
+/// Where a fault lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A key of the file, by its full path, e.g. `environments[1].webhooks[0].agent_id`.
+    Key(String),
+    /// An environment variable, by its name.
+    Variable(String),
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it lies.
+    pub place: Place,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+/// All faults of one configuration. `Display` prints one line for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    file: String,
+    faults: Vec<Fault>,
+}
+
+impl Faults {
+    pub(super) fn new(file: &Path) -> Self {
+        Self { file: file.display().to_string(), faults: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+        let place = match place {
+            Place::File => Place::File,
+            Place::Key(path) => Place::Key(redacted(&path)),
+            Place::Variable(name) => Place::Variable(redacted(&name)),
+        };
+        self.faults.push(Fault { place, reason: redacted(&reason.into()) });
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// The faults in the order of the sections.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter()
+    }
+
+    /// One line for each fault: `FILE: key.path: reason` or `environment variable NAME: reason`.
+    pub fn lines(&self) -> Vec<String> {
+        self.faults.iter().map(|fault| self.line(fault)).collect()
+    }
+
+    fn line(&self, fault: &Fault) -> String {
+        let line = match &fault.place {
+            Place::File => format!("{}: {}", self.file, fault.reason),
+            Place::Key(path) => format!("{}: {path}: {}", self.file, fault.reason),
+            Place::Variable(name) => format!("environment variable {name}: {}", fault.reason),
+        };
+        on_one_line(&redacted(&line))
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// `text` with everything that looks like a token cut to its prefix: people paste tokens where a name belongs.
+pub(crate) fn redacted(text: &str) -> String {
+    let mut parts = text.split(TOKEN_PREFIX);
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        clean.push_str(TOKEN_PREFIX);
+        clean.push('…');
+        let rest = part.trim_start_matches(|c: char| !c.is_whitespace() && !"`\"':,/".contains(c));
+        clean.push_str(rest);
+    }
+    clean
+}
+
+/// `text` with control characters escaped: a key or a value with a line break must not forge a second message.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_cut_wherever_it_stands() {
+        assert_eq!(redacted("no token"), "no token");
+        assert_eq!(redacted("`talq_abc|123=` is not set"), "`talq_…` is not set");
+        assert_eq!(redacted("talq_a, talq_b and ./talq_c/x"), "talq_…, talq_… and ./talq_…/x");
+    }
+
+    #[test]
+    fn each_fault_takes_one_line() {
+        let mut faults = Faults::new(Path::new("a\nb.yml"));
+        faults.push(Place::File, "first");
+        faults.push(Place::Key("poll.x\ty".to_owned()), "second\nhalf");
+        faults.push(Place::Variable("NAME".to_owned()), "third");
+        assert_eq!(
+            faults.to_string(),
+            "a\\nb.yml: first\na\\nb.yml: poll.x\\ty: second\\nhalf\nenvironment variable NAME: third"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The configuration: one file, overridden key by key by environment variables, on top of documented defaults.
+//!
+//! `config/default.yml` is embedded and *is* the defaults. A load either yields a configuration that the rest of the
+//! program need not check again, or all of its faults. Only this module and `cli` read the environment; stages are given
+//! their section. Called by `cli`, and by the daemon when it reloads.
+
+mod document;
+mod duration;
+mod environments;
+mod faults;
+mod fields;
+mod files;
+mod log;
+mod metrics;
+mod otel;
+mod overrides;
+mod poll;
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+mod token;
+mod traces;
+mod values;
+
+pub use duration::{format_duration, parse_duration};
+pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
+pub use faults::{Fault, Faults, Place};
+pub use log::{LogConfig, LogFormat};
+pub use metrics::MetricsConfig;
+pub use poll::PollConfig;
+pub use server::ServerConfig;
+pub use state::StateConfig;
+pub use token::{TokenError, TokenSource};
+pub use traces::{TracesConfig, TracesProtocol, TracesTls};
+
+use fields::Fields;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Every key with its default and what it means.
+pub const DEFAULTS: &str = include_str!("../../config/default.yml");
+
+/// A snapshot of the process's environment, so that tests need none.
+pub type Environment = BTreeMap<String, String>;
+
+/// The whole configuration, valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Our own listener.
+    pub server: ServerConfig,
+    /// The most requests in any sliding minute over all environments together. At least 1.
+    pub requests_per_minute: Option<u32>,
+    /// Whom to ask. At least one; names are unique.
+    pub environments: Vec<EnvironmentConfig>,
+    /// How the logs are read.
+    pub poll: PollConfig,
+    /// What the delivery metrics look like.
+    pub metrics: MetricsConfig,
+    /// Whether and where spans are sent.
+    pub traces: TracesConfig,
+    /// The durable memory.
+    pub state: StateConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// Takes a snapshot of the process's environment. What is no Unicode is replaced, and then refused where it is used.
+pub fn capture_environment() -> Environment {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// Reads the file at `path`, and the token and certificate files that it names.
+///
+/// # Errors
+/// All faults at once.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
+    match document::read(path) {
+        Ok(bytes) => parse(path, &bytes, environment),
+        Err(reason) => Err(failed(path, reason)),
+    }
+}
+
+/// As `load`, of a file's content; `path` only serves to name it in messages.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse(path: &Path, content: &[u8], environment: &Environment) -> Result<Config, Faults> {
+    let defaults = document::parse(DEFAULTS.as_bytes())
+        .map_err(|reason| failed(path, format!("the embedded config/default.yml: {reason}")))?;
+    let mut given = document::parse(content).map_err(|reason| failed(path, reason))?;
+    let mut faults = Faults::new(path);
+    overrides::apply(&mut given, &defaults, environment, &mut faults);
+    let config = read(Fields::root(&given, &defaults, &mut faults), environment);
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        None if faults.is_empty() => Err(failed(path, "failed to read the configuration".to_owned())),
+        _ => Err(faults),
+    }
+}
+
+fn read(mut root: Fields<'_>, environment: &Environment) -> Option<Config> {
+    let server = server::read(root.section("server"));
+    let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
+    let environments = environments::read(&mut root, environment);
+    let poll = poll::read(root.section("poll"));
+    let metrics = metrics::read(root.section("metrics"));
+    let traces = traces::read(root.section("traces"), environment);
+    let state = state::read(root.section("state"));
+    let log = log::read(root.section("log"));
+    root.finish();
+    Some(Config {
+        server: server?,
+        requests_per_minute,
+        environments: environments?,
+        poll: poll?,
+        metrics: metrics?,
+        traces: traces?,
+        state: state?,
+        log: log?,
+    })
+}
+
+fn failed(path: &Path, reason: String) -> Faults {
+    let mut faults = Faults::new(path);
+    faults.push(Place::File, reason);
+    faults
+}

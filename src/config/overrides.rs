@@ -1,0 +1,91 @@
+//! Environment variables that set a key: `TALKOVER_EXPORTER__POLL__MIN_INTERVAL=10s`.
+//!
+//! The embedded defaults serve as the list of keys. Values enter the tree as text with the variable's name as their
+//! origin, so that a fault of the value names the variable. Lists are never reached into.
+
+use super::Environment;
+use super::document::Table;
+use super::faults::{Faults, Place};
+use super::fields::unknown_key;
+use ::config::{Value, ValueKind};
+
+/// Two underscores at its end: Kubernetes sets `TALKOVER_EXPORTER_PORT` for a service of our name, and that is not ours.
+const PREFIX: &str = "TALKOVER_EXPORTER__";
+const SEPARATOR: &str = "__";
+
+/// The one map with free keys: its path, below which a variable names an entry.
+const FREE_MAP: [&str; 2] = ["traces", "headers"];
+
+/// Sets in `given` what the variables say.
+pub(super) fn apply(given: &mut Table, defaults: &Table, environment: &Environment, faults: &mut Faults) {
+    for (variable, value) in environment {
+        let Some(rest) = variable.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let segments: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
+        match resolve(&segments, defaults) {
+            Ok(path) => set(given, &path, Value::new(Some(variable), value.as_str())),
+            Err(reason) => faults.push(Place::Variable(variable.clone()), reason),
+        }
+    }
+}
+
+/// The path of the scalar that the segments name.
+fn resolve(segments: &[String], defaults: &Table) -> Result<Vec<String>, String> {
+    if let Some(header) = segments.strip_prefix(&FREE_MAP.map(str::to_owned)) {
+        return free_entry(header);
+    }
+    if segments.iter().all(String::is_empty) {
+        return Err("names no key".to_owned());
+    }
+    let mut table = defaults;
+    for (index, segment) in segments.iter().enumerate() {
+        let path = segments.iter().take(index + 1).map(String::as_str).collect::<Vec<_>>().join(".");
+        let last = index + 1 == segments.len();
+        let Some(value) = table.get(segment) else {
+            return Err(format!("`{path}`: {}", unknown_key(segment, table.keys().map(String::as_str))));
+        };
+        match &value.kind {
+            ValueKind::Array(_) => {
+                return Err(format!("reaches into the list `{path}`: lists can only be set in the file"));
+            }
+            ValueKind::Table(_) if last => {
+                return Err(format!("`{path}` is a section: name a key in it"));
+            }
+            ValueKind::Table(section) => table = section,
+            _ if last => return Ok(segments.to_vec()),
+            _ => {
+                return Err(format!("`{path}` is a single value: there is nothing below it"));
+            }
+        }
+    }
+    Err("names no key".to_owned())
+}
+
+/// A header's name: variables cannot hold hyphens, so underscores stand for them.
+fn free_entry(segments: &[String]) -> Result<Vec<String>, String> {
+    let name = segments.join(SEPARATOR).replace('_', "-");
+    if name.is_empty() {
+        return Err("`traces.headers` is a map: append two underscores and a header's name".to_owned());
+    }
+    Ok(FREE_MAP.into_iter().map(str::to_owned).chain([name]).collect())
+}
+
+/// Puts the value at the path. Where the file has something else than a section on the way, that is a fault of the
+/// file, which its reader reports.
+fn set(table: &mut Table, path: &[String], value: Value) {
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
+    if rest.is_empty() {
+        table.insert(key.clone(), value);
+        return;
+    }
+    let section = table.entry(key.clone()).or_insert_with(|| Value::new(None, ValueKind::Nil));
+    if section.kind == ValueKind::Nil {
+        section.kind = ValueKind::Table(Table::new());
+    }
+    if let ValueKind::Table(section) = &mut section.kind {
+        set(section, rest, value);
+    }
+}

@@ -1,0 +1,45 @@
+//! Log lines on stderr, as the section `log` wants them.
+//!
+//! `RUST_LOG` is not read: the configuration is the one place that says what is logged, so that `check` can tell whether
+//! it is right. Called once by each command that logs.
+
+use crate::config::{LogConfig, LogFormat};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Why logging cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to set up logging: {0}")]
+pub struct LoggingError(String);
+
+/// Sends the log of the whole process to stderr.
+///
+/// # Errors
+/// Where the level is no filter, or logging is set up already.
+pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_new(&config.level).map_err(|error| LoggingError(error.to_string()))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // Where stderr is closed, complaining about that on stderr would panic.
+        .log_internal_errors(false);
+    let started = match config.format {
+        LogFormat::Text => lines.finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    };
+    started.map_err(|error| LoggingError(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_is_refused() {
+        let config = LogConfig { level: "hyper=loud".to_owned(), format: LogFormat::Text };
+        let error = init(&config).expect_err("refused").to_string();
+        assert!(error.starts_with("failed to set up logging: error parsing level filter"), "{error}");
+    }
+}
