@@ -1,7 +1,102 @@
-//! The demo's command.
+//! `demo`: the simulator and the daemon in one process, so that a stranger sees the whole product with one command.
 
-use super::{DemoArgs, Failure};
+use std::fmt::Write;
+use std::path::Path;
 
-pub(super) fn run(_args: &DemoArgs) -> Result<(), Failure> {
-    Ok(())
+use super::run::block_on;
+use super::{DemoArgs, Failure, print};
+use crate::app::App;
+use crate::config::{self, Config, Environment, LogConfig, LogFormat};
+use crate::logging;
+use crate::server::listen;
+use crate::shutdown;
+use crate::simulator::clock::Clock;
+use crate::simulator::{DEFAULT_SEED, Scenario, Simulator};
+
+/// The demonstration's world: what `simulate` plays too when it is given no scenario.
+const SCENARIO: &str = include_str!("../../config/scenarios/demo.yml");
+
+pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
+    // What a daemon says of itself at `info` would bury what the demonstration prints.
+    logging::init(&LogConfig { level: "warn".to_owned(), format: LogFormat::Text })?;
+    let state = tempfile::Builder::new()
+        .prefix("talkover-exporter-demo-")
+        .tempdir()
+        .map_err(|error| Failure::running(format!("failed to make a directory for the state: {error}")))?;
+    let scenario = Scenario::from_yaml(SCENARIO, "demo.yml").map_err(Failure::running)?;
+    let listener = listen::bind(args.listen).map_err(Failure::running)?;
+    let address = listener.local_addr().map_err(Failure::running)?;
+    block_on(async {
+        let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
+        let simulator = Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::real(), loopback).map_err(Failure::running)?;
+        let config = daemon_config(&scenario, &simulator.base_url(), state.path())?;
+        let app = App::new(&config).map_err(Failure::running)?;
+        print(&welcome(&format!("http://{address}"), &simulator.base_url()))?;
+
+        let (trigger, signal) = shutdown::channel();
+        let running = app.run(listener, None, signal);
+        tokio::pin!(running);
+        let ended = tokio::select! {
+            ended = &mut running => ended.map_err(Failure::running),
+            stopped = shutdown::signal() => {
+                trigger.shut_down();
+                stopped.map_err(Failure::running)?;
+                running.await.map_err(Failure::running)
+            }
+        };
+        simulator.shutdown().await;
+        ended
+    })
+}
+
+/// A daemon that polls every webhook of the simulated world, and often.
+fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path) -> Result<Config, Failure> {
+    let mut text = format!(
+        "environments:
+  - name: demo
+    base_url: {base_url}
+    requests_per_minute: 600
+    webhooks:
+"
+    );
+    for webhook in &scenario.webhooks {
+        let (owner, id, name) = (webhook.owner.as_str(), &webhook.owner_id, &webhook.name);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "      - {{{owner}_id: \"{id}\", webhook_id: \"{}\", name: {name:?}}}", webhook.id);
+    }
+    let state = state.join("state.db");
+    let _ = write!(
+        text,
+        "poll: {{min_interval: 1s, max_interval: 2s, lookback: 2m, sweep_interval: 30s, settle_after: 1h}}
+state: {{path: {:?}}}
+",
+        state.display().to_string()
+    );
+    let token = scenario.tokens.first().cloned().unwrap_or_default();
+    let environment = Environment::from([("TALKOVER_TOKEN".to_owned(), token)]);
+    Ok(config::parse(Path::new("the demonstration's configuration"), text.as_bytes(), &environment)?)
+}
+
+fn welcome(exporter: &str, api: &str) -> String {
+    format!(
+        "talkover-exporter demo: a simulated TalkOver makes webhook deliveries, and the exporter reads their log.
+
+  Metrics         {exporter}/metrics
+  Landing page    {exporter}/
+  Simulated API   {api}   (what really happened: {api}/_simulator/truth)
+
+Try next:
+  curl -s {exporter}/metrics | grep ^talkover_webhook_delivery_attempts_total
+      attempts by event, status and http_status; a failure spike comes within the first minute, then every two
+  curl -s {exporter}/metrics | grep ^talkover_webhook_deliveries_open
+      entries that are pending or retrying just now
+  Point a Prometheus at it:
+      scrape_configs: [{{job_name: talkover, static_configs: [{{targets: [\"{}\"]}}]}}]
+  talkover-exporter simulate --help
+      only the simulated API, for your own configuration and scenarios
+
+Nothing leaves this machine, and nothing is kept. Ctrl-C ends it.
+",
+        exporter.trim_start_matches("http://")
+    )
 }

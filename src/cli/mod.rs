@@ -38,6 +38,11 @@ impl Failure {
         Self { code: 2, messages: vec![message.to_string()] }
     }
 
+    /// The command line or the configuration is wrong in several ways: exit code 2.
+    pub fn usage_all(messages: Vec<String>) -> Self {
+        Self { code: 2, messages }
+    }
+
     /// The process's exit code: 1 or 2.
     pub fn code(&self) -> u8 {
         self.code

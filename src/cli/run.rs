@@ -1,8 +1,71 @@
-//! The daemon's command.
+//! `run`: the daemon, until SIGTERM or SIGINT.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tracing::{info, warn};
 
 use super::{ConfigArgs, Failure};
+use crate::app::App;
+use crate::build_info::VERSION;
 use crate::config::{Config, Environment};
+use crate::server::listen;
+use crate::server::web_config::WebConfig;
+use crate::shutdown;
 
-pub(super) fn run(_config: Config, _args: &ConfigArgs, _environment: &Environment) -> Result<(), Failure> {
-    Ok(())
+/// What may still be written when everything has been asked to end: a commit waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+pub(super) fn run(config: Config, args: &ConfigArgs, _environment: &Environment) -> Result<(), Failure> {
+    let web = load_web_config(&config)?;
+    let app = App::new(&config).map_err(Failure::running)?;
+    let listener = listen::bind(config.server.listen).map_err(Failure::running)?;
+    let webhooks: usize = config.environments.iter().map(|environment| environment.webhooks.len()).sum();
+    info!(version = VERSION, config = %args.config.display(), webhooks, listen = %config.server.listen, "started");
+    block_on(async {
+        let (trigger, signal) = shutdown::channel();
+        let stop = async {
+            let result = shutdown::signal().await;
+            trigger.shut_down();
+            result
+        };
+        ignore_hangups();
+        let running = app.run(listener, web, signal);
+        tokio::pin!(running, stop);
+        tokio::select! {
+            ended = &mut running => ended.map_err(Failure::running),
+            stopped = &mut stop => {
+                stopped.map_err(Failure::running)?;
+                running.await.map_err(Failure::running)
+            }
+        }
+    })
+}
+
+/// The web file, where the configuration names one.
+pub(super) fn load_web_config(config: &Config) -> Result<Option<WebConfig>, Failure> {
+    let Some(path) = &config.server.web_config_file else { return Ok(None) };
+    WebConfig::load(path).map(Some).map_err(Failure::usage_all)
+}
+
+/// Runs a command to its end on a runtime of its own.
+pub(super) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WRITES);
+    result
+}
+
+/// A hang-up would end the process; operators send one to have the configuration read again, which takes a restart for now.
+fn ignore_hangups() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            warn!("SIGHUP: this version reads its configuration only when it starts; restart it, nothing is lost");
+        }
+    });
 }
