@@ -10,11 +10,7 @@ use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
 use crate::server::listen;
 use crate::shutdown;
-use crate::simulator::clock::Clock;
-use crate::simulator::{DEFAULT_SEED, Scenario, Simulator};
-
-/// The demonstration's world: what `simulate` plays too when it is given no scenario.
-const SCENARIO: &str = include_str!("../../config/scenarios/demo.yml");
+use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     // What a daemon says of itself at `info` would bury what the demonstration prints.
@@ -23,12 +19,12 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         .prefix("talkover-exporter-demo-")
         .tempdir()
         .map_err(|error| Failure::running(format!("failed to make a directory for the state: {error}")))?;
-    let scenario = Scenario::from_yaml(SCENARIO, "demo.yml").map_err(Failure::running)?;
+    let scenario = Scenario::demo().map_err(Failure::running)?;
     let listener = listen::bind(args.listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
     block_on(async {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
-        let simulator = Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::real(), loopback).map_err(Failure::running)?;
+        let simulator = Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
         let config = daemon_config(&scenario, &simulator.base_url(), state.path())?;
         let app = App::new(&config).map_err(Failure::running)?;
         print(&welcome(&format!("http://{address}"), &simulator.base_url()))?;
@@ -60,7 +56,7 @@ fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path) -> Result<Co
 "
     );
     for webhook in &scenario.webhooks {
-        let (owner, id, name) = (webhook.owner.as_str(), &webhook.owner_id, &webhook.name);
+        let (owner, id, name) = (webhook.owner.kind.as_str(), &webhook.owner.id, &webhook.name);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "      - {{{owner}_id: \"{id}\", webhook_id: \"{}\", name: {name:?}}}", webhook.id);
     }
