@@ -1,0 +1,240 @@
+//! What can go wrong with a request, and which request it goes wrong with.
+//!
+//! This file only chooses; `server` carries out. A fault never changes the world. Used by the scenario, which lists
+//! faults, by the server, which asks before every answer, and by tests, which queue them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::random::Random;
+use super::scenario::duration;
+
+/// One way in which an answer goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "FaultText")]
+pub enum Fault {
+    /// Nothing goes wrong: in a script, a request that passes.
+    None,
+    /// This status with an HTML body, as a gateway answers: a 5xx as a rule.
+    Html(u16),
+    /// This status with the API's documented error envelope: 401, 403, 404, 422, 500.
+    Status(u16),
+    /// 429, with `Retry-After` where a wait is given.
+    RateLimited(Option<Duration>),
+    /// The answer is held back so long; then it is the right one.
+    Hold(Duration),
+    /// The connection is reset (RST) without an answer.
+    Reset,
+    /// The body ends half-way, against its `Content-Length`.
+    Truncated,
+    /// 200 with a body that is no JSON.
+    InvalidJson,
+    /// 200 with `"success": false`.
+    NotSuccess,
+    /// 302 to `/login`, as Laravel answers those whom it does not know.
+    Redirect,
+}
+
+/// A fault as a scenario file writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultText {
+    kind: FaultKind,
+    status: Option<u16>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    retry_after: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    hold: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FaultKind {
+    None,
+    Html,
+    Status,
+    RateLimited,
+    Hold,
+    Reset,
+    Truncated,
+    InvalidJson,
+    NotSuccess,
+    Redirect,
+}
+
+impl TryFrom<FaultText> for Fault {
+    type Error = String;
+
+    fn try_from(text: FaultText) -> Result<Self, String> {
+        text.refuse_unused()?;
+        let status = || checked_status(text.status);
+        Ok(match text.kind {
+            FaultKind::None => Self::None,
+            FaultKind::Html => Self::Html(status()?),
+            FaultKind::Status => Self::Status(status()?),
+            FaultKind::RateLimited => Self::RateLimited(text.retry_after),
+            FaultKind::Hold => Self::Hold(text.hold.ok_or("this kind needs `hold`")?),
+            FaultKind::Reset => Self::Reset,
+            FaultKind::Truncated => Self::Truncated,
+            FaultKind::InvalidJson => Self::InvalidJson,
+            FaultKind::NotSuccess => Self::NotSuccess,
+            FaultKind::Redirect => Self::Redirect,
+        })
+    }
+}
+
+impl FaultText {
+    fn refuse_unused(&self) -> Result<(), String> {
+        let has_status = matches!(self.kind, FaultKind::Html | FaultKind::Status);
+        let unused = [
+            ("status", self.status.is_some() && !has_status),
+            ("retry_after", self.retry_after.is_some() && !matches!(self.kind, FaultKind::RateLimited)),
+            ("hold", self.hold.is_some() && !matches!(self.kind, FaultKind::Hold)),
+        ];
+        match unused.iter().find(|(_, unused)| *unused) {
+            Some((name, _)) => Err(format!("this kind has no `{name}`")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn checked_status(status: Option<u16>) -> Result<u16, String> {
+    match status {
+        Some(status @ 400..=599) => Ok(status),
+        Some(status) => Err(format!("`status` must lie between 400 and 599, not {status}")),
+        None => Err("this kind needs `status`".to_owned()),
+    }
+}
+
+/// The faults that a scenario prescribes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultPlan {
+    /// One for each request, in this order; afterwards the rest of the plan applies.
+    pub script: Vec<Fault>,
+    /// Faults of a stretch of time.
+    pub windows: Vec<FaultWindow>,
+    /// Faults of any request.
+    pub random: Vec<RandomFault>,
+}
+
+/// A fault that strikes within a stretch of time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultWindow {
+    /// The beginning, from the world's start.
+    #[serde(deserialize_with = "duration::required")]
+    pub from: Duration,
+    /// The end, which is no longer part of it, from the world's start.
+    #[serde(deserialize_with = "duration::required")]
+    pub until: Duration,
+    /// The share of requests that it strikes.
+    #[serde(default = "always")]
+    pub probability: f64,
+    /// Only requests whose path contains this text; empty for all.
+    #[serde(default)]
+    pub path: String,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// A fault that strikes at random.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomFault {
+    /// The share of requests that it strikes.
+    pub probability: f64,
+    /// Only requests whose path contains this text; empty for all.
+    #[serde(default)]
+    pub path: String,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+fn always() -> f64 {
+    1.0
+}
+
+/// Chooses the fault of each request: first what tests queued, then the script, the windows, and chance.
+#[derive(Debug)]
+pub(super) struct Faults {
+    queue: VecDeque<Fault>,
+    windows: Vec<FaultWindow>,
+    random: Vec<RandomFault>,
+    draws: Random,
+}
+
+impl Faults {
+    pub(super) fn new(plan: &FaultPlan, seed: u64) -> Self {
+        Self {
+            queue: plan.script.iter().cloned().collect(),
+            windows: plan.windows.clone(),
+            random: plan.random.clone(),
+            draws: Random::stream(seed, &[u64::from_be_bytes(*b"faults..")]),
+        }
+    }
+
+    /// Queues a fault for the next request that has none queued: ahead of what is left of the script only where
+    /// the script is used up, as both are one queue.
+    pub(super) fn push(&mut self, fault: Fault) {
+        self.queue.push_back(fault);
+    }
+
+    /// The fault of the request for `path` that arrives `elapsed` after the world's start.
+    pub(super) fn next(&mut self, path: &str, elapsed: Duration) -> Fault {
+        if let Some(fault) = self.queue.pop_front() {
+            return fault;
+        }
+        let draws = &mut self.draws;
+        let window = self.windows.iter().find(|window| {
+            let strikes = draws.chance(window.probability);
+            strikes && (window.from..window.until).contains(&elapsed) && path.contains(&window.path)
+        });
+        let random = self.random.iter().find(|random| {
+            let strikes = draws.chance(random.probability);
+            strikes && path.contains(&random.path)
+        });
+        let found = window.map(|window| &window.fault).or(random.map(|random| &random.fault));
+        found.cloned().unwrap_or(Fault::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_comes_before_windows_and_windows_before_chance() {
+        let plan = FaultPlan {
+            script: vec![Fault::Reset, Fault::None],
+            windows: vec![FaultWindow {
+                from: Duration::from_secs(10),
+                until: Duration::from_secs(20),
+                probability: 1.0,
+                path: "/logs".to_owned(),
+                fault: Fault::Html(502),
+            }],
+            random: vec![RandomFault { probability: 1.0, path: "/agents".to_owned(), fault: Fault::NotSuccess }],
+        };
+        let mut faults = Faults::new(&plan, 1);
+        faults.push(Fault::Truncated);
+        let mut next = |path, seconds| faults.next(path, Duration::from_secs(seconds));
+        assert_eq!(next("/x", 0), Fault::Reset);
+        assert_eq!(next("/agents", 0), Fault::None, "a scripted pass stands above chance");
+        assert_eq!(next("/agents", 0), Fault::Truncated);
+        assert_eq!(next("/agents/logs", 9), Fault::NotSuccess);
+        assert_eq!(next("/agents/logs", 10), Fault::Html(502));
+        assert_eq!(next("/agents/logs", 20), Fault::NotSuccess);
+        assert_eq!(next("/campaigns", 15), Fault::None);
+    }
+
+    #[test]
+    fn chance_strikes_its_share_of_requests() {
+        let random = RandomFault { probability: 0.25, path: String::new(), fault: Fault::Reset };
+        let mut faults = Faults::new(&FaultPlan { random: vec![random], ..FaultPlan::default() }, 3);
+        let struck = (0..4_000).filter(|_| faults.next("/", Duration::ZERO) == Fault::Reset).count();
+        assert!((900..1_100).contains(&struck), "{struck} of 4000");
+    }
+}

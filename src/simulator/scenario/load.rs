@@ -1,0 +1,94 @@
+//! Reads a scenario from YAML, and says of every fault in it where it is.
+//!
+//! Used by `simulate`, by the demo and by tests. It reads no environment variables: a scenario is a file.
+
+use std::path::Path;
+
+use config::{Config, ConfigError, File, FileFormat};
+
+use super::{DEMO_YAML, Scenario, check};
+
+/// Why a scenario cannot be played. The text names the file and, within it, the path of the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("failed to read {name}: {source}")]
+    Read {
+        /// The file.
+        name: String,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The text is no YAML.
+    #[error("{name} is no YAML: {reason}")]
+    Syntax {
+        /// The file.
+        name: String,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// A key is unknown, missing, or has a wrong value.
+    #[error("{name}: {path}: {reason}")]
+    Key {
+        /// The file.
+        name: String,
+        /// The key's path, such as `webhooks[0].rate`.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Scenario {
+    /// The scenario that `text` describes; `name` stands for the file in errors.
+    pub fn from_yaml(text: &str, name: &str) -> Result<Self, ScenarioError> {
+        let config = Config::builder()
+            .add_source(File::from_str(text, FileFormat::Yaml))
+            .build()
+            .map_err(|error| ScenarioError::Syntax { name: name.to_owned(), reason: error.to_string() })?;
+        let scenario: Self = serde_path_to_error::deserialize(config).map_err(|error| {
+            let path = error.path().to_string();
+            let reason = reason(&path, error.into_inner());
+            key_error(name, path, reason)
+        })?;
+        match check::first_fault(&scenario) {
+            None => Ok(scenario),
+            Some((path, reason)) => Err(key_error(name, path, reason)),
+        }
+    }
+
+    /// The scenario of the file at `path`.
+    pub fn from_file(path: &Path) -> Result<Self, ScenarioError> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::from_yaml(&text, &name),
+            Err(source) => Err(ScenarioError::Read { name, source }),
+        }
+    }
+
+    /// The scenario of the demonstration, which is part of the program.
+    pub fn demo() -> Result<Self, ScenarioError> {
+        Self::from_yaml(DEMO_YAML, "config/scenarios/demo.yml")
+    }
+}
+
+/// The reason of `error`, which happened at `path`.
+fn reason(path: &str, error: ConfigError) -> String {
+    match error {
+        // Its own text runs the path and the field into one word.
+        ConfigError::NotFound(key) => {
+            let field = key.strip_prefix(path).unwrap_or(&key).trim_start_matches('.');
+            format!("the key `{field}` is missing")
+        }
+        // Its text may end with the key, which stands before the reason already.
+        other => {
+            let text = other.to_string();
+            text.split(" for key `").next().unwrap_or(&text).to_owned()
+        }
+    }
+}
+
+fn key_error(name: &str, path: String, reason: String) -> ScenarioError {
+    let path = if path == "." { "the file".to_owned() } else { path };
+    ScenarioError::Key { name: name.to_owned(), path, reason }
+}
