@@ -23,8 +23,7 @@ use crate::pipeline::reader::{ReadSettings, Reader};
 use crate::pipeline::step::Workshop;
 use crate::schedule::Intervals;
 use crate::schedule::budget::Budget;
-use crate::server::web_config::WebConfig;
-use crate::server::{self, Readiness, ServeError};
+use crate::server::{self, AppState, Readiness, ServeError, WebConfig};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, TargetView, Views};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
@@ -130,7 +129,7 @@ impl App {
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
             polling.spawn(environment.run(shutdown.clone(), move || show_readiness(&board, &readiness)));
         }
-        let router = server::router(self.registry, self.readiness);
+        let router = server::router(AppState { registry: self.registry, readiness: self.readiness });
         let serving = server::serve(listener, router, web, shutdown.clone());
         tokio::pin!(serving);
         tokio::select! {

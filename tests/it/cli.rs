@@ -1,0 +1,132 @@
+//! The command line: what it answers, and with which exit code it refuses what.
+
+use std::process::{Command, Output};
+
+use crate::harness::{BINARY, Workspace};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).env_remove("TALKOVER_TOKEN").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Asserts a refusal: the exit code, a message that holds `expected`, nothing on stdout, no panic, no token.
+fn assert_refused(output: &Output, code: i32, expected: &str) {
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert!(message.contains(expected), "{message}");
+    assert!(message.lines().all(|line| line.starts_with("talkover-exporter: error: ")), "{message}");
+    assert!(!message.contains("panicked") && !message.contains("talq_"), "{message}");
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn help_and_version_are_everywhere() {
+    for command in [&[][..], &["run"], &["demo"], &["simulate"], &["check"], &["healthcheck"]] {
+        for flag in ["--help", "--version"] {
+            let output = run(&[command, &[flag]].concat());
+            assert_eq!(output.status.code(), Some(0), "{command:?} {flag}");
+            assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{command:?} {flag}");
+        }
+    }
+    insta::assert_snapshot!(text(&run(&["--help"]).stdout));
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2() {
+    for arguments in [&[][..], &["fly"], &["run"], &["--config"], &["demo", "--listen", "here"], &["run", "--confg", "x"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with("talkover-exporter: error: "), "{arguments:?}");
+    }
+}
+
+const GOOD: &str = "environments:\n  - name: production\n    base_url: http://127.0.0.1:1\n    token_file: TOKEN\n    \
+                    webhooks: [{agent_id: a, webhook_id: w}]\nstate: {path: STATE}\nserver: {listen: 127.0.0.1:0}\n";
+
+/// A workspace whose `config.yml` is [`GOOD`] after a change.
+fn workspace(change: impl Fn(&str) -> String) -> (Workspace, String) {
+    let workspace = Workspace::new();
+    workspace.write("token", "talq_good\n");
+    let text = change(GOOD)
+        .replace("TOKEN", &workspace.path("token").display().to_string())
+        .replace("STATE", &workspace.path("state.db").display().to_string());
+    let config = workspace.write("config.yml", &text).display().to_string();
+    (workspace, config)
+}
+
+#[test]
+fn check_accepts_what_is_right_and_names_every_fault_of_what_is_not() {
+    let (_workspace, config) = workspace(str::to_owned);
+    let output = run(&["check", "--config", &config]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("OK"));
+
+    let (_workspace, config) = workspace(|good| {
+        good.replace("http://127.0.0.1:1", "http://example.com") + "poll: {min_interval: 1h, per_pge: 10}\nlog: {level: 7}\n"
+    });
+    let output = run(&["check", "--config", &config]);
+    for (key, reason) in [
+        ("environments[0].base_url", "http"),
+        ("poll.min_interval", "max_interval"),
+        ("poll.per_pge", "per_page"),
+        ("log.level", ""),
+    ] {
+        assert_refused(&output, 2, key);
+        let message = text(&output.stderr);
+        let line = message.lines().find(|line| line.contains(key)).unwrap();
+        assert!(line.contains(&config) && line.contains(reason), "{line}");
+    }
+}
+
+#[test]
+fn every_bad_input_is_one_clear_message() {
+    let missing = run(&["run", "--config", "/nonexistent/config.yml"]);
+    assert_refused(&missing, 2, "/nonexistent/config.yml");
+
+    for (what, change, expected) in [
+        ("an unknown key", "colour: blue\n", "colour"),
+        ("a wrong type", "poll: {per_page: many}\n", "poll.per_page"),
+    ] {
+        let (_workspace, config) = workspace(|good| format!("{good}{change}"));
+        let output = run(&["run", "--config", &config]);
+        assert_refused(&output, 2, expected);
+        assert_eq!(text(&output.stderr).lines().count(), 1, "{what}");
+    }
+    for (from, to, expected) in [
+        ("http://127.0.0.1:1", "not a url", "base_url"),
+        ("http://127.0.0.1:1", "http://example.com", "allow_insecure_http"),
+        ("token_file: TOKEN", "token_file: /nonexistent/token", "token_file"),
+        ("    token_file: TOKEN\n", "", "TALKOVER_TOKEN"),
+    ] {
+        let (_workspace, config) = workspace(|good| good.replace(from, to));
+        assert_refused(&run(&["run", "--config", &config]), 2, expected);
+    }
+    let (workspace, config) = workspace(str::to_owned);
+    workspace.write("token", " \n");
+    assert_refused(&run(&["run", "--config", &config]), 2, "empty");
+}
+
+#[test]
+fn what_stands_in_the_way_of_running_ends_with_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (_workspace, config) = workspace(|good| good.replace("127.0.0.1:0", &address));
+    assert_refused(&run(&["run", "--config", &config]), 1, &address);
+    assert_refused(&run(&["simulate", "--listen", &address]), 1, &address);
+    assert_refused(&run(&["demo", "--listen", &address]), 1, &address);
+
+    let (workspace, config) = workspace(str::to_owned);
+    let state = workspace.write("state.db", "this is no database, and longer than the header of one would be".repeat(9).as_str());
+    let before = std::fs::read(&state).unwrap();
+    assert_refused(&run(&["run", "--config", &config]), 1, "damaged");
+    assert_eq!(std::fs::read(&state).unwrap(), before);
+}
+
+#[test]
+fn healthcheck_says_whether_a_daemon_is_there() {
+    let output = run(&["healthcheck", "--url", "http://127.0.0.1:1"]);
+    assert_refused(&output, 1, "127.0.0.1:1");
+}

@@ -1,0 +1,192 @@
+//! The daemon from its configuration to its metrics: what is counted, what survives, and what it costs.
+
+use std::time::Duration;
+
+use talkover_exporter::simulator::{Clock, EntrySpec, Fault, Simulator, Status, largest_per_minute};
+
+use crate::harness::{Exporter, Workspace, quiet_scenario, simulator, wait_for};
+
+const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
+const ENDED: &str = "talkover_webhook_deliveries_total";
+const FAST: &str = "poll: {min_interval: 200ms, max_interval: 200ms, lookback: 1h, sweep_interval: 1s}\n";
+
+/// An attempt made `ago` seconds before now.
+fn attempt(simulator: &Simulator, ago: u64, attempt: u8, status: Status, delivery: Option<u32>) -> EntrySpec {
+    let created_at = simulator.truth().now.minus(Duration::from_secs(ago));
+    let http_status = match status {
+        Status::Pending => None,
+        Status::Success => Some(200),
+        _ => Some(503),
+    };
+    EntrySpec { created_at, attempt, status, http_status, delivery, ..EntrySpec::default() }
+}
+
+#[tokio::test]
+async fn attempts_deliveries_and_open_entries_are_counted_as_they_change() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    let insert = |spec| simulator.with_world(|world| world.insert("w-1", spec)).unwrap();
+    insert(attempt(&simulator, 60, 1, Status::Success, None));
+    let retried = insert(attempt(&simulator, 50, 1, Status::Retrying, None));
+    let queued = insert(attempt(&simulator, 40, 1, Status::Pending, None));
+
+    let exporter = Exporter::start(&config).await;
+    let scrape = exporter.wait_for("three entries", |scrape| scrape.sum(ATTEMPTS, &[]) == 2.0).await;
+    assert!(scrape.balances("w-1"), "{}", scrape.text);
+    let open = |status: &str| {
+        format!("talkover_webhook_deliveries_open{{environment=\"test\",webhook_id=\"w-1\",status=\"{status}\"}}")
+    };
+    assert_eq!((scrape.get(&open("pending")), scrape.get(&open("retrying"))), (Some(1.0), Some(1.0)));
+    assert_eq!(scrape.sum(ENDED, &[]), 1.0);
+
+    // The queued one is delivered; the other one is tried again and fails for good; and one turns up late.
+    simulator.with_world(|world| {
+        world.change(&queued, |entry| (entry.status, entry.http_status) = (Status::Success, Some(204)));
+    });
+    let delivery = simulator.with_world(|world| world.delivery_of(&retried));
+    insert(attempt(&simulator, 1, 2, Status::Failed, delivery));
+    insert(attempt(&simulator, 900, 1, Status::Failed, None));
+    let scrape = exporter.wait_for("all outcomes", |scrape| scrape.sum(ATTEMPTS, &[]) == 5.0).await;
+    assert!(scrape.balances("w-1"), "{}", scrape.text);
+    assert_eq!(scrape.sum(ATTEMPTS, &["http_status=\"204\""]), 1.0);
+    assert_eq!((scrape.get(&open("pending")), scrape.get(&open("retrying"))), (Some(0.0), Some(0.0)));
+    assert_eq!(scrape.sum(ENDED, &["result=\"success\""]), 2.0);
+    assert_eq!(scrape.sum(ENDED, &["result=\"failed\""]), 2.0);
+    assert_eq!(scrape.sum("talkover_exporter_log_entries_total", &["outcome=\"late\""]), 1.0);
+    let two = "talkover_webhook_attempts_per_delivery_bucket";
+    assert_eq!(scrape.sum(two, &["result=\"failed\"", "le=\"2.0\""]), 2.0);
+    assert_eq!(exporter.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn an_unusable_entry_costs_only_itself_and_counts_once() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    simulator.with_world(|world| {
+        let now = world.now();
+        world.insert_raw("w-1", now, r#"{"id": "broken", "created_at": "never"}"#).unwrap();
+        world.insert_raw("w-1", now, "[1, 2]").unwrap();
+        world.insert("w-1", EntrySpec { created_at: now, ..EntrySpec::default() }).unwrap();
+    });
+    let exporter = Exporter::start(&config).await;
+    let polls = |scrape: &crate::harness::Scrape| {
+        scrape.sum("talkover_exporter_polls_total", &["w-1", "result=\"success\""])
+    };
+    let scrape = exporter.wait_for("five polls", |scrape| polls(scrape) >= 5.0).await;
+    assert_eq!(scrape.sum("talkover_exporter_log_entries_total", &["outcome=\"invalid\""]), 2.0);
+    assert_eq!(scrape.sum(ATTEMPTS, &[]), 1.0);
+    assert!(scrape.balances("w-1"));
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_from_the_first_scrape() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    for ago in 1..=30 {
+        let spec = attempt(&simulator, ago, 1, Status::Success, None);
+        simulator.with_world(|world| world.insert("w-1", spec)).unwrap();
+    }
+    let exporter = Exporter::start(&config).await;
+    let before = exporter.wait_for("all entries", |scrape| scrape.sum(ATTEMPTS, &[]) == 30.0).await;
+    assert_eq!(exporter.terminate().await, Some(0));
+    let exporter = Exporter::start(&config).await;
+    let after = exporter.scrape().await;
+    assert_eq!(before.durable().collect::<Vec<_>>(), after.durable().collect::<Vec<_>>());
+    let again = exporter.wait_for("a poll", |scrape| scrape.sum("talkover_up", &[]) == 2.0).await;
+    assert_eq!(again.sum(ATTEMPTS, &[]), 30.0);
+}
+
+#[tokio::test]
+async fn a_poll_that_brings_nothing_writes_nothing() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    let spec = attempt(&simulator, 5, 1, Status::Success, None);
+    simulator.with_world(|world| world.insert("w-1", spec)).unwrap();
+    let exporter = Exporter::start(&config).await;
+    exporter.wait_for("the entry", |scrape| scrape.sum(ATTEMPTS, &[]) == 1.0).await;
+    let polls = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_polls_total", &["success"]);
+    let start = polls(&exporter.scrape().await);
+    let log = || std::fs::read(workspace.path("state.db-wal")).unwrap();
+    // A sweep has come after the entry by then, and both targets have been polled.
+    exporter.wait_for("a sweep", |scrape| polls(scrape) >= start + 12.0).await;
+    let before = log();
+    exporter.wait_for("more polls", |scrape| polls(scrape) >= start + 40.0).await;
+    assert!(before == log(), "the write-ahead log has changed");
+}
+
+#[tokio::test]
+async fn the_budget_holds_in_every_minute_and_over_a_kill() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    let text = std::fs::read_to_string(&config).unwrap().replace("requests_per_minute: 6000", "requests_per_minute: 8");
+    std::fs::write(&config, text).unwrap();
+    for _ in 0..3 {
+        let exporter = Exporter::start(&config).await;
+        let target = simulator.requests().len() + 1;
+        tokio::time::timeout(Duration::from_secs(12), wait_for("a request", || async {
+            (simulator.requests().len() >= target).then_some(())
+        }))
+        .await
+        .unwrap_or(());
+        exporter.kill().await;
+    }
+    let requests = simulator.requests();
+    assert!(!requests.is_empty() && largest_per_minute(&requests) <= 8, "{}", largest_per_minute(&requests));
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed_and_failures_are_told_apart() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks[..1], FAST);
+    simulator.push_fault(Fault::RateLimited(Some(Duration::from_secs(2))));
+    let exporter = Exporter::start(&config).await;
+    let scrape = exporter.wait_for("success", |scrape| scrape.sum("talkover_up", &[]) == 1.0).await;
+    let requests = simulator.requests();
+    let pause = requests[1].at.since(requests[0].at);
+    assert!(pause >= Duration::from_secs(2), "{pause:?}");
+    assert_eq!(scrape.sum("talkover_exporter_polls_total", &["result=\"rate_limited\""]), 1.0);
+    assert_eq!(scrape.sum("talkover_api_requests_total", &["code=\"429\""]), 1.0);
+
+    simulator.set_tokens(vec!["talq_other".to_owned()]);
+    let scrape = exporter.wait_for("unauthorized", |scrape| scrape.sum("talkover_up", &[]) == 0.0).await;
+    assert!(scrape.sum("talkover_exporter_polls_total", &["result=\"unauthorized\""]) >= 1.0);
+    workspace.write("token", "talq_other");
+    exporter.wait_for("the new token", |scrape| scrape.sum("talkover_up", &[]) == 1.0).await;
+}
+
+#[tokio::test]
+async fn readiness_waits_for_the_first_walk_or_three_failures() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks[..1], FAST);
+    for _ in 0..3 {
+        simulator.push_fault(Fault::Status(500));
+    }
+    let exporter = Exporter::start(&config).await;
+    let ready = || async { reqwest::get(format!("{}/-/ready", exporter.url)).await.unwrap().status().as_u16() };
+    wait_for("readiness", || async { (ready().await == 200).then_some(()) }).await;
+    let scrape = exporter.scrape().await;
+    assert_eq!(scrape.sum("talkover_exporter_polls_total", &["result=\"http_error\""]), 3.0);
+    let healthy = reqwest::get(format!("{}/-/healthy", exporter.url)).await.unwrap();
+    assert_eq!(healthy.status(), 200);
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_state_is_refused() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, FAST);
+    let _first = Exporter::start(&config).await;
+    let second = std::process::Command::new(crate::harness::BINARY).args(["run", "--config"]).arg(&config).output();
+    let second = second.unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert!(message.contains("is in use by another talkover-exporter"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}

@@ -1,0 +1,47 @@
+//! The demonstration, as the first command of the README starts it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::harness::{BINARY, Scrape, wait_for};
+
+#[tokio::test]
+async fn within_five_seconds_there_is_one_of_everything() {
+    let mut demo = Command::new(BINARY)
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut url = None;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some((_, rest)) = line.split_once("Metrics ") {
+            url = Some(rest.trim().trim_end_matches("/metrics").to_owned());
+            break;
+        }
+    }
+    let url = url.unwrap();
+    let has_everything = |scrape: &Scrape| {
+        let attempts = |label: &str| scrape.sum("talkover_webhook_delivery_attempts_total", &[label]);
+        let open = scrape.sum("talkover_webhook_deliveries_open", &["status=\"pending\""]);
+        let retried = scrape.sum("talkover_webhook_attempts_per_delivery_count", &[])
+            - scrape.sum("talkover_webhook_attempts_per_delivery_bucket", &["le=\"1.0\""]);
+        let outcomes = ["success", "failed", "retrying"].map(|status| attempts(&format!("status=\"{status}\"")));
+        outcomes.iter().all(|count| *count > 0.0)
+            && attempts("http_status=\"none\"") > 0.0
+            && open > 0.0
+            && retried > 0.0
+            && scrape.of("talkover_up").count() >= 4
+            && scrape.sum("talkover_webhook_info", &["owner_type=\"campaign\""]) == 1.0
+    };
+    let everything = wait_for("one of everything", || async {
+        let text = reqwest::get(format!("{url}/metrics")).await.ok()?.text().await.ok()?;
+        let scrape = Scrape::parse(text);
+        has_everything(&scrape).then_some(())
+    });
+    tokio::time::timeout(Duration::from_secs(5), everything).await.expect("more than 5 s");
+}
