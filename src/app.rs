@@ -23,7 +23,9 @@ use crate::pipeline::reader::{ReadSettings, Reader};
 use crate::pipeline::step::Workshop;
 use crate::schedule::Intervals;
 use crate::schedule::budget::Budget;
-use crate::server::{self, AppState, Readiness, ServeError, WebConfig};
+use crate::server::health::Readiness;
+use crate::server::web_config::WebConfig;
+use crate::server::{self, ServeError};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, TargetView, Views};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
@@ -111,7 +113,14 @@ impl App {
         for (environment, ledgers) in config.environments.iter().zip(ledgers) {
             warn_of_what_is_not_used(environment);
             let (client, policy, store) = (client(environment)?, policy.clone(), store.clone());
-            let workshop = Workshop { client, policy, store, board: board.clone(), api: api.clone(), write_errors: write_errors.clone() };
+            let workshop = Workshop {
+                client,
+                policy,
+                store,
+                board: board.clone(),
+                api: api.clone(),
+                write_errors: write_errors.clone(),
+            };
             environments.push(set_up(config, environment, workshop, ledgers)?);
         }
         let readiness = Readiness::default();
@@ -123,13 +132,18 @@ impl App {
     ///
     /// # Errors
     /// Where the server or the polling ended by itself.
-    pub async fn run(self, listener: TcpListener, web: Option<WebConfig>, mut shutdown: Shutdown) -> Result<(), AppError> {
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        web: Option<WebConfig>,
+        mut shutdown: Shutdown,
+    ) -> Result<(), AppError> {
         let mut polling = JoinSet::new();
         for environment in self.environments {
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
             polling.spawn(environment.run(shutdown.clone(), move || show_readiness(&board, &readiness)));
         }
-        let router = server::router(AppState { registry: self.registry, readiness: self.readiness });
+        let router = server::router(self.registry, self.readiness);
         let serving = server::serve(listener, router, web, shutdown.clone());
         tokio::pin!(serving);
         tokio::select! {

@@ -8,7 +8,7 @@ use super::{DemoArgs, Failure, print};
 use crate::app::App;
 use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
-use crate::server;
+use crate::server::listen;
 use crate::shutdown;
 use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
@@ -20,11 +20,12 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         .tempdir()
         .map_err(|error| Failure::running(format!("failed to make a directory for the state: {error}")))?;
     let scenario = Scenario::demo().map_err(Failure::running)?;
-    let listener = server::bind(args.listen).map_err(Failure::running)?;
+    let listener = listen::bind(args.listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
     block_on(async {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
-        let simulator = Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
+        let simulator =
+            Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
         let config = daemon_config(&scenario, &simulator.base_url(), state.path())?;
         let app = App::new(&config).map_err(Failure::running)?;
         print(&welcome(&format!("http://{address}"), &simulator.base_url()))?;

@@ -9,7 +9,8 @@ use super::{ConfigArgs, Failure};
 use crate::app::App;
 use crate::build_info::VERSION;
 use crate::config::{Config, Environment};
-use crate::server::{self, WebConfig};
+use crate::server::listen;
+use crate::server::web_config::WebConfig;
 use crate::shutdown;
 
 /// What may still be written when everything has been asked to end: a commit waits for the disk.
@@ -18,7 +19,7 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 pub(super) fn run(config: Config, args: &ConfigArgs, _environment: &Environment) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
     let app = App::new(&config).map_err(Failure::running)?;
-    let listener = server::bind(config.server.listen).map_err(Failure::running)?;
+    let listener = listen::bind(config.server.listen).map_err(Failure::running)?;
     let webhooks: usize = config.environments.iter().map(|environment| environment.webhooks.len()).sum();
     let address = listener.local_addr().map_err(Failure::running)?;
     info!(version = VERSION, config = %args.config.display(), webhooks, listen = %address, "started");

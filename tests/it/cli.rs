@@ -36,7 +36,9 @@ fn help_and_version_are_everywhere() {
 
 #[test]
 fn a_command_line_that_is_wrong_ends_with_2() {
-    for arguments in [&[][..], &["fly"], &["run"], &["--config"], &["demo", "--listen", "here"], &["run", "--confg", "x"]] {
+    for arguments in
+        [&[][..], &["fly"], &["run"], &["--config"], &["demo", "--listen", "here"], &["run", "--confg", "x"]]
+    {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).starts_with("talkover-exporter: error: "), "{arguments:?}");
@@ -65,7 +67,8 @@ fn check_accepts_what_is_right_and_names_every_fault_of_what_is_not() {
     assert!(text(&output.stdout).contains("OK"));
 
     let (_workspace, config) = workspace(|good| {
-        good.replace("http://127.0.0.1:1", "http://example.com") + "poll: {min_interval: 1h, per_pge: 10}\nlog: {level: 7}\n"
+        good.replace("http://127.0.0.1:1", "http://example.com")
+            + "poll: {min_interval: 1h, per_pge: 10}\nlog: {level: 7}\n"
     });
     let output = run(&["check", "--config", &config]);
     for (key, reason) in [
@@ -86,10 +89,9 @@ fn every_bad_input_is_one_clear_message() {
     let missing = run(&["run", "--config", "/nonexistent/config.yml"]);
     assert_refused(&missing, 2, "/nonexistent/config.yml");
 
-    for (what, change, expected) in [
-        ("an unknown key", "colour: blue\n", "colour"),
-        ("a wrong type", "poll: {per_page: many}\n", "poll.per_page"),
-    ] {
+    for (what, change, expected) in
+        [("an unknown key", "colour: blue\n", "colour"), ("a wrong type", "poll: {per_page: many}\n", "poll.per_page")]
+    {
         let (_workspace, config) = workspace(|good| format!("{good}{change}"));
         let output = run(&["run", "--config", &config]);
         assert_refused(&output, 2, expected);
@@ -119,7 +121,8 @@ fn what_stands_in_the_way_of_running_ends_with_1() {
     assert_refused(&run(&["demo", "--listen", &address]), 1, &address);
 
     let (workspace, config) = workspace(str::to_owned);
-    let state = workspace.write("state.db", "this is no database, and longer than the header of one would be".repeat(9).as_str());
+    let state = workspace
+        .write("state.db", "this is no database, and longer than the header of one would be".repeat(9).as_str());
     let before = std::fs::read(&state).unwrap();
     assert_refused(&run(&["run", "--config", &config]), 1, "damaged");
     assert_eq!(std::fs::read(&state).unwrap(), before);

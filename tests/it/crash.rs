@@ -72,7 +72,8 @@ async fn twenty_kills_lose_nothing_and_repeat_nothing() {
 
     simulator.freeze(true);
     let exporter = Exporter::start(&config).await;
-    let expected: BTreeMap<String, f64> = scenario.webhooks.iter().flat_map(|webhook| truth(&simulator, webhook)).collect();
+    let expected: BTreeMap<String, f64> =
+        scenario.webhooks.iter().flat_map(|webhook| truth(&simulator, webhook)).collect();
     let total: f64 = expected.values().sum();
     assert!(total > 300.0, "only {total} attempts: the test would prove little");
     let counted = |scrape: &Scrape| scrape.sum("talkover_webhook_delivery_attempts_total", &[]);

@@ -71,9 +71,8 @@ async fn an_unusable_entry_costs_only_itself_and_counts_once() {
         world.insert("w-1", EntrySpec { created_at: now, ..EntrySpec::default() }).unwrap();
     });
     let exporter = Exporter::start(&config).await;
-    let polls = |scrape: &crate::harness::Scrape| {
-        scrape.sum("talkover_exporter_polls_total", &["w-1", "result=\"success\""])
-    };
+    let polls =
+        |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_polls_total", &["w-1", "result=\"success\""]);
     let scrape = exporter.wait_for("five polls", |scrape| polls(scrape) >= 5.0).await;
     assert_eq!(scrape.sum("talkover_exporter_log_entries_total", &["outcome=\"invalid\""]), 2.0);
     assert_eq!(scrape.sum(ATTEMPTS, &[]), 1.0);
@@ -128,9 +127,10 @@ async fn the_budget_holds_in_every_minute_and_over_a_kill() {
     for _ in 0..3 {
         let exporter = Exporter::start(&config).await;
         let target = simulator.requests().len() + 1;
-        tokio::time::timeout(Duration::from_secs(12), wait_for("a request", || async {
-            (simulator.requests().len() >= target).then_some(())
-        }))
+        tokio::time::timeout(
+            Duration::from_secs(12),
+            wait_for("a request", || async { (simulator.requests().len() >= target).then_some(()) }),
+        )
         .await
         .unwrap_or(());
         exporter.kill().await;

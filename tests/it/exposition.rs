@@ -58,7 +58,8 @@ async fn scrape() -> Scrape {
         world.insert("w-1", entry(30, Status::Pending, None)).unwrap();
         world.insert("w-1", entry(90_000, Status::Success, Some(200))).unwrap();
         world.insert_raw("w-1", ago(20), r#"{"id": "broken"}"#).unwrap();
-        let strange = r#"{"id": "x", "created_at": "2026-01-01T11:59:00Z", "status": "teleported", "event": "a \"b\"\\c"}"#;
+        let strange =
+            r#"{"id": "x", "created_at": "2026-01-01T11:59:00Z", "status": "teleported", "event": "a \"b\"\\c"}"#;
         world.insert_raw("w-2", ago(60), strange).unwrap();
     });
     let workspace = Workspace::new();

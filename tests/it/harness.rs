@@ -13,44 +13,44 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// The binary of this build.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_talkover-exporter");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_talkover-exporter");
 /// A deadline that only a defect, or a machine at a standstill, can miss.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A simulated API on a port of its own.
-pub async fn simulator(scenario: Scenario, clock: impl Into<Clock>) -> Simulator {
+pub(crate) async fn simulator(scenario: Scenario, clock: impl Into<Clock>) -> Simulator {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     Simulator::start(scenario, 1, clock, listener).unwrap()
 }
 
 /// A world in which nothing happens but what the test does, with one agent's webhook `w-1` and a campaign's `w-2`.
-pub fn quiet_scenario() -> Scenario {
+pub(crate) fn quiet_scenario() -> Scenario {
     let webhooks = vec![Webhook::of_agent("a-1", "w-1"), Webhook::of_campaign("c-1", "w-2")];
     Scenario { history: Duration::ZERO, webhooks, ..Scenario::default() }
 }
 
 /// A directory with a configuration that names every webhook of a scenario, and room for the state.
-pub struct Workspace {
+pub(crate) struct Workspace {
     directory: TempDir,
 }
 
 impl Workspace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
     /// Writes `config.yml` for `simulator`, with further sections as YAML text.
-    pub fn configure(&self, base_url: &str, webhooks: &[Webhook], more: &str) -> PathBuf {
+    pub(crate) fn configure(&self, base_url: &str, webhooks: &[Webhook], more: &str) -> PathBuf {
         self.write("token", "talq_simulator\n");
         let mut text = format!(
             "server: {{listen: 127.0.0.1:0}}\nstate: {{path: {:?}}}\nenvironments:\n  - name: test\n    \
@@ -60,7 +60,8 @@ impl Workspace {
         );
         for webhook in webhooks {
             let (kind, owner) = (webhook.owner.kind.as_str(), &webhook.owner.id);
-            writeln!(text, "      - {{{kind}_id: {owner}, webhook_id: {}, name: {:?}}}", webhook.id, webhook.name).unwrap();
+            writeln!(text, "      - {{{kind}_id: {owner}, webhook_id: {}, name: {:?}}}", webhook.id, webhook.name)
+                .unwrap();
         }
         text.push_str(more);
         self.write("config.yml", &text)
@@ -68,14 +69,14 @@ impl Workspace {
 }
 
 /// A running exporter; killed when it is dropped.
-pub struct Exporter {
+pub(crate) struct Exporter {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Exporter {
     /// Starts `run` and waits until it listens.
-    pub async fn start(config: &Path) -> Self {
+    pub(crate) async fn start(config: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .args(["run", "--config"])
             .arg(config)
@@ -99,12 +100,12 @@ impl Exporter {
         Self { child, url: format!("http://{address}") }
     }
 
-    pub async fn scrape(&self) -> Scrape {
+    pub(crate) async fn scrape(&self) -> Scrape {
         Scrape::fetch(&self.url).await.unwrap()
     }
 
     /// Scrapes until `is_there`, and gives that scrape.
-    pub async fn wait_for(&self, what: &str, is_there: impl Fn(&Scrape) -> bool) -> Scrape {
+    pub(crate) async fn wait_for(&self, what: &str, is_there: impl Fn(&Scrape) -> bool) -> Scrape {
         wait_for(what, || async {
             let scrape = Scrape::fetch(&self.url).await?;
             is_there(&scrape).then_some(scrape)
@@ -113,21 +114,22 @@ impl Exporter {
     }
 
     /// SIGKILL.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// SIGTERM, and the exit code.
-    pub async fn terminate(mut self) -> Option<i32> {
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
         let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM)
+            .unwrap();
         let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
         status.expect("it takes more than 5 s to stop").unwrap().code()
     }
 }
 
 /// Tries until there is something, or the deadline has come.
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut ticks = tokio::time::interval(Duration::from_millis(25));
     loop {
@@ -141,8 +143,8 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut attempt:
 
 /// The samples of one scrape, by their text before the value.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scrape {
-    pub text: String,
+pub(crate) struct Scrape {
+    pub(crate) text: String,
     samples: BTreeMap<String, f64>,
 }
 
@@ -153,7 +155,7 @@ impl Scrape {
         Some(Self::parse(response.text().await.ok()?))
     }
 
-    pub fn parse(text: String) -> Self {
+    pub(crate) fn parse(text: String) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines
             .map(|line| {
@@ -164,34 +166,37 @@ impl Scrape {
         Self { text, samples }
     }
 
-    pub fn get(&self, series: &str) -> Option<f64> {
+    pub(crate) fn get(&self, series: &str) -> Option<f64> {
         self.samples.get(series).copied()
     }
 
     /// The samples of a metric, that is of one name before the labels.
-    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    pub(crate) fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         let samples = self.samples.iter().map(|(series, value)| (series.as_str(), *value));
         samples.filter(move |(series, _)| series.split('{').next() == Some(name))
     }
 
     /// The sum of the samples of a metric that hold all of these texts, such as `status="failed"`.
-    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let matching = self.of(name).filter(|(series, _)| labels.iter().all(|label| series.contains(label)));
         matching.map(|(_, value)| value).sum()
     }
 
     /// Counters and the counts of histograms: whatever must never go down over a restart.
-    pub fn durable(&self) -> impl Iterator<Item = (&str, f64)> {
+    pub(crate) fn durable(&self) -> impl Iterator<Item = (&str, f64)> {
         let is_durable = |series: &str| {
             let name = series.split('{').next().unwrap();
             let is_counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
             is_counter && (name.starts_with("talkover_webhook_") || name == "talkover_exporter_log_entries_total")
         };
-        self.samples.iter().map(|(series, value)| (series.as_str(), *value)).filter(move |(series, _)| is_durable(series))
+        self.samples
+            .iter()
+            .map(|(series, value)| (series.as_str(), *value))
+            .filter(move |(series, _)| is_durable(series))
     }
 
     /// Whether the books of a webhook balance.
-    pub fn balances(&self, webhook: &str) -> bool {
+    pub(crate) fn balances(&self, webhook: &str) -> bool {
         let webhook = format!("webhook_id=\"{webhook}\"");
         let entries = |outcome: &str| self.sum("talkover_exporter_log_entries_total", &[&webhook, outcome]);
         let attempts = self.sum("talkover_webhook_delivery_attempts_total", &[&webhook]);
