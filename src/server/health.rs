@@ -1,0 +1,60 @@
+//! Whether the process is alive, and whether its numbers are worth scraping: `/-/healthy` and `/-/ready`.
+//!
+//! Healthy never depends on TalkOver: a restart would not mend its outage. The pipeline tells the latch; probes only look.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+/// A latch that all clones share. It starts as not ready.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<RwLock<Result<(), String>>>);
+
+impl Readiness {
+    /// Not ready, for `reason`.
+    pub fn waiting(reason: impl Into<String>) -> Self {
+        Self(Arc::new(RwLock::new(Err(reason.into()))))
+    }
+
+    /// Not ready (any more), for `reason`: one line for whoever looks at the probe.
+    pub fn set_waiting(&self, reason: String) {
+        self.set(Err(reason));
+    }
+
+    /// Ready from now on.
+    pub fn set_ready(&self) {
+        self.set(Ok(()));
+    }
+
+    /// Whether it is ready.
+    ///
+    /// # Errors
+    /// The reason why it is not.
+    pub fn check(&self) -> Result<(), String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: Result<(), String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::waiting("starting")
+    }
+}
+
+/// `GET /-/healthy`: that it answers is the answer.
+pub(super) async fn healthy() -> &'static str {
+    "healthy\n"
+}
+
+/// `GET /-/ready`: 200, or 503 and the reason.
+pub(super) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness.check() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}

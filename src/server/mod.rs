@@ -1,0 +1,172 @@
+//! What the daemon serves over HTTP: metrics, probes and a landing page.
+//!
+//! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
+//! when to stop, so that tests can bind port 0.
+//!
+//! One request's way: [`serve`] bounds its size and time, the gate of [`auth`] asks for credentials where the web file lists
+//! users, the [`router`] answers.
+
+mod auth;
+pub mod health;
+mod landing;
+pub mod listen;
+mod metrics;
+mod reload;
+mod tls;
+pub mod web_config;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::get;
+use axum_server::Handle;
+use prometheus::Registry;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+pub use health::Readiness;
+use web_config::WebConfig;
+
+use crate::shutdown::Shutdown;
+
+/// No request here has a use for a body; this is room for what proxies add.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Longer than any scraper waits: Prometheus gives up after 10 s unless told otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the head of a request to arrive, so that slow or silent connections do not pile up. It also ends idle ones; clients
+/// open the next.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For requests that are being answered when the daemon stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// Of one HTTP/2 connection: scrapers need one.
+const MAX_STREAMS: u32 = 32;
+
+/// What the answers are read from. Clones share it.
+#[derive(Clone, Debug)]
+struct AppState {
+    /// All metrics.
+    registry: Registry,
+    /// Told by the pipeline.
+    readiness: Readiness,
+}
+
+impl FromRef<AppState> for Registry {
+    fn from_ref(state: &AppState) -> Self {
+        state.registry.clone()
+    }
+}
+
+impl FromRef<AppState> for Readiness {
+    fn from_ref(state: &AppState) -> Self {
+        state.readiness.clone()
+    }
+}
+
+/// Serving ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener cannot be used.
+    #[error("failed to take over the listener: {0}")]
+    Listener(#[source] io::Error),
+    /// Accepting connections ended.
+    #[error("failed to serve: {0}")]
+    Serve(#[source] io::Error),
+}
+
+/// All paths. Answers are compressed where the client accepts gzip.
+pub fn router(registry: Registry, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/", get(landing::landing))
+        .route("/metrics", get(metrics::metrics))
+        .route("/-/healthy", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(CompressionLayer::new())
+        .with_state(AppState { registry, readiness })
+}
+
+async fn not_found(uri: Uri) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("nothing at {}\n", uri.path()))
+}
+
+async fn not_allowed(method: Method) -> (StatusCode, String) {
+    (StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path\n"))
+}
+
+/// Serves until `shutdown`, then gives what is being answered 2 s, never longer. With `web`, credentials, headers and TLS are
+/// those of its file, which is read again when it changes.
+///
+/// # Errors
+/// Where the listener cannot be used.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    web: Option<WebConfig>,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let handle = Handle::new();
+    let server = server(listener)?.handle(handle.clone());
+    let live = web.map(reload::Live::new);
+    let tls = live.as_ref().and_then(|live| live.acceptor());
+    let router = match live {
+        Some(live) => bounded(auth::protect(router, live)),
+        None => bounded(router),
+    };
+    let service = router.into_make_service();
+    match tls {
+        Some(acceptor) => run(server.acceptor(acceptor).serve(service), handle, shutdown).await,
+        // Without TLS no browser or scraper speaks HTTP/2.
+        None => run(server.http1_only().serve(service), handle, shutdown).await,
+    }
+}
+
+fn bounded(router: Router) -> Router {
+    router
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+}
+
+fn server(listener: TcpListener) -> Result<axum_server::Server<SocketAddr>, ServeError> {
+    let mut server = axum_server::from_tcp(listener)
+        .map_err(ServeError::Listener)?
+        .first_request_timeout(HEADER_TIMEOUT)
+        .accept_error_handler(|peer, error| tracing::debug!(?peer, %error, "failed to accept a connection"));
+    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
+    server
+        .http_builder()
+        .http2()
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(HEADER_TIMEOUT)
+        .keep_alive_timeout(HEADER_TIMEOUT);
+    Ok(server)
+}
+
+/// Waits for the end of `serving`, which is at most [`GRACE`] after the program's.
+async fn run(
+    serving: impl Future<Output = io::Result<()>>,
+    handle: Handle<SocketAddr>,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.map_err(ServeError::Serve),
+        () = shutdown.recv() => {}
+    }
+    handle.graceful_shutdown(Some(GRACE));
+    match tokio::time::timeout(GRACE, &mut serving).await {
+        Ok(ended) => ended.map_err(ServeError::Serve),
+        Err(_elapsed) => {
+            handle.shutdown();
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Keeps the web file current: looked at when a request or a handshake comes, at most once a second.
+//!
+//! A file that became bad changes nothing: the last good one stays in force, and the log says once what is wrong. TLS itself is
+//! not switched on or off while serving.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum_server::tls_rustls::RustlsConfig;
+
+use super::tls::Acceptor;
+use super::web_config::{Refusal, Settings, WebConfig};
+
+/// What tells one version of a file from another. A file that cannot be read has a stamp too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    path: PathBuf,
+    /// Modification time, size and inode: replaced files may keep the time.
+    version: Option<(SystemTime, u64, u64)>,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let version = std::fs::metadata(path)
+            .and_then(|metadata| Ok((metadata.modified()?, metadata.len(), metadata.ino())))
+            .ok();
+        Self { path: path.to_owned(), version }
+    }
+
+    fn has_changed(&self) -> bool {
+        *self != Self::of(&self.path)
+    }
+}
+
+/// The web file as it is now. Clones share it.
+#[derive(Clone)]
+pub(super) struct Live(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    check_every: Duration,
+    checked: Mutex<Instant>,
+    /// Held while reading, so that two changes are applied one after the other.
+    stamps: Mutex<Vec<Stamp>>,
+    settings: RwLock<Arc<Settings>>,
+    tls: Option<RustlsConfig>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Live").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    pub(super) fn new(web: WebConfig) -> Self {
+        let WebConfig { path, settings, stamps, check_every } = web;
+        Self(Arc::new(Inner {
+            path,
+            check_every,
+            checked: Mutex::new(Instant::now()),
+            stamps: Mutex::new(stamps),
+            tls: settings.tls.clone().map(RustlsConfig::from_config),
+            settings: RwLock::new(Arc::new(settings)),
+        }))
+    }
+
+    /// What to accept connections with, where the file asks for TLS.
+    pub(super) fn acceptor(&self) -> Option<Acceptor> {
+        self.0.tls.clone().map(|tls| Acceptor::new(self.clone(), tls))
+    }
+
+    /// The settings in force, after a look at the files where that is due.
+    pub(super) async fn current(&self) -> Arc<Settings> {
+        if self.0.is_due() {
+            let inner = Arc::clone(&self.0);
+            // A panic in there leaves the last settings in force.
+            let _outcome = tokio::task::spawn_blocking(move || inner.refresh()).await;
+        }
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    fn is_due(&self) -> bool {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = checked.elapsed() >= self.check_every;
+        if is_due {
+            *checked = Instant::now();
+        }
+        is_due
+    }
+
+    fn refresh(&self) {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stamps.iter().any(Stamp::has_changed) {
+            return;
+        }
+        match WebConfig::read(&self.path) {
+            Ok(web) => {
+                *stamps = web.stamps;
+                self.apply(web.settings);
+            }
+            Err(Refusal { reasons, stamps: seen }) => {
+                // The next look is at what was refused, so that this is said once.
+                *stamps = seen;
+                tracing::error!(reasons = reasons.join("; "), "failed to reload the web file: the last good one stays");
+            }
+        }
+    }
+
+    fn apply(&self, settings: Settings) {
+        match (&self.tls, &settings.tls) {
+            (Some(live), Some(new)) => live.reload_from_config(Arc::clone(new)),
+            (None, None) => {}
+            _ => {
+                let file = self.path.display();
+                tracing::error!(%file, "failed to reload the web file: TLS cannot be switched on or off without a restart");
+                return;
+            }
+        }
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        tracing::info!(file = %self.path.display(), "reloaded the web file");
+    }
+}

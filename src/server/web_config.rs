@@ -1,0 +1,198 @@
+//! The web file: TLS, credentials and headers of the daemon's own listener, in the format of Prometheus' exporter-toolkit
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
+//!
+//! What it asks for is done or refused, never ignored: a file that would leave the listener more open than it says does not
+//! start. Reasons never hold a hash or a key. Loaded by the daemon's start and by [`super::reload`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::config::{FileFormat, Format, Value, ValueKind};
+use axum::http::{HeaderName, HeaderValue};
+use bcrypt::HashParts;
+use serde::Deserialize;
+
+use super::reload::Stamp;
+use super::tls::{self, TlsSection};
+
+/// How often the files are looked at, at most.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A verification at cost 16 takes seconds; each further step doubles it.
+const MAX_BCRYPT_COST: u32 = 16;
+/// The headers that exporter-toolkit lets one set, and their values where those are limited.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("Strict-Transport-Security", &[]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-XSS-Protection", &[]),
+    ("Content-Security-Policy", &[]),
+];
+
+/// A web file that was read and found good.
+#[derive(Debug)]
+pub struct WebConfig {
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    /// The files that it was read from, as they were just before.
+    pub(super) stamps: Vec<Stamp>,
+    pub(super) check_every: Duration,
+}
+
+/// What the web file says.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The bcrypt hash of each user. Empty: everybody may ask.
+    pub(super) users: BTreeMap<String, String>,
+    /// Set on each answer.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// What is wrong with a web file, and what to look at for it to change.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reasons: Vec<String>,
+    pub(super) stamps: Vec<Stamp>,
+}
+
+impl WebConfig {
+    /// Reads the file and the certificates that it names; relative paths start at its directory.
+    ///
+    /// # Errors
+    /// All that is wrong, each as `FILE: key.path: reason`.
+    pub fn load(path: &Path) -> Result<Self, Vec<String>> {
+        Self::read(path).map_err(|refusal| refusal.reasons)
+    }
+
+    /// Whether the listener speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.settings.tls.is_some()
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self, Refusal> {
+        let mut problems = Problems { file: path.display().to_string(), reasons: Vec::new() };
+        // Before the contents: a change in between is seen as one at the next look.
+        let mut stamps = vec![Stamp::of(path)];
+        let document = match read_document(path) {
+            Ok(document) => document,
+            Err((key, reason)) => {
+                problems.add(&key, reason);
+                return Err(Refusal { reasons: problems.reasons, stamps });
+            }
+        };
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let http = document.http_server_config.unwrap_or_default();
+        let tls = document.tls_server_config.and_then(|section| {
+            stamps.extend(section.files(directory).iter().map(|file| Stamp::of(file)));
+            tls::server_config(&section, directory, http.http2.unwrap_or(true), &mut problems)
+        });
+        let headers = headers(http.headers.unwrap_or_default(), &mut problems);
+        let users = users(document.basic_auth_users.unwrap_or_default(), &mut problems);
+        if document.rate_limit.is_some() {
+            problems.add("rate_limit", "is not supported: limit requests in a proxy");
+        }
+        if !problems.reasons.is_empty() {
+            return Err(Refusal { reasons: problems.reasons, stamps });
+        }
+        let settings = Settings { users, headers, tls };
+        Ok(Self { path: path.to_owned(), settings, stamps, check_every: CHECK_EVERY })
+    }
+}
+
+/// What was found wrong so far.
+pub(super) struct Problems {
+    file: String,
+    reasons: Vec<String>,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, key: &str, reason: impl std::fmt::Display) {
+        let separator = if key.is_empty() { "" } else { ": " };
+        self.reasons.push(format!("{}: {key}{separator}{reason}", self.file));
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    tls_server_config: Option<TlsSection>,
+    http_server_config: Option<HttpSection>,
+    basic_auth_users: Option<BTreeMap<String, String>>,
+    rate_limit: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpSection {
+    http2: Option<bool>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// The document, or the key and the reason why there is none.
+fn read_document(path: &Path) -> Result<Document, (String, String)> {
+    let whole = |reason: String| (String::new(), reason);
+    let text = std::fs::read_to_string(path).map_err(|error| whole(format!("failed to read: {error}")))?;
+    // Not through the builder of `config`: that one takes dots in keys for paths.
+    let table = FileFormat::Yaml.parse(None, &text).map_err(|error| whole(format!("not valid YAML: {error}")))?;
+    let value = Value::new(None, ValueKind::Table(table));
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let key = error.path().to_string();
+        // The value in the parser's words could be a password.
+        let reason = if key.starts_with("basic_auth_users") {
+            "must be a map from user names to bcrypt hashes".to_owned()
+        } else {
+            error.into_inner().to_string()
+        };
+        (key, reason)
+    })
+}
+
+fn headers(section: BTreeMap<String, String>, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, value) in section {
+        let key = format!("http_server_config.headers.{name}");
+        match header(&name, &value) {
+            Ok(header) => headers.push(header),
+            Err(reason) => problems.add(&key, reason),
+        }
+    }
+    headers
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let Some((_, allowed)) = HEADERS.iter().find(|(known, _)| *known == name) else {
+        return Err(format!("cannot be set; these can: {}", HEADERS.map(|(known, _)| known).join(", ")));
+    };
+    if !allowed.is_empty() && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
+        return Err(format!("must be {}", allowed.join(" or ")));
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+    let value = HeaderValue::from_str(value).map_err(|_error| "is not a valid header value".to_owned())?;
+    Ok((name, value))
+}
+
+fn users(section: BTreeMap<String, String>, problems: &mut Problems) -> BTreeMap<String, String> {
+    for (name, hash) in &section {
+        let key = format!("basic_auth_users.{name}");
+        if name.is_empty() || name.contains(':') {
+            problems.add(&key, "a user name must not be empty or contain a colon");
+        }
+        if let Err(reason) = check_hash(hash) {
+            problems.add(&key, reason);
+        }
+    }
+    section
+}
+
+fn check_hash(hash: &str) -> Result<(), String> {
+    if !["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
+        return Err("must be a bcrypt hash that starts with $2a$, $2b$ or $2y$".to_owned());
+    }
+    let parts: HashParts = hash.parse().map_err(|_error| "is not a complete bcrypt hash".to_owned())?;
+    match parts.get_cost() {
+        4..=MAX_BCRYPT_COST => Ok(()),
+        cost => Err(format!("has the cost {cost}; 4 to {MAX_BCRYPT_COST} are supported")),
+    }
+}
