@@ -91,11 +91,8 @@ mod tests {
 
     #[test]
     fn a_scenario_that_cannot_be_played_is_a_wrong_command_line() {
-        let args = SimulateArgs {
-            listen: ([127, 0, 0, 1], 0).into(),
-            scenario: Some("/nonexistent.yml".into()),
-            seed: None,
-        };
+        let args =
+            SimulateArgs { listen: ([127, 0, 0, 1], 0).into(), scenario: Some("/nonexistent.yml".into()), seed: None };
         let failure = run(&args).expect_err("no such file");
         assert_eq!(failure.code(), 2);
         assert!(failure.messages()[0].starts_with("failed to read /nonexistent.yml: "), "{failure:?}");
