@@ -64,6 +64,8 @@ pub struct EntryTruth {
     pub invalid: bool,
     /// In which way it is not as documented.
     pub anomaly: Option<Anomaly>,
+    /// Whether it was `retrying` before it became `failed`.
+    pub superseded: bool,
     /// Whether it has vanished from the list before its retention was over.
     pub deleted: bool,
     /// Whether its retention is over.
@@ -133,6 +135,7 @@ fn entry_truth(log: &Log, entry: usize) -> Option<EntryTruth> {
         delivery: entry.delivery,
         invalid: entry.anomaly.is_some_and(Anomaly::is_invalid),
         anomaly: entry.anomaly,
+        superseded: entry.superseded,
         deleted: entry.place == Place::Deleted,
         expired: entry.place == Place::Expired,
     })

@@ -94,13 +94,13 @@ fn paging(shared: &Shared, parameters: &HashMap<String, String>, default: u32) -
         None => Some(default),
         Some(text) => text.parse::<u32>().ok().filter(|number| *number > 0),
     };
-    let page = number("page", 1).ok_or_else(|| Refusal::Parameter("page", "The page field must be at least 1."))?;
+    let page = number("page", 1).ok_or(Refusal::Parameter("page", "The page field must be at least 1."))?;
     let per_page = number("per_page", default);
     let per_page = match shared.max_per_page {
         Some(max) => per_page.unwrap_or(default).min(max),
         None => per_page
             .filter(|per_page| *per_page <= MAX_PER_PAGE)
-            .ok_or_else(|| Refusal::Parameter("per_page", "The per page field must be between 1 and 100."))?,
+            .ok_or(Refusal::Parameter("per_page", "The per page field must be between 1 and 100."))?,
     };
     Ok(Paging { page: page as usize, per_page: per_page as usize })
 }

@@ -353,3 +353,14 @@ async fn a_stopped_simulator_lets_go_of_held_answers_and_its_port() {
     assert_eq!(held.await.unwrap().unwrap().status(), 200);
     TcpListener::bind(address).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_dropped_simulator_stops() {
+    let Api { simulator, .. } = Api::start(scenario()).await;
+    let address = simulator.addr();
+    assert!(TcpListener::bind(address).await.is_err());
+    drop(simulator);
+    while TcpListener::bind(address).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -148,6 +148,8 @@ pub(in crate::simulator) struct Entry {
     pub(in crate::simulator) spec: EntrySpec,
     pub(in crate::simulator) place: Place,
     pub(in crate::simulator) anomaly: Option<Anomaly>,
+    /// Whether it was `retrying` until its delivery's last attempt had failed.
+    pub(in crate::simulator) superseded: bool,
     pub(super) coming: Option<Box<Outcome>>,
     pub(super) raw: Option<Box<str>>,
 }

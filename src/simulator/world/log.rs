@@ -235,6 +235,7 @@ impl Log {
         let retrying = retrying.filter(|entry| self.entries[*entry as usize].spec.status == Status::Retrying);
         for entry in retrying.take(most).collect::<Vec<_>>() {
             self.entries[entry as usize].spec.status = Status::Failed;
+            self.entries[entry as usize].superseded = true;
         }
     }
 
@@ -329,7 +330,7 @@ fn new_entry(
         ..EntrySpec::default()
     };
     let coming = Some(Box::new(outcome));
-    Entry { id: id.into(), delivery, spec, place: Place::Hidden, anomaly, coming, raw: None }
+    Entry { id: id.into(), delivery, spec, place: Place::Hidden, anomaly, superseded: false, coming, raw: None }
 }
 
 /// An id as Laravel's `Str::orderedUuid` makes them: the time in steps of 10 µs in the first 48 bits.

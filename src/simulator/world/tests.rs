@@ -127,6 +127,8 @@ fn a_failing_delivery_is_retried_until_its_attempts_are_used_up() {
         let entries = entries(&world);
         let first: Vec<&EntryTruth> = entries.iter().filter(|entry| entry.delivery == 0).collect();
         let attempts: Vec<(u8, &str)> = first.iter().map(|entry| (entry.attempt, entry.status.as_str())).collect();
+        let changed: Vec<bool> = first.iter().map(|entry| entry.superseded).collect();
+        assert_eq!(changed, [before[0] == "failed", before[1] == "failed", false]);
         assert_eq!(attempts, [(1, before[0]), (2, before[1]), (3, "failed")], "{superseded:?}");
         let waits: Vec<i64> =
             first.windows(2).map(|pair| pair[1].created_at.as_micros() - pair[0].created_at.as_micros()).collect();
@@ -353,4 +355,24 @@ fn webhooks_come_and_go() {
     world.advance_to(START.plus(seconds(60)));
     assert_eq!(entries(&world).len(), then);
     assert_eq!((world.webhooks().count(), world.find_log("w")), (0, None));
+}
+
+#[test]
+fn the_demonstration_has_deliveries_of_every_kind() {
+    let mut world = World::new(Arc::new(Scenario::demo().unwrap()), crate::simulator::DEFAULT_SEED, START);
+    let failures = |world: &World| {
+        let orders = world.truth().webhooks.remove(0).entries.into_iter();
+        orders.filter(|entry| entry.status != "success" && entry.status != "pending").count()
+    };
+    world.advance_to(START.plus(seconds(20)));
+    let before = failures(&world);
+    world.advance_to(START.plus(seconds(60)));
+    assert!(failures(&world) > before + 20, "a spike within the first minute");
+    for webhook in world.truth().webhooks {
+        let has = |status: &str| webhook.entries.iter().any(|entry| entry.status == status);
+        assert!(has("success") && has("failed"), "{}", webhook.webhook_id);
+        assert!(webhook.entries.iter().any(|entry| entry.status != "pending" && entry.http_status == "none"));
+        assert!(webhook.entries[0].created_at < START.minus(seconds(900)));
+    }
+    assert!(world.truth().webhooks[0].entries.iter().any(|entry| entry.status == "pending"));
 }
