@@ -21,7 +21,7 @@ impl Gcra {
         // Half of a small budget, so that something is left for the steady rate; a budget of one has no burst.
         let burst = u64::from(burst).clamp(1, (rate / 2).max(1));
         let steady = rate - burst;
-        let interval_ns = if steady == 0 { WINDOW_NS } else { WINDOW_NS / steady };
+        let interval_ns = WINDOW_NS.checked_div(steady).unwrap_or(WINDOW_NS);
         Self { interval_ns, burst }
     }
 

@@ -21,7 +21,7 @@ const APPLICATION_ID: i64 = 0x544F_4558;
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
-        value NOT NULL
+        value ANY NOT NULL
     ) STRICT, WITHOUT ROWID;
 
     -- Times are microseconds since the Unix epoch.
