@@ -3,7 +3,7 @@
 //! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
 //! when to stop, so that tests can bind port 0.
 //!
-//! One request's way: [`serve`] bounds its size and time, the gate of [`auth`] asks for credentials where the web file lists
+//! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file lists
 //! users, the [`router`] answers.
 
 mod auth;

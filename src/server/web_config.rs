@@ -2,7 +2,11 @@
 //! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
 //!
 //! What it asks for is done or refused, never ignored: a file that would leave the listener more open than it says does not
-//! start. Reasons never hold a hash or a key. Loaded by the daemon's start and by [`super::reload`].
+//! start. Reasons never hold a hash or a key. Loaded by the daemon's start, and again while it
+//! serves when the file changes.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

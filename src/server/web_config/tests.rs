@@ -1,0 +1,87 @@
+//! What a web file may say, and how it is refused.
+
+use std::path::Path;
+
+use super::WebConfig;
+use crate::server::tests::{Files, TLS};
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let table = [
+        ("surprise: 1", "surprise: unknown field"),
+        ("http_server_config: {http3: true}", "http_server_config.http3: unknown field"),
+        ("http_server_config: {http2: 7x}", "http_server_config.http2: "),
+        ("http_server_config: {headers: {X-Powered-By: x}}", "http_server_config.headers.X-Powered-By: cannot be set"),
+        (
+            "http_server_config: {headers: {X-Frame-Options: maybe}}",
+            "http_server_config.headers.X-Frame-Options: must be",
+        ),
+        ("rate_limit: {burst: 1}", "rate_limit: is not supported"),
+        ("basic_auth_users: secret", "basic_auth_users: must be a map"),
+        ("basic_auth_users: {a: secret}", "basic_auth_users.a: must be a bcrypt hash"),
+        ("basic_auth_users: {a: $2y$10$short}", "basic_auth_users.a: is not a complete bcrypt hash"),
+        ("- 1", "not valid YAML"),
+        ("a: [", "not valid YAML"),
+        ("tls_server_config: {cert_file: server.crt}", "tls_server_config.key_file: is missing"),
+        ("tls_server_config: {key_file: server.key}", "tls_server_config.cert_file: is missing"),
+        ("tls_server_config: {key_file: server.key, cert_file: no.crt}", "tls_server_config.cert_file: failed to read"),
+        ("tls_server_config: {key_file: server.crt, cert_file: server.crt}", "tls_server_config.key_file: holds no"),
+        ("tls_server_config: {key_file: server.key, cert_file: server.key}", "tls_server_config.cert_file: holds no"),
+        ("tls_server_config: {key_file: server.key, cert_file: ca.crt}", "tls_server_config.cert_file: "),
+    ];
+    for (web, expected) in table {
+        let reasons = Files::refusals(web);
+        assert!(reasons.len() == 1 && reasons[0].starts_with(expected), "{web}: {reasons:?}");
+        assert!(!reasons[0].contains("secret"), "{reasons:?}");
+    }
+}
+
+#[test]
+fn tls_settings_are_refused_with_their_key() {
+    let table = [
+        ("cipher_suites: [TLS_AES_128_GCM_SHA256]", "cipher_suites: is not supported"),
+        ("prefer_server_cipher_suites: true", "prefer_server_cipher_suites: is not supported"),
+        ("curve_preferences: [X25519]", "curve_preferences: is not supported"),
+        ("client_allowed_sans: [a]", "client_allowed_sans: is not supported"),
+        ("cert: x", "cert: is not supported"),
+        ("min_version: TLS10", "min_version: is not supported"),
+        ("max_version: SSL3", "max_version: must be"),
+        ("min_version: TLS13\n  max_version: TLS12", "min_version: must not be above"),
+        ("client_auth_type: RequireAnyClientCert", "client_auth_type: is not supported"),
+        ("client_auth_type: Maybe", "client_auth_type: must be"),
+        ("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: is missing"),
+        ("client_ca_file: ca.crt", "client_ca_file: would be ignored"),
+        ("no_such_key: 1", "no_such_key: unknown field"),
+    ];
+    for (setting, expected) in table {
+        let reasons = Files::refusals(&format!("{TLS}  {setting}\n"));
+        let expected = format!("tls_server_config.{expected}");
+        assert!(reasons.len() == 1 && reasons[0].starts_with(&expected), "{setting}: {reasons:?}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let web = format!("{TLS}  min_version: TLS10\n  cipher_suites: []\nbasic_auth_users: {{a: x, b: y}}\n");
+    assert_eq!(Files::refusals(&web).len(), 4);
+}
+
+#[test]
+fn hashes_of_all_common_tools_are_taken_and_slow_ones_are_not() {
+    let hash = bcrypt::hash("x", 4).unwrap();
+    for (prefix, is_good) in [("$2a$", true), ("$2b$", true), ("$2y$", true), ("$2x$", false)] {
+        let web = format!("basic_auth_users:\n  \"007\": {prefix}{}\n", &hash[4..]);
+        assert_eq!(WebConfig::load(&Files::new(&web).web()).is_ok(), is_good, "{prefix}");
+    }
+    let reasons = Files::refusals(&format!("basic_auth_users: {{a: $2b$31${}}}", &hash[7..]));
+    assert_eq!(reasons, ["basic_auth_users.a: has the cost 31; 4 to 16 are supported"]);
+}
+
+#[test]
+fn an_empty_file_asks_for_nothing_and_a_missing_one_is_an_error() {
+    for empty in ["", "# nothing\n", "tls_server_config:\nbasic_auth_users:\n"] {
+        assert!(!Files::new(empty).load().is_tls(), "{empty:?}");
+    }
+    let reasons = WebConfig::load(Path::new("/nowhere/web.yml")).unwrap_err();
+    assert!(reasons[0].starts_with("/nowhere/web.yml: failed to read"), "{reasons:?}");
+}
