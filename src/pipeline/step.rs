@@ -112,13 +112,14 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
 
 fn settle_blocking(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
-    if decision.changes.must_commit
-        && let Err(failure) = workshop.store.commit(&reader.target, &decision.changes)
-    {
-        workshop.write_errors.inc();
-        error!(target = %reader.target, "{failure}");
-        reader.keep_uncommitted(batch);
-        return (reader, StepResult::NotWritten);
+    if decision.changes.must_commit {
+        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes) {
+            workshop.write_errors.inc();
+            error!(target = %reader.target, "{failure}");
+            reader.keep_uncommitted(batch);
+            return (reader, StepResult::NotWritten);
+        }
+        debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
     }
     if !reader.ledger.marks().contacted && decision.changes.marks.as_ref().is_some_and(|marks| marks.contacted) {
         info!(target = %reader.target, entries = decision.tally.new, "first contact: read the retained log");

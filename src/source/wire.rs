@@ -68,7 +68,8 @@ pub struct InvalidEntry {
 /// # Errors
 /// A sentence that says why the answer as a whole is no page of a log.
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
-    let text = String::from_utf8_lossy(body);
+    // The usual case first: reading lossily is several times slower.
+    let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let envelope: Envelope<'_> =
         serde_json::from_str(&text).map_err(|error| format!("the answer is no JSON object: {error}"))?;
     if envelope.success.map(RawValue::get) == Some("false") {
