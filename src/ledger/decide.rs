@@ -70,7 +70,6 @@ pub struct Tally {
 }
 
 /// What follows from a batch.
-#[must_use]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
     /// What happened, in order.
@@ -82,6 +81,7 @@ pub struct Decision {
 }
 
 /// Decides what `batch` means for a target whose memory is `ledger`.
+#[must_use = "a decision changes nothing until it is committed and applied"]
 pub fn decide(ledger: &Ledger, batch: &Batch, policy: &Policy) -> Decision {
     let mut draft = Draft::new(ledger, batch, policy);
     let entries = in_order(&batch.attempts);
@@ -285,10 +285,13 @@ impl<'a> Draft<'a> {
 
     fn end(&mut self, before: &Row, key: &RowKey, row: &mut Row) {
         let was_counted = before.counted.is_some();
+        let is_settled = self.policy.windows.is_settled(row.at, self.batch.now);
         let result = match row.status {
             Status::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
             Status::Failed if was_counted && row.superseded => return,
+            // As far as anybody looked, it was still retrying when its time was over.
+            Status::Failed if was_counted && is_settled => DeliveryResult::Abandoned,
             Status::Failed => DeliveryResult::Failed,
             _ => return,
         };

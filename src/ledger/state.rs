@@ -126,6 +126,12 @@ impl Ledger {
         ledger
     }
 
+    /// What [`Ledger::restore`] takes: all that a restart must know.
+    pub fn snapshot(&self) -> (Marks, Vec<(RowKey, Row)>, BTreeMap<Box<str>, Timestamp>, Totals) {
+        let rows = self.rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        (self.marks.clone(), rows, self.invalid.clone(), self.totals.clone())
+    }
+
     /// The marks.
     pub fn marks(&self) -> &Marks {
         &self.marks

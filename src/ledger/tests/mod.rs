@@ -1,0 +1,7 @@
+//! The ledger's decisions: tables of what follows from what, and properties that hold for any log read in any way.
+
+mod book;
+mod deliveries;
+mod entries;
+mod labels;
+mod properties;
