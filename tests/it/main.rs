@@ -7,5 +7,6 @@ mod cli;
 mod crash;
 mod daemon;
 mod demo;
+mod docs;
 mod exposition;
 mod harness;

@@ -9,4 +9,5 @@ pub mod daemon;
 pub mod deliveries;
 mod families;
 pub mod process;
+pub mod reference;
 pub mod render;
