@@ -126,10 +126,14 @@ impl Ledger {
         ledger
     }
 
-    /// What [`Ledger::restore`] takes: all that a restart must know.
-    pub fn snapshot(&self) -> (Marks, Vec<(RowKey, Row)>, BTreeMap<Box<str>, Timestamp>, Totals) {
-        let rows = self.rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
-        (self.marks.clone(), rows, self.invalid.clone(), self.totals.clone())
+    /// Everything remembered, oldest first.
+    pub fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
+        self.rows.iter()
+    }
+
+    /// The unusable entries that were counted, with the time at which they were first seen.
+    pub fn invalid(&self) -> &BTreeMap<Box<str>, Timestamp> {
+        &self.invalid
     }
 
     /// The marks.

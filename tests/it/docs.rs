@@ -31,7 +31,8 @@ fn the_configurations_shown_are_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
     std::fs::write(&token, "talq_example").unwrap();
-    let environment = Environment::from([("TALKOVER_TOKEN".to_owned(), "talq_example".to_owned())]);
+    let names = ["TALKOVER_TOKEN", "TALKOVER_STAGING_TOKEN"];
+    let environment: Environment = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
     let readme = document("README.md");
     let examples = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("\n```").map(|(code, _)| code));
     let example = document("config/example.yml");

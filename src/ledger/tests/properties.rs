@@ -103,8 +103,8 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
 
 /// What the state file would give back.
 fn restart(ledger: &Ledger) -> Ledger {
-    let (marks, rows, invalid, totals) = ledger.snapshot();
-    Ledger::restore(marks, rows, invalid, totals)
+    let rows = ledger.rows().map(|(key, row)| (key.clone(), row.clone()));
+    Ledger::restore(ledger.marks().clone(), rows, ledger.invalid().clone(), ledger.totals().clone())
 }
 
 proptest! {
