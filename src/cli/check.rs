@@ -2,6 +2,7 @@
 //!
 //! Makes no request. Its figures are the least that the polls cost: one page each.
 
+use super::run::load_web_config;
 use super::{ConfigArgs, Failure, print};
 use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, format_duration};
 use std::fmt::Write;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub(super) fn run(args: &ConfigArgs, environment: &Environment) -> Result<(), Failure> {
     let config = config::load(&args.config, environment)?;
+    load_web_config(&config)?;
     print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))
 }
 

@@ -16,4 +16,4 @@ pub mod transition;
 pub mod watermark;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

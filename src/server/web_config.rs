@@ -155,7 +155,8 @@ fn read_document(path: &Path) -> Result<Document, (String, String)> {
 
 fn headers(section: BTreeMap<String, String>, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
-    for (name, value) in section {
+    // As in exporter-toolkit, an empty value leaves the header out.
+    for (name, value) in section.into_iter().filter(|(_, value)| !value.is_empty()) {
         let key = format!("http_server_config.headers.{name}");
         match header(&name, &value) {
             Ok(header) => headers.push(header),

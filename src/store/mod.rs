@@ -49,6 +49,7 @@ impl Store {
             })?;
         }
         let lock = LockFile::acquire(path)?;
+        refuse_fragment(path)?;
         let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
         let created_at = format::prepare(&mut connection, path, now)?;
         Ok(Self { connection, path: path.to_owned(), created_at, _lock: lock })
@@ -120,6 +121,17 @@ impl Store {
         let transaction = self.connection.transaction().map_err(failed)?;
         write(&transaction, target, changes).map_err(failed)?;
         transaction.commit().map_err(failed)
+    }
+}
+
+/// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.
+fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
+    const SMALLEST_PAGE: u64 = 512;
+    match std::fs::metadata(path).map(|metadata| metadata.len()) {
+        Ok(length @ 1..SMALLEST_PAGE) => {
+            Err(StoreError::Damaged { path: path.to_owned(), reason: format!("only {length} bytes are left of it") })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,1 +1,304 @@
-//! x
+//! The state file: what goes in comes out, all or nothing, and what is not ours is left alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::error::StoreError;
+use super::{Store, format};
+use crate::delivery::{OwnerType, Status, Target};
+use crate::ledger::decide::{Batch, Coverage, decide};
+use crate::ledger::labels::{AttemptLabel, LabelPolicy};
+use crate::ledger::state::{Changes, Ledger};
+use crate::ledger::tests::book::{at, attempt, entry, policy};
+use crate::ledger::totals::Family;
+
+/// A directory with a state file in it.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("state.db")
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.path(), at(0)).unwrap()
+    }
+}
+
+fn target(webhook: &str) -> Target {
+    Target {
+        environment: "test".into(),
+        webhook_id: webhook.into(),
+        owner_type: OwnerType::Agent,
+        owner_id: "a".into(),
+        webhook_name: "name".into(),
+    }
+}
+
+fn batches() -> Vec<Batch> {
+    let batch = |coverage, now: i64, attempts| Batch {
+        attempts,
+        coverage,
+        now: at(now),
+        invalid: Vec::new(),
+        missing: Vec::new(),
+    };
+    let mut delivered = entry("018f3c1e-7b2a-7c3d-9e4f-a1b2c3d4e5f6", 3, Status::Success);
+    delivered.delivered_at = Some(at(5));
+    delivered.event = "strange \"event\"\\\n\0 ✓".into();
+    let first = vec![
+        delivered,
+        attempt("first", "one", 1, 1, Status::Retrying),
+        entry("open", 2, Status::Pending),
+        entry("odd", 2, Status::Unknown),
+    ];
+    let second = vec![attempt("second", "one", 2, 60, Status::Failed), entry("open", 2, Status::Success)];
+    let mut batches = vec![
+        batch(Coverage::FirstContact { cut: at(-1000) }, 10, first),
+        batch(Coverage::Head, 70, second),
+        batch(Coverage::Sweep, 700, vec![entry("third", 690, Status::Pending)]),
+        // Far enough for the oldest rows to be forgotten.
+        batch(Coverage::Sweep, 5000, vec![entry("fourth", 4990, Status::Success)]),
+    ];
+    batches[1].invalid = vec!["hash:1".into(), "id with 'quotes'".into()];
+    batches
+}
+
+/// Commits and applies `batch`, as the pipeline does.
+fn settle(store: &mut Store, target: &Target, ledger: &mut Ledger, batch: &Batch) -> Changes {
+    let changes = decide(ledger, batch, &policy()).changes;
+    store.commit(target, &changes).unwrap();
+    ledger.apply(changes.clone());
+    changes
+}
+
+fn assert_same(loaded: &Ledger, kept: &Ledger) {
+    assert_eq!(loaded.marks(), kept.marks());
+    assert!(loaded.rows().eq(kept.rows()), "{loaded:#?} instead of {kept:#?}");
+    assert_eq!(loaded.invalid(), kept.invalid());
+    assert_eq!(loaded.totals(), kept.totals());
+    assert!(loaded.open().eq(kept.open()));
+}
+
+#[test]
+fn what_was_committed_is_there_after_every_commit() {
+    let place = Place::new();
+    let (one, other) = (target("w-1"), target("w-2"));
+    let (mut ledger, mut untouched) = (Ledger::default(), Ledger::default());
+    settle(&mut place.open(), &other, &mut untouched, &batches()[0]);
+    let mut pruned = 0;
+    for batch in batches() {
+        let mut store = place.open();
+        pruned += settle(&mut store, &one, &mut ledger, &batch).pruned.len();
+        assert_same(&store.load(&one, &policy().labels).unwrap().1, &ledger);
+        drop(store);
+        assert_same(&place.open().load(&one, &policy().labels).unwrap().1, &ledger);
+    }
+    assert!(pruned > 0 && !ledger.invalid().is_empty() && ledger.open().next().is_some());
+    assert_same(&place.open().load(&other, &policy().labels).unwrap().1, &untouched);
+}
+
+#[test]
+fn an_unknown_target_is_empty_and_asking_for_it_writes_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let version =
+        |store: &Store| -> i64 { store.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+    let before = (version(&store), store.connection.total_changes());
+    let (id, ledger) = store.load(&target("w-1"), &policy().labels).unwrap();
+    assert!(id.is_none() && ledger.is_empty());
+    assert_eq!((version(&store), store.connection.total_changes()), before);
+}
+
+#[test]
+fn a_commit_that_fails_half_way_leaves_nothing_behind() {
+    let place = Place::new();
+    let mut store = place.open();
+    let mut ledger = Ledger::default();
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[0]);
+    // The last statement of a commit but one fails: the totals.
+    store
+        .connection
+        .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        .unwrap();
+    let changes = decide(&ledger, &batches()[1], &policy()).changes;
+    let error = store.commit(&target("w-1"), &changes).unwrap_err().to_string();
+    assert!(error.contains("failed to write") && error.contains("no room"), "{error}");
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &ledger);
+    store.connection.execute_batch("DROP TRIGGER full").unwrap();
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[1]);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &ledger);
+}
+
+#[test]
+fn commits_are_synced_to_a_write_ahead_log() {
+    let place = Place::new();
+    let store = place.open();
+    let pragma = |name: &str| -> String {
+        let value =
+            store.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+        format!("{:?}", value.unwrap())
+    };
+    assert_eq!(pragma("journal_mode"), r#"Text("wal")"#);
+    assert_eq!(pragma("synchronous"), "Integer(2)", "2 is FULL");
+}
+
+#[test]
+fn other_buckets_or_labels_drop_the_histograms_of_durations_only() {
+    let place = Place::new();
+    let mut store = place.open();
+    let labels = policy().labels;
+    assert!(!store.adopt_layout(&labels).unwrap(), "nothing was there to drop");
+    let mut ledger = Ledger::default();
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[0]);
+    assert!(!store.adopt_layout(&labels).unwrap());
+    let changed = [
+        LabelPolicy { duration_buckets: Arc::from([0.5]), ..labels.clone() },
+        LabelPolicy { duration_labels: vec![AttemptLabel::Event], ..labels.clone() },
+    ];
+    for other in changed {
+        settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[0]);
+        assert!(store.adopt_layout(&other).unwrap());
+        let totals = store.load(&target("w-1"), &other).unwrap().1.totals().clone();
+        assert_eq!(totals.family(Family::Duration).count(), 0);
+        assert_eq!(totals.family(Family::Attempts).count(), ledger.totals().family(Family::Attempts).count());
+        assert_eq!(totals.family(Family::Delay).count(), 1);
+        assert!(!store.adopt_layout(&other).unwrap());
+        store.adopt_layout(&labels).unwrap();
+    }
+}
+
+/// Everything in the directory but lock files, byte by byte.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| path.is_file() && path.extension() != Some("lock".as_ref()))
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
+    let sound = |path: &Path| {
+        let mut store = Store::open(path, at(0)).unwrap();
+        let mut ledger = Ledger::default();
+        for batch in batches() {
+            settle(&mut store, &target("w-1"), &mut ledger, &batch);
+        }
+    };
+    let sql = |statements: &'static str| {
+        move |path: &Path| {
+            sound(path);
+            Connection::open(path).unwrap().execute_batch(statements).unwrap();
+        }
+    };
+    type Damage<'a> = (&'a str, Box<dyn Fn(&Path)>, &'a str);
+    let table: [Damage<'_>; 8] = [
+        ("garbage", Box::new(|path| fs::write(path, "garbage ".repeat(1000)).unwrap()), "is damaged"),
+        ("a few bytes", Box::new(|path| fs::write(path, "x").unwrap()), "is damaged"),
+        (
+            "a truncated file",
+            Box::new(move |path| {
+                sound(path);
+                let whole = fs::read(path).unwrap();
+                fs::write(path, &whole[..whole.len() - 4096 * 2]).unwrap();
+            }),
+            "is damaged",
+        ),
+        (
+            "a page overwritten",
+            Box::new(move |path| {
+                sound(path);
+                let mut bytes = fs::read(path).unwrap();
+                let length = bytes.len();
+                bytes[length - 4096..].fill(0xA5);
+                fs::write(path, bytes).unwrap();
+            }),
+            "is damaged",
+        ),
+        (
+            "another program's database",
+            Box::new(|path| Connection::open(path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap()),
+            "not a state file",
+        ),
+        (
+            "another program's empty database",
+            Box::new(|path| Connection::open(path).unwrap().pragma_update(None, "application_id", 7).unwrap()),
+            "not a state file",
+        ),
+        ("a newer version", Box::new(sql("PRAGMA user_version = 999")), "format version 999"),
+        ("a directory", Box::new(|path| fs::create_dir(path).unwrap()), "failed to open"),
+    ];
+    for (what, make, expected) in table {
+        let place = Place::new();
+        make(&place.path());
+        let before = contents(place.directory.path());
+        let error = Store::open(&place.path(), at(0)).map(|_| what).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("state.db"), "{what}: {error}");
+        assert_eq!(contents(place.directory.path()), before, "{what}");
+    }
+}
+
+#[test]
+fn an_empty_file_becomes_a_state_file_and_missing_directories_are_made() {
+    let place = Place::new();
+    fs::write(place.path(), "").unwrap();
+    assert_eq!(place.open().created_at(), at(0));
+    assert_eq!(Store::open(&place.path(), at(99)).unwrap().created_at(), at(0), "made once");
+    let deep = place.directory.path().join("a/b/state.db");
+    Store::open(&deep, at(0)).unwrap();
+    assert!(deep.exists());
+    let below_a_file = place.path().join("c/state.db");
+    let error = Store::open(&below_a_file, at(0)).unwrap_err();
+    assert!(matches!(error, StoreError::Io { action: "create", .. }), "{error}");
+}
+
+#[test]
+fn one_store_has_the_file_until_it_is_closed() {
+    let place = Place::new();
+    let store = place.open();
+    assert!(matches!(Store::open(&place.path(), at(0)), Err(StoreError::Locked { .. })));
+    drop(store);
+    drop(place.open());
+}
+
+/// The schema of a state file, as SQLite keeps it.
+fn schema(connection: &Connection) -> Vec<String> {
+    let mut statement =
+        connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// A file as version 0.1.0 wrote it, after [`batches`]. Made once with `sqlite3 state.db .dump`; never to be changed.
+const VERSION_1: &str = include_str!("../../tests/fixtures/state/v1.sql");
+
+#[test]
+fn a_file_of_the_first_version_is_brought_forward() {
+    let place = Place::new();
+    let old = Connection::open(place.path()).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    drop(old);
+
+    let mut expected = Ledger::default();
+    for batch in batches() {
+        expected.apply(decide(&expected, &batch, &policy()).changes);
+    }
+    let store = place.open();
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &expected);
+    let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, format::VERSION);
+    assert_eq!(schema(&store.connection), schema(&Place::new().open().connection), "the way there does not matter");
+}

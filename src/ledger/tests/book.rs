@@ -12,13 +12,13 @@ use crate::ledger::transition::{LogOutcome, Transition};
 use crate::ledger::watermark::Windows;
 
 /// The second at which the tests' time begins.
-pub(super) const START: i64 = 1_000_000;
+pub(crate) const START: i64 = 1_000_000;
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(START + second)
 }
 
-pub(super) fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let seconds = Duration::from_secs;
     Policy {
         windows: Windows {
@@ -38,7 +38,7 @@ pub(super) fn policy() -> Policy {
 }
 
 /// A first attempt, a second long, of a delivery of its own.
-pub(super) fn entry(id: &str, second: i64, status: Status) -> Attempt {
+pub(crate) fn entry(id: &str, second: i64, status: Status) -> Attempt {
     let mut group = [0; 16];
     for (slot, byte) in group.iter_mut().zip(id.bytes()) {
         *slot = byte;
@@ -57,69 +57,69 @@ pub(super) fn entry(id: &str, second: i64, status: Status) -> Attempt {
 }
 
 /// The same as attempt `number` of the delivery that `group` names.
-pub(super) fn attempt(id: &str, group: &str, number: u8, second: i64, status: Status) -> Attempt {
+pub(crate) fn attempt(id: &str, group: &str, number: u8, second: i64, status: Status) -> Attempt {
     Attempt { attempt: number, group: entry(group, 0, status).group, ..entry(id, second, status) }
 }
 
 /// A ledger, its settings, and what it was told.
-pub(super) struct Book {
-    pub(super) ledger: Ledger,
-    pub(super) policy: Policy,
+pub(crate) struct Book {
+    pub(crate) ledger: Ledger,
+    pub(crate) policy: Policy,
 }
 
 impl Book {
     /// Of a target that is met for the first time at second 0, with an empty log.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut book = Self { ledger: Ledger::default(), policy: policy() };
         book.read(Coverage::FirstContact { cut: at(-1000) }, 0, &[]);
         book
     }
 
-    pub(super) fn batch(coverage: Coverage, now: i64, attempts: &[Attempt]) -> Batch {
+    pub(crate) fn batch(coverage: Coverage, now: i64, attempts: &[Attempt]) -> Batch {
         Batch { attempts: attempts.to_vec(), coverage, now: at(now), ..Batch::default() }
     }
 
-    pub(super) fn apply(&mut self, batch: &Batch) -> Decision {
+    pub(crate) fn apply(&mut self, batch: &Batch) -> Decision {
         let decision = decide(&self.ledger, batch, &self.policy);
         self.ledger.apply(decision.changes.clone());
         decision
     }
 
-    pub(super) fn read(&mut self, coverage: Coverage, now: i64, attempts: &[Attempt]) -> Decision {
+    pub(crate) fn read(&mut self, coverage: Coverage, now: i64, attempts: &[Attempt]) -> Decision {
         self.apply(&Self::batch(coverage, now, attempts))
     }
 
     /// A walk to known ground.
-    pub(super) fn poll(&mut self, now: i64, attempts: &[Attempt]) -> Decision {
+    pub(crate) fn poll(&mut self, now: i64, attempts: &[Attempt]) -> Decision {
         self.read(Coverage::Head, now, attempts)
     }
 
-    pub(super) fn log(&self, outcome: LogOutcome) -> u64 {
+    pub(crate) fn log(&self, outcome: LogOutcome) -> u64 {
         self.ledger.totals().counter(&SeriesKey::log_entries(outcome))
     }
 
     /// Attempts with that outcome.
-    pub(super) fn attempts(&self, status: Status) -> u64 {
+    pub(crate) fn attempts(&self, status: Status) -> u64 {
         self.sum(Family::Attempts, status.as_str())
     }
 
     /// Deliveries with that result.
-    pub(super) fn ended(&self, result: DeliveryResult) -> u64 {
+    pub(crate) fn ended(&self, result: DeliveryResult) -> u64 {
         self.sum(Family::Deliveries, result.as_str())
     }
 
     /// The counters of a family that have a label of that value.
-    pub(super) fn sum(&self, family: Family, value: &str) -> u64 {
+    pub(crate) fn sum(&self, family: Family, value: &str) -> u64 {
         let matching = self.ledger.totals().family(family).filter(|(key, _)| key.labels.iter().any(|l| &**l == value));
         matching.map(|(_, total)| if let Total::Counter(count) = total { *count } else { 0 }).sum()
     }
 
-    pub(super) fn open(&self, status: Status) -> u64 {
+    pub(crate) fn open(&self, status: Status) -> u64 {
         self.ledger.open().filter(|(_, row)| row.status == status).count() as u64
     }
 
     /// What was read is counted, open, or given up.
-    pub(super) fn balances(&self) -> bool {
+    pub(crate) fn balances(&self) -> bool {
         let counted: u64 = self
             .ledger
             .totals()
@@ -132,7 +132,7 @@ impl Book {
 }
 
 /// The results of the deliveries that a decision ended, with the numbers of their last attempts.
-pub(super) fn ends(decision: &Decision) -> Vec<(DeliveryResult, u8)> {
+pub(crate) fn ends(decision: &Decision) -> Vec<(DeliveryResult, u8)> {
     let ended = decision.transitions.iter().filter_map(|transition| match transition {
         Transition::Ended { result, attempts, .. } => Some((*result, *attempts)),
         _ => None,

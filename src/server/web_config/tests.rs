@@ -79,7 +79,8 @@ fn hashes_of_all_common_tools_are_taken_and_slow_ones_are_not() {
 
 #[test]
 fn an_empty_file_asks_for_nothing_and_a_missing_one_is_an_error() {
-    for empty in ["", "# nothing\n", "tls_server_config:\nbasic_auth_users:\n"] {
+    let no_header = "http_server_config: {headers: {X-Frame-Options: ''}}";
+    for empty in ["", "# nothing\n", "tls_server_config:\nbasic_auth_users:\n", no_header] {
         assert!(!Files::new(empty).load().is_tls(), "{empty:?}");
     }
     let reasons = WebConfig::load(Path::new("/nowhere/web.yml")).unwrap_err();
