@@ -239,3 +239,6 @@ impl Reader {
         rechecks.min().map_or(sweep, |recheck| recheck.min(sweep))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,19 @@ fn check_accepts_what_is_right_and_names_every_fault_of_what_is_not() {
 }
 
 #[test]
+fn check_names_the_faults_of_the_web_file_too() {
+    let files = Workspace::new();
+    let text = "basic_auth_users: {ops: talq_plain}\ntls_server_config: {cert_file: a.crt}\n";
+    let web = files.write("web.yml", text).display().to_string();
+    let key = format!("server: {{web_config_file: {web:?}, ");
+    let (_workspace, config) = workspace(|good| good.replace("server: {", &key));
+    let output = run(&["check", "--config", &config]);
+    assert_refused(&output, 2, "basic_auth_users.ops");
+    assert_refused(&output, 2, "tls_server_config.key_file");
+    assert_refused(&output, 2, &web);
+}
+
+#[test]
 fn every_bad_input_is_one_clear_message() {
     let missing = run(&["run", "--config", "/nonexistent/config.yml"]);
     assert_refused(&missing, 2, "/nonexistent/config.yml");
@@ -125,6 +138,13 @@ fn what_stands_in_the_way_of_running_ends_with_1() {
         .write("state.db", "this is no database, and longer than the header of one would be".repeat(9).as_str());
     let before = std::fs::read(&state).unwrap();
     assert_refused(&run(&["run", "--config", &config]), 1, "damaged");
+    assert_eq!(std::fs::read(&state).unwrap(), before);
+
+    let newer = include_str!("../fixtures/state/v1.sql").replace("user_version = 1", "user_version = 99");
+    std::fs::remove_file(&state).unwrap();
+    rusqlite::Connection::open(&state).unwrap().execute_batch(&newer).unwrap();
+    let before = std::fs::read(&state).unwrap();
+    assert_refused(&run(&["run", "--config", &config]), 1, "version 99");
     assert_eq!(std::fs::read(&state).unwrap(), before);
 }
 
