@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -20,6 +20,7 @@ use crate::ledger::labels::LabelPolicy;
 use crate::ledger::watermark::Windows;
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::{ReadSettings, Reader};
+use crate::pipeline::release;
 use crate::pipeline::step::Workshop;
 use crate::schedule::Intervals;
 use crate::schedule::budget::Budget;
@@ -30,11 +31,12 @@ use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, TargetView, Views};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
 use crate::sinks::metrics::deliveries::TargetCollector;
+use crate::sinks::metrics::exposure::Exposure;
 use crate::sinks::metrics::process::ProcessCollector;
 use crate::source::client::{Client, ClientError, ClientOptions};
-use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::{Loaded, Store};
 
 /// Failed polls after which a target no longer keeps the daemon from being ready.
 const FAILURES_UNTIL_READY: u64 = 3;
@@ -76,6 +78,9 @@ pub enum AppError {
 pub struct App {
     environments: Vec<Environment>,
     board: Board,
+    store: StoreHandle,
+    birth_hold: Duration,
+    write_errors: IntCounter,
     registry: Registry,
     readiness: Readiness,
 }
@@ -99,7 +104,7 @@ impl App {
         for environment in &config.environments {
             let targets = environment.webhooks.iter().map(|webhook| target(environment, webhook));
             let loaded: Result<Vec<_>, StoreError> =
-                targets.map(|target| Ok((store.load(&target, &policy.labels)?.1, target))).collect();
+                targets.map(|target| Ok((store.load(&target, &policy.labels)?, target))).collect();
             ledgers.push(loaded?);
         }
         let store = StoreHandle::new(store);
@@ -110,7 +115,7 @@ impl App {
         registry.register(Box::new(ProcessCollector::default()))?;
 
         let mut environments = Vec::new();
-        for (environment, ledgers) in config.environments.iter().zip(ledgers) {
+        for (environment, loaded) in config.environments.iter().zip(ledgers) {
             warn_of_what_is_not_used(environment);
             let (client, policy, store) = (client(environment)?, policy.clone(), store.clone());
             let workshop = Workshop {
@@ -121,11 +126,12 @@ impl App {
                 api: api.clone(),
                 write_errors: write_errors.clone(),
             };
-            environments.push(set_up(config, environment, workshop, ledgers)?);
+            environments.push(set_up(config, environment, workshop, loaded)?);
         }
         let readiness = Readiness::default();
         show_readiness(&board, &readiness);
-        Ok(Self { environments, board, registry, readiness })
+        let birth_hold = config.metrics.birth_hold;
+        Ok(Self { environments, board, store, birth_hold, write_errors, registry, readiness })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
@@ -143,6 +149,8 @@ impl App {
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
             polling.spawn(environment.run(shutdown.clone(), move || show_readiness(&board, &readiness)));
         }
+        let (board, hold) = (self.board.clone(), self.birth_hold);
+        polling.spawn(release::run(board, self.store, hold, self.write_errors, shutdown.clone()));
         let router = server::router(self.registry, self.readiness);
         let serving = server::serve(listener, router, web, shutdown.clone());
         tokio::pin!(serving);
@@ -178,6 +186,8 @@ fn policy(config: &Config) -> Policy {
             max_events: metrics.max_events_per_webhook as usize,
             max_label_sets: metrics.max_label_sets_per_webhook as usize,
         },
+        catch_up_after: poll.max_interval * 2,
+        holds_births: !metrics.birth_hold.is_zero(),
     }
 }
 
@@ -214,7 +224,7 @@ fn set_up(
     config: &Config,
     environment: &EnvironmentConfig,
     workshop: Workshop,
-    ledgers: Vec<(crate::ledger::state::Ledger, Target)>,
+    loaded: Vec<(Loaded, Target)>,
 ) -> Result<Environment, AppError> {
     let intervals = Intervals { min: config.poll.min_interval, max: config.poll.max_interval };
     let settings = EnvironmentSettings {
@@ -237,9 +247,13 @@ fn set_up(
     workshop.board.add_environment(name.clone(), settings.requests_per_minute);
     let read_settings = ReadSettings { per_page: config.poll.per_page, windows: workshop.policy.windows };
     let mut readers = Vec::new();
-    for (ledger, target) in ledgers {
-        workshop.board.add_target(TargetView::new(target.clone(), &ledger, intervals.min));
-        readers.push(Reader::new(target, ledger, read_settings));
+    for (loaded, target) in loaded {
+        let Loaded { ledger, births, catching_up, last_success } = loaded;
+        let mut exposure = Exposure::default();
+        exposure.add(&births, catching_up);
+        let view = TargetView::new(target.clone(), &ledger, exposure, last_success, intervals.min);
+        workshop.board.add_target(view);
+        readers.push(Reader::new(target, ledger, last_success, read_settings));
     }
     let token = environment.token.clone();
     let read_token = Box::new(move || token.read().ok());

@@ -69,6 +69,11 @@ impl OwnerType {
             Self::Campaign => "campaign",
         }
     }
+
+    /// The owner type of that name, as the state file keeps it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Agent, Self::Campaign].into_iter().find(|owner| owner.as_str() == name)
+    }
 }
 
 /// One webhook of one environment: what is polled, and what the labels name.
@@ -162,6 +167,11 @@ impl DeliveryResult {
             Self::Failed => "failed",
             Self::Abandoned => "abandoned",
         }
+    }
+
+    /// The result of that name, as the state file keeps it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Success, Self::Failed, Self::Abandoned].into_iter().find(|result| result.as_str() == name)
     }
 }
 

@@ -7,13 +7,16 @@ use std::time::Duration;
 use super::labels::{LabelPolicy, Labeller};
 use super::state::{Changes, Ledger, Marks, OUTCOMES, Row, RowKey};
 use super::tips::Tips;
-use super::transition::{LogOutcome, Transition};
+use super::totals::Birth;
+use super::transition::{LogOutcome, Origin, Transition};
 use super::watermark::{Windows, effective_time};
 use crate::delivery::{Attempt, DeliveryResult, EntryId, Status, Timestamp};
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
 /// turn up no more.
 const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
+/// How long the API keeps its log: 30 days.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Rows forgotten in one decision at most, so that no commit takes long.
 const MAX_PRUNED: usize = 20_000;
 
@@ -24,6 +27,10 @@ pub struct Policy {
     pub windows: Windows,
     /// How series are labelled.
     pub labels: LabelPolicy,
+    /// After so long without a successful poll, what is read is not what happens but what has happened.
+    pub catch_up_after: Duration,
+    /// Whether a series that is born is served as 0 at first.
+    pub holds_births: bool,
 }
 
 /// What was read of one target.
@@ -37,6 +44,10 @@ pub struct Batch {
     pub missing: Vec<EntryId>,
     /// What the reading covers.
     pub coverage: Coverage,
+    /// Whether the log ended where the reading did.
+    pub is_end: bool,
+    /// When a poll last succeeded, by the server's clock.
+    pub last_success: Option<Timestamp>,
     /// The server's clock at the end of the reading.
     pub now: Timestamp,
 }
@@ -51,11 +62,18 @@ pub enum Coverage {
     Head,
     /// Everything from the newest entry to the end of the window in which late entries may turn up.
     Sweep,
-    /// Everything from the newest entry to the cut of a target that was not known before.
-    FirstContact {
-        /// The cut.
-        cut: Timestamp,
-    },
+    /// Nothing yet: the first answer of a target that was not known before. It settles what is history, and how far back the
+    /// first contact reads.
+    Met,
+    /// Everything from the newest entry to the cut of a target that was met before.
+    FirstContact,
+}
+
+impl Coverage {
+    /// Whether it reaches from the newest entry to known ground, so that the watermark moves with it.
+    fn is_walk(self) -> bool {
+        matches!(self, Self::Head | Self::Sweep | Self::FirstContact)
+    }
 }
 
 /// How many entries were read, and what they told.
@@ -129,17 +147,13 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
         let marks = ledger.marks();
-        let cut = match batch.coverage {
-            Coverage::FirstContact { cut } => Some(cut),
-            _ => marks.cut,
-        };
         let computed = marks.watermark.map(|watermark| policy.windows.horizon(batch.now, watermark));
         Self {
             ledger,
             batch,
             policy,
             labeller: Labeller::new(&policy.labels, ledger.totals()),
-            cut,
+            cut: marks.cut,
             // What was forgotten stays forgotten, also after a change of the settings.
             horizon: computed.max(marks.horizon),
             rows: BTreeMap::new(),
@@ -197,6 +211,8 @@ impl<'a> Draft<'a> {
             superseded: false,
             open: true,
             ended: false,
+            late: is_late,
+            result: None,
         };
         self.tips.insert(&key, &row);
         self.placed.insert(key.id.clone(), key.created_at);
@@ -279,6 +295,7 @@ impl<'a> Draft<'a> {
             labels: labels.clone(),
             duration_ns: attempt.duration_ns,
             delay_ns: delay_ns(attempt),
+            origin: self.origin(key),
         });
         row.counted = Some(labels);
     }
@@ -295,13 +312,25 @@ impl<'a> Draft<'a> {
             Status::Failed => DeliveryResult::Failed,
             _ => return,
         };
+        self.end_with(result, key, row);
+    }
+
+    fn end_with(&mut self, result: DeliveryResult, key: &RowKey, row: &mut Row) {
         row.ended = true;
+        row.result = Some(result);
         self.transitions.push(Transition::Ended {
             id: key.id.clone(),
             event: row.event.clone(),
             result,
             attempts: row.attempt,
+            origin: self.origin(key),
         });
+    }
+
+    /// What the first walk finds that is older than the first answer is history.
+    fn origin(&self, key: &RowKey) -> Origin {
+        let is_first = self.batch.coverage == Coverage::FirstContact;
+        if is_first && Some(key.created_at) < self.ledger.marks().known_at { Origin::History } else { Origin::Live }
     }
 
     fn reject(&mut self, key: &str) {
@@ -344,12 +373,7 @@ impl<'a> Draft<'a> {
             self.log(LogOutcome::Expired);
         }
         if !row.superseded {
-            self.transitions.push(Transition::Ended {
-                id: key.id.clone(),
-                event: row.event.clone(),
-                result: DeliveryResult::Abandoned,
-                attempts: row.attempt,
-            });
+            self.end_with(DeliveryResult::Abandoned, key, &mut row);
         }
         row.open = false;
         row.ended = true;
@@ -358,18 +382,25 @@ impl<'a> Draft<'a> {
 
     fn finish(mut self) -> Decision {
         let before = self.ledger.marks();
-        let totals = self.ledger.totals().after(&self.transitions, &self.policy.labels);
+        let mut marks = self.marks();
+        if self.has_gap() {
+            marks.gap_at = before.watermark;
+            self.transitions.push(Transition::Gap);
+        }
+        let birth = Birth { at: self.batch.now, is_held: self.policy.holds_births };
+        let changed = self.ledger.totals().after(&self.transitions, &self.policy.labels);
         let mut changes = Changes {
             rows: std::mem::take(&mut self.rows),
             invalid: std::mem::take(&mut self.invalid),
             ignored: std::mem::take(&mut self.ignored).into_iter().collect(),
-            totals,
+            totals: changed.totals,
+            births: changed.born.into_iter().map(|key| (key, birth)).collect(),
             ..Changes::default()
         };
-        let mut marks = self.marks();
         let is_new = Marks { swept: before.swept, ..marks.clone() } != *before;
         changes.must_commit = is_new || !changes.rows.is_empty() || !changes.totals.is_empty();
         if changes.must_commit {
+            changes.catching_up = self.is_catching_up().then_some(self.batch.now);
             self.forget(&mut changes, &mut marks);
         }
         changes.marks = (marks != *before).then_some(marks);
@@ -381,15 +412,17 @@ impl<'a> Draft<'a> {
     /// The marks after this batch.
     fn marks(&self) -> Marks {
         let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
-        if self.batch.coverage == Coverage::Pages {
-            return marks;
-        }
         let now = self.batch.now;
-        let newest = self.batch.attempts.iter().map(|attempt| attempt.created_at.min(now)).max();
-        marks.watermark = marks.watermark.max(newest);
+        if self.batch.coverage.is_walk() {
+            let newest = self.batch.attempts.iter().map(|attempt| attempt.created_at.min(now)).max();
+            marks.watermark = marks.watermark.max(newest);
+        }
         match self.batch.coverage {
-            Coverage::FirstContact { cut } => {
-                marks.cut = Some(cut);
+            Coverage::Met => {
+                marks.known_at = Some(now);
+                marks.cut = Some(self.policy.windows.cut(now));
+            }
+            Coverage::FirstContact => {
                 marks.contacted = true;
                 marks.swept = marks.watermark;
             }
@@ -399,6 +432,34 @@ impl<'a> Draft<'a> {
         marks
     }
 
+    /// Whether what this batch brings has happened while nobody looked.
+    fn is_catching_up(&self) -> bool {
+        match self.batch.coverage {
+            Coverage::Met => false,
+            Coverage::FirstContact => true,
+            _ => self.was_away(self.policy.catch_up_after),
+        }
+    }
+
+    fn was_away(&self, time: Duration) -> bool {
+        self.batch.last_success.is_none_or(|last| self.batch.now.since(last) > time)
+    }
+
+    /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest known entry
+    /// should still be in it, or nobody has looked for as long as entries are kept. Once for each newest known entry.
+    fn has_gap(&self) -> bool {
+        let marks = self.ledger.marks();
+        let Some(watermark) = marks.watermark else { return false };
+        let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
+        if !is_walk || !self.batch.is_end || marks.gap_at == Some(watermark) {
+            return false;
+        }
+        let is_due = self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION);
+        let is_known = |attempt: &Attempt| self.ledger.find(&attempt.id).is_some();
+        let is_known_invalid = |key: &Box<str>| self.ledger.knows_invalid(key);
+        is_due && !self.batch.attempts.iter().any(is_known) && !self.batch.invalid.iter().any(is_known_invalid)
+    }
+
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
         let Some(horizon) = self.horizon else { return };
         let is_untouched = |key: &&RowKey| !changes.rows.contains_key(*key);
@@ -406,6 +467,9 @@ impl<'a> Draft<'a> {
             self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).cloned().collect();
         if !pruned.is_empty() {
             marks.horizon = marks.horizon.max(Some(horizon));
+            for series in pruned.iter().filter_map(|key| self.ledger.row(key)).flat_map(Row::counters) {
+                *changes.pruned_totals.entry(series).or_default() += 1;
+            }
             changes.pruned = pruned;
         }
         let gone = self.batch.now.minus(INVALID_RETENTION);

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::labels::AttemptLabels;
 use super::tips::Tips;
-use super::totals::{SeriesKey, Total, Totals};
-use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
+use super::totals::{Birth, Family, SeriesKey, Total, Totals};
+use super::transition::LogOutcome;
+use crate::delivery::{DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Where an entry stands: newest entries have the greatest keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,10 @@ pub struct Row {
     pub open: bool,
     /// Whether it has ended its delivery, or was given up: then nothing that becomes of it counts any more.
     pub ended: bool,
+    /// Whether it turned up late.
+    pub late: bool,
+    /// How its delivery ended with it, where it did.
+    pub result: Option<DeliveryResult>,
 }
 
 impl Row {
@@ -50,11 +55,25 @@ impl Row {
     pub fn opening<'a>(&'a self, key: &'a RowKey) -> &'a RowKey {
         self.opening.as_deref().unwrap_or(key)
     }
+
+    /// The counters in which it counts, once each.
+    pub fn counters(&self) -> Vec<SeriesKey> {
+        let logged = if self.late { LogOutcome::Late } else { LogOutcome::New };
+        let expired = (self.ended && self.counted.is_none()).then(|| SeriesKey::log_entries(LogOutcome::Expired));
+        let delivery = self.result.map(|result| {
+            let labels = [self.event.clone(), result.as_str().into()];
+            SeriesKey::new(Family::Deliveries, labels)
+        });
+        let attempt = self.counted.as_ref().map(AttemptLabels::attempts_series);
+        [Some(SeriesKey::log_entries(logged)), expired, attempt, delivery].into_iter().flatten().collect()
+    }
 }
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
+    /// When the target became known: the time of its first answer. What is older is history.
+    pub known_at: Option<Timestamp>,
     /// Entries older than this are outside the books: how far back the first contact read.
     pub cut: Option<Timestamp>,
     /// The newest time up to which all has been read.
@@ -65,6 +84,8 @@ pub struct Marks {
     pub horizon: Option<Timestamp>,
     /// Whether a first walk has been completed.
     pub contacted: bool,
+    /// The watermark as it stood when a gap was last counted, so that each counts once.
+    pub gap_at: Option<Timestamp>,
     /// The newest time with each outcome, in the order of [`OUTCOMES`].
     pub last_attempt: [Option<Timestamp>; 4],
 }
@@ -79,12 +100,18 @@ pub struct Changes {
     pub rows: BTreeMap<RowKey, Row>,
     /// Rows that are forgotten.
     pub pruned: Vec<RowKey>,
+    /// What the forgotten rows add to each counter.
+    pub pruned_totals: BTreeMap<SeriesKey, u64>,
     /// Unusable entries seen for the first time, and when.
     pub invalid: BTreeMap<Box<str>, Timestamp>,
     /// Unusable entries that are forgotten.
     pub pruned_invalid: Vec<Box<str>>,
     /// Series with their new totals.
     pub totals: BTreeMap<SeriesKey, Total>,
+    /// The births of those of them that were not there before and owe nothing to history.
+    pub births: BTreeMap<SeriesKey, Birth>,
+    /// When this was read, where it happened while nobody looked and arrives all at once.
+    pub catching_up: Option<Timestamp>,
     /// The marks, where they differ.
     pub marks: Option<Marks>,
     /// Ignored entries that need not be counted again while this process lives.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::labels::{AttemptLabels, HttpLabel, LabelPolicy};
-use super::transition::{LogOutcome, Transition};
-use crate::delivery::Status;
+use super::transition::{LogOutcome, Origin, Transition};
+use crate::delivery::{Status, Timestamp};
 
 /// Buckets of the delay between creation and delivery, in seconds.
 pub const DELAY_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
@@ -31,12 +31,21 @@ pub enum Family {
     AttemptsPerDelivery,
     /// `talkover_exporter_log_entries_total`
     LogEntries,
+    /// `talkover_exporter_history_gaps_total`
+    HistoryGaps,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Attempts, Self::Duration, Self::Delay, Self::Deliveries, Self::AttemptsPerDelivery, Self::LogEntries];
+    pub const ALL: [Self; 7] = [
+        Self::Attempts,
+        Self::Duration,
+        Self::Delay,
+        Self::Deliveries,
+        Self::AttemptsPerDelivery,
+        Self::LogEntries,
+        Self::HistoryGaps,
+    ];
 
     /// The name under which the state file keeps it.
     pub const fn as_str(self) -> &'static str {
@@ -47,7 +56,13 @@ impl Family {
             Self::Deliveries => "deliveries",
             Self::AttemptsPerDelivery => "attempts_per_delivery",
             Self::LogEntries => "log_entries",
+            Self::HistoryGaps => "history_gaps",
         }
+    }
+
+    /// Whether its series are born: those of deliveries are, those that count the daemon's own work are there from the start.
+    pub const fn is_born(self) -> bool {
+        !matches!(self, Self::LogEntries | Self::HistoryGaps)
     }
 }
 
@@ -70,6 +85,11 @@ impl SeriesKey {
     pub fn log_entries(outcome: LogOutcome) -> Self {
         Self::new(Family::LogEntries, [outcome.as_str().into()])
     }
+
+    /// The series of gaps in what could be read.
+    pub fn history_gaps() -> Self {
+        Self::new(Family::HistoryGaps, [])
+    }
 }
 
 /// The total of one series.
@@ -79,6 +99,15 @@ pub enum Total {
     Counter(u64),
     /// A histogram's buckets and sum.
     Histogram(Histogram),
+}
+
+/// The birth of a series that did not exist before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// When, by the server's clock.
+    pub at: Timestamp,
+    /// Whether it is served as 0 for the time being, so that no scraper misses its first value.
+    pub is_held: bool,
 }
 
 /// Observations by bucket, and their sum.
@@ -165,18 +194,20 @@ impl Totals {
         })
     }
 
-    /// What `transitions` make of these totals: the series that change, with their new values.
-    pub fn after(&self, transitions: &[Transition], policy: &LabelPolicy) -> BTreeMap<SeriesKey, Total> {
+    /// What `transitions` make of these totals.
+    pub fn after(&self, transitions: &[Transition], policy: &LabelPolicy) -> ChangedTotals {
         let mut changed = Changed {
             before: self,
             after: BTreeMap::new(),
+            first_seen: BTreeMap::new(),
             delay_buckets: DELAY_BUCKETS.into(),
             attempts_buckets: ATTEMPTS_BUCKETS.into(),
         };
         for transition in transitions {
             changed.count(transition, policy);
         }
-        changed.after
+        let live = changed.first_seen.into_iter().filter(|(_, origin)| *origin == Origin::Live);
+        ChangedTotals { totals: changed.after, born: live.map(|(key, _)| key).collect() }
     }
 
     /// Takes over the values of changed series.
@@ -187,10 +218,21 @@ impl Totals {
     }
 }
 
+/// What transitions change of totals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangedTotals {
+    /// The series that change, with their new values.
+    pub totals: BTreeMap<SeriesKey, Total>,
+    /// Those of them that were not there before and owe nothing to history.
+    pub born: Vec<SeriesKey>,
+}
+
 /// Series that differ from `before`.
 struct Changed<'a> {
     before: &'a Totals,
     after: BTreeMap<SeriesKey, Total>,
+    /// Series that `before` does not have, and the earliest that they owe to.
+    first_seen: BTreeMap<SeriesKey, Origin>,
     delay_buckets: Arc<[f64]>,
     attempts_buckets: Arc<[f64]>,
 }
@@ -198,30 +240,39 @@ struct Changed<'a> {
 impl Changed<'_> {
     fn count(&mut self, transition: &Transition, policy: &LabelPolicy) {
         match transition {
-            Transition::Logged(outcome) => self.increment(SeriesKey::log_entries(*outcome)),
-            Transition::Counted { labels, duration_ns, delay_ns, .. } => {
-                self.increment(labels.attempts_series());
+            Transition::Logged(outcome) => self.increment(SeriesKey::log_entries(*outcome), Origin::Live),
+            Transition::Gap => self.increment(SeriesKey::history_gaps(), Origin::Live),
+            Transition::Counted { labels, duration_ns, delay_ns, origin, .. } => {
+                self.increment(labels.attempts_series(), *origin);
                 if let Some(duration) = duration_ns {
                     let series = labels.duration_series(&policy.duration_labels);
-                    self.observe(series, &policy.duration_buckets, *duration, NANOS_PER_SECOND);
+                    self.observe(series, &policy.duration_buckets, *duration, NANOS_PER_SECOND, *origin);
                 }
                 if let Some(delay) = delay_ns {
                     let series = SeriesKey::new(Family::Delay, [labels.event.clone()]);
                     let bounds = self.delay_buckets.clone();
-                    self.observe(series, &bounds, *delay, NANOS_PER_SECOND);
+                    self.observe(series, &bounds, *delay, NANOS_PER_SECOND, *origin);
                 }
             }
-            Transition::Ended { event, result, attempts, .. } => {
+            Transition::Ended { event, result, attempts, origin, .. } => {
                 let labels = [event.clone(), result.as_str().into()];
-                self.increment(SeriesKey::new(Family::Deliveries, labels.clone()));
+                self.increment(SeriesKey::new(Family::Deliveries, labels.clone()), *origin);
                 let series = SeriesKey::new(Family::AttemptsPerDelivery, labels);
                 let bounds = self.attempts_buckets.clone();
-                self.observe(series, &bounds, u64::from(*attempts), 1.0);
+                self.observe(series, &bounds, u64::from(*attempts), 1.0, *origin);
             }
         }
     }
 
-    fn increment(&mut self, key: SeriesKey) {
+    fn touch(&mut self, key: &SeriesKey, origin: Origin) {
+        if key.family.is_born() && self.before.get(key).is_none() {
+            let first = self.first_seen.entry(key.clone()).or_insert(origin);
+            *first = origin.min(*first);
+        }
+    }
+
+    fn increment(&mut self, key: SeriesKey, origin: Origin) {
+        self.touch(&key, origin);
         let before = self.before;
         let total = self.after.entry(key).or_insert_with_key(|key| Total::Counter(before.counter(key)));
         if let Total::Counter(value) = total {
@@ -229,7 +280,8 @@ impl Changed<'_> {
         }
     }
 
-    fn observe(&mut self, key: SeriesKey, bounds: &Arc<[f64]>, amount: u64, per_unit: f64) {
+    fn observe(&mut self, key: SeriesKey, bounds: &Arc<[f64]>, amount: u64, per_unit: f64, origin: Origin) {
+        self.touch(&key, origin);
         let before = self.before;
         let total = self.after.entry(key).or_insert_with_key(|key| match before.get(key) {
             Some(known) => known.clone(),

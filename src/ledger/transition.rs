@@ -36,6 +36,15 @@ impl LogOutcome {
     }
 }
 
+/// Whether something was there before the daemon could have seen it happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Found by the first walk, and older than the first contact.
+    History,
+    /// Everything else, however old it says it is.
+    Live,
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
@@ -53,6 +62,8 @@ pub enum Transition {
         duration_ns: Option<u64>,
         /// From creation to delivery, in nanoseconds.
         delay_ns: Option<u64>,
+        /// Whether it is history.
+        origin: Origin,
     },
     /// A delivery came to an end.
     Ended {
@@ -64,5 +75,9 @@ pub enum Transition {
         result: DeliveryResult,
         /// The attempt number with which it ended.
         attempts: u8,
+        /// Whether it is history.
+        origin: Origin,
     },
+    /// Entries may have been lost to the log's retention before they could be read.
+    Gap,
 }

@@ -7,4 +7,5 @@
 
 pub mod environment;
 pub mod reader;
+pub mod release;
 pub mod step;

@@ -49,6 +49,8 @@ pub struct Reader {
     next_sweep: Duration,
     /// What was read but could not be committed.
     uncommitted: Option<Batch>,
+    /// When a poll last succeeded, by the server's clock.
+    last_success: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -61,8 +63,7 @@ enum Task {
 enum WalkKind {
     Head,
     Sweep,
-    /// The cut becomes known with the server's first answer.
-    FirstContact(Option<Timestamp>),
+    FirstContact,
 }
 
 /// What a page has brought.
@@ -75,8 +76,8 @@ pub enum Absorbed {
 }
 
 impl Reader {
-    /// A reader that goes on from `ledger`.
-    pub fn new(target: Target, ledger: Ledger, settings: ReadSettings) -> Self {
+    /// A reader that goes on from `ledger`, and from a last successful poll where there was one.
+    pub fn new(target: Target, ledger: Ledger, last_success: Option<Timestamp>, settings: ReadSettings) -> Self {
         Self {
             target,
             ledger,
@@ -87,6 +88,7 @@ impl Reader {
             // The first walk after a start is a sweep: nothing tells what turned up late in the meantime.
             next_sweep: Duration::ZERO,
             uncommitted: None,
+            last_success,
         }
     }
 
@@ -123,7 +125,8 @@ impl Reader {
         let windows = &self.settings.windows;
         let marks = self.ledger.marks();
         let (until, kind) = match (marks.contacted, marks.watermark) {
-            (false, _) => (Timestamp::from_micros(i64::MIN), WalkKind::FirstContact(None)),
+            // The cut becomes known with the first answer.
+            (false, _) => (marks.cut.unwrap_or(Timestamp::from_micros(i64::MIN)), WalkKind::FirstContact),
             // Contacted while its log was empty.
             (true, None) => (marks.cut.unwrap_or_default(), WalkKind::Head),
             (true, Some(watermark)) if now >= self.next_sweep => {
@@ -134,29 +137,36 @@ impl Reader {
         Task::Walk { walk: Walk::new(until, self.settings.per_page), kind }
     }
 
+    /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
+    pub fn meet(&self, date: Timestamp) -> Option<Batch> {
+        let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
+        is_new.then(|| Batch { coverage: Coverage::Met, now: date, ..Batch::default() })
+    }
+
     /// Takes in the page that was asked for, as of `date` by the server's clock.
     ///
     /// # Errors
     /// Where the server's pages do not lead on; the walk starts anew at the next poll.
     pub fn absorb(&mut self, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
         match self.task.take() {
-            Some(Task::Walk { mut walk, mut kind }) => {
-                if kind == WalkKind::FirstContact(None) {
-                    let cut = self.settings.windows.cut(date);
-                    walk.set_until(cut);
-                    kind = WalkKind::FirstContact(Some(cut));
+            Some(Task::Walk { mut walk, kind }) => {
+                if kind == WalkKind::FirstContact {
+                    walk.set_until(self.ledger.marks().cut.unwrap_or_default());
                 }
                 if walk.absorb(page)? == Progress::More {
                     self.task = Some(Task::Walk { walk, kind });
                     return Ok(Absorbed::More);
                 }
+                let is_end = walk.has_reached_end();
                 let (attempts, invalid) = walk.into_entries();
                 let coverage = match kind {
                     WalkKind::Head => Coverage::Head,
                     WalkKind::Sweep => Coverage::Sweep,
-                    WalkKind::FirstContact(cut) => Coverage::FirstContact { cut: cut.unwrap_or(date) },
+                    WalkKind::FirstContact => Coverage::FirstContact,
                 };
-                Ok(Absorbed::Complete(Batch { attempts, invalid, missing: Vec::new(), coverage, now: date }))
+                let last_success = self.last_success;
+                let missing = Vec::new();
+                Ok(Absorbed::Complete(Batch { attempts, invalid, missing, coverage, is_end, last_success, now: date }))
             }
             Some(Task::Recheck(mut recheck)) => {
                 if recheck.absorb(page) == Progress::More {
@@ -169,6 +179,8 @@ impl Reader {
                     invalid: read.invalid,
                     missing: read.missing,
                     coverage: Coverage::Pages,
+                    is_end: false,
+                    last_success: self.last_success,
                     now: date,
                 }))
             }
@@ -179,8 +191,10 @@ impl Reader {
     /// Takes note that a batch was committed, at `now` since the start. Says whether the poll goes on with rechecks.
     pub fn committed(&mut self, batch: &Batch, now: Duration) -> bool {
         self.note_checked(batch);
-        if batch.coverage == Coverage::Pages {
-            return false;
+        match batch.coverage {
+            Coverage::Met => return true,
+            Coverage::Pages => return false,
+            _ => {}
         }
         if batch.coverage != Coverage::Head {
             self.next_sweep = now + self.settings.windows.sweep_interval;
@@ -197,6 +211,11 @@ impl Reader {
         self.task = Some(Task::Recheck(Recheck::new(wanted.collect(), self.settings.per_page)));
         self.wanted = due;
         true
+    }
+
+    /// Takes note that a poll has succeeded.
+    pub fn succeeded(&mut self, date: Timestamp) {
+        self.last_success = Some(date);
     }
 
     fn note_checked(&mut self, batch: &Batch) {

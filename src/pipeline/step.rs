@@ -12,10 +12,11 @@ use crate::clock;
 use crate::delivery::Timestamp;
 use crate::ledger::decide::{Batch, Policy, Tally, decide};
 use crate::shutdown::Shutdown;
-use crate::sinks::metrics::board::Board;
+use crate::sinks::metrics::board::{Board, Committed};
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
 use crate::source::client::{Client, Exchange};
 use crate::source::error::ApiError;
+use crate::source::wire::LogPage;
 use crate::store::handle::StoreHandle;
 
 /// What every step of an environment works with.
@@ -86,14 +87,31 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
             for entry in &page.invalid {
                 debug!(target = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
-            match reader.absorb(page, date) {
-                Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
-                Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
-                Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
-            }
+            take_in(workshop, reader, page, date, now).await
         }
     };
     Stepped { reader, exchange: Some(answer.exchange), date, result }
+}
+
+/// Takes in a page; where it is the first of all, what that settles is committed before.
+async fn take_in(
+    workshop: Workshop,
+    mut reader: Reader,
+    page: LogPage,
+    date: Timestamp,
+    now: Duration,
+) -> (Reader, StepResult) {
+    if let Some(batch) = reader.meet(date) {
+        match settle(workshop.clone(), reader, batch, now).await {
+            (met, StepResult::More(_)) => reader = met,
+            failed => return failed,
+        }
+    }
+    match reader.absorb(page, date) {
+        Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
+        Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
+        Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
+    }
 }
 
 /// Decides, commits and applies, on a thread that may wait for the disk.
@@ -124,15 +142,19 @@ fn settle_blocking(workshop: &Workshop, mut reader: Reader, batch: Batch, now: D
     if !reader.ledger.marks().contacted && decision.changes.marks.as_ref().is_some_and(|marks| marks.contacted) {
         info!(target = %reader.target, entries = decision.tally.new, "first contact: read the retained log");
     }
-    let totals = decision.changes.totals.clone();
+    let committed = Committed::from(&decision.changes);
     reader.ledger.apply(decision.changes);
     let tally = decision.tally;
     workshop.board.update(&reader.target, |view, environment| {
-        view.show(&reader.ledger, &totals);
+        view.show(&reader.ledger, &committed);
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;
     });
     let goes_on = reader.committed(&batch, now);
+    if !goes_on {
+        reader.succeeded(batch.now);
+        workshop.store.note_success(&reader.target, batch.now);
+    }
     (reader, if goes_on { StepResult::More(tally) } else { StepResult::Complete(tally) })
 }

@@ -54,6 +54,7 @@ pub struct Walk {
     last_ids: HashSet<EntryId>,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
+    has_reached_end: bool,
 }
 
 impl Walk {
@@ -69,6 +70,7 @@ impl Walk {
             last_ids: HashSet::new(),
             attempts: Vec::new(),
             invalid: Vec::new(),
+            has_reached_end: false,
         }
     }
 
@@ -102,6 +104,7 @@ impl Walk {
             return Ok(Progress::More);
         }
         if has_reached || is_end {
+            self.has_reached_end = !has_reached;
             return Ok(Progress::Done);
         }
         self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
@@ -110,6 +113,11 @@ impl Walk {
         }
         self.page += 1;
         Ok(Progress::More)
+    }
+
+    /// Whether the list has ended before anything older than asked for was met.
+    pub fn has_reached_end(&self) -> bool {
+        self.has_reached_end
     }
 
     /// The usable entries in the order in which they were read, and the keys of the others.

@@ -7,13 +7,14 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Transaction, params};
 
 use super::TargetId;
-use crate::delivery::{EntryId, Status, Timestamp};
+use crate::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use crate::ledger::labels::{AttemptLabels, HttpLabel};
 use crate::ledger::state::{Row, RowKey};
 
 const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
+const LATE: i64 = 8;
 
 /// Writes rows that are new or different.
 pub(super) fn write(
@@ -23,10 +24,10 @@ pub(super) fn write(
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO entries (target, created_at, id, at, attempt, status, event, counted_status, counted_http_status,
-                              grp, opening_at, opening_id, flags)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                              grp, opening_at, opening_id, flags, result)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT DO UPDATE SET status = excluded.status, counted_status = excluded.counted_status,
-             counted_http_status = excluded.counted_http_status, flags = excluded.flags",
+             counted_http_status = excluded.counted_http_status, flags = excluded.flags, result = excluded.result",
     )?;
     for (key, row) in rows {
         let counted = row.counted.as_ref();
@@ -44,7 +45,8 @@ pub(super) fn write(
             &row.group[..],
             row.opening.as_ref().map(|opening| opening.created_at.as_micros()),
             row.opening.as_ref().map(|opening| opening.id.to_string()),
-            flag(row.superseded, SUPERSEDED) | flag(row.open, OPEN) | flag(row.ended, ENDED),
+            flag(row.superseded, SUPERSEDED) | flag(row.open, OPEN) | flag(row.ended, ENDED) | flag(row.late, LATE),
+            row.result.map(DeliveryResult::as_str),
         ])?;
     }
     Ok(())
@@ -54,7 +56,7 @@ pub(super) fn write(
 pub(super) fn load(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<(RowKey, Row)>> {
     let mut statement = connection.prepare_cached(
         "SELECT created_at, id, at, attempt, status, event, counted_status, counted_http_status, grp, opening_at,
-                opening_id, flags
+                opening_id, flags, result
          FROM entries WHERE target = ?1 ORDER BY created_at, id",
     )?;
     let mut events = Names::default();
@@ -84,6 +86,10 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
     };
     let status = row.get_ref(4)?.as_str()?;
     let flags: i64 = row.get(11)?;
+    let result = match row.get_ref(12)?.as_str_or_null()? {
+        Some(name) => Some(DeliveryResult::from_name(name).ok_or_else(|| unreadable(12, name))?),
+        None => None,
+    };
     let value = Row {
         at: Timestamp::from_micros(row.get(2)?),
         attempt: row.get(3)?,
@@ -95,6 +101,8 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
         superseded: flags & SUPERSEDED != 0,
         open: flags & OPEN != 0,
         ended: flags & ENDED != 0,
+        late: flags & LATE != 0,
+        result,
     };
     Ok((key, value))
 }

@@ -3,6 +3,7 @@
 //! | version | written since | what changed |
 //! | --- | --- | --- |
 //! | 1 | 0.1.0 | the first |
+//! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; targets no longer listed |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -18,7 +19,8 @@ use crate::delivery::Timestamp;
 const APPLICATION_ID: i64 = 0x544F_4558;
 
 /// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
         value ANY NOT NULL
@@ -76,7 +78,54 @@ const MIGRATIONS: &[&str] = &["
         sum INTEGER,
         PRIMARY KEY (target, family, labels)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE targets ADD COLUMN known_at INTEGER;
+    ALTER TABLE targets ADD COLUMN gap_at INTEGER;
+    -- When the last batch was read of what had happened while nobody looked; nothing once that is over.
+    ALTER TABLE targets ADD COLUMN catching_up INTEGER;
+    -- What the configuration said of the webhook when it was last listed, and since when it is not.
+    ALTER TABLE targets ADD COLUMN webhook_name TEXT;
+    ALTER TABLE targets ADD COLUMN owner_type TEXT;
+    ALTER TABLE targets ADD COLUMN owner_id TEXT;
+    ALTER TABLE targets ADD COLUMN unlisted_at INTEGER;
+
+    ALTER TABLE entries ADD COLUMN result TEXT;
+
+    -- When a series was born, where it was born live; and whether it is still served as 0.
+    ALTER TABLE totals ADD COLUMN born_at INTEGER;
+    ALTER TABLE totals ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+
+    -- What forgotten rows add to the counters: for each counter made of rows, this and the rows add up to its total.
+    CREATE TABLE pruned_totals (
+        target INTEGER NOT NULL,
+        family TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        PRIMARY KEY (target, family, labels)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Version 1 did not keep these sums, nor how deliveries ended: what its rows do not explain was forgotten.
+    INSERT INTO pruned_totals
+    SELECT target, family, labels, value - CASE
+        WHEN family = 'attempts' THEN (
+            SELECT count(*) FROM entries
+            WHERE entries.target = totals.target
+            AND json_array(event, counted_status, counted_http_status) = json(labels)
+        )
+        WHEN family = 'log_entries' AND labels = '[\"new\"]' THEN (
+            SELECT count(*) FROM entries WHERE entries.target = totals.target
+        )
+        WHEN family = 'log_entries' AND labels = '[\"expired\"]' THEN (
+            SELECT count(*) FROM entries
+            WHERE entries.target = totals.target AND counted_status IS NULL AND flags & 4
+        )
+        ELSE 0
+    END
+    FROM totals WHERE family IN ('attempts', 'deliveries')
+    OR (family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]', '[\"expired\"]'));
+",
+];
 
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -8,6 +8,7 @@ use super::error::StoreError;
 use super::lock::beside;
 use crate::delivery::{Target, Timestamp};
 use crate::ledger::state::Changes;
+use crate::ledger::totals::SeriesKey;
 
 /// A shared way to the open state file.
 #[derive(Clone, Debug)]
@@ -32,6 +33,24 @@ impl StoreHandle {
     pub fn commit(&self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
         self.store.lock().unwrap_or_else(PoisonError::into_inner).commit(target, changes)
+    }
+
+    /// Ends holds, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn release(
+        &self,
+        target: &Target,
+        series: &[SeriesKey],
+        caught_up: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).release(target, series, caught_up)
+    }
+
+    /// Keeps in mind when a target's poll last succeeded.
+    pub fn note_success(&self, target: &Target, date: Timestamp) {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).note_success(target, date);
     }
 
     /// When the state file was made.

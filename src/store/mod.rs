@@ -8,21 +8,39 @@ pub mod error;
 pub mod format;
 pub mod handle;
 pub mod lock;
+mod seen;
+mod targets;
 pub mod totals;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction};
 
 use self::error::StoreError;
 use self::lock::LockFile;
+use self::seen::SeenFile;
 use crate::delivery::{Target, Timestamp};
 use crate::ledger::labels::LabelPolicy;
-use crate::ledger::state::{Changes, Ledger, Marks};
+use crate::ledger::state::{Changes, Ledger};
+use crate::ledger::totals::{Birth, SeriesKey};
 
 /// The number under which the state file keeps a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetId(i64);
+
+/// What is known of a target.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Its memory.
+    pub ledger: Ledger,
+    /// The births of its series.
+    pub births: BTreeMap<SeriesKey, Birth>,
+    /// When the last batch was read of what had happened while nobody looked, where that is not over.
+    pub catching_up: Option<Timestamp>,
+    /// When a poll last succeeded, by the server's clock.
+    pub last_success: Option<Timestamp>,
+}
 
 /// The open state file.
 #[derive(Debug)]
@@ -30,6 +48,7 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     created_at: Timestamp,
+    seen: SeenFile,
     /// Held as long as the file is open.
     _lock: LockFile,
 }
@@ -52,7 +71,8 @@ impl Store {
         refuse_fragment(path)?;
         let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
         let created_at = format::prepare(&mut connection, path, now)?;
-        Ok(Self { connection, path: path.to_owned(), created_at, _lock: lock })
+        let seen = SeenFile::open(path)?;
+        Ok(Self { connection, path: path.to_owned(), created_at, seen, _lock: lock })
     }
 
     /// When the file was made.
@@ -77,38 +97,20 @@ impl Store {
     ///
     /// # Errors
     /// Where the file cannot be read or holds what this program cannot have written.
-    pub fn load(&self, target: &Target, policy: &LabelPolicy) -> Result<(Option<TargetId>, Ledger), StoreError> {
+    pub fn load(&self, target: &Target, policy: &LabelPolicy) -> Result<Loaded, StoreError> {
         let failed = |error| StoreError::sqlite(&self.path, "read", error);
-        let Some((id, marks)) = self.find_target(target).map_err(failed)? else {
-            return Ok((None, Ledger::default()));
+        let Some(found) = targets::find(&self.connection, target).map_err(failed)? else {
+            return Ok(Loaded::default());
         };
-        let rows = entries::load(&self.connection, id).map_err(failed)?;
-        let invalid = entries::load_invalid(&self.connection, id).map_err(failed)?;
-        let totals = totals::load(&self.connection, id, policy).map_err(failed)?;
-        Ok((Some(id), Ledger::restore(marks, rows, invalid, totals)))
-    }
-
-    fn find_target(&self, target: &Target) -> rusqlite::Result<Option<(TargetId, Marks)>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, cut, watermark, swept, horizon, contacted, last_success, last_failed, last_retrying, last_unknown
-             FROM targets WHERE environment = ?1 AND webhook_id = ?2",
-        )?;
-        let key = params![&*target.environment, &*target.webhook_id];
-        statement
-            .query_row(key, |row| {
-                let time =
-                    |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
-                let marks = Marks {
-                    cut: time(1)?,
-                    watermark: time(2)?,
-                    swept: time(3)?,
-                    horizon: time(4)?,
-                    contacted: row.get(5)?,
-                    last_attempt: [time(6)?, time(7)?, time(8)?, time(9)?],
-                };
-                Ok((TargetId(row.get(0)?), marks))
-            })
-            .optional()
+        let rows = entries::load(&self.connection, found.id).map_err(failed)?;
+        let invalid = entries::load_invalid(&self.connection, found.id).map_err(failed)?;
+        let (totals, births) = totals::load(&self.connection, found.id, policy).map_err(failed)?;
+        Ok(Loaded {
+            ledger: Ledger::restore(found.marks, rows, invalid, totals),
+            births,
+            catching_up: found.catching_up,
+            last_success: self.seen.get(found.id),
+        })
     }
 
     /// Writes the changes of one decision, all or nothing, and waits until they are on disk.
@@ -116,10 +118,39 @@ impl Store {
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
     pub fn commit(&mut self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
+        self.transact(|transaction| write(transaction, target, changes))
+    }
+
+    /// Ends the holds of `series`, and the catching-up whose last batch was read at `caught_up`.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the file is as it was before.
+    pub fn release(
+        &mut self,
+        target: &Target,
+        series: &[SeriesKey],
+        caught_up: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let Some(found) = targets::find(transaction, target)? else { return Ok(()) };
+            totals::release(transaction, found.id, series)?;
+            targets::end_catching_up(transaction, found.id, caught_up)
+        })
+    }
+
+    /// Keeps in mind when a target's poll last succeeded, without waiting for the disk.
+    pub fn note_success(&self, target: &Target, date: Timestamp) {
+        // At worst a later start takes an outage for longer than it was.
+        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+            self.seen.set(id, date);
+        }
+    }
+
+    fn transact(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
         let path = self.path.clone();
         let failed = |error| StoreError::sqlite(&path, "write", error);
         let transaction = self.connection.transaction().map_err(failed)?;
-        write(&transaction, target, changes).map_err(failed)?;
+        work(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)
     }
 }
@@ -136,52 +167,20 @@ fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
 }
 
 fn write(transaction: &Transaction<'_>, target: &Target, changes: &Changes) -> rusqlite::Result<()> {
-    let id = upsert_target(transaction, target)?;
+    let id = targets::upsert(transaction, target)?;
     entries::write(transaction, id, &changes.rows)?;
     entries::prune(transaction, id, &changes.pruned)?;
     entries::write_invalid(transaction, id, &changes.invalid)?;
     entries::prune_invalid(transaction, id, &changes.pruned_invalid)?;
-    totals::write(transaction, id, &changes.totals)?;
+    totals::write(transaction, id, &changes.totals, &changes.births)?;
+    totals::add_pruned(transaction, id, &changes.pruned_totals)?;
+    if let Some(since) = changes.catching_up {
+        targets::begin_catching_up(transaction, id, since)?;
+    }
     match &changes.marks {
-        Some(marks) => write_marks(transaction, id, marks),
+        Some(marks) => targets::write_marks(transaction, id, marks),
         None => Ok(()),
     }
-}
-
-fn upsert_target(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetId> {
-    let key = params![&*target.environment, &*target.webhook_id];
-    let known = transaction
-        .prepare_cached("SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2")?
-        .query_row(key, |row| row.get(0).map(TargetId))
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    transaction.prepare_cached("INSERT INTO targets (environment, webhook_id) VALUES (?1, ?2)")?.execute(key)?;
-    Ok(TargetId(transaction.last_insert_rowid()))
-}
-
-fn write_marks(transaction: &Transaction<'_>, id: TargetId, marks: &Marks) -> rusqlite::Result<()> {
-    let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
-    let [success, failed, retrying, unknown] = marks.last_attempt.map(micros);
-    transaction
-        .prepare_cached(
-            "UPDATE targets SET cut = ?2, watermark = ?3, swept = ?4, horizon = ?5, contacted = ?6,
-             last_success = ?7, last_failed = ?8, last_retrying = ?9, last_unknown = ?10 WHERE id = ?1",
-        )?
-        .execute(params![
-            id.0,
-            micros(marks.cut),
-            micros(marks.watermark),
-            micros(marks.swept),
-            micros(marks.horizon),
-            marks.contacted,
-            success,
-            failed,
-            retrying,
-            unknown
-        ])?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The state file: what goes in comes out, all or nothing, and what is not ours is left alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +9,13 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::error::StoreError;
-use super::{Store, format};
+use super::{Store, format, targets};
 use crate::delivery::{OwnerType, Status, Target};
 use crate::ledger::decide::{Batch, Coverage, decide};
 use crate::ledger::labels::{AttemptLabel, LabelPolicy};
-use crate::ledger::state::{Changes, Ledger};
-use crate::ledger::tests::book::{at, attempt, entry, policy};
-use crate::ledger::totals::Family;
+use crate::ledger::state::{Changes, Ledger, Marks, Row};
+use crate::ledger::tests::book::{Book, at, attempt, entry, policy};
+use crate::ledger::totals::{Birth, Family, SeriesKey, Total};
 
 /// A directory with a state file in it.
 struct Place {
@@ -46,13 +47,7 @@ fn target(webhook: &str) -> Target {
 }
 
 fn batches() -> Vec<Batch> {
-    let batch = |coverage, now: i64, attempts| Batch {
-        attempts,
-        coverage,
-        now: at(now),
-        invalid: Vec::new(),
-        missing: Vec::new(),
-    };
+    let batch = |coverage, now, attempts: Vec<_>| Book::batch(coverage, now, &attempts);
     let mut delivered = entry("018f3c1e-7b2a-7c3d-9e4f-a1b2c3d4e5f6", 3, Status::Success);
     delivered.delivered_at = Some(at(5));
     delivered.event = "strange \"event\"\\\n\0 ✓".into();
@@ -64,13 +59,14 @@ fn batches() -> Vec<Batch> {
     ];
     let second = vec![attempt("second", "one", 2, 60, Status::Failed), entry("open", 2, Status::Success)];
     let mut batches = vec![
-        batch(Coverage::FirstContact { cut: at(-1000) }, 10, first),
+        batch(Coverage::Met, 0, Vec::new()),
+        batch(Coverage::FirstContact, 10, first),
         batch(Coverage::Head, 70, second),
         batch(Coverage::Sweep, 700, vec![entry("third", 690, Status::Pending)]),
         // Far enough for the oldest rows to be forgotten.
         batch(Coverage::Sweep, 5000, vec![entry("fourth", 4990, Status::Success)]),
     ];
-    batches[1].invalid = vec!["hash:1".into(), "id with 'quotes'".into()];
+    batches[2].invalid = vec!["hash:1".into(), "id with 'quotes'".into()];
     batches
 }
 
@@ -90,22 +86,53 @@ fn assert_same(loaded: &Ledger, kept: &Ledger) {
     assert!(loaded.open().eq(kept.open()));
 }
 
+/// What was forgotten and what is remembered add up to the totals.
+fn assert_sums(store: &Store, target: &Target) {
+    let ledger = store.load(target, &policy().labels).unwrap().ledger;
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    let mut add = |family: &str, labels: &str, value| *sums.entry(format!("{family}{labels}")).or_default() += value;
+    let mut statement =
+        store.connection.prepare("SELECT family, labels, value FROM pruned_totals WHERE target = ?1").unwrap();
+    let id = targets::find_id(&store.connection, target).unwrap().unwrap();
+    let mut rows = statement.query([id.0]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        add(row.get_ref(0).unwrap().as_str().unwrap(), row.get_ref(1).unwrap().as_str().unwrap(), row.get(2).unwrap());
+    }
+    for key in ledger.rows().flat_map(|(_, row)| row.counters()) {
+        let labels: Vec<&str> = key.labels.iter().map(|label| &**label).collect();
+        add(key.family.as_str(), &serde_json::to_string(&labels).unwrap(), 1);
+    }
+    sums.retain(|_, sum| *sum != 0);
+    let made_of_rows = |key: &SeriesKey| {
+        let outcome = key.labels.first().map(|label| &**label);
+        matches!(key.family, Family::Attempts | Family::Deliveries)
+            || key.family == Family::LogEntries && matches!(outcome, Some("new" | "late" | "expired"))
+    };
+    let totals = ledger.totals().iter().filter(|(key, _)| made_of_rows(key)).map(|(key, total)| {
+        let labels: Vec<&str> = key.labels.iter().map(|label| &**label).collect();
+        let Total::Counter(value) = total else { panic!("{key:?} is no counter") };
+        (format!("{}{}", key.family.as_str(), serde_json::to_string(&labels).unwrap()), *value as i64)
+    });
+    assert_eq!(sums, totals.collect());
+}
+
 #[test]
 fn what_was_committed_is_there_after_every_commit() {
     let place = Place::new();
     let (one, other) = (target("w-1"), target("w-2"));
     let (mut ledger, mut untouched) = (Ledger::default(), Ledger::default());
-    settle(&mut place.open(), &other, &mut untouched, &batches()[0]);
+    settle(&mut place.open(), &other, &mut untouched, &batches()[1]);
     let mut pruned = 0;
     for batch in batches() {
         let mut store = place.open();
         pruned += settle(&mut store, &one, &mut ledger, &batch).pruned.len();
-        assert_same(&store.load(&one, &policy().labels).unwrap().1, &ledger);
+        assert_sums(&store, &one);
+        assert_same(&store.load(&one, &policy().labels).unwrap().ledger, &ledger);
         drop(store);
-        assert_same(&place.open().load(&one, &policy().labels).unwrap().1, &ledger);
+        assert_same(&place.open().load(&one, &policy().labels).unwrap().ledger, &ledger);
     }
     assert!(pruned > 0 && !ledger.invalid().is_empty() && ledger.open().next().is_some());
-    assert_same(&place.open().load(&other, &policy().labels).unwrap().1, &untouched);
+    assert_same(&place.open().load(&other, &policy().labels).unwrap().ledger, &untouched);
 }
 
 #[test]
@@ -115,8 +142,8 @@ fn an_unknown_target_is_empty_and_asking_for_it_writes_nothing() {
     let version =
         |store: &Store| -> i64 { store.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
     let before = (version(&store), store.connection.total_changes());
-    let (id, ledger) = store.load(&target("w-1"), &policy().labels).unwrap();
-    assert!(id.is_none() && ledger.is_empty());
+    let loaded = store.load(&target("w-1"), &policy().labels).unwrap();
+    assert!(loaded.ledger.is_empty() && loaded.last_success.is_none());
     assert_eq!((version(&store), store.connection.total_changes()), before);
 }
 
@@ -125,19 +152,19 @@ fn a_commit_that_fails_half_way_leaves_nothing_behind() {
     let place = Place::new();
     let mut store = place.open();
     let mut ledger = Ledger::default();
-    settle(&mut store, &target("w-1"), &mut ledger, &batches()[0]);
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[1]);
     // The last statement of a commit but one fails: the totals.
     store
         .connection
         .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END")
         .unwrap();
-    let changes = decide(&ledger, &batches()[1], &policy()).changes;
+    let changes = decide(&ledger, &batches()[2], &policy()).changes;
     let error = store.commit(&target("w-1"), &changes).unwrap_err().to_string();
     assert!(error.contains("failed to write") && error.contains("no room"), "{error}");
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &ledger);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &ledger);
     store.connection.execute_batch("DROP TRIGGER full").unwrap();
-    settle(&mut store, &target("w-1"), &mut ledger, &batches()[1]);
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &ledger);
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[2]);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &ledger);
 }
 
 #[test]
@@ -160,16 +187,16 @@ fn other_buckets_or_labels_drop_the_histograms_of_durations_only() {
     let labels = policy().labels;
     assert!(!store.adopt_layout(&labels).unwrap(), "nothing was there to drop");
     let mut ledger = Ledger::default();
-    settle(&mut store, &target("w-1"), &mut ledger, &batches()[0]);
+    settle(&mut store, &target("w-1"), &mut ledger, &batches()[1]);
     assert!(!store.adopt_layout(&labels).unwrap());
     let changed = [
         LabelPolicy { duration_buckets: Arc::from([0.5]), ..labels.clone() },
         LabelPolicy { duration_labels: vec![AttemptLabel::Event], ..labels.clone() },
     ];
     for other in changed {
-        settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[0]);
+        settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
         assert!(store.adopt_layout(&other).unwrap());
-        let totals = store.load(&target("w-1"), &other).unwrap().1.totals().clone();
+        let totals = store.load(&target("w-1"), &other).unwrap().ledger.totals().clone();
         assert_eq!(totals.family(Family::Duration).count(), 0);
         assert_eq!(totals.family(Family::Attempts).count(), ledger.totals().family(Family::Attempts).count());
         assert_eq!(totals.family(Family::Delay).count(), 1);
@@ -274,6 +301,49 @@ fn one_store_has_the_file_until_it_is_closed() {
     drop(place.open());
 }
 
+#[test]
+fn births_holds_and_catching_up_end_only_when_they_are_released() {
+    let place = Place::new();
+    let (one, mut ledger) = (target("w-1"), Ledger::default());
+    let mut born = BTreeMap::new();
+    for batch in &batches()[..3] {
+        born.extend(settle(&mut place.open(), &one, &mut ledger, batch).births);
+    }
+    let load = |store: &Store| store.load(&one, &policy().labels).unwrap();
+    let mut store = place.open();
+    assert_eq!(load(&store).births, born);
+    assert!(!born.is_empty() && born.values().all(|birth| birth.is_held));
+    assert_eq!(load(&store).catching_up, Some(at(70)), "no poll is known to have succeeded");
+
+    let series: Vec<SeriesKey> = born.keys().take(2).cloned().collect();
+    store.release(&one, &series, Some(at(10))).unwrap();
+    assert_eq!(load(&store).catching_up, Some(at(70)), "another batch has come in between");
+    store.release(&one, &[], Some(at(70))).unwrap();
+    assert_eq!(load(&store).catching_up, None);
+    settle(&mut store, &one, &mut ledger, &batches()[3]);
+    let is_released = |key: &SeriesKey| series.contains(key);
+    let expected = born.iter().map(|(key, birth)| (key.clone(), Birth { is_held: !is_released(key), ..*birth }));
+    let mut found = load(&store).births;
+    found.retain(|key, _| born.contains_key(key));
+    assert_eq!(found, expected.collect());
+}
+
+#[test]
+fn the_time_of_a_successful_poll_outlives_the_process() {
+    let place = Place::new();
+    let (one, other) = (target("w-1"), target("w-2"));
+    let mut store = place.open();
+    store.note_success(&one, at(5));
+    for target in [&one, &other] {
+        settle(&mut store, target, &mut Ledger::default(), &batches()[0]);
+    }
+    store.note_success(&other, at(7));
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.load(&one, &policy().labels).unwrap().last_success, None, "it was not known then");
+    assert_eq!(store.load(&other, &policy().labels).unwrap().last_success, Some(at(7)));
+}
+
 /// The schema of a state file, as SQLite keeps it.
 fn schema(connection: &Connection) -> Vec<String> {
     let mut statement =
@@ -296,8 +366,13 @@ fn a_file_of_the_first_version_is_brought_forward() {
     for batch in batches() {
         expected.apply(decide(&expected, &batch, &policy()).changes);
     }
+    // What that version did not keep.
+    let marks = Marks { known_at: None, ..expected.marks().clone() };
+    let rows = expected.rows().map(|(key, row)| (key.clone(), Row { late: false, result: None, ..row.clone() }));
+    let expected = Ledger::restore(marks, rows, expected.invalid().clone(), expected.totals().clone());
     let store = place.open();
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().1, &expected);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
+    assert_sums(&store, &target("w-1"));
     let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, format::VERSION);
     assert_eq!(schema(&store.connection), schema(&Place::new().open().connection), "the way there does not matter");

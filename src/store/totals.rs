@@ -7,8 +7,9 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
+use crate::delivery::Timestamp;
 use crate::ledger::labels::LabelPolicy;
-use crate::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals};
+use crate::ledger::totals::{ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals};
 
 /// Where `meta` keeps the labels and buckets of the duration histogram.
 const LAYOUT: &str = "duration_layout";
@@ -28,31 +29,65 @@ pub(super) fn adopt_layout(transaction: &Transaction<'_>, policy: &LabelPolicy) 
     Ok(dropped > 0)
 }
 
-/// Writes the new totals of series.
+/// Writes the new totals of series. A hold begins with the birth of a series, and ends only by [`release`].
 pub(super) fn write(
     transaction: &Transaction<'_>,
     target: TargetId,
     totals: &BTreeMap<SeriesKey, Total>,
+    births: &BTreeMap<SeriesKey, Birth>,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO totals (target, family, labels, value, counts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO totals (target, family, labels, value, counts, sum, born_at, held)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET value = excluded.value, counts = excluded.counts, sum = excluded.sum",
     )?;
     for (key, total) in totals {
-        let labels: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
-        let labels =
-            serde_json::to_string(&labels).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let family = key.family.as_str();
-        match total {
-            Total::Counter(value) => {
-                statement.execute(params![target.0, family, labels, integer(*value), None::<Vec<u8>>, None::<i64>])?
-            }
+        let (value, counts, sum) = match total {
+            Total::Counter(value) => (Some(integer(*value)), None, None),
             Total::Histogram(histogram) => {
                 let counts: Vec<u8> = histogram.counts.iter().flat_map(|count| count.to_le_bytes()).collect();
-                statement.execute(params![target.0, family, labels, None::<i64>, counts, integer(histogram.sum)])?
+                (None, Some(counts), Some(integer(histogram.sum)))
             }
         };
+        let birth = births.get(key);
+        let born_at = birth.map(|birth| birth.at.as_micros());
+        let is_held = birth.is_some_and(|birth| birth.is_held);
+        let (family, labels) = (key.family.as_str(), labels_text(key)?);
+        statement.execute(params![target.0, family, labels, value, counts, sum, born_at, is_held])?;
     }
     Ok(())
+}
+
+/// Ends the holds of series.
+pub(super) fn release(transaction: &Transaction<'_>, target: TargetId, series: &[SeriesKey]) -> rusqlite::Result<()> {
+    let mut statement =
+        transaction.prepare_cached("UPDATE totals SET held = 0 WHERE target = ?1 AND family = ?2 AND labels = ?3")?;
+    for key in series {
+        statement.execute(params![target.0, key.family.as_str(), labels_text(key)?])?;
+    }
+    Ok(())
+}
+
+/// Keeps what forgotten rows add to the counters.
+pub(super) fn add_pruned(
+    transaction: &Transaction<'_>,
+    target: TargetId,
+    pruned: &BTreeMap<SeriesKey, u64>,
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO pruned_totals (target, family, labels, value) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET value = value + excluded.value",
+    )?;
+    for (key, value) in pruned {
+        statement.execute(params![target.0, key.family.as_str(), labels_text(key)?, integer(*value)])?;
+    }
+    Ok(())
+}
+
+/// The label values as the state file keeps them: a JSON array.
+fn labels_text(key: &SeriesKey) -> rusqlite::Result<String> {
+    let labels: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
+    serde_json::to_string(&labels).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// SQLite's integers end at 2^63 − 1, where 292 years of nanoseconds end too.
@@ -60,30 +95,39 @@ fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Reads all totals of a target.
-pub(super) fn load(connection: &Connection, target: TargetId, policy: &LabelPolicy) -> rusqlite::Result<Totals> {
-    let mut statement =
-        connection.prepare_cached("SELECT family, labels, value, counts, sum FROM totals WHERE target = ?1")?;
+/// Reads all totals of a target, and the births of series.
+pub(super) fn load(
+    connection: &Connection,
+    target: TargetId,
+    policy: &LabelPolicy,
+) -> rusqlite::Result<(Totals, BTreeMap<SeriesKey, Birth>)> {
+    let mut statement = connection
+        .prepare_cached("SELECT family, labels, value, counts, sum, born_at, held FROM totals WHERE target = ?1")?;
     let mut rows = statement.query(params![target.0])?;
-    let mut totals = Totals::default();
+    let (mut totals, mut births) = (Totals::default(), BTreeMap::new());
     while let Some(row) = rows.next()? {
-        let name = row.get_ref(0)?.as_str()?;
-        let family = Family::ALL
-            .into_iter()
-            .find(|family| family.as_str() == name)
-            .ok_or_else(|| unreadable(0, format!("there is no family {name:?}")))?;
-        let labels: Vec<Arc<str>> = serde_json::from_str::<Vec<String>>(row.get_ref(1)?.as_str()?)
-            .map_err(|error| unreadable(1, error.to_string()))?
-            .into_iter()
-            .map(Arc::from)
-            .collect();
+        let key = read_key(row)?;
         let total = match row.get::<_, Option<i64>>(2)? {
             Some(value) => Total::Counter(value.unsigned_abs()),
-            None => Total::Histogram(read_histogram(row, bounds(family, policy))?),
+            None => Total::Histogram(read_histogram(row, bounds(key.family, policy))?),
         };
-        totals.set(SeriesKey::new(family, labels), total);
+        if let Some(at) = row.get::<_, Option<i64>>(5)? {
+            births.insert(key.clone(), Birth { at: Timestamp::from_micros(at), is_held: row.get(6)? });
+        }
+        totals.set(key, total);
     }
-    Ok(totals)
+    Ok((totals, births))
+}
+
+fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<SeriesKey> {
+    let name = row.get_ref(0)?.as_str()?;
+    let family = Family::ALL
+        .into_iter()
+        .find(|family| family.as_str() == name)
+        .ok_or_else(|| unreadable(0, format!("there is no family {name:?}")))?;
+    let labels: Vec<String> =
+        serde_json::from_str(row.get_ref(1)?.as_str()?).map_err(|error| unreadable(1, error.to_string()))?;
+    Ok(SeriesKey::new(family, labels.into_iter().map(Arc::from)))
 }
 
 fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
@@ -91,7 +135,7 @@ fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
         Family::Duration => policy.duration_buckets.clone(),
         Family::Delay => DELAY_BUCKETS.into(),
         Family::AttemptsPerDelivery => ATTEMPTS_BUCKETS.into(),
-        Family::Attempts | Family::Deliveries | Family::LogEntries => Arc::default(),
+        Family::Attempts | Family::Deliveries | Family::LogEntries | Family::HistoryGaps => Arc::default(),
     }
 }
 

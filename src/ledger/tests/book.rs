@@ -34,6 +34,8 @@ pub(crate) fn policy() -> Policy {
             max_events: 200,
             max_label_sets: 500,
         },
+        catch_up_after: seconds(200),
+        holds_births: true,
     }
 }
 
@@ -71,7 +73,8 @@ impl Book {
     /// Of a target that is met for the first time at second 0, with an empty log.
     pub(crate) fn new() -> Self {
         let mut book = Self { ledger: Ledger::default(), policy: policy() };
-        book.read(Coverage::FirstContact { cut: at(-1000) }, 0, &[]);
+        book.read(Coverage::Met, 0, &[]);
+        book.read(Coverage::FirstContact, 0, &[]);
         book
     }
 

@@ -89,7 +89,7 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
             }
         }
         let changed = folded.after(&decision.transitions, &book.policy.labels);
-        folded.apply(&changed);
+        folded.apply(&changed.totals);
         prop_assert_eq!(&folded, book.ledger.totals());
         let repeated = decide(&book.ledger, &batch, &book.policy);
         let is_counted = |transition: &Transition| matches!(transition, Transition::Counted { .. });

@@ -27,7 +27,12 @@ impl Desk {
             webhook_name: Arc::from("name"),
         };
         let settings = ReadSettings { per_page: 10, windows: policy.windows };
-        Self { reader: Reader::new(target, Ledger::default(), settings), policy, log: Vec::new(), pages: Vec::new() }
+        Self {
+            reader: Reader::new(target, Ledger::default(), None, settings),
+            policy,
+            log: Vec::new(),
+            pages: Vec::new(),
+        }
     }
 
     fn insert(&mut self, id: &str, second: i64, status: Status) {
@@ -53,6 +58,9 @@ impl Desk {
     fn step(&mut self, now: u64) -> Option<Batch> {
         let request = self.reader.request(Duration::from_secs(now));
         self.pages.push(request.page);
+        if let Some(met) = self.reader.meet(at(now as i64)) {
+            assert!(self.settle(&met, now));
+        }
         match self.reader.absorb(self.page(request), at(now as i64)).unwrap() {
             Absorbed::More => None,
             Absorbed::Complete(batch) => Some(batch),
@@ -88,7 +96,8 @@ fn the_first_contact_reads_back_from_the_servers_clock_at_its_first_answer() {
     // The walk takes an hour; where it ends was settled by its first answer.
     assert!(desk.step(2000).is_none());
     let batch = (0..200).find_map(|_| desk.step(5600)).unwrap();
-    assert_eq!(batch.coverage, Coverage::FirstContact { cut: at(1000) });
+    assert_eq!(batch.coverage, Coverage::FirstContact);
+    assert_eq!(desk.reader.ledger.marks().cut, Some(at(1000)));
     assert_eq!(desk.pages.len(), 101, "a thousand seconds of lookback, ten entries to a page");
     assert!(!desk.settle(&batch, 5600));
     assert_eq!(desk.reader.ledger.len(), 1000);
@@ -116,7 +125,7 @@ fn the_first_walk_after_a_start_is_a_sweep() {
     let mut desk = Desk::new();
     desk.insert("a", 0, Status::Success);
     desk.poll(10);
-    desk.reader = Reader::new(desk.reader.target.clone(), desk.reader.ledger.clone(), desk.reader.settings);
+    desk.reader = Reader::new(desk.reader.target.clone(), desk.reader.ledger.clone(), None, desk.reader.settings);
     assert_eq!(desk.poll(11).0, [Coverage::Sweep]);
 }
 
@@ -164,7 +173,7 @@ fn a_failed_request_is_made_again_and_a_failed_commit_needs_none() {
 #[test]
 fn a_target_whose_log_was_empty_is_read_from_its_cut_on() {
     let mut desk = Desk::new();
-    assert_eq!(desk.poll(0).0, [Coverage::FirstContact { cut: at(-1000) }]);
+    assert_eq!(desk.poll(0).0, [Coverage::FirstContact]);
     desk.insert("a", -500, Status::Success);
     assert_eq!(desk.poll(10).0, [Coverage::Head]);
     assert_eq!(desk.reader.ledger.len(), 1);

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::exposure::Exposure;
 use crate::delivery::{Status, Target, Timestamp};
 use crate::ledger::decide::Tally;
-use crate::ledger::state::{Ledger, Marks};
-use crate::ledger::totals::{SeriesKey, Total, Totals};
+use crate::ledger::state::{Changes, Ledger, Marks};
+use crate::ledger::totals::{Birth, SeriesKey, Total, Totals};
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
@@ -23,6 +24,8 @@ pub struct TargetView {
     pub exposed: bool,
     /// The durable totals.
     pub totals: Totals,
+    /// Which of them are held at 0.
+    pub exposure: Exposure,
     /// The watermark and the newest attempts.
     pub marks: Marks,
     /// Entries followed, by [`OPEN_STATES`].
@@ -41,26 +44,34 @@ pub struct TargetView {
 
 impl TargetView {
     /// A target as the state file knows it.
-    pub fn new(target: Target, ledger: &Ledger, poll_interval: Duration) -> Self {
+    pub fn new(
+        target: Target,
+        ledger: &Ledger,
+        exposure: Exposure,
+        last_success: Option<Timestamp>,
+        poll_interval: Duration,
+    ) -> Self {
         let mut view = Self {
             target,
             exposed: false,
             totals: ledger.totals().clone(),
+            exposure,
             marks: Marks::default(),
             open: [0; 2],
             oldest_open: [None; 2],
             up: None,
-            last_success: None,
+            last_success,
             poll_interval,
             polls: [0; 7],
         };
-        view.show(ledger, &BTreeMap::new());
+        view.show(ledger, &Committed::default());
         view
     }
 
     /// Takes over what a commit has changed.
-    pub fn show(&mut self, ledger: &Ledger, totals: &BTreeMap<SeriesKey, Total>) {
-        self.totals.apply(totals);
+    pub fn show(&mut self, ledger: &Ledger, committed: &Committed) {
+        self.totals.apply(&committed.totals);
+        self.exposure.add(&committed.births, committed.catching_up);
         self.marks = ledger.marks().clone();
         self.exposed = self.marks.contacted;
         self.open = [0; 2];
@@ -71,6 +82,20 @@ impl TargetView {
                 self.oldest_open[position].get_or_insert(row.at);
             }
         }
+    }
+}
+
+/// What a commit has changed of what is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    totals: BTreeMap<SeriesKey, Total>,
+    births: BTreeMap<SeriesKey, Birth>,
+    catching_up: Option<Timestamp>,
+}
+
+impl From<&Changes> for Committed {
+    fn from(changes: &Changes) -> Self {
+        Self { totals: changes.totals.clone(), births: changes.births.clone(), catching_up: changes.catching_up }
     }
 }
 

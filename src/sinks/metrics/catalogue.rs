@@ -229,6 +229,30 @@ pub const LOG_ENTRIES: Metric = Metric {
            poll.settle_after), ignored (older than what is remembered), invalid (not usable).",
     ..BASE
 };
+/// Whether what is shown has arrived all at once.
+pub const CATCHING_UP: Metric = Metric {
+    name: "talkover_exporter_catching_up",
+    scope: Scope::Target,
+    help: "1 while the counters take in what happened while nobody looked: after a first contact or an outage, until every \
+           scraper has seen the result. Rates that span it are no spikes.",
+    ..BASE
+};
+/// What is counted and not shown yet.
+pub const ATTEMPTS_HELD: Metric = Metric {
+    name: "talkover_exporter_attempts_held",
+    scope: Scope::Target,
+    help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
+    ..BASE
+};
+/// Holes in what could be read.
+pub const HISTORY_GAPS: Metric = Metric {
+    name: "talkover_exporter_history_gaps_total",
+    kind: Kind::Counter,
+    scope: Scope::Target,
+    durable: true,
+    help: "Times that log entries may have been lost to the API's retention before they could be read.",
+    ..BASE
+};
 /// What reading was good for.
 pub const ENTRIES_READ: Metric = Metric {
     name: "talkover_exporter_entries_read_total",
@@ -381,6 +405,9 @@ pub const ALL: &[&Metric] = &[
     &POLL_INTERVAL,
     &POLLS,
     &LOG_ENTRIES,
+    &CATCHING_UP,
+    &ATTEMPTS_HELD,
+    &HISTORY_GAPS,
     &ENTRIES_READ,
     &API_REQUESTS,
     &API_DURATION,

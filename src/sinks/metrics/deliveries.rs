@@ -1,6 +1,8 @@
 //! The series of each target: its deliveries, and the daemon's work on its log. One collector, so that one scrape shows one
 //! state: the books balance in it.
 
+use std::time::Instant;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
@@ -9,12 +11,12 @@ use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::ledger::labels::AttemptLabel;
 use crate::ledger::state::OUTCOMES;
-use crate::ledger::totals::{Family as TotalsFamily, NANOS_PER_SECOND, SeriesKey, Total};
+use crate::ledger::totals::{Family as TotalsFamily, Histogram, NANOS_PER_SECOND, SeriesKey, Total};
 use crate::ledger::transition::LogOutcome;
 use crate::source::error::PollResult;
 
 /// The metrics that this collector gives.
-const METRICS: [&Metric; 15] = [
+const METRICS: [&Metric; 18] = [
     &catalogue::DELIVERY_ATTEMPTS,
     &catalogue::DELIVERY_DURATION,
     &catalogue::DELIVERY_DELAY,
@@ -30,6 +32,9 @@ const METRICS: [&Metric; 15] = [
     &catalogue::POLL_INTERVAL,
     &catalogue::POLLS,
     &catalogue::LOG_ENTRIES,
+    &catalogue::CATCHING_UP,
+    &catalogue::ATTEMPTS_HELD,
+    &catalogue::HISTORY_GAPS,
 ];
 
 /// Collects the series of all targets from the board.
@@ -57,6 +62,8 @@ impl Collector for TargetCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.board.read(|views| {
+            let now = Instant::now();
+            exposed(views).for_each(|view| view.exposure.note_scrape(now));
             [totals(views, &self.duration_labels), gauges(views), work(views)].into_iter().flatten().collect()
         })
     }
@@ -90,7 +97,8 @@ fn counters(views: &Views, metric: &'static Metric, of: TotalsFamily) -> MetricF
         for (key, total) in view.totals.family(of) {
             let values: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
             if let Total::Counter(value) = total {
-                family.push(&labels(view, &values), *value as f64);
+                let value = if view.exposure.is_held(key) { 0 } else { *value };
+                family.push_created(&labels(view, &values), value as f64, view.exposure.born_at(key));
             }
         }
     }
@@ -109,8 +117,13 @@ fn histograms(
         for (key, total) in view.totals.family(of) {
             let scope = metric.scope.labels().iter().copied().zip(labels(view, &[]));
             let own = names.iter().copied().zip(key.labels.iter().map(|value| &**value));
-            if let Total::Histogram(histogram) = total {
-                family.push_histogram(scope.chain(own), histogram, per_unit);
+            let Total::Histogram(histogram) = total else { continue };
+            let created = view.exposure.born_at(key);
+            if view.exposure.is_held(key) {
+                let empty = Histogram::new(histogram.bounds.clone());
+                family.push_histogram(scope.chain(own), &empty, per_unit, created);
+            } else {
+                family.push_histogram(scope.chain(own), histogram, per_unit, created);
             }
         }
     }
@@ -152,6 +165,9 @@ fn work(views: &Views) -> Vec<MetricFamily> {
     let mut interval = Family::new(&catalogue::POLL_INTERVAL);
     let mut polls = Family::new(&catalogue::POLLS);
     let mut entries = Family::new(&catalogue::LOG_ENTRIES);
+    let mut catching_up = Family::new(&catalogue::CATCHING_UP);
+    let mut held = Family::new(&catalogue::ATTEMPTS_HELD);
+    let mut gaps = Family::new(&catalogue::HISTORY_GAPS);
     for view in views.targets.values() {
         let own = labels(view, &[]);
         if let Some(is_up) = view.up {
@@ -171,6 +187,16 @@ fn work(views: &Views) -> Vec<MetricFamily> {
             let count = view.totals.counter(&SeriesKey::log_entries(outcome));
             entries.push(&labels(view, &[outcome.as_str()]), count as f64);
         }
+        catching_up.push(&own, f64::from(u8::from(view.exposure.is_catching_up())));
+        held.push(&own, attempts_held(view) as f64);
+        gaps.push(&own, view.totals.counter(&SeriesKey::history_gaps()) as f64);
     }
-    [up, watermark, last_success, interval, polls, entries].into_iter().map(Family::finish).collect()
+    let families = [up, watermark, last_success, interval, polls, entries, catching_up, held, gaps];
+    families.into_iter().map(Family::finish).collect()
+}
+
+/// The attempts that are counted, but in series that are served as 0.
+fn attempts_held(view: &TargetView) -> u64 {
+    let held = view.totals.family(TotalsFamily::Attempts).filter(|(key, _)| view.exposure.is_held(key));
+    held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()
 }

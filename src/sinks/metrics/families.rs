@@ -6,6 +6,7 @@ use prometheus::proto::{
 };
 
 use super::catalogue::{Kind, Metric};
+use crate::delivery::Timestamp;
 use crate::ledger::totals::Histogram;
 
 /// A family that is being filled.
@@ -22,6 +23,11 @@ impl Family {
 
     /// Adds a series with the values of all labels, in the catalogue's order.
     pub(super) fn push(&mut self, labels: &[&str], value: f64) {
+        self.push_created(labels, value, None);
+    }
+
+    /// Adds a series that was born at a known moment.
+    pub(super) fn push_created(&mut self, labels: &[&str], value: f64, created: Option<Timestamp>) {
         let pairs = self.metric.all_labels();
         let mut sample = labelled(pairs.iter().copied().zip(labels.iter().copied()));
         match self.metric.kind {
@@ -36,6 +42,7 @@ impl Family {
                 sample.set_gauge(gauge);
             }
         }
+        set_created(&mut sample, created);
         self.samples.push(sample);
     }
 
@@ -45,6 +52,7 @@ impl Family {
         labels: impl Iterator<Item = (&'a str, &'a str)>,
         histogram: &Histogram,
         per_unit: f64,
+        created: Option<Timestamp>,
     ) {
         let mut sample = labelled(labels);
         let mut cumulative = 0;
@@ -65,6 +73,7 @@ impl Family {
         proto.set_sample_count(histogram.count());
         proto.set_sample_sum(histogram.sum as f64 / per_unit);
         sample.set_histogram(proto);
+        set_created(&mut sample, created);
         self.samples.push(sample);
     }
 
@@ -80,6 +89,14 @@ impl Family {
         });
         family.set_metric(self.samples);
         family
+    }
+}
+
+/// The crate's samples have no place for the time of their birth. That of a timestamp is free, since none is ever exposed;
+/// `render` writes it as `_created`, in the formats that have that.
+fn set_created(sample: &mut Sample, created: Option<Timestamp>) {
+    if let Some(created) = created {
+        sample.set_timestamp_ms(created.as_micros() / 1000);
     }
 }
 

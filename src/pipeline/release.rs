@@ -1,0 +1,61 @@
+//! Ends the holds of series that are served as 0, and of catching up: commits the end, and only then shows it.
+
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error};
+
+use crate::delivery::Target;
+use crate::shutdown::Shutdown;
+use crate::sinks::metrics::board::Board;
+use crate::sinks::metrics::exposure::Due;
+use crate::store::error::StoreError;
+use crate::store::handle::StoreHandle;
+
+/// How often holds are looked at: a tenth of their time, within these bounds.
+const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Ends holds `hold` after the first scrape that showed them, until `shutdown`.
+pub async fn run(board: Board, store: StoreHandle, hold: Duration, write_errors: IntCounter, mut shutdown: Shutdown) {
+    let mut ticks = interval((hold / 10).clamp(TICKS.0, TICKS.1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_failing = false;
+    while !shutdown.is_requested() {
+        tokio::select! {
+            () = shutdown.recv() => break,
+            _ = ticks.tick() => {}
+        }
+        for (target, due) in due(&board, hold) {
+            match commit(&store, &target, &due).await {
+                Ok(()) => {
+                    is_failing = false;
+                    debug!(%target, series = due.series.len(), "shown as they are from now on");
+                    board.update(&target, |view, _| view.exposure.release(&due));
+                }
+                Err(failure) => {
+                    write_errors.inc();
+                    if !std::mem::replace(&mut is_failing, true) {
+                        error!(%target, "new series stay at 0: {failure}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn due(board: &Board, hold: Duration) -> Vec<(Target, Due)> {
+    let now = Instant::now();
+    board.read(|views| {
+        let due = views.targets.values().map(|view| (view, view.exposure.due(now, hold)));
+        due.filter(|(_, due)| !due.is_empty()).map(|(view, due)| (view.target.clone(), due)).collect()
+    })
+}
+
+async fn commit(store: &StoreHandle, target: &Target, due: &Due) -> Result<(), StoreError> {
+    let (store, target, due) = (store.clone(), target.clone(), due.clone());
+    match tokio::task::spawn_blocking(move || store.release(&target, &due.series, due.caught_up)).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

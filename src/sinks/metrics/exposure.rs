@@ -1,0 +1,174 @@
+//! Which series are served as 0 for the time being, and whether what is shown has just caught up with an outage.
+//!
+//! PromQL's `increase()` does not see the first value of a series. So a series that is born while the daemon looks on is served
+//! as 0 until every scraper has had the time to see it, counted from the first scrape that showed it. What ends a hold is
+//! committed before it is shown (`pipeline::release`): no value is ever taken back.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::delivery::Timestamp;
+use crate::ledger::totals::{Birth, SeriesKey};
+
+/// The holds of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Exposure {
+    /// When series were born, by the server's clock; nothing for those that history has made.
+    born: BTreeMap<SeriesKey, Timestamp>,
+    /// The series that are served as 0.
+    held: BTreeMap<SeriesKey, Shown>,
+    catching_up: Option<CatchingUp>,
+}
+
+/// When a scrape first showed something.
+type Shown = OnceLock<Instant>;
+
+#[derive(Clone, Debug)]
+struct CatchingUp {
+    /// When the last batch of what was missed was read, by the server's clock.
+    since: Timestamp,
+    /// When all of it was first shown, none of it held.
+    complete: Shown,
+}
+
+/// Holds whose time is over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Due {
+    /// The series to be shown as they are.
+    pub series: Vec<SeriesKey>,
+    /// The catching-up that ends, by the time of its last batch.
+    pub caught_up: Option<Timestamp>,
+}
+
+impl Due {
+    /// Whether there is nothing to end.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.caught_up.is_none()
+    }
+}
+
+impl Exposure {
+    /// Takes in the births of a commit, and whether it was made of what happened while nobody looked.
+    pub fn add(&mut self, births: &BTreeMap<SeriesKey, Birth>, catching_up: Option<Timestamp>) {
+        for (key, birth) in births {
+            self.born.insert(key.clone(), birth.at);
+            if birth.is_held {
+                self.held.insert(key.clone(), Shown::new());
+            }
+        }
+        if let Some(since) = catching_up {
+            self.catching_up = Some(CatchingUp { since, complete: Shown::new() });
+        }
+    }
+
+    /// Whether a series is served as 0.
+    pub fn is_held(&self, key: &SeriesKey) -> bool {
+        self.held.contains_key(key)
+    }
+
+    /// When a series was born, by the server's clock.
+    pub fn born_at(&self, key: &SeriesKey) -> Option<Timestamp> {
+        self.born.get(key).copied()
+    }
+
+    /// Whether what happened while nobody looked has arrived only just now.
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
+    }
+
+    /// Takes note that a scrape shows this now.
+    pub fn note_scrape(&self, now: Instant) {
+        for shown in self.held.values() {
+            shown.get_or_init(|| now);
+        }
+        if let Some(catching_up) = &self.catching_up
+            && !self.holds_until(catching_up.since)
+        {
+            catching_up.complete.get_or_init(|| now);
+        }
+    }
+
+    /// Whether a series that was born at `moment` or before is held.
+    fn holds_until(&self, moment: Timestamp) -> bool {
+        self.held.keys().any(|key| self.born.get(key).is_none_or(|born| *born <= moment))
+    }
+
+    /// The holds that have lasted for `hold` since a scrape first showed them.
+    pub fn due(&self, now: Instant, hold: Duration) -> Due {
+        let is_over = |shown: &Shown| shown.get().is_some_and(|first| now.saturating_duration_since(*first) >= hold);
+        let series = self.held.iter().filter(|(_, shown)| is_over(shown)).map(|(key, _)| key.clone()).collect();
+        let caught_up = self.catching_up.as_ref().filter(|state| is_over(&state.complete)).map(|state| state.since);
+        Due { series, caught_up }
+    }
+
+    /// Ends holds, once that is committed.
+    pub fn release(&mut self, due: &Due) {
+        for key in &due.series {
+            self.held.remove(key);
+        }
+        if self.catching_up.as_ref().is_some_and(|state| Some(state.since) == due.caught_up) {
+            self.catching_up = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::totals::Family;
+
+    const HOLD: Duration = Duration::from_secs(65);
+
+    fn series(name: &str) -> SeriesKey {
+        SeriesKey::new(Family::Deliveries, [name.into(), "failed".into()])
+    }
+
+    fn births(name: &str, second: i64) -> BTreeMap<SeriesKey, Birth> {
+        BTreeMap::from([(series(name), Birth { at: Timestamp::from_seconds(second), is_held: true })])
+    }
+
+    #[test]
+    fn a_hold_counts_from_the_first_scrape_and_ends_once_only() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut exposure = Exposure::default();
+        exposure.add(&births("a", 1), None);
+        assert!(exposure.due(after(1000), HOLD).is_empty(), "nobody has seen it");
+        exposure.note_scrape(after(10));
+        exposure.note_scrape(after(40));
+        exposure.add(&births("b", 2), None);
+        assert!(exposure.due(after(74), HOLD).is_empty());
+        let due = exposure.due(after(75), HOLD);
+        assert_eq!(due.series, [series("a")]);
+        assert!(exposure.is_held(&series("a")), "not before it is committed");
+        exposure.release(&due);
+        assert!(!exposure.is_held(&series("a")) && exposure.is_held(&series("b")));
+        assert_eq!(exposure.born_at(&series("a")), Some(Timestamp::from_seconds(1)));
+    }
+
+    #[test]
+    fn catching_up_ends_after_the_complete_totals_were_shown() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut exposure = Exposure::default();
+        exposure.add(&births("a", 5), Some(Timestamp::from_seconds(5)));
+        exposure.note_scrape(after(0));
+        let due = exposure.due(after(65), HOLD);
+        assert_eq!((due.series.len(), due.caught_up), (1, None));
+        exposure.release(&due);
+        // What is born later belongs to the present.
+        exposure.add(&births("later", 70), None);
+        exposure.note_scrape(after(70));
+        assert_eq!(exposure.due(after(134), HOLD).caught_up, None);
+        let due = exposure.due(after(135), HOLD);
+        assert_eq!(due.caught_up, Some(Timestamp::from_seconds(5)));
+
+        let mut again = exposure.clone();
+        again.add(&BTreeMap::new(), Some(Timestamp::from_seconds(80)));
+        again.release(&due);
+        assert!(again.is_catching_up(), "another batch came in between");
+        exposure.release(&due);
+        assert!(!exposure.is_catching_up());
+    }
+}
