@@ -65,6 +65,7 @@ fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path) -> Result<Co
     let _ = write!(
         text,
         "poll: {{min_interval: 1s, max_interval: 2s, lookback: 2m, sweep_interval: 30s, settle_after: 1h}}
+metrics: {{birth_hold: 10s}}
 state: {{path: {:?}}}
 ",
         state.display().to_string()

@@ -1,23 +1,99 @@
 //! `GET /metrics`: what the registry holds at that moment, as text.
 //!
-//! A scrape never writes, never asks TalkOver, and never waits for a poll. Whatever `Accept` asks for, the answer is the text
-//! format 0.0.4, which every scraper reads. Called by the router; compression is the router's.
+//! A scrape never writes, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0 where `Accept` prefers
+//! that, else the text format 0.0.4, which every scraper reads. Called by the router; compression is the router's.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::Registry;
 
-use crate::sinks::metrics::render;
+use crate::sinks::metrics::render::{Format, render};
 
 /// Gathers and renders off the threads that serve: a long list of series takes milliseconds.
-pub(super) async fn metrics(State(registry): State<Registry>) -> Response {
-    let rendered = tokio::task::spawn_blocking(move || render::text(&registry.gather())).await;
+pub(super) async fn metrics(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+    let format = preferred(&headers);
+    let rendered = tokio::task::spawn_blocking(move || render(&registry.gather(), format)).await;
     match rendered {
-        Ok(text) => ([(header::CONTENT_TYPE, render::TEXT_CONTENT_TYPE)], text).into_response(),
+        Ok(text) => {
+            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+            (headers, text).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "failed to gather the metrics");
             (StatusCode::INTERNAL_SERVER_ERROR, "failed to gather the metrics: see the log\n").into_response()
         }
+    }
+}
+
+/// The format that `Accept` (RFC 9110, section 12.5.1) prefers; the text format where it does not say.
+fn preferred(headers: &HeaderMap) -> Format {
+    let accepted = headers.get_all(header::ACCEPT);
+    let texts = accepted.iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<Range<'_>> = texts.flat_map(|text| text.split(',')).filter_map(Range::parse).collect();
+    let best = |matches: &dyn Fn(&Range<'_>) -> bool| {
+        ranges.iter().filter(|range| matches(range)).map(|range| range.quality).fold(0.0, f64::max)
+    };
+    let open = best(&|range| range.media == "application/openmetrics-text" && range.is_version(&["1.0.0", "0.0.1"]));
+    let text = best(&|range| range.media == "text/plain" && range.is_version(&["0.0.4"]));
+    if open > text { Format::OpenMetrics } else { Format::Text }
+}
+
+/// One media range of `Accept`.
+struct Range<'a> {
+    media: String,
+    version: Option<&'a str>,
+    quality: f64,
+}
+
+impl<'a> Range<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let mut range = Self { media: parts.next()?.to_ascii_lowercase(), version: None, quality: 1.0 };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "q" => range.quality = value.trim().parse().ok().filter(|quality| (0.0..=1.0).contains(quality))?,
+                "version" => range.version = Some(value.trim().trim_matches('"')),
+                _ => {}
+            }
+        }
+        Some(range)
+    }
+
+    fn is_version(&self, known: &[&str]) -> bool {
+        self.version.is_none_or(|version| known.contains(&version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_served_where_it_is_preferred() {
+        let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                            text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;\
+                            q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        let text_first = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5";
+        for (accept, expected) in [
+            (prometheus_2, Format::OpenMetrics),
+            (prometheus_3, Format::OpenMetrics),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("Application/OpenMetrics-Text; version=\"1.0.0\"; charset=utf-8", Format::OpenMetrics),
+            ("application/openmetrics-text, */*", Format::OpenMetrics),
+            (text_first, Format::Text),
+            ("text/plain, application/openmetrics-text", Format::Text),
+            ("application/openmetrics-text; version=2.0.0", Format::Text),
+            ("application/openmetrics-text; q=0", Format::Text),
+            ("application/openmetrics-text; q=many", Format::Text),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
+            ("", Format::Text),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(preferred(&headers), expected, "{accept}");
+        }
+        assert_eq!(preferred(&HeaderMap::new()), Format::Text);
     }
 }

@@ -125,16 +125,28 @@ fn users(users: &[(&str, &str)]) -> String {
 pub(super) const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
 #[tokio::test]
-async fn metrics_are_text_whatever_is_asked_for() {
+async fn metrics_are_served_in_the_format_that_is_asked_for() {
     let served = Served::start(None);
     let url = format!("http://{}/metrics", served.address);
-    let asked = plain().get(url).header(header::ACCEPT, "application/openmetrics-text;version=1.0.0");
-    let response = asked.send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
-    assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
-    let text = response.text().await.unwrap();
-    assert_eq!(text, "# HELP test_total A counter with a help text.\n# TYPE test_total counter\ntest_total 7\n");
+    for (accept, content_type, body) in [
+        (
+            "*/*",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "# HELP test_total A counter with a help text.\n# TYPE test_total counter\ntest_total 7\n",
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# HELP test A counter with a help text.\n# TYPE test counter\ntest_total 7\n# EOF\n",
+        ),
+    ] {
+        let response = plain().get(&url).header(header::ACCEPT, accept).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], content_type);
+        assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
+        assert!(response.headers().get_all(header::VARY).iter().any(|vary| vary == "accept"));
+        assert_eq!(response.text().await.unwrap(), body);
+    }
 }
 
 #[tokio::test]

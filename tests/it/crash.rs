@@ -50,7 +50,7 @@ async fn twenty_kills_lose_nothing_and_repeat_nothing() {
     let scenario = busy_scenario();
     let simulator = simulator(scenario.clone(), Clock::Real).await;
     let workspace = Workspace::new();
-    let more = "poll: {min_interval: 50ms, max_interval: 100ms, lookback: 1m, sweep_interval: 2s}\n";
+    let more = "poll: {min_interval: 50ms, max_interval: 100ms, lookback: 1m, sweep_interval: 2s}\nmetrics: {birth_hold: 100ms}\n";
     let config = workspace.configure(&simulator.base_url(), &scenario.webhooks, more);
 
     let mut last = Scrape::default();

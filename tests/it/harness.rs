@@ -64,6 +64,9 @@ impl Workspace {
                 .unwrap();
         }
         text.push_str(more);
+        if !more.contains("birth_hold") {
+            text.push_str("metrics: {birth_hold: 0s}\n");
+        }
         self.write("config.yml", &text)
     }
 }
@@ -201,7 +204,8 @@ impl Scrape {
         let entries = |outcome: &str| self.sum("talkover_exporter_log_entries_total", &[&webhook, outcome]);
         let attempts = self.sum("talkover_webhook_delivery_attempts_total", &[&webhook]);
         let open = self.sum("talkover_webhook_deliveries_open", &[&webhook, "status=\"pending\""]);
+        let held = self.sum("talkover_exporter_attempts_held", &[&webhook]);
         let read = entries("outcome=\"new\"") + entries("outcome=\"late\"");
-        read == attempts + open + entries("outcome=\"expired\"")
+        read == attempts + open + entries("outcome=\"expired\"") + held
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has to fail")]
 
+mod births;
 mod cli;
 mod crash;
 mod daemon;

@@ -1,5 +1,6 @@
 //! Writes metric families in Prometheus' text format 0.0.4
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>), and as OpenMetrics 1.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
 //! Not the `prometheus` crate's encoder: that one takes several times as long, fails where a family is empty, and writes `le`
 //! without a decimal point, which Prometheus 3 renames on ingestion and Prometheus 2 does not.
@@ -11,38 +12,79 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 /// The content type of the text format.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The families in the text format. Families without series are left out.
-pub fn text(families: &[MetricFamily]) -> String {
+/// The content type of OpenMetrics.
+pub const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A format of the exposition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0: the same series, and of those that were born while the daemon looked on, when.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => TEXT_CONTENT_TYPE,
+            Self::OpenMetrics => OPENMETRICS_CONTENT_TYPE,
+        }
+    }
+}
+
+/// The families in `format`. Families without series are left out.
+pub fn render(families: &[MetricFamily], format: Format) -> String {
     let series: usize = families.iter().map(|family| family.get_metric().len()).sum();
-    let mut writer = Writer { out: String::with_capacity(series * 160 + families.len() * 120) };
+    let mut writer = Writer { out: String::with_capacity(series * 160 + families.len() * 120), format };
     for family in families.iter().filter(|family| !family.get_metric().is_empty()) {
         writer.family(family);
+    }
+    if format == Format::OpenMetrics {
+        writer.out.push_str("# EOF\n");
     }
     writer.out
 }
 
 struct Writer {
     out: String,
+    format: Format,
 }
 
 impl Writer {
     fn family(&mut self, family: &MetricFamily) {
-        let name = family.name();
-        self.push(&["# HELP ", name, " "]);
-        escape(&mut self.out, family.help(), false);
+        let is_open = self.format == Format::OpenMetrics;
         let (kind, is_histogram) = match family.get_field_type() {
             MetricType::COUNTER => ("counter", false),
             MetricType::GAUGE => ("gauge", false),
             MetricType::HISTOGRAM => ("histogram", true),
+            _ if is_open => ("unknown", false),
             _ => ("untyped", false),
         };
+        // In OpenMetrics a counter's family has the name without the suffix of its samples.
+        let base = family.name().strip_suffix("_total").filter(|_| is_open && kind == "counter");
+        let (name, suffix) = base.map_or((family.name(), ""), |base| (base, "_total"));
+        self.push(&["# HELP ", name, " "]);
+        escape(&mut self.out, family.help(), is_open);
         self.push(&["\n# TYPE ", name, " ", kind, "\n"]);
         for metric in family.get_metric() {
             if is_histogram {
                 self.histogram(name, metric);
             } else {
-                self.sample(name, "", metric.get_label(), None, value_of(family, metric));
+                self.sample(name, suffix, metric.get_label(), None, value_of(family, metric));
             }
+            if is_open && kind != "gauge" {
+                self.created(name, metric);
+            }
+        }
+    }
+
+    /// When a series was born, where that is known.
+    fn created(&mut self, name: &str, metric: &Metric) {
+        let millis = metric.timestamp_ms();
+        if millis != 0 {
+            self.sample(name, "_created", metric.get_label(), None, millis as f64 / 1e3);
         }
     }
 

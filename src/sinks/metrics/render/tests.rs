@@ -28,6 +28,10 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family
 }
 
+fn text(families: &[MetricFamily]) -> String {
+    render(families, Format::Text)
+}
+
 fn gauge(pairs: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
@@ -153,4 +157,44 @@ proptest! {
             prop_assert!(value == expected || (value.is_nan() && expected.is_nan()));
         }
     }
+}
+
+#[test]
+fn openmetrics_names_counters_without_their_suffix_and_shows_births() {
+    let born = |millis: i64, mut metric: Metric| {
+        metric.set_timestamp_ms(millis);
+        metric
+    };
+    let counted = |pairs: &[(&str, &str)]| {
+        let mut counter = Counter::default();
+        counter.set_value(3.0);
+        let mut metric = Metric::from_label(labels(pairs));
+        metric.set_counter(counter);
+        metric
+    };
+    let mut histogram = Metric::from_label(labels(&[]));
+    histogram.set_histogram(Histogram::default());
+    let families = [
+        family("x_total", "say \"hi\"", MetricType::COUNTER, vec![counted(&[]), born(1_500, counted(&[("a", "b")]))]),
+        family("d_seconds", "h", MetricType::HISTOGRAM, vec![born(2_000, histogram)]),
+        family("g", "h", MetricType::GAUGE, vec![gauge(&[], 1.0)]),
+    ];
+    let expected = r#"# HELP x say \"hi\"
+# TYPE x counter
+x_total 3
+x_total{a="b"} 3
+x_created{a="b"} 1.5
+# HELP d_seconds h
+# TYPE d_seconds histogram
+d_seconds_bucket{le="+Inf"} 0
+d_seconds_sum 0
+d_seconds_count 0
+d_seconds_created 2
+# HELP g h
+# TYPE g gauge
+g 1
+# EOF
+"#;
+    assert_eq!(render(&families, Format::OpenMetrics), expected);
+    assert!(!text(&families).contains("created"));
 }
