@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use prometheus::{IntCounter, Registry};
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, TokenError, WebhookConfig};
-use crate::delivery::Target;
+use crate::delivery::{Target, Timestamp};
 use crate::ledger::decide::Policy;
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::watermark::Windows;
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::{ReadSettings, Reader};
-use crate::pipeline::release;
 use crate::pipeline::step::Workshop;
+use crate::pipeline::{release, retire};
 use crate::schedule::Intervals;
 use crate::schedule::budget::Budget;
 use crate::server::health::Readiness;
@@ -36,10 +36,13 @@ use crate::sinks::metrics::process::ProcessCollector;
 use crate::source::client::{Client, ClientError, ClientOptions};
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::targets::Unlisted;
 use crate::store::{Loaded, Store};
 
 /// Failed polls after which a target no longer keeps the daemon from being ready.
 const FAILURES_UNTIL_READY: u64 = 3;
+/// How long a target that is no longer named keeps its series.
+const KEEP_UNLISTED: Duration = Duration::from_secs(24 * 3600);
 /// How long steps under way may take to end: a commit does in milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -71,12 +74,13 @@ pub enum AppError {
     Serve(#[from] ServeError),
     /// The loop of an environment ended early: a defect of ours.
     #[error("the polling of an environment ended early: {0}")]
-    Polling(tokio::task::JoinError),
+    Polling(JoinError),
 }
 
 /// A daemon that is ready to run.
 pub struct App {
     environments: Vec<Environment>,
+    unlisted: Vec<(Target, Duration)>,
     board: Board,
     store: StoreHandle,
     birth_hold: Duration,
@@ -107,6 +111,8 @@ impl App {
                 targets.map(|target| Ok((store.load(&target, &policy.labels)?, target))).collect();
             ledgers.push(loaded?);
         }
+        let listed: Vec<Target> = ledgers.iter().flatten().map(|(_, target)| target.clone()).collect();
+        let unlisted = unlisted(&mut store, &listed, &policy.labels, &board, loaded_at)?;
         let store = StoreHandle::new(store);
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
@@ -131,7 +137,7 @@ impl App {
         let readiness = Readiness::default();
         show_readiness(&board, &readiness);
         let birth_hold = config.metrics.birth_hold;
-        Ok(Self { environments, board, store, birth_hold, write_errors, registry, readiness })
+        Ok(Self { environments, unlisted, board, store, birth_hold, write_errors, registry, readiness })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
@@ -149,6 +155,10 @@ impl App {
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
             polling.spawn(environment.run(shutdown.clone(), move || show_readiness(&board, &readiness)));
         }
+        for (target, rest) in self.unlisted {
+            let (board, store, shutdown) = (self.board.clone(), self.store.clone(), shutdown.clone());
+            polling.spawn(retire::run(target, rest, board, store, shutdown));
+        }
         let (board, hold) = (self.board.clone(), self.birth_hold);
         polling.spawn(release::run(board, self.store, hold, self.write_errors, shutdown.clone()));
         let router = server::router(self.registry, self.readiness);
@@ -156,7 +166,7 @@ impl App {
         tokio::pin!(serving);
         tokio::select! {
             served = &mut serving => return Ok(served?),
-            Some(Err(failure)) = polling.join_next() => return Err(AppError::Polling(failure)),
+            failure = first_failure(&mut polling) => return Err(AppError::Polling(failure)),
             () = shutdown.recv() => {}
         }
         info!("stopping");
@@ -167,6 +177,43 @@ impl App {
         }
         Ok(served?)
     }
+}
+
+/// Waits for a task that ends early, by a defect of ours. That some have done their work is no failure.
+async fn first_failure(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(failure)) => return failure,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Puts up the targets that the state file knows and the configuration does not name: each with how long it stays.
+fn unlisted(
+    store: &mut Store,
+    listed: &[Target],
+    labels: &LabelPolicy,
+    board: &Board,
+    now: Timestamp,
+) -> Result<Vec<(Target, Duration)>, StoreError> {
+    let mut rests = Vec::new();
+    for Unlisted { target, since } in store.list(listed, now)? {
+        let loaded = store.load(&target, labels)?;
+        info!(%target, "not named by the configuration any more: its series go when it has been so for 24 h");
+        let mut view = TargetView::new(target.clone(), &loaded.ledger, exposure(&loaded), None, Duration::ZERO);
+        view.is_listed = false;
+        board.add_target(view);
+        rests.push((target, KEEP_UNLISTED.saturating_sub(now.since(since))));
+    }
+    Ok(rests)
+}
+
+fn exposure(loaded: &Loaded) -> Exposure {
+    let mut exposure = Exposure::default();
+    exposure.add(&loaded.births, loaded.catching_up);
+    exposure
 }
 
 fn policy(config: &Config) -> Policy {
@@ -248,9 +295,8 @@ fn set_up(
     let read_settings = ReadSettings { per_page: config.poll.per_page, windows: workshop.policy.windows };
     let mut readers = Vec::new();
     for (loaded, target) in loaded {
-        let Loaded { ledger, births, catching_up, last_success } = loaded;
-        let mut exposure = Exposure::default();
-        exposure.add(&births, catching_up);
+        let exposure = exposure(&loaded);
+        let Loaded { ledger, last_success, .. } = loaded;
         let view = TargetView::new(target.clone(), &ledger, exposure, last_success, intervals.min);
         workshop.board.add_target(view);
         readers.push(Reader::new(target, ledger, last_success, read_settings));
@@ -271,7 +317,7 @@ fn show_readiness(board: &Board, readiness: &Readiness) {
 fn waiting_for(views: &Views) -> Option<String> {
     let failures = |view: &TargetView| view.polls.iter().skip(1).sum::<u64>();
     let is_waiting = |view: &&TargetView| !view.exposed && failures(view) < FAILURES_UNTIL_READY;
-    let waiting: Vec<&TargetView> = views.targets.values().filter(is_waiting).collect();
+    let waiting: Vec<&TargetView> = views.listed().filter(is_waiting).collect();
     let first = waiting.first()?;
-    Some(format!("{} of {} webhooks not read yet, among them {}", waiting.len(), views.targets.len(), first.target))
+    Some(format!("{} of {} webhooks not read yet, among them {}", waiting.len(), views.listed().count(), first.target))
 }

@@ -8,4 +8,5 @@
 pub mod environment;
 pub mod reader;
 pub mod release;
+pub mod retire;
 pub mod step;

@@ -48,6 +48,14 @@ impl StoreHandle {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).release(target, series, caught_up)
     }
 
+    /// Forgets a target, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn remove(&self, target: &Target) -> Result<(), StoreError> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).remove(target)
+    }
+
     /// Keeps in mind when a target's poll last succeeded.
     pub fn note_success(&self, target: &Target, date: Timestamp) {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).note_success(target, date);

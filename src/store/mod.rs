@@ -9,7 +9,7 @@ pub mod format;
 pub mod handle;
 pub mod lock;
 mod seen;
-mod targets;
+pub mod targets;
 pub mod totals;
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use rusqlite::{Connection, Transaction};
 use self::error::StoreError;
 use self::lock::LockFile;
 use self::seen::SeenFile;
+use self::targets::Unlisted;
 use crate::delivery::{Target, Timestamp};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::{Changes, Ledger};
@@ -138,6 +139,31 @@ impl Store {
         })
     }
 
+    /// Notes which targets are listed, as of `now` by the local clock; gives the others that the file knows.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn list(&mut self, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+        self.transact(|transaction| targets::list(transaction, listed, now))
+    }
+
+    /// Forgets a target and everything that belongs to it.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the file is as it was before.
+    pub fn remove(&mut self, target: &Target) -> Result<(), StoreError> {
+        let Some(id) = self.transact(|transaction| {
+            let id = targets::find_id(transaction, target)?;
+            id.map_or(Ok(()), |id| targets::remove(transaction, id))?;
+            Ok(id)
+        })?
+        else {
+            return Ok(());
+        };
+        self.seen.clear(id);
+        Ok(())
+    }
+
     /// Keeps in mind when a target's poll last succeeded, without waiting for the disk.
     pub fn note_success(&self, target: &Target, date: Timestamp) {
         // At worst a later start takes an outage for longer than it was.
@@ -146,12 +172,13 @@ impl Store {
         }
     }
 
-    fn transact(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
+    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let path = self.path.clone();
         let failed = |error| StoreError::sqlite(&path, "write", error);
         let transaction = self.connection.transaction().map_err(failed)?;
-        work(&transaction).map_err(failed)?;
-        transaction.commit().map_err(failed)
+        let result = work(&transaction).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(result)
     }
 }
 

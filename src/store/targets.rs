@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
-use crate::delivery::{Target, Timestamp};
+use crate::delivery::{OwnerType, Target, Timestamp};
 use crate::ledger::state::Marks;
 
 /// A target of the state file.
@@ -110,5 +110,81 @@ pub(super) fn end_catching_up(
     transaction
         .prepare_cached("UPDATE targets SET catching_up = NULL WHERE id = ?1 AND catching_up = ?2")?
         .execute(params![id.0, since.as_micros()])?;
+    Ok(())
+}
+
+/// A target that the configuration does not name any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlisted {
+    /// The target, as it was last named.
+    pub target: Target,
+    /// Since when, by the local clock.
+    pub since: Timestamp,
+}
+
+/// Notes which targets are listed, as of `now`; gives the others, each with the time since when it is not. Writes only what has
+/// changed.
+pub(super) fn list(
+    transaction: &Transaction<'_>,
+    listed: &[Target],
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Unlisted>> {
+    let mut unlisted = Vec::new();
+    for (id, known, since) in all(transaction)? {
+        match listed.iter().find(|target| is_same(target, &known)) {
+            Some(target) if *target != known || since.is_some() => name(transaction, id, target)?,
+            Some(_) => {}
+            None => {
+                let since = since.unwrap_or(now);
+                transaction
+                    .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
+                    .execute(params![id.0, since.as_micros()])?;
+                unlisted.push(Unlisted { target: known, since });
+            }
+        }
+    }
+    Ok(unlisted)
+}
+
+fn is_same(a: &Target, b: &Target) -> bool {
+    (&a.environment, &a.webhook_id) == (&b.environment, &b.webhook_id)
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<(TargetId, Target, Option<Timestamp>)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at FROM targets ORDER BY id",
+    )?;
+    let text = |row: &rusqlite::Row<'_>, column| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?);
+    let rows = statement.query_map([], |row| {
+        let webhook_id: String = row.get(2)?;
+        let target = Target {
+            environment: row.get::<_, String>(1)?.into(),
+            // Version 1 did not keep these.
+            owner_type: text(row, 3)?.and_then(|name| OwnerType::from_name(&name)).unwrap_or(OwnerType::Agent),
+            owner_id: text(row, 4)?.unwrap_or_default().into(),
+            webhook_name: text(row, 5)?.unwrap_or_else(|| webhook_id.clone()).into(),
+            webhook_id: webhook_id.into(),
+        };
+        let since = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_micros);
+        Ok((TargetId(row.get(0)?), target, since))
+    })?;
+    rows.collect()
+}
+
+fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4 WHERE id = ?1",
+        )?
+        .execute(params![id.0, &*target.webhook_name, target.owner_type.as_str(), &*target.owner_id])?;
+    Ok(())
+}
+
+/// Forgets a target and everything that belongs to it.
+pub(super) fn remove(transaction: &Transaction<'_>, id: TargetId) -> rusqlite::Result<()> {
+    for table in ["entries", "invalid_entries", "totals", "pruned_totals"] {
+        transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![id.0])?;
+    }
+    transaction.execute("DELETE FROM targets WHERE id = ?1", params![id.0])?;
     Ok(())
 }

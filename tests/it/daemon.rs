@@ -190,3 +190,39 @@ async fn a_second_daemon_on_the_same_state_is_refused() {
     assert!(message.contains("is in use by another talkover-exporter"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
+
+#[tokio::test]
+async fn a_webhook_that_is_no_longer_named_keeps_its_series_for_a_day() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let webhooks = quiet_scenario().webhooks;
+    for webhook in ["w-1", "w-2"] {
+        let spec = attempt(&simulator, 60, 1, Status::Success, None);
+        simulator.with_world(|world| world.insert(webhook, spec)).unwrap();
+    }
+    let config = workspace.configure(&simulator.base_url(), &webhooks, FAST);
+    let exporter = Exporter::start(&config).await;
+    exporter.wait_for("both", |scrape| scrape.sum(ATTEMPTS, &[]) == 2.0).await;
+    assert_eq!(exporter.terminate().await, Some(0));
+
+    workspace.configure(&simulator.base_url(), &webhooks[..1], FAST);
+    let exporter = Exporter::start(&config).await;
+    let scrape = exporter.wait_for("a poll", |scrape| scrape.sum("talkover_up", &[]) == 1.0).await;
+    assert_eq!(scrape.sum(ATTEMPTS, &["w-2"]), 1.0);
+    assert_eq!(scrape.of("talkover_up").count(), 1, "what is not polled is neither up nor down");
+    assert_eq!(scrape.sum("talkover_webhook_info", &["w-2", "owner_type=\"campaign\""]), 1.0);
+    assert!(scrape.balances("w-2"));
+    assert_eq!(exporter.terminate().await, Some(0));
+
+    let state = rusqlite::Connection::open(workspace.path("state.db")).unwrap();
+    let a_day = 24 * 3600 * 1_000_000_i64;
+    state.execute("UPDATE targets SET unlisted_at = unlisted_at - ?1", [a_day]).unwrap();
+    let exporter = Exporter::start(&config).await;
+    let is_gone = |scrape: &crate::harness::Scrape| scrape.sum(ATTEMPTS, &["w-2"]) == 0.0;
+    let scrape = exporter.wait_for("the end of its series", is_gone).await;
+    assert!(!scrape.text.contains("w-2") && scrape.sum(ATTEMPTS, &["w-1"]) == 1.0);
+    for table in ["entries", "totals", "pruned_totals"] {
+        let sql = format!("SELECT count(*) FROM {table} WHERE target NOT IN (SELECT id FROM targets)");
+        assert_eq!(state.query_row(&sql, [], |row| row.get::<_, i64>(0)), Ok(0), "{table}");
+    }
+}

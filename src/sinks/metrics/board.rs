@@ -20,6 +20,8 @@ pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
 pub struct TargetView {
     /// The target.
     pub target: Target,
+    /// Whether it is polled; one that is not named any more keeps its series for a while.
+    pub is_listed: bool,
     /// Whether its delivery series are shown: once its first walk is complete.
     pub exposed: bool,
     /// The durable totals.
@@ -53,6 +55,7 @@ impl TargetView {
     ) -> Self {
         let mut view = Self {
             target,
+            is_listed: true,
             exposed: false,
             totals: ledger.totals().clone(),
             exposure,
@@ -123,6 +126,13 @@ pub struct Views {
     pub environments: BTreeMap<Arc<str>, EnvironmentView>,
 }
 
+impl Views {
+    /// The targets that are polled.
+    pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
+        self.targets.values().filter(|view| view.is_listed)
+    }
+}
+
 /// The shared board.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<RwLock<Views>>);
@@ -132,6 +142,12 @@ impl Board {
     pub fn add_target(&self, view: TargetView) {
         let key = (view.target.environment.clone(), view.target.webhook_id.clone());
         self.write(|views| views.targets.insert(key, view));
+    }
+
+    /// Takes down a target.
+    pub fn remove_target(&self, target: &Target) {
+        let key = (target.environment.clone(), target.webhook_id.clone());
+        self.write(|views| views.targets.remove(&key));
     }
 
     /// Puts up an environment.

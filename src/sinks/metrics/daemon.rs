@@ -139,7 +139,7 @@ impl DaemonCollector {
                     offset.push(&[name], value);
                 }
                 budget.push(&[name], f64::from(view.budget));
-                let own = views.targets.values().filter(|target| target.target.environment == *name);
+                let own = views.listed().filter(|target| target.target.environment == *name);
                 let (failing, healthy): (Vec<_>, Vec<_>) = own.partition(|target| target.up == Some(false));
                 for (state, count) in [("healthy", healthy.len()), ("failing", failing.len()), ("disabled", 0)] {
                     targets.push(&[name, state], count as f64);

@@ -168,13 +168,10 @@ fn work(views: &Views) -> Vec<MetricFamily> {
     let mut catching_up = Family::new(&catalogue::CATCHING_UP);
     let mut held = Family::new(&catalogue::ATTEMPTS_HELD);
     let mut gaps = Family::new(&catalogue::HISTORY_GAPS);
-    for view in views.targets.values() {
+    for view in views.listed() {
         let own = labels(view, &[]);
         if let Some(is_up) = view.up {
             up.push(&own, f64::from(u8::from(is_up)));
-        }
-        if let Some(time) = view.marks.watermark {
-            watermark.push(&own, time.as_seconds_f64());
         }
         if let Some(time) = view.last_success {
             last_success.push(&own, time.as_seconds_f64());
@@ -183,11 +180,18 @@ fn work(views: &Views) -> Vec<MetricFamily> {
         for (result, count) in PollResult::ALL.iter().zip(view.polls) {
             polls.push(&labels(view, &[result.as_str()]), count as f64);
         }
+        catching_up.push(&own, f64::from(u8::from(view.exposure.is_catching_up())));
+    }
+    // The books of targets that are not polled any more go on to balance.
+    for view in views.targets.values() {
+        let own = labels(view, &[]);
+        if let Some(time) = view.marks.watermark {
+            watermark.push(&own, time.as_seconds_f64());
+        }
         for outcome in LogOutcome::ALL {
             let count = view.totals.counter(&SeriesKey::log_entries(outcome));
             entries.push(&labels(view, &[outcome.as_str()]), count as f64);
         }
-        catching_up.push(&own, f64::from(u8::from(view.exposure.is_catching_up())));
         held.push(&own, attempts_held(view) as f64);
         gaps.push(&own, view.totals.counter(&SeriesKey::history_gaps()) as f64);
     }
