@@ -19,7 +19,7 @@ use crate::ledger::decide::Policy;
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::watermark::Windows;
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
-use crate::pipeline::reader::{ReadSettings, Reader};
+use crate::pipeline::reader::{ReadSettings, Reader, Remembered};
 use crate::pipeline::step::Workshop;
 use crate::pipeline::{release, retire};
 use crate::schedule::Intervals;
@@ -296,10 +296,10 @@ fn set_up(
     let mut readers = Vec::new();
     for (loaded, target) in loaded {
         let exposure = exposure(&loaded);
-        let Loaded { ledger, last_success, .. } = loaded;
+        let Loaded { ledger, last_success, staged, .. } = loaded;
         let view = TargetView::new(target.clone(), &ledger, exposure, last_success, intervals.min);
         workshop.board.add_target(view);
-        readers.push(Reader::new(target, ledger, last_success, read_settings));
+        readers.push(Reader::new(target, Remembered { ledger, last_success, staged }, read_settings));
     }
     let token = environment.token.clone();
     let read_token = Box::new(move || token.read().ok());

@@ -10,7 +10,7 @@ use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{LogOutcome, Origin, Transition};
 use super::watermark::{Windows, effective_time};
-use crate::delivery::{Attempt, DeliveryResult, EntryId, Status, Timestamp};
+use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
 /// turn up no more.
@@ -44,12 +44,29 @@ pub struct Batch {
     pub missing: Vec<EntryId>,
     /// What the reading covers.
     pub coverage: Coverage,
-    /// Whether the log ended where the reading did.
-    pub is_end: bool,
+    /// Which part of a reading that is decided in parts.
+    pub pass: Pass,
+    /// Whether the log ended before anything was met that was known.
+    pub is_torn: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
     /// The server's clock at the end of the reading.
     pub now: Timestamp,
+}
+
+/// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is settled, because
+/// joins come before ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pass {
+    /// All of a reading at once.
+    #[default]
+    Whole,
+    /// A part, to be taken into the books.
+    Register,
+    /// A part that is in the books, to be settled.
+    Settle,
+    /// The last part, which holds the newest entries.
+    Last,
 }
 
 /// What part of the log a batch covers.
@@ -107,6 +124,9 @@ pub fn decide(ledger: &Ledger, batch: &Batch, policy: &Policy) -> Decision {
     for &attempt in &entries {
         draft.register(attempt);
     }
+    if batch.pass == Pass::Register {
+        return draft.finish();
+    }
     for &attempt in &entries {
         draft.settle(attempt);
     }
@@ -124,6 +144,16 @@ fn in_order(attempts: &[Attempt]) -> Vec<&Attempt> {
     entries
 }
 
+/// How far the ledger's tips of one group and number are used up. Attempts come oldest first, and each takes the first tip that
+/// it can: what it passed over is used up, or too old for all that follow.
+#[derive(Debug, Default)]
+struct Used {
+    /// The last waiting one taken: its delivery's opening entry, and its own key.
+    waiting: Option<(RowKey, RowKey)>,
+    /// The oldest resting one taken.
+    resting: Option<RowKey>,
+}
+
 /// The memory as it would be, written over the memory as it is.
 struct Draft<'a> {
     ledger: &'a Ledger,
@@ -137,6 +167,8 @@ struct Draft<'a> {
     placed: HashMap<EntryId, Timestamp>,
     /// Latest attempts of deliveries that are not in the ledger yet.
     tips: Tips,
+    /// How far the latest attempts that are in the ledger have been continued by this batch.
+    used: HashMap<(GroupKey, u8), Used>,
     ignored: BTreeSet<EntryId>,
     invalid: BTreeMap<Box<str>, Timestamp>,
     last_attempt: [Option<Timestamp>; 4],
@@ -152,13 +184,14 @@ impl<'a> Draft<'a> {
             ledger,
             batch,
             policy,
-            labeller: Labeller::new(&policy.labels, ledger.totals()),
+            labeller: Labeller::new(&policy.labels, ledger.totals(), ledger.open().map(|(_, row)| &row.event)),
             cut: marks.cut,
             // What was forgotten stays forgotten, also after a change of the settings.
             horizon: computed.max(marks.horizon),
             rows: BTreeMap::new(),
             placed: HashMap::new(),
             tips: Tips::default(),
+            used: HashMap::new(),
             ignored: BTreeSet::new(),
             invalid: BTreeMap::new(),
             last_attempt: marks.last_attempt,
@@ -194,6 +227,9 @@ impl<'a> Draft<'a> {
             self.ignore(&attempt.id);
             return;
         }
+        if self.belongs_to_next_walk(attempt) {
+            return;
+        }
         let is_late = self.ledger.marks().watermark.is_some_and(|watermark| attempt.created_at < watermark);
         self.log(if is_late { LogOutcome::Late } else { LogOutcome::New });
         self.tally.new += 1;
@@ -219,6 +255,13 @@ impl<'a> Draft<'a> {
         self.rows.insert(key, row);
     }
 
+    /// Single pages may show a later attempt without the one before it, which stands on a page that was not read. What is
+    /// that new is left to the next walk, which reads both.
+    fn belongs_to_next_walk(&self, attempt: &Attempt) -> bool {
+        let head = self.ledger.marks().watermark.map(|watermark| self.policy.windows.head_until(watermark));
+        self.batch.coverage == Coverage::Pages && Some(attempt.created_at) >= head
+    }
+
     fn ignore(&mut self, id: &EntryId) {
         if !self.ledger.knows_ignored(id) && self.ignored.insert(id.clone()) {
             self.log(LogOutcome::Ignored);
@@ -233,6 +276,9 @@ impl<'a> Draft<'a> {
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
         self.tips.remove(&latest, &row);
+        if self.ledger.row(&latest).is_some() {
+            self.use_up(attempt.group, before, &latest, &row);
+        }
         row.superseded = true;
         if row.status == Status::Retrying {
             row.open = false;
@@ -246,20 +292,34 @@ impl<'a> Draft<'a> {
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
-        let is_joinable = |key: &RowKey| {
-            let is_recent = attempt.created_at.since(key.created_at) <= settle_after;
-            is_recent && self.row(key).is_some_and(|row| !row.superseded)
-        };
+        let is_recent = |key: &RowKey| attempt.created_at.since(key.created_at) <= settle_after;
+        let is_latest = |key: &RowKey| self.row(key).is_some_and(|row| !row.superseded);
         let [known, added] = [self.ledger.tips(), &self.tips];
-        let waiting = [known, added]
-            .into_iter()
-            .filter_map(|tips| tips.waiting(group, number).find(|(_, key)| is_joinable(key)))
-            .min()
-            .map(|(_, key)| key);
-        let resting = || {
-            [known, added].into_iter().filter_map(|tips| tips.resting(group, number).find(|key| is_joinable(key))).max()
-        };
-        waiting.or_else(resting).cloned()
+        let used = self.used.get(&(group, number));
+        let waiting = known
+            .waiting(group, number, used.and_then(|used| used.waiting.as_ref()))
+            .find(|(_, key)| is_recent(key) && is_latest(key));
+        let waiting = waiting.into_iter().chain(added.waiting(group, number, None).find(|(_, key)| is_recent(key)));
+        if let Some((_, key)) = waiting.min() {
+            return Some(key.clone());
+        }
+        // Newest first: behind one that is too old there are only older ones.
+        let resting = known
+            .resting(group, number, used.and_then(|used| used.resting.as_ref()))
+            .take_while(|key| is_recent(key))
+            .find(|key| is_latest(key));
+        resting.into_iter().chain(added.resting(group, number, None).next().filter(|key| is_recent(key))).max().cloned()
+    }
+
+    /// Remembers how far the ledger's tips are used up, so that no join looks at those before it again.
+    fn use_up(&mut self, group: GroupKey, number: u8, key: &RowKey, row: &Row) {
+        let used = self.used.entry((group, number)).or_default();
+        if matches!(row.status, Status::Pending | Status::Retrying) {
+            let place = (row.opening(key).clone(), key.clone());
+            used.waiting = used.waiting.take().max(Some(place));
+        } else {
+            used.resting = Some(used.resting.take().map_or_else(|| key.clone(), |before| before.min(key.clone())));
+        }
     }
 
     /// Second pass: counts outcomes and ends deliveries.
@@ -404,8 +464,10 @@ impl<'a> Draft<'a> {
             self.forget(&mut changes, &mut marks);
         }
         changes.marks = (marks != *before).then_some(marks);
-        let read = (self.batch.attempts.len() + self.batch.invalid.len()) as u64;
-        self.tally.unchanged = read.saturating_sub(self.tally.new + self.tally.changed);
+        if self.batch.pass != Pass::Register {
+            let read = (self.batch.attempts.len() + self.batch.invalid.len()) as u64;
+            self.tally.unchanged = read.saturating_sub(self.tally.new + self.tally.changed);
+        }
         Decision { transitions: self.transitions, changes, tally: self.tally }
     }
 
@@ -413,8 +475,11 @@ impl<'a> Draft<'a> {
     fn marks(&self) -> Marks {
         let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
         let now = self.batch.now;
+        if matches!(self.batch.pass, Pass::Register | Pass::Settle) {
+            return marks;
+        }
         if self.batch.coverage.is_walk() {
-            let newest = self.batch.attempts.iter().map(|attempt| attempt.created_at.min(now)).max();
+            let newest = self.batch.attempts.iter().map(|attempt| self.time_of(attempt)).max();
             marks.watermark = marks.watermark.max(newest);
         }
         match self.batch.coverage {
@@ -430,6 +495,14 @@ impl<'a> Draft<'a> {
             Coverage::Head | Coverage::Pages => {}
         }
         marks
+    }
+
+    /// The time that an entry stands for: where it was dated ahead, that of its first sight.
+    fn time_of(&self, attempt: &Attempt) -> Timestamp {
+        let placed = self.placed.get(&attempt.id).copied();
+        let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
+        let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(self.ledger.find(&attempt.id)?.1));
+        row.map_or(attempt.created_at, |row| row.at).min(self.batch.now)
     }
 
     /// Whether what this batch brings has happened while nobody looked.
@@ -451,13 +524,11 @@ impl<'a> Draft<'a> {
         let marks = self.ledger.marks();
         let Some(watermark) = marks.watermark else { return false };
         let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
-        if !is_walk || !self.batch.is_end || marks.gap_at == Some(watermark) {
+        let is_last = matches!(self.batch.pass, Pass::Whole | Pass::Last);
+        if !is_walk || !is_last || !self.batch.is_torn || marks.gap_at == Some(watermark) {
             return false;
         }
-        let is_due = self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION);
-        let is_known = |attempt: &Attempt| self.ledger.find(&attempt.id).is_some();
-        let is_known_invalid = |key: &Box<str>| self.ledger.knows_invalid(key);
-        is_due && !self.batch.attempts.iter().any(is_known) && !self.batch.invalid.iter().any(is_known_invalid)
+        self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {

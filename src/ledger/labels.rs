@@ -152,9 +152,15 @@ pub struct Labeller<'a> {
 }
 
 impl<'a> Labeller<'a> {
-    /// A labeller that knows the events and the label sets of `totals`.
-    pub fn new(policy: &'a LabelPolicy, totals: &Totals) -> Self {
-        let events = totals.events().filter(|name| &***name != OVERFLOW).cloned().collect();
+    /// A labeller that knows the events and the label sets of `totals`, and the events of entries that are not counted yet.
+    pub fn new<'b>(policy: &'a LabelPolicy, totals: &Totals, waiting: impl Iterator<Item = &'b Arc<str>>) -> Self {
+        let mut events: BTreeSet<Arc<str>> = totals.events().cloned().collect();
+        for name in waiting {
+            if !events.contains(name) {
+                events.insert(name.clone());
+            }
+        }
+        events.remove(OVERFLOW);
         Self { policy, events, sets: totals.attempt_label_sets().collect() }
     }
 

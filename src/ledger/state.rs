@@ -206,9 +206,17 @@ impl Ledger {
         self.open.iter().filter_map(|key| Some((key, self.rows.get(key)?)))
     }
 
-    /// How many known entries are newer than the one at `key`: its rank in the list.
-    pub fn rank(&self, key: &RowKey) -> usize {
-        self.rows.range((Bound::Excluded(key), Bound::Unbounded)).count()
+    /// How many known entries are newer than each of `keys`: their ranks in the list. The keys must be in ascending order.
+    pub fn ranks(&self, keys: &[RowKey]) -> Vec<usize> {
+        let mut ranks = vec![0; keys.len()];
+        let Some(oldest) = keys.first() else { return ranks };
+        let mut waiting = keys.iter().zip(&mut ranks).rev().peekable();
+        for (newer, (key, _)) in self.rows.range((Bound::Included(oldest), Bound::Unbounded)).rev().enumerate() {
+            while let Some((_, rank)) = waiting.next_if(|(wanted, _)| *wanted >= key) {
+                *rank = newer;
+            }
+        }
+        ranks
     }
 
     /// The rows older than `horizon` that may be forgotten, oldest first.

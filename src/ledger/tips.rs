@@ -40,18 +40,26 @@ impl Tips {
         }
     }
 
-    /// The waiting attempts of that number, with the entries that opened their deliveries: the oldest delivery first.
-    pub fn waiting(&self, group: GroupKey, attempt: u8) -> impl Iterator<Item = (&RowKey, &RowKey)> {
+    /// The waiting attempts of that number, with the entries that opened their deliveries: the oldest delivery first, beginning
+    /// behind the place `after`.
+    pub fn waiting(
+        &self,
+        group: GroupKey,
+        attempt: u8,
+        after: Option<&(RowKey, RowKey)>,
+    ) -> impl Iterator<Item = (&RowKey, &RowKey)> {
+        let (opening, key) = after.cloned().unwrap_or_else(|| (least(), least()));
         self.waiting
-            .range((Bound::Included((group, attempt, least(), least())), Bound::Unbounded))
+            .range((Bound::Excluded((group, attempt, opening, key)), Bound::Unbounded))
             .take_while(move |(of, number, ..)| (*of, *number) == (group, attempt))
             .map(|(_, _, opening, key)| (opening, key))
     }
 
-    /// The other attempts of that number, newest first.
-    pub fn resting(&self, group: GroupKey, attempt: u8) -> impl Iterator<Item = &RowKey> {
+    /// The other attempts of that number, newest first, beginning behind `before`.
+    pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &RowKey> {
         // Attempt numbers end at 255, and a 255th attempt has no successor that could ask.
-        let end = (group, attempt.saturating_add(1), least());
+        let next = || (group, attempt.saturating_add(1), least());
+        let end = before.map_or_else(next, |key| (group, attempt, key.clone()));
         self.resting
             .range((Bound::Included((group, attempt, least())), Bound::Excluded(end)))
             .rev()

@@ -25,6 +25,8 @@ use crate::source::error::{ApiError, PollResult};
 
 /// So many failures in a row that speak of the environment, and all of its targets are left alone for a while.
 const FAILURES_OF_ENVIRONMENT: u32 = 3;
+/// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
+const FAILURES_OF_TARGET: u32 = 5;
 /// A longer `Retry-After` is taken for a mistake: the API is asked again after an hour at the latest.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How soon the budget is asked again where its file could not be used.
@@ -177,7 +179,8 @@ impl Environment {
         let now = self.now();
         let interval = self.scheduler.finish(target, polled, now);
         if matches!(polled, Polled::Busy | Polled::Idle) {
-            self.scheduler.hasten(target, now + stepped.reader.due_in(stepped.date, now));
+            let due_in = stepped.reader.due_in(stepped.date, now).max(self.settings.intervals.min);
+            self.scheduler.hasten(target, now + due_in);
         }
         self.workshop.board.update(&stepped.reader.target, |view, _| view.poll_interval = interval);
         self.idle.insert(target, Seat { reader: stepped.reader, state });
@@ -220,7 +223,10 @@ impl Environment {
                 self.succeed(target, stepped.date, state);
                 if is_busy { Polled::Busy } else { Polled::Idle }
             }
-            StepResult::NotWritten => Polled::Failed(state.backoff.fail(jitter())),
+            StepResult::NotWritten => {
+                self.workshop.board.update(target, |view, _| view.up = Some(false));
+                Polled::Failed(state.backoff.fail(jitter()))
+            }
             StepResult::Failed(failure) => self.fail(target, failure, state),
         }
     }
@@ -240,9 +246,12 @@ impl Environment {
             warn!(%target, "poll failed: {failure}");
         }
         self.end_poll(target, result, state, |_| {});
-        let pause = state.backoff.fail(jitter());
+        let mut pause = state.backoff.fail(jitter());
         if failure.concerns_environment() {
             self.leave_alone(failure);
+        } else if state.backoff.failures() > FAILURES_OF_TARGET {
+            // A webhook that is gone must not cost more than one that is idle.
+            pause = pause.max(self.settings.intervals.max);
         }
         Polled::Failed(pause)
     }
@@ -258,6 +267,8 @@ impl Environment {
         }
         let asked_for = failure.retry_after().map(|wait| wait.min(LONGEST_RETRY_AFTER));
         let pause = match asked_for {
+            // Now, or a moment that has passed, is no answer to the question of when.
+            Some(wait) if is_rejected && wait.is_zero() => pause,
             Some(wait) => wait,
             None if is_rejected || self.backoff.failures() >= FAILURES_OF_ENVIRONMENT => pause,
             None => return,

@@ -9,15 +9,17 @@ use tracing::{debug, error, info};
 
 use super::reader::{Absorbed, Reader};
 use crate::clock;
-use crate::delivery::Timestamp;
-use crate::ledger::decide::{Batch, Policy, Tally, decide};
+use crate::delivery::{Target, Timestamp};
+use crate::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, Committed};
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
 use crate::source::client::{Client, Exchange};
 use crate::source::error::ApiError;
 use crate::source::wire::LogPage;
+use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::staged::StagedPart;
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]
@@ -82,7 +84,17 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
     workshop.api.record(&reader.target.environment, LOGS, &answer.exchange);
     let date = answer.exchange.date.unwrap_or_else(clock::now);
     let (reader, result) = match answer.result {
-        Err(error) => (reader, StepResult::Failed(error)),
+        Err(ApiError::TooLarge { key, limit_mib }) => {
+            debug!(target = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+            match reader.absorb_too_large(key, date) {
+                Absorbed::More => (reader, StepResult::More(Tally::default())),
+                Absorbed::Complete(batch) => settle(workshop, reader, batch, now).await,
+            }
+        }
+        Err(error) => {
+            reader.failed();
+            (reader, StepResult::Failed(error))
+        }
         Ok(page) => {
             for entry in &page.invalid {
                 debug!(target = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
@@ -108,18 +120,51 @@ async fn take_in(
         }
     }
     match reader.absorb(page, date) {
-        Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
+        Ok(Absorbed::More) => stage(workshop, reader, date).await,
         Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
         Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
     }
 }
 
+/// Puts what a long walk has read on disk, where that is worth it.
+async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Reader, StepResult) {
+    let more = StepResult::More(Tally::default());
+    let Some((walk, attempts, invalid)) = reader.take_for_stage(date) else { return (reader, more) };
+    on_blocking_thread(reader.target.clone(), move || {
+        match workshop.store.stage(&reader.target, &walk, &attempts, &invalid) {
+            Ok(()) => {
+                reader.staged(walk);
+                (reader, more)
+            }
+            Err(failure) => {
+                workshop.write_errors.inc();
+                error!(target = %reader.target, "{failure}");
+                // Read again from where the state file knows of; the walk must not go on without what it has just read.
+                reader.restart_walk();
+                (reader, StepResult::NotWritten)
+            }
+        }
+    })
+    .await
+}
+
 /// Decides, commits and applies, on a thread that may wait for the disk.
 async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let target = reader.target.clone();
-    let work = tokio::task::spawn_blocking(move || settle_blocking(&workshop, reader, batch, now));
-    match work.await {
-        Ok(settled) => settled,
+    on_blocking_thread(target, move || {
+        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Pages);
+        if is_walk && reader.has_staged() {
+            settle_staged(&workshop, reader, batch, now)
+        } else {
+            settle_whole(&workshop, reader, batch, now)
+        }
+    })
+    .await
+}
+
+async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
         Err(failure) => {
             // A panic is a defect of ours. What this target remembers is gone with it; going on without would count anew.
             error!(%target, "the task that decides ended early: {failure}");
@@ -128,30 +173,80 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
     }
 }
 
-fn settle_blocking(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
     if decision.changes.must_commit {
         if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes) {
-            workshop.write_errors.inc();
-            error!(target = %reader.target, "{failure}");
-            reader.keep_uncommitted(batch);
-            return (reader, StepResult::NotWritten);
+            return not_written(workshop, reader, batch, &failure);
         }
         debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
     }
-    if !reader.ledger.marks().contacted && decision.changes.marks.as_ref().is_some_and(|marks| marks.contacted) {
-        info!(target = %reader.target, entries = decision.tally.new, "first contact: read the retained log");
-    }
-    let committed = Committed::from(&decision.changes);
+    let mut committed = Committed::default();
+    committed.add(&decision.changes);
+    let was_contacted = reader.ledger.marks().contacted;
     reader.ledger.apply(decision.changes);
-    let tally = decision.tally;
+    show(workshop, reader, &batch, decision.tally, &committed, was_contacted, now)
+}
+
+/// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of it; but
+/// it is one transaction, and shown in one step.
+fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    let was_contacted = reader.ledger.marks().contacted;
+    let mut tally = Tally::default();
+    let mut committed = Committed::default();
+    let ledger = &mut reader.ledger;
+    let decided = workshop.store.commit_staged(&reader.target, &batch.attempts, &batch.invalid, |part| {
+        let StagedPart { pass, attempts, invalid } = part;
+        let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
+        let decision = decide(ledger, &part, &workshop.policy);
+        tally.new += decision.tally.new;
+        tally.changed += decision.tally.changed;
+        tally.unchanged += decision.tally.unchanged;
+        committed.add(&decision.changes);
+        ledger.apply(decision.changes.clone());
+        decision.changes
+    });
+    if let Err(failure) = decided {
+        // The memory has run ahead of the disk.
+        match workshop.store.load(&reader.target, &workshop.policy.labels) {
+            Ok(loaded) => reader.ledger = loaded.ledger,
+            // A state file that can be neither written nor read: nothing that is counted from here on would be right.
+            Err(unreadable) => panic!("the state file cannot be read any more: {unreadable}"),
+        }
+        return not_written(workshop, reader, batch, &failure);
+    }
+    // What was taken into the books by one pass was told again by the next.
+    tally.unchanged = tally.unchanged.saturating_sub(tally.new);
+    show(workshop, reader, &batch, tally, &committed, was_contacted, now)
+}
+
+fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: &StoreError) -> (Reader, StepResult) {
+    workshop.write_errors.inc();
+    error!(target = %reader.target, "{failure}");
+    reader.keep_uncommitted(batch);
+    (reader, StepResult::NotWritten)
+}
+
+/// Shows what was committed and applied.
+fn show(
+    workshop: &Workshop,
+    mut reader: Reader,
+    batch: &Batch,
+    tally: Tally,
+    committed: &Committed,
+    was_contacted: bool,
+    now: Duration,
+) -> (Reader, StepResult) {
+    if !was_contacted && reader.ledger.marks().contacted {
+        info!(target = %reader.target, entries = tally.new, "first contact: read the retained log");
+    }
     workshop.board.update(&reader.target, |view, environment| {
-        view.show(&reader.ledger, &committed);
+        view.show(&reader.ledger, committed);
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;
     });
-    let goes_on = reader.committed(&batch, now);
+    let goes_on = reader.committed(batch, &tally, now);
     if !goes_on {
         reader.succeeded(batch.now);
         workshop.store.note_success(&reader.target, batch.now);

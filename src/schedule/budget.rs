@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::gcra::Gcra;
+use super::gcra::{Gcra, WINDOW_NS};
 use crate::store::lock::beside;
 
-/// Digest of the bucket's name, digest of the boot, theoretical arrival time: three little-endian u64.
-const RECORD_BYTES: usize = 24;
+/// Digest of the bucket's name, digest of the boot, theoretical arrival time, settings, time of the last request:
+/// five little-endian u64.
+const RECORD_BYTES: usize = 40;
+/// Requests that may go out together within a shared plan.
+const SHARED_BURST: u32 = 4;
 /// More names than any configuration has: a longer file is not ours, or broken.
 const MAX_RECORDS: usize = 10_000;
 
@@ -25,7 +28,16 @@ const MAX_RECORDS: usize = 10_000;
 #[derive(Clone, Debug)]
 struct Bucket {
     name: u64,
+    /// As it was configured: what was spent under other settings says nothing of what is left under these.
+    settings: u64,
     gcra: Gcra,
+}
+
+impl Bucket {
+    fn new(name: &str, per_minute: u32, burst: u32) -> Self {
+        let settings = u64::from(per_minute) << 32 | u64::from(burst);
+        Self { name: digest(name), settings, gcra: Gcra::new(per_minute, burst) }
+    }
 }
 
 /// The budgets that the requests of one environment draw from.
@@ -52,8 +64,9 @@ impl Budget {
     ) -> io::Result<Self> {
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(beside(state, "budget"))?;
-        let own = Bucket { name: digest(&format!("environment {environment}")), gcra: Gcra::new(per_minute, burst) };
-        let all = shared.map(|rate| Bucket { name: digest("shared"), gcra: Gcra::new(rate, burst) });
+        let own = Bucket::new(&format!("environment {environment}"), per_minute, burst);
+        // The same for all environments, whatever each allows itself.
+        let all = shared.map(|rate| Bucket::new("shared", rate, SHARED_BURST));
         Ok(Self { file, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
     }
 
@@ -82,21 +95,33 @@ impl Budget {
         let mut end = records.len();
         for bucket in &self.buckets {
             let known = records.iter().position(|record| record.name == bucket.name);
-            let arrival = match known {
-                Some(slot) if records[slot].boot == self.boot => records[slot].arrival,
+            let arrival = match known.map(|slot| records[slot]) {
                 // Nothing is known of the last minute: the machine was started anew since.
-                Some(_) => bucket.gcra.exhausted(now),
+                Some(record) if record.boot != self.boot => bucket.gcra.exhausted(now),
+                // It was spent by another measure: a minute without requests makes them comparable.
+                Some(record) if record.settings != bucket.settings => {
+                    let rest = record.last.min(now).saturating_add(WINDOW_NS).saturating_sub(now);
+                    if rest > 0 {
+                        wait = wait.max(rest);
+                        continue;
+                    }
+                    0
+                }
+                Some(record) => record.arrival,
                 None => 0,
             };
+            let record =
+                |arrival, last| Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last };
             let slot = known.unwrap_or_else(|| {
                 end += 1;
                 end - 1
             });
             match bucket.gcra.take(arrival, now) {
-                Ok(arrival) => updates.push((slot, Record { name: bucket.name, boot: self.boot, arrival })),
+                Ok(arrival) => updates.push((slot, record(arrival, now))),
                 Err(needed) => {
                     // Written down too, so that a budget that is taken as spent does not stay so.
-                    self.write(slot, Record { name: bucket.name, boot: self.boot, arrival })?;
+                    let last = known.map_or(now, |slot| records[slot].last.min(now));
+                    self.write(slot, record(arrival, last))?;
                     wait = wait.max(needed);
                 }
             }
@@ -127,17 +152,23 @@ struct Record {
     name: u64,
     boot: u64,
     arrival: u64,
+    settings: u64,
+    /// When the last request went out.
+    last: u64,
 }
 
 impl Record {
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let numbers: &[[u8; 8]] = bytes.as_chunks().0;
         let number = |index: usize| numbers.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Self { name: number(0), boot: number(1), arrival: number(2) }
+        Self { name: number(0), boot: number(1), arrival: number(2), settings: number(3), last: number(4) }
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        [self.name, self.boot, self.arrival].iter().flat_map(|number| number.to_le_bytes()).collect()
+        [self.name, self.boot, self.arrival, self.settings, self.last]
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()
     }
 }
 
@@ -187,6 +218,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let [first, second] = ["a", "b"].map(|name| open(directory.path(), "boot", name, Some(5)));
         assert_eq!(take_all(&first, 100 * SECOND) + take_all(&second, 100 * SECOND), 2);
+    }
+
+    #[test]
+    fn other_settings_begin_with_a_minute_of_silence() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |burst| {
+            let state = directory.path().join("state.db");
+            Budget::open(&state, "boot", "production", 30, burst, Some(100)).unwrap()
+        };
+        let (before, after) = (open(4), open(15));
+        let sent: usize = (100..160).map(|second| take_all(&before, second * SECOND)).sum();
+        assert!((25..=30).contains(&sent), "{sent}");
+        let sent: usize = (160..220).map(|second| take_all(&after, second * SECOND)).sum();
+        assert_eq!(sent, 0, "the last request of the others was at 159 s or a little before");
+        assert_eq!(take_all(&after, 221 * SECOND), 4, "a burst of the shared plan");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 /// Nanoseconds in the minute for which the budget is given, and a second more: what is sent within a minute may arrive within a
 /// little less.
-const WINDOW_NS: u64 = 61_000_000_000;
+pub(super) const WINDOW_NS: u64 = 61_000_000_000;
 
 /// A budget of R requests in any minute, with bursts of at most b.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

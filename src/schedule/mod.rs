@@ -36,6 +36,8 @@ struct Slot {
     due: Duration,
     interval: Duration,
     is_running: bool,
+    /// Whether its poll needs further requests.
+    is_unfinished: bool,
     /// The turn at which it was last asked: among targets due at the same time, the one asked longest ago comes first.
     turn: u64,
 }
@@ -49,21 +51,25 @@ pub enum Polled {
     Idle,
     /// It failed, and the target is to be left alone for that long.
     Failed(Duration),
-    /// There is more to be read: the target queues up again behind all that is due.
+    /// There is more to be read: the target queues up again, and shares every other turn with others of its kind.
     Unfinished,
 }
 
 impl Scheduler {
     /// A scheduler for `targets` targets, all due at once.
     pub fn new(targets: usize, intervals: Intervals) -> Self {
-        let slot = Slot { due: Duration::ZERO, interval: intervals.min, is_running: false, turn: 0 };
+        let slot =
+            Slot { due: Duration::ZERO, interval: intervals.min, is_running: false, is_unfinished: false, turn: 0 };
         Self { intervals, slots: vec![slot; targets], turns: 0 }
     }
 
-    /// The target that has been due for longest and is not being asked now, with the time at which it is or was due.
+    /// The target that has been due for longest and is not being asked now, with the time at which it is or was due. Every other
+    /// turn belongs to polls that are under way: a walk that had to wait for all others before each page would never end.
     pub fn next(&self) -> Option<(usize, Duration)> {
-        let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_running);
-        free.min_by_key(|(_, slot)| (slot.due, slot.turn)).map(|(index, slot)| (index, slot.due))
+        let free = || self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_running);
+        let first = |(_, slot): &(usize, &Slot)| (slot.due, slot.turn);
+        let unfinished = free().filter(|(_, slot)| slot.is_unfinished && self.turns % 2 == 1).min_by_key(first);
+        unfinished.or_else(|| free().min_by_key(first)).map(|(index, slot)| (index, slot.due))
     }
 
     /// Marks a target as being asked.
@@ -80,6 +86,7 @@ impl Scheduler {
         let Intervals { min, max } = self.intervals;
         let Some(slot) = self.slots.get_mut(target) else { return max };
         slot.is_running = false;
+        slot.is_unfinished = polled == Polled::Unfinished;
         match polled {
             Polled::Unfinished => slot.due = now,
             Polled::Failed(pause) => slot.due = now + pause,
@@ -121,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_walk_lets_the_others_come_first() {
-        let mut scheduler = scheduler(3);
+    fn a_long_walk_and_the_others_take_turns() {
+        let mut scheduler = scheduler(6);
         let mut asked = Vec::new();
-        for now in 0..9 {
+        for now in 0..12 {
             let (target, due) = scheduler.next().unwrap();
             assert!(due <= S(now));
             scheduler.start(target);
@@ -132,7 +139,22 @@ mod tests {
             let polled = if target == 0 { Polled::Unfinished } else { Polled::Busy };
             scheduler.finish(target, polled, S(now));
         }
-        assert_eq!(asked, [0, 1, 2, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(asked, [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
+    }
+
+    #[test]
+    fn a_long_walk_ends_where_the_budget_is_too_small_for_all() {
+        let mut scheduler = scheduler(500);
+        let mut pages = 0;
+        // One request every two seconds, and all of the others would like to be asked now.
+        for turn in 0..400 {
+            let (target, _) = scheduler.next().unwrap();
+            scheduler.start(target);
+            let is_walk = target == 0 && pages < 100;
+            pages += u32::from(is_walk);
+            scheduler.finish(target, if is_walk { Polled::Unfinished } else { Polled::Idle }, S(turn * 2));
+        }
+        assert_eq!(pages, 100);
     }
 
     #[test]

@@ -13,11 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::error::ApiError;
-use super::wire::{LogPage, error_message, parse_logs};
+use super::wire::{LogPage, digest, error_message, parse_logs};
 use crate::delivery::{OwnerType, Target, Timestamp};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// How much of an answer that is too large tells it from others: its first MiB.
+const DIGESTED_BYTES: usize = 1024 * 1024;
 /// A connection that takes longer than this will not come, whatever the time for the whole request is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Enough of an error's body to find its message in.
@@ -193,7 +195,8 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError>
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(&error))? {
         if body.len() + chunk.len() > limit {
-            return Err(ApiError::InvalidResponse(format!("it is larger than {} MiB", limit / 1024 / 1024)));
+            let key = digest(&body[..body.len().min(DIGESTED_BYTES)]);
+            return Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key });
         }
         body.extend_from_slice(&chunk);
     }

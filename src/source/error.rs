@@ -80,6 +80,14 @@ pub enum ApiError {
     /// No connection, or a broken one.
     #[error("the connection failed: {0}")]
     Connection(String),
+    /// An answer that is too large to be read: it is asked for in smaller pages.
+    #[error("the answer is larger than {limit_mib} MiB")]
+    TooLarge {
+        /// The limit.
+        limit_mib: usize,
+        /// A digest of the answer's beginning, by which an entry that alone is too large is known again.
+        key: Box<str>,
+    },
     /// An answer that is not what the API's reference says.
     #[error("the answer cannot be used: {0}")]
     InvalidResponse(String),
@@ -94,7 +102,7 @@ impl ApiError {
             Self::Http { .. } => PollResult::HttpError,
             Self::Timeout => PollResult::Timeout,
             Self::Connection(_) => PollResult::Connection,
-            Self::InvalidResponse(_) => PollResult::InvalidResponse,
+            Self::InvalidResponse(_) | Self::TooLarge { .. } => PollResult::InvalidResponse,
         }
     }
 
@@ -103,7 +111,7 @@ impl ApiError {
         match self {
             Self::Unauthorized { .. } | Self::RateLimited { .. } | Self::Timeout | Self::Connection(_) => true,
             Self::Http { status, .. } => *status >= 500,
-            Self::InvalidResponse(_) => false,
+            Self::InvalidResponse(_) | Self::TooLarge { .. } => false,
         }
     }
 

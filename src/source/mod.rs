@@ -4,8 +4,10 @@
 //! request, [`error`] is why it may bring nothing, [`pager`] and [`recheck`] say which page to ask for next.
 
 pub mod client;
+mod cursor;
 pub mod error;
 pub mod pager;
 pub mod payload;
 pub mod recheck;
+mod ties;
 pub mod wire;

@@ -1,18 +1,23 @@
 //! Walks a list that moves while it is read: newest first, by page numbers, from page 1 towards older entries.
 //!
 //! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to earlier
-//! pages: where the list has become shorter, the pages before are read again. Pure: it says which page to ask for, and is given
-//! what came. A walk that was interrupted goes on where it stopped.
+//! pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a border are read
+//! several times ([`super::ties`]). Pure: it says which page to ask for, and is given what came. A walk that was interrupted goes
+//! on where it stopped.
 
 use std::collections::HashSet;
 
 use thiserror::Error;
 
+use super::cursor::Cursor;
+use super::ties::{Step, Ties};
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// After this many pages in a row that repeat the page before them, the server does not turn its pages.
 const MAX_REPEATED_PAGES: u32 = 20;
+/// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
+const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The page to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +46,37 @@ pub enum WalkError {
     Repeating,
 }
 
+/// What was known before a walk.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Whether an entry was.
+    pub entry: &'a dyn Fn(&EntryId) -> bool,
+    /// Whether an unusable entry was, by its key.
+    pub invalid: &'a dyn Fn(&str) -> bool,
+}
+
+/// What an earlier, interrupted walk has read without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its newest entry.
+    pub newest: Timestamp,
+    /// Its oldest one.
+    pub oldest: Timestamp,
+    /// How many entries it has.
+    pub count: u64,
+}
+
 /// A walk from the newest entry to the first one older than a given time.
 #[derive(Debug)]
 pub struct Walk {
     until: Timestamp,
-    per_page: u32,
-    page: u32,
+    cursor: Cursor,
+    ties: Ties,
+    /// What need not be read again, while the walk is still above it.
+    skip: Option<Stretch>,
+    /// After the leap over that: its oldest entry, and the page before which no landing need be looked for.
+    landing: Option<(Timestamp, u32)>,
+    leap: u32,
     /// The highest page from which a shorter list has sent the walk back; each does so once, so that the walk ends.
     returned_from: u32,
     total: Option<u64>,
@@ -54,6 +84,7 @@ pub struct Walk {
     last_ids: HashSet<EntryId>,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
+    has_met_known: bool,
     has_reached_end: bool,
 }
 
@@ -62,16 +93,25 @@ impl Walk {
     pub fn new(until: Timestamp, per_page: u32) -> Self {
         Self {
             until,
-            per_page,
-            page: 1,
+            cursor: Cursor::new(per_page),
+            ties: Ties::default(),
+            skip: None,
+            landing: None,
+            leap: 1,
             returned_from: 0,
             total: None,
             repeated: 0,
             last_ids: HashSet::new(),
             attempts: Vec::new(),
             invalid: Vec::new(),
+            has_met_known: false,
             has_reached_end: false,
         }
+    }
+
+    /// A walk that reads what is newer than a stretch that was read before, and then what is older.
+    pub fn resume(until: Timestamp, per_page: u32, read: Stretch) -> Self {
+        Self { skip: Some(read), ..Self::new(until, per_page) }
     }
 
     /// Moves the end of the walk, where it becomes known only with the first answer.
@@ -81,38 +121,98 @@ impl Walk {
 
     /// The page that is wanted now; the same one until it is given to [`Walk::absorb`].
     pub fn request(&self) -> PageRequest {
-        PageRequest { page: self.page, per_page: self.per_page }
+        self.cursor.request()
     }
 
     /// Takes in the page that was asked for.
     ///
     /// # Errors
     /// Where the server's pages do not lead on.
-    pub fn absorb(&mut self, page: LogPage) -> Result<Progress, WalkError> {
-        let back = self.pages_to_repeat(&page);
+    pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
+        self.cursor.note_served(page.pagination.per_page);
+        let at = self.cursor.request().page;
+        let growth = self.growth(&page);
+        let back = self.pages_to_repeat(at, growth);
         let is_end = self.is_end(&page);
         let is_repeated = self.is_repeated(&page);
-        let has_reached = page.attempts.last().is_some_and(|oldest| oldest.created_at < self.until);
+        let newest = page.attempts.first().map(|attempt| attempt.created_at);
+        let oldest = page.attempts.last().map(|attempt| attempt.created_at);
+        let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         self.total = page.pagination.total.or(self.total);
-        self.invalid.extend(page.invalid.into_iter().map(|entry| entry.key));
-        self.attempts.extend(page.attempts);
+        let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page.attempts, growth, is_end, known) };
+        let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
+        self.keep(page, known);
 
         if let Some(back) = back {
-            self.returned_from = self.page;
-            self.page = self.page.saturating_sub(back).max(1);
+            self.returned_from = at;
+            self.go_back(back);
+            return Ok(Progress::More);
+        }
+        if let Step::Again(first) = step {
+            self.cursor.go_to(first);
             self.last_ids.clear();
             return Ok(Progress::More);
         }
-        if has_reached || is_end {
-            self.has_reached_end = !has_reached;
-            return Ok(Progress::Done);
+        if !self.ties.is_in_run() {
+            if self.is_before_landing(at, newest) {
+                return Ok(Progress::More);
+            }
+            if let Some((stretch, above)) = self.skip.zip(above_stretch)
+                && has_reached(stretch.newest.minus(OVERLAP))
+            {
+                self.leap_over(stretch, above);
+                return Ok(Progress::More);
+            }
+            if has_reached(self.until) || is_end {
+                self.has_reached_end = !has_reached(self.until);
+                return Ok(Progress::Done);
+            }
         }
         self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
         if self.repeated >= MAX_REPEATED_PAGES {
             return Err(WalkError::Repeating);
         }
-        self.page += 1;
+        self.advance();
         Ok(Progress::More)
+    }
+
+    /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that is
+    /// unusable, counted under `key` and walked past.
+    pub fn absorb_too_large(&mut self, key: Box<str>) {
+        let before = self.cursor.request().per_page;
+        if self.cursor.narrow() {
+            self.ties.rescale(before, self.cursor.request().per_page);
+            self.last_ids.clear();
+        } else {
+            self.invalid.push(key);
+            self.advance();
+            self.ties.leap();
+        }
+    }
+
+    /// Entries read that nobody has taken yet.
+    pub fn len(&self) -> usize {
+        self.attempts.len() + self.invalid.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is a usable one among them.
+    pub fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
+    /// Whether what was read, together with what it was to go on from, has no gap.
+    pub fn is_contiguous(&self) -> bool {
+        self.skip.is_none() && self.landing.is_none()
+    }
+
+    /// Takes the usable entries in the order in which they were read, and the keys of the others.
+    pub fn take(&mut self) -> (Vec<Attempt>, Vec<Box<str>>) {
+        (std::mem::take(&mut self.attempts), std::mem::take(&mut self.invalid))
     }
 
     /// Whether the list has ended before anything older than asked for was met.
@@ -120,28 +220,89 @@ impl Walk {
         self.has_reached_end
     }
 
-    /// The usable entries in the order in which they were read, and the keys of the others.
-    pub fn into_entries(self) -> (Vec<Attempt>, Vec<Box<str>>) {
-        (self.attempts, self.invalid)
+    /// Whether anything was met that was known before.
+    pub fn has_met_known(&self) -> bool {
+        self.has_met_known
+    }
+
+    /// The length of the list when it was last told.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    fn keep(&mut self, page: LogPage, known: Known<'_>) {
+        self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
+            || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
+        self.invalid.extend(page.invalid.into_iter().map(|entry| entry.key));
+        self.attempts.extend(page.attempts);
+    }
+
+    /// How many entries of the list stand above a stretch, where this page reaches it.
+    fn entries_above(&self, page: &LogPage, stretch: Stretch) -> u64 {
+        let above = page.attempts.iter().take_while(|attempt| attempt.created_at >= stretch.newest.minus(OVERLAP));
+        self.cursor.offset() + above.count() as u64
+    }
+
+    /// To the page before the one on which the stretch must end.
+    fn leap_over(&mut self, stretch: Stretch, above: u64) {
+        let floor = self.cursor.request().page;
+        self.cursor.leap_to(above + stretch.count);
+        self.skip = None;
+        self.landing = Some((stretch.oldest, floor));
+        self.ties.leap();
+        self.last_ids.clear();
+    }
+
+    /// Whether the leap has gone too far: then further back, until the page begins within the stretch.
+    fn is_before_landing(&mut self, at: u32, newest: Option<Timestamp>) -> bool {
+        let Some((oldest, floor)) = self.landing else { return false };
+        if at <= floor || newest.is_some_and(|newest| newest > oldest) {
+            self.landing = None;
+            return false;
+        }
+        self.cursor.go_to(at.saturating_sub(self.leap).max(floor));
+        self.leap *= 2;
+        self.ties.leap();
+        true
+    }
+
+    fn advance(&mut self) {
+        let before = self.cursor.request().per_page;
+        self.cursor.advance();
+        let after = self.cursor.request().per_page;
+        if before != after {
+            self.ties.rescale(before, after);
+        }
+    }
+
+    fn go_back(&mut self, pages: u32) {
+        self.cursor.go_to(self.cursor.request().page.saturating_sub(pages).max(1));
+        self.ties.leap();
+        self.last_ids.clear();
+    }
+
+    fn growth(&self, page: &LogPage) -> Option<i64> {
+        let (before, after) = (self.total?, page.pagination.total?);
+        i64::try_from(after).ok()?.checked_sub(i64::try_from(before).ok()?)
     }
 
     /// How many pages back entries may have been pulled by deletions since the last answer.
-    fn pages_to_repeat(&self, page: &LogPage) -> Option<u32> {
-        let removed = self.total?.checked_sub(page.pagination.total?)?;
-        if removed == 0 || self.page <= 1 || self.page <= self.returned_from {
+    fn pages_to_repeat(&self, at: u32, growth: Option<i64>) -> Option<u32> {
+        let removed = growth.filter(|growth| *growth < 0)?.unsigned_abs();
+        if at <= 1 || at <= self.returned_from {
             return None;
         }
-        let per_page = page.pagination.per_page.unwrap_or(u64::from(self.per_page)).max(1);
+        let per_page = u64::from(self.cursor.request().per_page);
         Some(u32::try_from(removed.div_ceil(per_page)).unwrap_or(u32::MAX))
     }
 
     /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full is the
     /// last one unless they promise more, and an empty one is behind the end whatever they say.
     fn is_end(&self, page: &LogPage) -> bool {
-        let per_page = page.pagination.per_page.unwrap_or(u64::from(self.per_page)).max(1);
-        let is_full = page.len() as u64 >= per_page;
-        let promised = page.pagination.last_page.or(page.pagination.total.map(|total| total.div_ceil(per_page)));
-        let promises_more = promised.is_some_and(|last| last > u64::from(self.page));
+        let PageRequest { page: at, per_page } = self.cursor.request();
+        let is_full = page.len() as u64 >= u64::from(per_page);
+        let promised = page.pagination.last_page.or(page.pagination.total.map(|all| all.div_ceil(per_page.into())));
+        let promises_more = promised.is_some_and(|last| last > u64::from(at));
         page.is_empty() || (!is_full && !promises_more)
     }
 

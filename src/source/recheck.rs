@@ -5,12 +5,15 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::cursor::Cursor;
 use super::pager::{PageRequest, Progress};
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// Pages looked at for one entry in one round; where it is not found by then, the next round tries again.
 const MAX_PAGES_PER_ENTRY: u32 = 12;
+/// Pages read in one round: what is new in the log must not wait for long.
+const MAX_PAGES: u32 = 25;
 
 /// An open entry to be read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Recheck {
     /// The page to read for the first wanted entry.
     page: u32,
     looked_at: u32,
+    /// Pages read in this round.
+    requests: u32,
     /// The last page that ended before the first wanted entry, and the first one that began behind it.
     between: (u32, Option<u32>),
     /// How far to leap while only one of them is known.
@@ -51,6 +56,8 @@ pub struct Rechecked {
     pub invalid: Vec<Box<str>>,
     /// Entries that are not where they must be: the log has dropped them.
     pub missing: Vec<EntryId>,
+    /// Entries that were not looked for yet.
+    pub put_off: HashSet<EntryId>,
 }
 
 impl Recheck {
@@ -62,6 +69,7 @@ impl Recheck {
             per_page,
             page: 1,
             looked_at: 0,
+            requests: 0,
             between: (0, None),
             leap: 1,
             shift: 0,
@@ -85,6 +93,7 @@ impl Recheck {
             self.per_page = served;
         }
         self.looked_at += 1;
+        self.requests += 1;
         self.learn_shift(&page);
         let found: HashSet<&EntryId> = page.attempts.iter().map(|attempt| &attempt.id).collect();
         let is_first_found = self.wanted.front().is_some_and(|first| found.contains(&first.id));
@@ -93,10 +102,8 @@ impl Recheck {
         self.attempts.extend(page.attempts);
         self.invalid.extend(page.invalid.into_iter().map(|entry| entry.key));
 
-        if is_first_found {
-            return self.next_wanted();
-        }
-        self.look_elsewhere(whereabouts)
+        let progress = if is_first_found { self.next_wanted() } else { self.look_elsewhere(whereabouts) };
+        if self.requests < MAX_PAGES { progress } else { Progress::Done }
     }
 
     fn look_elsewhere(&mut self, whereabouts: Option<Whereabouts>) -> Progress {
@@ -129,9 +136,25 @@ impl Recheck {
         self.skip_first()
     }
 
+    /// Takes note that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is left alone.
+    pub fn absorb_too_large(&mut self) -> Progress {
+        let mut cursor = Cursor::at(self.page, self.per_page);
+        self.requests += 1;
+        if !cursor.narrow() {
+            return self.skip_first();
+        }
+        self.per_page = cursor.request().per_page;
+        self.looked_at = 0;
+        self.between = (0, None);
+        self.leap = 1;
+        self.aim();
+        Progress::More
+    }
+
     /// What was read.
     pub fn finish(self) -> Rechecked {
-        Rechecked { attempts: self.attempts, invalid: self.invalid, missing: self.missing }
+        let put_off = self.wanted.into_iter().map(|entry| entry.id).collect();
+        Rechecked { attempts: self.attempts, invalid: self.invalid, missing: self.missing, put_off }
     }
 
     fn skip_first(&mut self) -> Progress {

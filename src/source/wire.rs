@@ -249,10 +249,10 @@ struct EntryReader {
 impl EntryReader {
     fn read(&mut self, text: &str) -> Result<Attempt, InvalidEntry> {
         let Ok(raw) = serde_json::from_str::<RawEntry<'_>>(text) else {
-            return Err(InvalidEntry { key: digest(text), reason: "it is no object" });
+            return Err(InvalidEntry { key: digest(text.as_bytes()), reason: "it is no object" });
         };
         let Some(id) = raw.id.and_then(id_text) else {
-            return Err(InvalidEntry { key: digest(text), reason: "it has no usable id" });
+            return Err(InvalidEntry { key: digest(text.as_bytes()), reason: "it has no usable id" });
         };
         let Some(created_at) = raw.created_at.and_then(timestamp) else {
             return Err(InvalidEntry { key: format!("id:{id}").into(), reason: "it has no usable created_at" });
@@ -282,8 +282,9 @@ impl EntryReader {
     }
 }
 
-fn digest(text: &str) -> Box<str> {
-    let digest = Sha256::digest(text.as_bytes());
+/// The key of something that shows no id: a digest of its bytes.
+pub(super) fn digest(bytes: &[u8]) -> Box<str> {
+    let digest = Sha256::digest(bytes);
     let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}").into()
 }

@@ -107,17 +107,17 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
     Ok((key, value))
 }
 
-fn unreadable(column: usize, text: &str) -> rusqlite::Error {
+pub(super) fn unreadable(column: usize, text: &str) -> rusqlite::Error {
     let reason = format!("{text:?} is not a value that this program writes");
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
 }
 
 /// Names that occur in many rows, each kept once.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>>);
+pub(super) struct Names(HashSet<Arc<str>>);
 
 impl Names {
-    fn intern(&mut self, name: &str) -> Arc<str> {
+    pub(super) fn intern(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.0.get(name) {
             return known.clone();
         }

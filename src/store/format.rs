@@ -3,7 +3,7 @@
 //! | version | written since | what changed |
 //! | --- | --- | --- |
 //! | 1 | 0.1.0 | the first |
-//! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; targets no longer listed |
+//! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -103,6 +103,37 @@ const MIGRATIONS: &[&str] = &[
         labels TEXT NOT NULL,
         value INTEGER NOT NULL,
         PRIMARY KEY (target, family, labels)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The long walk of a target that is under way: what it covers, where it ends, and what it has read without a gap.
+    CREATE TABLE walks (
+        target INTEGER PRIMARY KEY,
+        coverage TEXT NOT NULL,
+        until INTEGER NOT NULL,
+        newest INTEGER NOT NULL,
+        oldest INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        has_met_known INTEGER NOT NULL
+    ) STRICT;
+
+    -- What it has read, not decided yet.
+    CREATE TABLE staged_entries (
+        target INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        event TEXT NOT NULL,
+        status TEXT NOT NULL,
+        http_status INTEGER NOT NULL,
+        duration_ns INTEGER,
+        delivered_at INTEGER,
+        grp BLOB NOT NULL,
+        PRIMARY KEY (target, created_at, attempt, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE staged_invalid (
+        target INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        PRIMARY KEY (target, key)
     ) STRICT, WITHOUT ROWID;
 
     -- Version 1 did not keep these sums, nor how deliveries ended: what its rows do not explain was forgotten.

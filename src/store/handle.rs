@@ -1,12 +1,14 @@
 //! The state file, shared: by those who commit to it and by those who only ask how large it is.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Store;
 use super::error::StoreError;
 use super::lock::beside;
-use crate::delivery::{Target, Timestamp};
+use super::staged::{StagedPart, StagedWalk};
+use super::{Loaded, Store};
+use crate::delivery::{Attempt, Target, Timestamp};
+use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::Changes;
 use crate::ledger::totals::SeriesKey;
 
@@ -31,8 +33,49 @@ impl StoreHandle {
     /// # Errors
     /// Where nothing could be written.
     pub fn commit(&self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
+        self.lock().commit(target, changes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).commit(target, changes)
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what a long walk has read, and returns when that is on disk: the caller waits, and so must not be an asynchronous
+    /// task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn stage(
+        &self,
+        target: &Target,
+        walk: &StagedWalk,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+    ) -> Result<(), StoreError> {
+        self.lock().stage(target, walk, attempts, invalid)
+    }
+
+    /// Decides and commits a long walk ([`Store::commit_staged`]): the caller waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn commit_staged(
+        &self,
+        target: &Target,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+        decide: impl FnMut(StagedPart) -> Changes,
+    ) -> Result<(), StoreError> {
+        self.lock().commit_staged(target, attempts, invalid, decide)
+    }
+
+    /// Reads the memory of a target anew.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn load(&self, target: &Target, policy: &LabelPolicy) -> Result<Loaded, StoreError> {
+        self.lock().load(target, policy)
     }
 
     /// Ends holds, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
@@ -45,7 +88,7 @@ impl StoreHandle {
         series: &[SeriesKey],
         caught_up: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).release(target, series, caught_up)
+        self.lock().release(target, series, caught_up)
     }
 
     /// Forgets a target, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
@@ -53,12 +96,12 @@ impl StoreHandle {
     /// # Errors
     /// Where nothing could be written.
     pub fn remove(&self, target: &Target) -> Result<(), StoreError> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).remove(target)
+        self.lock().remove(target)
     }
 
     /// Keeps in mind when a target's poll last succeeded.
     pub fn note_success(&self, target: &Target, date: Timestamp) {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).note_success(target, date);
+        self.lock().note_success(target, date);
     }
 
     /// When the state file was made.

@@ -9,6 +9,7 @@ pub mod format;
 pub mod handle;
 pub mod lock;
 mod seen;
+pub mod staged;
 pub mod targets;
 pub mod totals;
 
@@ -20,8 +21,9 @@ use rusqlite::{Connection, Transaction};
 use self::error::StoreError;
 use self::lock::LockFile;
 use self::seen::SeenFile;
+use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
-use crate::delivery::{Target, Timestamp};
+use crate::delivery::{Attempt, Target, Timestamp};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::{Changes, Ledger};
 use crate::ledger::totals::{Birth, SeriesKey};
@@ -41,6 +43,8 @@ pub struct Loaded {
     pub catching_up: Option<Timestamp>,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
+    /// What an interrupted walk had read.
+    pub staged: Option<StagedWalk>,
 }
 
 /// The open state file.
@@ -111,6 +115,7 @@ impl Store {
             births,
             catching_up: found.catching_up,
             last_success: self.seen.get(found.id),
+            staged: staged::find_walk(&self.connection, found.id).map_err(failed)?,
         })
     }
 
@@ -120,6 +125,44 @@ impl Store {
     /// Where nothing could be written; the file is as it was before.
     pub fn commit(&mut self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
         self.transact(|transaction| write(transaction, target, changes))
+    }
+
+    /// Adds what a long walk has read, which is not decided yet, and how far it has come.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the file is as it was before.
+    pub fn stage(
+        &mut self,
+        target: &Target,
+        walk: &StagedWalk,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let id = targets::upsert(transaction, target)?;
+            staged::add(transaction, id, attempts, invalid)?;
+            staged::write_walk(transaction, id, walk)
+        })
+    }
+
+    /// Decides a long walk, of which `attempts` and `invalid` are the rest: gives it to `decide` part by part, and writes what
+    /// that changes, all or nothing.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the file is as it was before, but `decide` has been asked.
+    pub fn commit_staged(
+        &mut self,
+        target: &Target,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+        mut decide: impl FnMut(StagedPart) -> Changes,
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let id = targets::upsert(transaction, target)?;
+            staged::add(transaction, id, attempts, invalid)?;
+            staged::for_each_part(transaction, id, |part| write(transaction, target, &decide(part)))?;
+            staged::clear(transaction, id)
+        })
     }
 
     /// Ends the holds of `series`, and the catching-up whose last batch was read at `caught_up`.

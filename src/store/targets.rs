@@ -182,7 +182,8 @@ fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlit
 
 /// Forgets a target and everything that belongs to it.
 pub(super) fn remove(transaction: &Transaction<'_>, id: TargetId) -> rusqlite::Result<()> {
-    for table in ["entries", "invalid_entries", "totals", "pruned_totals"] {
+    let tables = ["entries", "invalid_entries", "totals", "pruned_totals", "staged_entries", "staged_invalid", "walks"];
+    for table in tables {
         transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![id.0])?;
     }
     transaction.execute("DELETE FROM targets WHERE id = ?1", params![id.0])?;

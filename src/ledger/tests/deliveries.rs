@@ -179,9 +179,10 @@ fn the_rank_of_an_entry_is_the_number_of_newer_ones() {
     let mut book = Book::new();
     let statuses: [(i64, Status); 3] = [(10, Pending), (20, Success), (30, Success)];
     book.poll(40, &statuses.map(|(second, status)| entry(&second.to_string(), second, status)));
-    let rank =
-        |second: i64| book.ledger.rank(&RowKey { created_at: at(second), id: EntryId::new(&second.to_string()) });
-    assert_eq!([10, 20, 30].map(rank), [2, 1, 0]);
+    let key = |second: i64| RowKey { created_at: at(second), id: EntryId::new(&second.to_string()) };
+    assert_eq!(book.ledger.ranks(&[10, 20, 30].map(key)), [2, 1, 0]);
+    assert_eq!(book.ledger.ranks(&[20].map(key)), [1]);
+    assert_eq!(book.ledger.ranks(&[]), [0; 0]);
     let open: Vec<_> = book.ledger.open().map(|(key, _)| key.created_at).collect();
     assert_eq!(open, [at(10)]);
 }

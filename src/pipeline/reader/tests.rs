@@ -28,7 +28,7 @@ impl Desk {
         };
         let settings = ReadSettings { per_page: 10, windows: policy.windows };
         Self {
-            reader: Reader::new(target, Ledger::default(), None, settings),
+            reader: Reader::new(target, Remembered::default(), settings),
             policy,
             log: Vec::new(),
             pages: Vec::new(),
@@ -71,7 +71,7 @@ impl Desk {
     fn settle(&mut self, batch: &Batch, now: u64) -> bool {
         let decision = decide(&self.reader.ledger, batch, &self.policy);
         self.reader.ledger.apply(decision.changes);
-        self.reader.committed(batch, Duration::from_secs(now))
+        self.reader.committed(batch, &decision.tally, Duration::from_secs(now))
     }
 
     /// A whole poll: what its parts covered, and the pages that it took.
@@ -125,7 +125,9 @@ fn the_first_walk_after_a_start_is_a_sweep() {
     let mut desk = Desk::new();
     desk.insert("a", 0, Status::Success);
     desk.poll(10);
-    desk.reader = Reader::new(desk.reader.target.clone(), desk.reader.ledger.clone(), None, desk.reader.settings);
+    let ledger = desk.reader.ledger.clone();
+    let remembered = Remembered { ledger, ..Remembered::default() };
+    desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     assert_eq!(desk.poll(11).0, [Coverage::Sweep]);
 }
 
@@ -171,10 +173,108 @@ fn a_failed_request_is_made_again_and_a_failed_commit_needs_none() {
 }
 
 #[test]
+fn an_empty_log_is_read_no_more_often_than_others() {
+    let mut desk = Desk::new();
+    desk.poll(0);
+    desk.poll(100);
+    assert_eq!(desk.reader.due_in(at(100), Duration::from_secs(100)), Duration::from_secs(50));
+}
+
+#[test]
+fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
+    let mut desk = Desk::new();
+    desk.policy.windows.initial_lookback = Duration::from_secs(20_000);
+    for second in (0..12_000).rev() {
+        desk.log.push(entry(&format!("{second}"), second, Status::Success));
+    }
+    let mut on_disk: Vec<EntryId> = Vec::new();
+    let mut staged = None;
+    while on_disk.len() < 5_000 {
+        assert!(desk.step(12_000).is_none());
+        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(at(12_000)) {
+            on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
+            desk.reader.staged(walk);
+            staged = Some(walk);
+        }
+    }
+    // The process ends; meanwhile new entries push the others on.
+    let ledger = desk.reader.ledger.clone();
+    let remembered = Remembered { ledger, last_success: None, staged };
+    desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
+    for number in 0..35 {
+        desk.insert(&format!("new-{number}"), 12_020 + number, Status::Success);
+    }
+    desk.pages.clear();
+    let batch = (0..2000).find_map(|_| desk.step(12_100)).unwrap();
+    assert_eq!(batch.coverage, Coverage::FirstContact);
+    assert!(desk.pages.len() < 710, "{} pages for the 7,000 entries that are left", desk.pages.len());
+    let mut read: Vec<EntryId> = on_disk.into_iter().chain(batch.attempts.into_iter().map(|entry| entry.id)).collect();
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(read.len(), 12_035);
+}
+
+#[test]
+fn a_list_that_grows_by_more_than_was_found_is_swept_at_once() {
+    let mut desk = Desk::new();
+    for second in 0..1000 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.poll(1000);
+    assert_eq!(desk.poll(1001).0, [Coverage::Head]);
+    desk.insert("late", 950, Status::Success);
+    assert_eq!(desk.poll(1010).0, [Coverage::Head], "it does not see that one");
+    assert_eq!(desk.poll(1011).0, [Coverage::Sweep]);
+    assert!(desk.reader.ledger.find(&EntryId::new("late")).is_some());
+    assert_eq!(desk.poll(1012).0, [Coverage::Head]);
+}
+
+#[test]
+fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
+    let mut desk = Desk::new();
+    desk.insert("open", 0, Status::Pending);
+    for second in 101..250 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.poll(250);
+    let head = (0..20).find_map(|_| desk.step(320)).unwrap();
+    assert!(desk.settle(&head, 320), "the open entry is due");
+    assert_eq!(desk.reader.request(Duration::from_secs(320)).page, 15);
+    desk.reader.failed();
+    assert_eq!(desk.reader.request(Duration::from_secs(321)).page, 1);
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
+    let mut desk = Desk::new();
+    for second in 0..20 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    // The sixth newest entry is too large to be read at all.
+    let is_too_large = |request: PageRequest| {
+        let first = (request.page - 1) * request.per_page;
+        (first..first + request.per_page).contains(&5)
+    };
+    let batch = (0..30).find_map(|_| {
+        let request = desk.reader.request(Duration::from_secs(30));
+        desk.pages.push(request.per_page);
+        if is_too_large(request) {
+            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)) {
+                Absorbed::More => None,
+                Absorbed::Complete(batch) => Some(batch),
+            };
+        }
+        desk.step(30)
+    });
+    let batch = batch.unwrap();
+    assert_eq!((batch.attempts.len(), &*batch.invalid), (19, &["sha256:x".into()][..]));
+}
+
+#[test]
 fn a_target_whose_log_was_empty_is_read_from_its_cut_on() {
     let mut desk = Desk::new();
     assert_eq!(desk.poll(0).0, [Coverage::FirstContact]);
     desk.insert("a", -500, Status::Success);
-    assert_eq!(desk.poll(10).0, [Coverage::Head]);
+    assert_eq!(desk.poll(10).0, [Coverage::Sweep], "there is nothing below");
     assert_eq!(desk.reader.ledger.len(), 1);
 }

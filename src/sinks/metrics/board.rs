@@ -96,9 +96,12 @@ pub struct Committed {
     catching_up: Option<Timestamp>,
 }
 
-impl From<&Changes> for Committed {
-    fn from(changes: &Changes) -> Self {
-        Self { totals: changes.totals.clone(), births: changes.births.clone(), catching_up: changes.catching_up }
+impl Committed {
+    /// Adds the changes of one decision.
+    pub fn add(&mut self, changes: &Changes) {
+        self.totals.extend(changes.totals.iter().map(|(key, total)| (key.clone(), total.clone())));
+        self.births.extend(changes.births.iter().map(|(key, birth)| (key.clone(), *birth)));
+        self.catching_up = changes.catching_up.or(self.catching_up);
     }
 }
 

@@ -4,6 +4,9 @@ use super::*;
 use crate::delivery::{HttpStatus, Status};
 use crate::source::wire::Pagination;
 
+/// Nothing was known before.
+const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
+
 /// A list of entries, newest first, one a second; the newest has the greatest number.
 struct List {
     numbers: Vec<i64>,
@@ -59,13 +62,13 @@ fn walk(list: &mut List, until: i64, mut change: impl FnMut(&mut List, u32)) -> 
     loop {
         let page = walk.request().page;
         requests += 1;
-        let progress = walk.absorb(list.page(page)).unwrap();
+        let progress = walk.absorb(list.page(page), NOTHING).unwrap();
         if progress == Progress::Done {
             break;
         }
         change(list, requests);
     }
-    let mut numbers: Vec<i64> = walk.into_entries().0.iter().map(|e| e.created_at.as_micros() / 1_000_000).collect();
+    let mut numbers: Vec<i64> = walk.take().0.iter().map(|e| e.created_at.as_micros() / 1_000_000).collect();
     numbers.sort_unstable();
     numbers.dedup();
     (numbers, requests)
@@ -126,11 +129,11 @@ fn a_total_that_wobbles_does_not_keep_a_walk_from_ending() {
         assert!(requests < 40, "the walk does not end");
         let mut page = list.page(walk.request().page);
         page.pagination.total = Some(1000 - requests % 3);
-        if walk.absorb(page) == Ok(Progress::Done) {
+        if walk.absorb(page, NOTHING) == Ok(Progress::Done) {
             break;
         }
     }
-    assert_eq!(walk.into_entries().0.iter().map(|e| e.id.clone()).collect::<HashSet<_>>().len(), 1000);
+    assert_eq!(walk.take().0.iter().map(|e| e.id.clone()).collect::<HashSet<_>>().len(), 1000);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn a_server_that_does_not_turn_its_pages_is_found_out() {
     let error = (0..100).find_map(|_| {
         let mut page = list.page(1);
         page.pagination.total = None;
-        walk.absorb(page).err()
+        walk.absorb(page, NOTHING).err()
     });
     assert_eq!(error, Some(WalkError::Repeating));
 }
