@@ -70,8 +70,7 @@ pub struct InvalidEntry {
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     // The usual case first: reading lossily is several times slower.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let envelope: Envelope<'_> =
-        serde_json::from_str(&text).map_err(|error| format!("the answer is no JSON object: {error}"))?;
+    let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|error| no_object(&error))?;
     if envelope.success.map(RawValue::get) == Some("false") {
         return Err("the answer says success: false".to_owned());
     }
@@ -89,6 +88,14 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
         }
     }
     Ok(page)
+}
+
+/// JSON of another type is not described: serde would quote a text in full.
+fn no_object(error: &serde_json::Error) -> String {
+    if error.is_data() {
+        return "the answer is no JSON object".to_owned();
+    }
+    format!("the answer is no JSON object: {error}")
 }
 
 /// The text of an error answer: `message`, or `error.message`, on one line and at most 200 characters long.
