@@ -322,12 +322,15 @@ fn id_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC.
+/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A day alone is no moment, and the time of a zone
+/// that is only named would be taken for UTC.
 fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     let text = string(raw)?;
     let parsed = text.parse::<jiff::Timestamp>().or_else(|error| {
-        let civil = text.parse::<jiff::civil::DateTime>().map_err(|_| error)?;
-        jiff::tz::Offset::UTC.to_timestamp(civil)
+        if !text.contains(':') || text.contains('[') {
+            return Err(error);
+        }
+        jiff::tz::Offset::UTC.to_timestamp(text.parse()?)
     });
     parsed.ok().map(|moment| Timestamp::from_micros(moment.as_microsecond()))
 }
