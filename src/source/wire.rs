@@ -4,6 +4,7 @@
 //! file. The client calls it with the bytes of one answer.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -249,7 +250,7 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
 #[derive(Default)]
 struct EntryReader {
     /// The names met on this page: an event occurs many times.
-    events: Vec<Arc<str>>,
+    events: HashSet<Arc<str>>,
     scratch: Vec<u8>,
 }
 
@@ -280,11 +281,11 @@ impl EntryReader {
     }
 
     fn intern(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.events.iter().find(|known| &***known == name) {
+        if let Some(known) = self.events.get(name) {
             return known.clone();
         }
         let new: Arc<str> = name.into();
-        self.events.push(new.clone());
+        self.events.insert(new.clone());
         new
     }
 }
