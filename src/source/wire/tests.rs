@@ -17,6 +17,15 @@ fn page(entries: &str) -> LogPage {
 
 /// An entry with one field set to a JSON text, all else usable.
 fn with(field: &str, json: &str) -> Attempt {
+    usable(field, Some(json))
+}
+
+/// An entry that lacks one field.
+fn without(field: &str) -> Attempt {
+    usable(field, None)
+}
+
+fn usable(field: &str, json: Option<&str>) -> Attempt {
     let defaults = [
         ("id", r#""log-1""#),
         ("created_at", r#""2024-01-15T11:00:00Z""#),
@@ -25,9 +34,9 @@ fn with(field: &str, json: &str) -> Attempt {
     ];
     let mut fields: Vec<String> =
         defaults.iter().filter(|(name, _)| *name != field).map(|(name, json)| format!(r#""{name}":{json}"#)).collect();
-    fields.push(format!(r#""{field}":{json}"#));
+    fields.extend(json.map(|json| format!(r#""{field}":{json}"#)));
     let page = page(&format!("{{{}}}", fields.join(",")));
-    assert_eq!(page.invalid, [], "{field}: {json}");
+    assert_eq!(page.invalid, [], "{field}: {json:?}");
     page.attempts.into_iter().next().unwrap()
 }
 
@@ -79,9 +88,11 @@ fn every_documented_error_gives_its_message() {
 
 #[test]
 fn an_id_may_be_a_number_but_not_missing_empty_or_another_type() {
-    assert_eq!(with("id", "17").id, EntryId::new("17"));
-    for id in ["null", "\"\"", "[]", "{}", "true"] {
-        let page = page(&format!(r#"{{"id":{id},"created_at":"2024-01-15T11:00:00Z"}}"#));
+    for (json, expected) in [("17", "17"), ("-1.50", "-1.50"), ("\"17\"", "17"), ("\"\\u0061\"", "a"), ("\" \"", " ")] {
+        assert_eq!(with("id", json).id, EntryId::new(expected), "{json}");
+    }
+    for id in [r#""id":null,"#, r#""id":"","#, r#""id":[],"#, r#""id":{},"#, r#""id":true,"#, r#""id":"\ud800","#, ""] {
+        let page = page(&format!(r#"{{{id}"created_at":"2024-01-15T11:00:00Z"}}"#));
         assert_eq!(page.invalid.len(), 1, "{id}");
         assert!(page.invalid[0].key.starts_with("sha256:"), "{id}");
     }
@@ -98,12 +109,33 @@ fn a_moment_is_any_rfc_3339_or_laravels_own_form() {
     ] {
         assert_eq!(with("created_at", &format!("\"{text}\"")).created_at, at("2024-01-15T11:00:00Z"), "{text}");
     }
-    for json in ["null", "\"\"", "1705316400", "\"yesterday\"", "\"2024-13-01T00:00:00Z\"", "[]"] {
-        let page = page(&format!(r#"{{"id":"x","created_at":{json}}}"#));
+    assert_eq!(with("created_at", "\"2024-01-15 11:00:00.25\"").created_at, at("2024-01-15T11:00:00.25Z"));
+}
+
+#[test]
+fn what_is_no_moment_is_not_guessed() {
+    for json in [
+        "null",
+        "\"\"",
+        "1705316400",
+        "\"1705316400\"",
+        "\"yesterday\"",
+        "\"2024-13-01T00:00:00Z\"",
+        "\"2024-01-15\"",
+        "\"20240115\"",
+        "\"2024-01-15T11:00:00[America/New_York]\"",
+        "\"\\ud800\"",
+        "true",
+        "[]",
+        "{}",
+    ] {
+        let page = page(&format!(r#"{{"id":"x","created_at":{json}}}, {{"id":"y"}}"#));
         let keys: Vec<_> = page.invalid.iter().map(|invalid| &*invalid.key).collect();
-        assert_eq!(keys, ["id:x"], "{json}");
+        assert_eq!(keys, ["id:x", "id:y"], "{json}");
+        assert_eq!(with("delivered_at", json).delivered_at, None, "{json}");
     }
-    assert_eq!(with("delivered_at", "\"soon\"").delivered_at, None);
+    assert_eq!(without("delivered_at").delivered_at, None);
+    assert_eq!(with("delivered_at", "\"2024-01-15 11:00:01\"").delivered_at, Some(at("2024-01-15T11:00:01Z")));
 }
 
 #[test]
@@ -112,7 +144,10 @@ fn a_status_outside_the_four_is_unknown() {
         ("\"pending\"", Status::Pending),
         ("\"retrying\"", Status::Retrying),
         ("\"failed\"", Status::Failed),
+        ("\"s\\u0075ccess\"", Status::Success),
         ("\"delivered\"", Status::Unknown),
+        ("\"SUCCESS\"", Status::Unknown),
+        ("[\"success\"]", Status::Unknown),
         ("\"\"", Status::Unknown),
         ("null", Status::Unknown),
         ("1", Status::Unknown),
@@ -120,6 +155,7 @@ fn a_status_outside_the_four_is_unknown() {
     ] {
         assert_eq!(with("status", json).status, expected, "{json}");
     }
+    assert_eq!(without("status").status, Status::Unknown);
 }
 
 #[test]
@@ -127,6 +163,8 @@ fn an_http_status_is_read_leniently_and_bounded() {
     for (json, expected) in [
         ("null", HttpStatus::None),
         ("0", HttpStatus::None),
+        ("\"0\"", HttpStatus::None),
+        ("0.0", HttpStatus::None),
         ("200", HttpStatus::Code(200)),
         ("\"200\"", HttpStatus::Code(200)),
         ("200.0", HttpStatus::Code(200)),
@@ -139,10 +177,14 @@ fn an_http_status_is_read_leniently_and_bounded() {
         ("\"\"", HttpStatus::Invalid),
         ("\"ok\"", HttpStatus::Invalid),
         ("true", HttpStatus::Invalid),
+        ("1e999", HttpStatus::Invalid),
+        ("\"-nan\"", HttpStatus::Invalid),
         ("[200]", HttpStatus::Invalid),
+        ("{}", HttpStatus::Invalid),
     ] {
         assert_eq!(with("http_status", json).http_status, expected, "{json}");
     }
+    assert_eq!(without("http_status").http_status, HttpStatus::None);
 }
 
 #[test]
@@ -158,9 +200,14 @@ fn an_attempt_number_that_cannot_be_used_is_1() {
         ("1.5", 1),
         ("null", 1),
         ("\"x\"", 1),
+        ("\"256\"", 1),
+        ("1e999", 1),
+        ("true", 1),
+        ("[2]", 1),
     ] {
         assert_eq!(with("attempt", json).attempt, expected, "{json}");
     }
+    assert_eq!(without("attempt").attempt, 1);
 }
 
 #[test]
@@ -177,17 +224,34 @@ fn a_duration_that_cannot_be_used_is_none() {
         ("\"fast\"", None),
         ("1e999", None),
         ("\"inf\"", None),
+        ("\"-nan\"", None),
+        ("\"86400001\"", None),
+        ("\"\"", None),
+        ("true", None),
+        ("[142]", None),
     ] {
         assert_eq!(with("duration_ms", json).duration_ns, expected, "{json}");
     }
+    assert_eq!(without("duration_ms").duration_ns, None);
 }
 
 #[test]
 fn an_event_that_cannot_be_used_is_none() {
-    for json in ["null", "\"\"", "7", "[]"] {
+    for json in ["null", "\"\"", "7", "true", "[]", "{}", "\"\\ud800\""] {
         assert_eq!(&*with("event", json).event, "none", "{json}");
     }
+    assert_eq!(&*without("event").event, "none");
     assert_eq!(&*with("event", "\"a\\u0062\"").event, "ab");
+}
+
+#[test]
+fn what_the_entry_says_of_the_webhook_and_its_own_texts_change_nothing() {
+    let plain = without("webhook_id");
+    for field in ["webhook_id", "error", "response_body", "response_headers"] {
+        for json in ["null", "7", "\"another\"", "\"\\ud800\"", "[]", "{\"id\":\"x\",\"status\":\"failed\"}"] {
+            assert_eq!(with(field, json), plain, "{field}: {json}");
+        }
+    }
 }
 
 #[test]
@@ -203,6 +267,18 @@ fn the_same_bad_entry_has_the_same_key_and_others_have_another() {
     let keys = |json: &str| page(json).invalid.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
     assert_eq!(keys(r#"{"event":"a"}"#), keys(r#"{"event":"a"}"#));
     assert_ne!(keys(r#"{"event":"a"}"#), keys(r#"{"event":"b"}"#));
+    // By its id where that can be read, whatever else has changed; no text can pass for another's digest.
+    assert_eq!(keys(r#"{"id":"x"}"#), keys(r#"{"id":"x","created_at":7}"#));
+    let digest = keys("7").remove(0);
+    assert_ne!(keys(&format!(r#"{{"id":"{digest}"}}"#)), [digest]);
+}
+
+#[test]
+fn the_names_of_events_are_kept_once() {
+    let entry = |event: &str| format!(r#"{{"id":"{event}","created_at":"2024-01-15T11:00:00Z","event":"{event}"}}"#);
+    let attempts = page(&["a", "b", "a"].map(entry).join(",")).attempts;
+    assert!(Arc::ptr_eq(&attempts[0].event, &attempts[2].event));
+    assert_eq!((&*attempts[0].event, &*attempts[1].event), ("a", "b"));
 }
 
 #[test]
@@ -236,4 +312,10 @@ fn an_answer_that_is_no_page_says_why() {
         let error = parse_logs(body.as_bytes()).unwrap_err();
         assert!(error.starts_with(reason), "{body}: {error}");
     }
+}
+
+#[test]
+fn an_answer_is_never_quoted() {
+    let error = parse_logs(br#""somebody's name and number""#).unwrap_err();
+    assert_eq!(error, "the answer is no JSON object");
 }
