@@ -22,7 +22,7 @@ const NO_EVENT: &str = "none";
 const MAX_DURATION_MS: f64 = 86_400_000.0;
 
 /// One page of a delivery log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct LogPage {
     /// The usable entries, in the order of the page: newest first.
     pub attempts: Vec<Attempt>,

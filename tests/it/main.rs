@@ -5,6 +5,7 @@
 
 mod births;
 mod cli;
+mod corpora;
 mod crash;
 mod daemon;
 mod demo;
