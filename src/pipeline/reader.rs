@@ -76,7 +76,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Task {
-    Walk { walk: Walk, coverage: Coverage, until: Timestamp },
+    Walk { walk: Box<Walk>, coverage: Coverage, until: Timestamp },
     Recheck(Recheck),
 }
 
@@ -144,7 +144,7 @@ impl Reader {
         let per_page = self.settings.per_page;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
-            return Task::Walk { walk: Walk::resume(until, per_page, stretch), coverage, until };
+            return Task::Walk { walk: Box::new(Walk::resume(until, per_page, stretch)), coverage, until };
         }
         let windows = &self.settings.windows;
         let marks = self.ledger.marks();
@@ -158,7 +158,7 @@ impl Reader {
             }
             (true, Some(watermark)) => (windows.head_until(watermark), Coverage::Head),
         };
-        Task::Walk { walk: Walk::new(until, per_page), coverage, until }
+        Task::Walk { walk: Box::new(Walk::new(until, per_page)), coverage, until }
     }
 
     /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
@@ -184,7 +184,7 @@ impl Reader {
 
     fn absorb_walk(
         &mut self,
-        mut walk: Walk,
+        mut walk: Box<Walk>,
         coverage: Coverage,
         mut until: Timestamp,
         page: LogPage,

@@ -16,6 +16,8 @@ use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// After this many pages in a row that repeat the page before them, the server does not turn its pages.
 const MAX_REPEATED_PAGES: u32 = 20;
+/// How often a shorter list sends a walk back before it gets any further: a length that is told wrongly must not hold it up for ever.
+const MAX_RETURNS: u32 = 5;
 /// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -77,8 +79,8 @@ pub struct Walk {
     /// After the leap over that: its oldest entry, and the page before which no landing need be looked for.
     landing: Option<(Timestamp, u32)>,
     leap: u32,
-    /// The highest page from which a shorter list has sent the walk back; each does so once, so that the walk ends.
-    returned_from: u32,
+    /// The highest page from which a shorter list has sent the walk back, and how often since.
+    returned_from: (u32, u32),
     total: Option<u64>,
     repeated: u32,
     last_ids: HashSet<EntryId>,
@@ -98,7 +100,7 @@ impl Walk {
             skip: None,
             landing: None,
             leap: 1,
-            returned_from: 0,
+            returned_from: (0, 0),
             total: None,
             repeated: 0,
             last_ids: HashSet::new(),
@@ -144,7 +146,8 @@ impl Walk {
         self.keep(page, known);
 
         if let Some(back) = back {
-            self.returned_from = at;
+            let (highest, times) = self.returned_from;
+            self.returned_from = if at > highest { (at, 1) } else { (highest, times + 1) };
             self.go_back(back);
             return Ok(Progress::More);
         }
@@ -181,7 +184,8 @@ impl Walk {
     pub fn absorb_too_large(&mut self, key: Box<str>) {
         let before = self.cursor.request().per_page;
         if self.cursor.narrow() {
-            self.ties.rescale(before, self.cursor.request().per_page);
+            let PageRequest { page, per_page } = self.cursor.request();
+            self.ties.rescale(before, per_page, page);
             self.last_ids.clear();
         } else {
             self.invalid.push(key);
@@ -269,9 +273,9 @@ impl Walk {
     fn advance(&mut self) {
         let before = self.cursor.request().per_page;
         self.cursor.advance();
-        let after = self.cursor.request().per_page;
-        if before != after {
-            self.ties.rescale(before, after);
+        let PageRequest { page, per_page } = self.cursor.request();
+        if before != per_page {
+            self.ties.rescale(before, per_page, page);
         }
     }
 
@@ -289,7 +293,8 @@ impl Walk {
     /// How many pages back entries may have been pulled by deletions since the last answer.
     fn pages_to_repeat(&self, at: u32, growth: Option<i64>) -> Option<u32> {
         let removed = growth.filter(|growth| *growth < 0)?.unsigned_abs();
-        if at <= 1 || at <= self.returned_from {
+        let (highest, times) = self.returned_from;
+        if at <= 1 || (at <= highest && times >= MAX_RETURNS) {
             return None;
         }
         let per_page = u64::from(self.cursor.request().per_page);

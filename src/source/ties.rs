@@ -1,16 +1,19 @@
 //! Runs of entries with equal `created_at` that cross a page's border.
 //!
 //! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of the run
-//! may move from the next page to one that was read before. So such a run is read again until several rounds bring nothing new.
-//! Pure, like the pager that uses it.
+//! may move from the next page to one that was read before. A run is complete when as many different entries of it were seen as
+//! it has places in the list; until then it is read again, or until several rounds bring nothing new. Pure, like the pager that
+//! uses it.
 
 use std::collections::HashSet;
 
 use super::pager::Known;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
-/// A run is complete when so many rounds in a row have brought nothing new.
+/// A run is taken for complete when so many rounds in a row have brought nothing new;
 const QUIET_ROUNDS: u32 = 3;
+/// or so many, where its places say that something is missing.
+const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
 
 /// Where a walk goes after a page.
 #[must_use]
@@ -34,15 +37,24 @@ pub(super) struct Ties {
 struct Tail {
     page: u32,
     time: Timestamp,
-    ids: HashSet<EntryId>,
+    ids: Vec<EntryId>,
+    /// Whether the next page may begin before this one has ended.
+    overlaps: bool,
 }
 
-/// A run that is being read again.
+/// A run that is being read.
 #[derive(Debug)]
 struct Run {
     time: Timestamp,
     first_page: u32,
     ids: HashSet<EntryId>,
+    /// How many places in the list it has, by this round; nothing where the list's length is not told.
+    places: Option<i64>,
+    /// How many of them were on the page before.
+    before: i64,
+    /// Whether the list was not as it is told to be while this round went on.
+    is_disturbed: bool,
+    is_first_round: bool,
     has_news: bool,
     quiet: u32,
 }
@@ -62,7 +74,7 @@ impl Ties {
             return if is_end { self.end_round() } else { Step::Onward };
         };
         if self.run.is_none() {
-            self.begin_run(page, first, attempts, growth, known);
+            self.begin_run(page, (first, last), known);
         }
         let Some(run) = &mut self.run else {
             self.tail = Some(tail(page, attempts, last));
@@ -71,9 +83,10 @@ impl Ties {
         if page == run.first_page && first == run.time && page > 1 {
             // Deletions have pulled the run's beginning to the page before.
             run.first_page -= 1;
+            run.places = Some(0);
             return Step::Again(run.first_page);
         }
-        run.take_in(attempts, known);
+        run.take_in(page, attempts, growth, known);
         if last >= run.time && !is_end {
             return Step::Onward;
         }
@@ -86,68 +99,91 @@ impl Ties {
         self.run.is_some()
     }
 
-    /// The walk reads on where this page border is none: with pages of another size, or somewhere else.
+    /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
     pub(super) fn leap(&mut self) {
         self.tail = None;
+        if let Some(run) = &mut self.run {
+            run.places = None;
+            run.is_disturbed = true;
+        }
     }
 
-    /// Pages have another size from now on.
-    pub(super) fn rescale(&mut self, from: u32, to: u32) {
-        self.tail = None;
+    /// Pages have another size from now on, and `page` is the next: it may begin before the last one has ended.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32) {
+        if let Some(tail) = &mut self.tail {
+            tail.page = page.saturating_sub(1);
+            tail.overlaps = true;
+        }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
             run.first_page = u32::try_from(before / u64::from(to.max(1))).unwrap_or(u32::MAX - 1) + 1;
+            run.places = None;
+            run.is_disturbed = true;
         }
     }
 
-    fn begin_run(&mut self, page: u32, first: Timestamp, attempts: &[Attempt], growth: Option<i64>, known: Known<'_>) {
-        let Some(tail) = self.tail.take_if(|tail| tail.time == first && tail.page + 1 == page) else { return };
-        let head: Vec<&EntryId> = of_time(attempts, first).collect();
-        if is_explained(&tail.ids, &head, growth) {
-            return;
-        }
-        let ids: HashSet<EntryId> = tail.ids.into_iter().chain(head.into_iter().cloned()).collect();
-        // Where all of it was known before, whatever may hide in it is left to the next poll.
-        if ids.iter().any(|id| !(known.entry)(id)) {
-            let first_page = tail.page;
-            self.run = Some(Run { time: first, first_page, ids, has_news: true, quiet: 0 });
-        }
+    /// The last second of the page before goes on with this one.
+    fn begin_run(&mut self, page: u32, (first, last): (Timestamp, Timestamp), known: Known<'_>) {
+        let goes_on = |tail: &mut Tail| {
+            tail.page + 1 == page && (tail.time == first || tail.overlaps && (last..=first).contains(&tail.time))
+        };
+        let Some(tail) = self.tail.take_if(goes_on) else { return };
+        self.run = Some(Run {
+            time: tail.time,
+            first_page: tail.page.max(1),
+            has_news: tail.ids.iter().any(|id| !(known.entry)(id)),
+            places: i64::try_from(tail.ids.len()).ok().filter(|_| !tail.overlaps),
+            before: tail.ids.len() as i64,
+            ids: tail.ids.into_iter().collect(),
+            is_disturbed: tail.overlaps,
+            is_first_round: true,
+            quiet: 0,
+        });
     }
 
     fn end_round(&mut self) -> Step {
         let Some(run) = &mut self.run else { return Step::Onward };
+        let patience = if run.places.is_some() { QUIET_ROUNDS_INCOMPLETE } else { QUIET_ROUNDS };
+        let is_complete = match run.places {
+            Some(places) => run.ids.len() as i64 >= places,
+            // A single entry on both sides of the border was pushed there by a new one.
+            None => run.ids.len() == 1 && !run.is_disturbed,
+        };
+        // Where the first reading brings only what was known before, what may hide in the run is left to the next poll.
+        let is_known = run.is_first_round && !run.has_news;
+        run.is_first_round = false;
         run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
-        run.has_news = false;
-        if run.quiet >= QUIET_ROUNDS {
+        if is_complete || is_known || run.quiet >= patience {
             self.run = None;
             return Step::Onward;
         }
+        run.has_news = false;
+        run.places = Some(0);
+        run.is_disturbed = false;
         self.tail = None;
         Step::Again(run.first_page)
     }
 }
 
 impl Run {
-    fn take_in(&mut self, attempts: &[Attempt], known: Known<'_>) {
+    fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: Known<'_>) {
+        let mut count = 0;
         for id in of_time(attempts, self.time) {
+            count += 1;
             if self.ids.insert(id.clone()) && !(known.entry)(id) {
                 self.has_news = true;
             }
         }
-    }
-}
-
-/// Whether what stands on both sides of a border is there only because new entries have pushed it on.
-fn is_explained(tail: &HashSet<EntryId>, head: &[&EntryId], growth: Option<i64>) -> bool {
-    let is_repetition = head.iter().all(|id| tail.contains(*id));
-    match growth {
-        Some(growth) => is_repetition && growth >= head.len() as i64,
-        None => is_repetition && tail.len() == 1,
+        // What new entries have pushed on from the page before is here for the second time.
+        let pushed = if page <= self.first_page { Some(0) } else { growth.filter(|growth| *growth >= 0) };
+        self.is_disturbed |= growth.is_some_and(|growth| growth < 0);
+        let before = std::mem::replace(&mut self.before, count);
+        self.places = self.places.zip(pushed).map(|(places, pushed)| places + count - pushed.min(before));
     }
 }
 
 fn tail(page: u32, attempts: &[Attempt], time: Timestamp) -> Tail {
-    Tail { page, time, ids: of_time(attempts, time).cloned().collect() }
+    Tail { page, time, ids: of_time(attempts, time).cloned().collect(), overlaps: false }
 }
 
 fn of_time(attempts: &[Attempt], time: Timestamp) -> impl Iterator<Item = &EntryId> {

@@ -154,7 +154,7 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<(TargetId, Target, Optio
     let mut statement = connection.prepare_cached(
         "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at FROM targets ORDER BY id",
     )?;
-    let text = |row: &rusqlite::Row<'_>, column| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?);
+    let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
     let rows = statement.query_map([], |row| {
         let webhook_id: String = row.get(2)?;
         let target = Target {
