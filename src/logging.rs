@@ -8,6 +8,10 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// It logs every certificate that it refuses, at every request. That a poll failed, and why, is told once, by us. What the
+/// configuration says of it comes later, and counts.
+const QUIET: &str = "rustls_platform_verifier=off";
+
 /// Why logging cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to set up logging: {0}")]
@@ -18,7 +22,8 @@ pub struct LoggingError(String);
 /// # Errors
 /// Where the level is no filter, or logging is set up already.
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| LoggingError(error.to_string()))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level));
+    let filter = filter.map_err(|error| LoggingError(error.to_string()))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -17,18 +17,15 @@ use crate::delivery::{Target, Timestamp};
 use crate::ledger::decide::Tally;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::budget::Budget;
+use crate::schedule::pause::{Failure, Pause};
 use crate::schedule::{Intervals, Polled, Scheduler};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::source::client::Exchange;
 use crate::source::error::{ApiError, PollResult};
 
-/// So many failures in a row that speak of the environment, and all of its targets are left alone for a while.
-const FAILURES_OF_ENVIRONMENT: u32 = 3;
 /// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
 const FAILURES_OF_TARGET: u32 = 5;
-/// A longer `Retry-After` is taken for a mistake: the API is asked again after an hour at the latest.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How soon the budget is asked again where its file could not be used.
 const BUDGET_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,7 +40,7 @@ pub struct EnvironmentSettings {
     pub intervals: Intervals,
 }
 
-/// Reads the token again; nothing where that fails.
+/// Reads the token, before every request; nothing where that fails, and the one before is used.
 pub type TokenReader = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
 
 /// The loop of one environment.
@@ -59,9 +56,7 @@ pub struct Environment {
     /// How those fare whose readers are away.
     away: HashMap<usize, Standing>,
     started: Instant,
-    /// Nothing is asked before this time since the start.
-    paused_until: Duration,
-    backoff: Backoff,
+    pause: Pause,
     rate: u32,
 }
 
@@ -76,6 +71,8 @@ struct Standing {
     backoff: Backoff,
     /// How the last poll ended, so that the log tells changes only.
     last: Option<PollResult>,
+    /// When the request under way was begun, since the start.
+    asked_at: Duration,
     /// What the poll under way has brought so far.
     has_news: bool,
 }
@@ -91,8 +88,8 @@ impl Environment {
         readers: Vec<Reader>,
     ) -> Self {
         let scheduler = Scheduler::new(readers.len(), settings.intervals);
-        let seat =
-            |reader| Seat { reader, state: Standing { backoff: Backoff::default(), last: None, has_news: false } };
+        let state = || Standing { backoff: Backoff::default(), last: None, asked_at: Duration::ZERO, has_news: false };
+        let seat = |reader| Seat { reader, state: state() };
         Self {
             name,
             workshop,
@@ -102,8 +99,7 @@ impl Environment {
             idle: readers.into_iter().map(seat).enumerate().collect(),
             away: HashMap::new(),
             started: Instant::now(),
-            paused_until: Duration::ZERO,
-            backoff: Backoff::default(),
+            pause: Pause::default(),
             rate: settings.requests_per_minute,
             settings,
         }
@@ -115,7 +111,7 @@ impl Environment {
         while !shutdown.is_requested() {
             let has_room = steps.len() < self.settings.max_concurrent_requests as usize;
             let next = self.scheduler.next().filter(|_| has_room);
-            let due = next.map_or(Duration::MAX, |(_, due)| due.max(self.paused_until));
+            let due = next.map_or(Duration::MAX, |(_, due)| due.max(self.pause.until()));
             tokio::select! {
                 () = shutdown.recv() => break,
                 Some(done) = steps.join_next(), if !steps.is_empty() => {
@@ -143,10 +139,15 @@ impl Environment {
         if needs_request && !self.take_from_budget() {
             return;
         }
-        let Some(seat) = self.idle.remove(&target) else { return };
+        let Some(mut seat) = self.idle.remove(&target) else { return };
+        // Its file may have changed, above all after a 401.
+        if needs_request && let Some(token) = (self.read_token)() {
+            self.workshop.client.set_token(&token);
+        }
         self.scheduler.start(target);
-        self.away.insert(target, seat.state);
         let (workshop, now, shutdown) = (self.workshop.clone(), self.now(), shutdown.clone());
+        seat.state.asked_at = now;
+        self.away.insert(target, seat.state);
         steps.spawn(async move { (target, step(workshop, seat.reader, now, shutdown).await) });
     }
 
@@ -154,12 +155,12 @@ impl Environment {
         match self.budget.take(clock::uptime_ns()) {
             Ok(None) => true,
             Ok(Some(wait)) => {
-                self.paused_until = self.paused_until.max(self.now() + wait);
+                self.pause.extend(self.now() + wait);
                 false
             }
             Err(failure) => {
                 error!(environment = %self.name, "failed to use the memory of the request budget: {failure}");
-                self.paused_until = self.now() + BUDGET_RETRY;
+                self.pause.extend(self.now() + BUDGET_RETRY);
                 false
             }
         }
@@ -212,12 +213,12 @@ impl Environment {
         match &stepped.result {
             StepResult::Stopped => Polled::Unfinished,
             StepResult::More(tally) => {
-                self.backoff.succeed();
+                self.pause.succeed();
                 state.has_news |= has_news(tally);
                 Polled::Unfinished
             }
             StepResult::Complete(tally) => {
-                self.backoff.succeed();
+                self.pause.succeed();
                 state.backoff.succeed();
                 let is_busy = std::mem::take(&mut state.has_news) || has_news(tally);
                 self.succeed(target, stepped.date, state);
@@ -248,32 +249,17 @@ impl Environment {
         self.end_poll(target, result, state, |_| {});
         let mut pause = state.backoff.fail(jitter());
         if failure.concerns_environment() {
-            self.leave_alone(failure);
+            let failure = Failure {
+                asked_at: state.asked_at,
+                retry_after: failure.retry_after(),
+                is_rejection: matches!(failure, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }),
+            };
+            self.pause.fail(failure, self.now(), jitter());
         } else if state.backoff.failures() > FAILURES_OF_TARGET {
             // A webhook that is gone must not cost more than one that is idle.
             pause = pause.max(self.settings.intervals.max);
         }
         Polled::Failed(pause)
-    }
-
-    /// Pauses the whole environment where the API asks for it, or where nothing works any more.
-    fn leave_alone(&mut self, failure: &ApiError) {
-        let pause = self.backoff.fail(jitter());
-        let is_rejected = matches!(failure, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
-        if matches!(failure, ApiError::Unauthorized { .. })
-            && let Some(token) = (self.read_token)()
-        {
-            self.workshop.client.set_token(&token);
-        }
-        let asked_for = failure.retry_after().map(|wait| wait.min(LONGEST_RETRY_AFTER));
-        let pause = match asked_for {
-            // Now, or a moment that has passed, is no answer to the question of when.
-            Some(wait) if is_rejected && wait.is_zero() => pause,
-            Some(wait) => wait,
-            None if is_rejected || self.backoff.failures() >= FAILURES_OF_ENVIRONMENT => pause,
-            None => return,
-        };
-        self.paused_until = self.paused_until.max(self.now() + pause);
     }
 
     fn end_poll(

@@ -1,11 +1,12 @@
 //! Which target to ask next, and whether the budget allows it. Time is passed in; nothing here waits or asks.
 //!
-//! [`gcra`] is the arithmetic of the budget and [`budget`] its memory; [`backoff`] says how long to leave alone what failed;
-//! [`Scheduler`] is the order in which targets are asked.
+//! [`gcra`] is the arithmetic of the budget and [`budget`] its memory; [`backoff`] says how long to leave alone what failed,
+//! [`pause`] when that is a whole environment; [`Scheduler`] is the order in which targets are asked.
 
 pub mod backoff;
 pub mod budget;
 pub mod gcra;
+pub mod pause;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use serde::Deserialize;
 
 use super::random::Random;
@@ -21,20 +22,30 @@ pub enum Fault {
     Html(u16),
     /// This status with the API's documented error envelope: 401, 403, 404, 422, 500.
     Status(u16),
-    /// 429, with `Retry-After` where a wait is given.
+    /// 429, with `Retry-After` in seconds where a wait is given.
     RateLimited(Option<Duration>),
+    /// 429, with `Retry-After` as the date on which that wait is over.
+    RateLimitedUntil(Duration),
     /// The answer is held back so long; then it is the right one.
     Hold(Duration),
+    /// The head comes at once, and every byte of the body is held back so long.
+    Drip(Duration),
     /// The connection is reset (RST) without an answer.
     Reset,
-    /// The body ends half-way, against its `Content-Length`.
+    /// The connection is reset (RST) half-way through the body.
+    ResetInBody,
+    /// The connection ends half-way through the body, against its `Content-Length`.
     Truncated,
+    /// `Content-Length` is twice the body's; the connection stays open.
+    LengthTooLong,
+    /// `Content-Length` is half the body's; the rest of the body comes all the same.
+    LengthTooShort,
     /// 200 with a body that is no JSON.
     InvalidJson,
     /// 200 with `"success": false`.
     NotSuccess,
-    /// 302 to `/login`, as Laravel answers those whom it does not know.
-    Redirect,
+    /// 302 to this location, else to `/login`, as Laravel answers those whom it does not know.
+    Redirect(Option<String>),
 }
 
 /// A fault as a scenario file writes it.
@@ -47,6 +58,7 @@ struct FaultText {
     retry_after: Option<Duration>,
     #[serde(default, deserialize_with = "duration::optional")]
     hold: Option<Duration>,
+    location: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -56,9 +68,14 @@ enum FaultKind {
     Html,
     Status,
     RateLimited,
+    RateLimitedUntil,
     Hold,
+    Drip,
     Reset,
+    ResetInBody,
     Truncated,
+    LengthTooLong,
+    LengthTooShort,
     InvalidJson,
     NotSuccess,
     Redirect,
@@ -70,17 +87,25 @@ impl TryFrom<FaultText> for Fault {
     fn try_from(text: FaultText) -> Result<Self, String> {
         text.refuse_unused()?;
         let status = || checked_status(text.status);
+        let hold = || text.hold.ok_or("this kind needs `hold`");
         Ok(match text.kind {
             FaultKind::None => Self::None,
             FaultKind::Html => Self::Html(status()?),
             FaultKind::Status => Self::Status(status()?),
             FaultKind::RateLimited => Self::RateLimited(text.retry_after),
-            FaultKind::Hold => Self::Hold(text.hold.ok_or("this kind needs `hold`")?),
+            FaultKind::RateLimitedUntil => {
+                Self::RateLimitedUntil(text.retry_after.ok_or("this kind needs `retry_after`")?)
+            }
+            FaultKind::Hold => Self::Hold(hold()?),
+            FaultKind::Drip => Self::Drip(checked_drip(hold()?)?),
             FaultKind::Reset => Self::Reset,
+            FaultKind::ResetInBody => Self::ResetInBody,
             FaultKind::Truncated => Self::Truncated,
+            FaultKind::LengthTooLong => Self::LengthTooLong,
+            FaultKind::LengthTooShort => Self::LengthTooShort,
             FaultKind::InvalidJson => Self::InvalidJson,
             FaultKind::NotSuccess => Self::NotSuccess,
-            FaultKind::Redirect => Self::Redirect,
+            FaultKind::Redirect => Self::Redirect(text.location.map(checked_location).transpose()?),
         })
     }
 }
@@ -88,10 +113,13 @@ impl TryFrom<FaultText> for Fault {
 impl FaultText {
     fn refuse_unused(&self) -> Result<(), String> {
         let has_status = matches!(self.kind, FaultKind::Html | FaultKind::Status);
+        let has_wait = matches!(self.kind, FaultKind::RateLimited | FaultKind::RateLimitedUntil);
+        let has_hold = matches!(self.kind, FaultKind::Hold | FaultKind::Drip);
         let unused = [
             ("status", self.status.is_some() && !has_status),
-            ("retry_after", self.retry_after.is_some() && !matches!(self.kind, FaultKind::RateLimited)),
-            ("hold", self.hold.is_some() && !matches!(self.kind, FaultKind::Hold)),
+            ("retry_after", self.retry_after.is_some() && !has_wait),
+            ("hold", self.hold.is_some() && !has_hold),
+            ("location", self.location.is_some() && !matches!(self.kind, FaultKind::Redirect)),
         ];
         match unused.iter().find(|(_, unused)| *unused) {
             Some((name, _)) => Err(format!("this kind has no `{name}`")),
@@ -105,6 +133,17 @@ fn checked_status(status: Option<u16>) -> Result<u16, String> {
         Some(status @ 400..=599) => Ok(status),
         Some(status) => Err(format!("`status` must lie between 400 and 599, not {status}")),
         None => Err("this kind needs `status`".to_owned()),
+    }
+}
+
+fn checked_drip(hold: Duration) -> Result<Duration, String> {
+    if hold.is_zero() { Err("`hold` must be longer than zero here".to_owned()) } else { Ok(hold) }
+}
+
+fn checked_location(location: String) -> Result<String, String> {
+    match HeaderValue::try_from(&location) {
+        Ok(_) => Ok(location),
+        Err(_) => Err("`location` must be text that an HTTP header can carry".to_owned()),
     }
 }
 
@@ -174,6 +213,13 @@ impl Faults {
             random: plan.random.clone(),
             draws: Random::stream(seed, &[u64::from_be_bytes(*b"faults..")]),
         }
+    }
+
+    /// Puts `plan` in the place of all that was queued or planned; chance goes on with its draws.
+    pub(super) fn replace(&mut self, plan: &FaultPlan) {
+        self.queue = plan.script.iter().cloned().collect();
+        self.windows.clone_from(&plan.windows);
+        self.random.clone_from(&plan.random);
     }
 
     /// Queues a fault for the next request that has none queued: ahead of what is left of the script only where

@@ -27,7 +27,7 @@ use server::{Shared, lock};
 
 pub use clock::{Clock, ManualClock, Moment};
 pub use requests::{ReceivedRequest, largest_per_minute};
-pub use scenario::{Fault, Scenario, ScenarioError, Webhook};
+pub use scenario::{Fault, FaultPlan, RandomFault, Scenario, ScenarioError, Webhook};
 pub use truth::{EntryTruth, Sum, Truth, WebhookTruth};
 pub use world::{Anomaly, EntrySpec, HandError, Status, World};
 
@@ -106,6 +106,11 @@ impl Simulator {
     /// Makes the next request go wrong that has no fault queued or scripted yet.
     pub fn push_fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
+    }
+
+    /// Puts `plan` in the place of all faults, scripted, queued or by chance: from the next request on.
+    pub fn set_faults(&self, plan: &FaultPlan) {
+        lock(&self.shared.faults).replace(plan);
     }
 
     /// Replaces the known tokens, as an operator does who regenerates them: others answer 401 at once.

@@ -18,7 +18,7 @@ use super::clock::{Clock, Moment};
 use super::faults::{Fault, Faults};
 use super::requests::{Limiter, Quota, ReceivedRequest};
 use super::world::World;
-use socket::Wire;
+use socket::{Break, Wire};
 
 mod answers;
 mod control;
@@ -113,15 +113,12 @@ async fn limited_answer(
             hold(shared, duration).await;
             checked_answer(shared, request, token)
         }
-        Fault::Reset => {
-            wire.reset();
-            answers::not_success()
-        }
-        Fault::Truncated => {
-            let response = checked_answer(shared, request, token);
-            wire.truncate();
-            response
-        }
+        Fault::Reset => broken(wire, Break::Reset, answers::not_success()),
+        Fault::Drip(pause) => broken(wire, Break::Drip(pause), checked_answer(shared, request, token)),
+        Fault::ResetInBody => broken(wire, Break::ResetInBody, checked_answer(shared, request, token)),
+        Fault::Truncated => broken(wire, Break::Truncate, checked_answer(shared, request, token)),
+        Fault::LengthTooLong => broken(wire, Break::DoubleLength, checked_answer(shared, request, token)),
+        Fault::LengthTooShort => broken(wire, Break::HalveLength, checked_answer(shared, request, token)),
         Fault::Html(status) => answers::html(status),
         Fault::Status(status) => answers::documented(status),
         Fault::RateLimited(wait) => {
@@ -131,10 +128,17 @@ async fn limited_answer(
             }
             response
         }
+        Fault::RateLimitedUntil(wait) => answers::too_many_requests_until(now.plus(wait)),
         Fault::InvalidJson => answers::invalid_json(),
         Fault::NotSuccess => answers::not_success(),
-        Fault::Redirect => answers::redirect(),
+        Fault::Redirect(location) => answers::redirect(location.as_deref()),
     }
+}
+
+/// Has the connection break while it carries `response`.
+fn broken(wire: &Wire, how: Break, response: Response<Body>) -> Response<Body> {
+    wire.break_next(how);
+    response
 }
 
 fn checked_answer(shared: &Shared, request: &Parts, token: Option<&str>) -> Response<Body> {

@@ -131,7 +131,8 @@ impl Client {
         parse: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Answer<T> {
         let started = Instant::now();
-        let response = self.send(path, query).await;
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let response = self.send(path, query, &token).await;
         let mut exchange =
             Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
         let result = match response {
@@ -142,14 +143,21 @@ impl Client {
                 exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
                 exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
                 exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
-                read(response, exchange.date).await.and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
+                read(response, exchange.date, &token)
+                    .await
+                    .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
             }
         };
         exchange.duration = started.elapsed();
         Answer { exchange, result }
     }
 
-    async fn send(&self, path: &[&str], query: &[(&str, u32)]) -> Result<Response, reqwest::Error> {
+    async fn send(
+        &self,
+        path: &[&str],
+        query: &[(&str, u32)],
+        token: &HeaderValue,
+    ) -> Result<Response, reqwest::Error> {
         let mut url = self.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
@@ -157,10 +165,9 @@ impl Client {
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, &value.to_string());
         }
-        let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.http
             .request(Method::GET, url)
-            .header(AUTHORIZATION, token)
+            .header(AUTHORIZATION, token.clone())
             .header(reqwest::header::ACCEPT, "application/json")
             .send()
             .await
@@ -176,19 +183,25 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The body of a good answer, or what a bad one means.
-async fn read(response: Response, date: Option<Timestamp>) -> Result<Vec<u8>, ApiError> {
+async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
     let status = response.status();
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
     let retry_after = retry_after(response.headers(), date);
-    // What the error says helps a person; that it cannot be read changes nothing.
-    let message = body(response, MAX_ERROR_BYTES).await.ok().and_then(|body| error_message(&body));
+    // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
+    let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
+    let message = body.and_then(|body| error_message(&body));
     Err(match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized { message },
         StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { retry_after },
         _ => ApiError::Http { status: status.as_u16(), message, retry_after },
     })
+}
+
+fn repeats(body: &[u8], token: &HeaderValue) -> bool {
+    let secret = token.as_bytes().strip_prefix(b"Bearer ").filter(|secret| !secret.is_empty());
+    secret.is_some_and(|secret| body.windows(secret.len()).any(|window| window == secret))
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
@@ -266,6 +279,14 @@ mod tests {
         ] {
             assert_eq!(retry_after(&headers(pairs), now), expected.map(Duration::from_secs), "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_repeats_the_token_is_noticed() {
+        let token = bearer(&SecretString::from("talq_secret"));
+        assert!(repeats(br#"{"message": "The key talq_secret is unknown"}"#, &token));
+        assert!(!repeats(br#"{"message": "The key talq_other is unknown"}"#, &token));
+        assert!(!repeats(b"", &token) && !repeats(b"Bearer", &HeaderValue::from_static("Bearer")));
     }
 
     #[test]

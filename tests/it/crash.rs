@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use talkover_exporter::simulator::{Clock, Scenario, Simulator, Webhook};
+use talkover_exporter::simulator::{Clock, Scenario};
 
-use crate::harness::{Exporter, Scrape, Workspace, simulator};
+use crate::harness::{Exporter, Scrape, Workspace, simulator, true_attempts};
 
 const KILLS: u32 = 20;
 
@@ -18,24 +18,6 @@ fn busy_scenario() -> Scenario {
 /// Waits a moment that is another one each time.
 async fn pause(milliseconds: u64) {
     let _elapsed = tokio::time::timeout(Duration::from_millis(milliseconds), std::future::pending::<()>()).await;
-}
-
-/// What the log holds of a webhook by event, status and http_status.
-fn truth(simulator: &Simulator, webhook: &Webhook) -> BTreeMap<String, f64> {
-    let truth = simulator.truth();
-    let mut sums = BTreeMap::new();
-    for entry in &truth.webhook(&webhook.id).unwrap().entries {
-        if entry.status == "pending" || entry.invalid {
-            continue;
-        }
-        let series = format!(
-            "talkover_webhook_delivery_attempts_total{{environment=\"test\",webhook_id=\"{}\",event=\"{}\",\
-             status=\"{}\",http_status=\"{}\"}}",
-            webhook.id, entry.event, entry.status, entry.http_status,
-        );
-        *sums.entry(series).or_insert(0.0) += 1.0;
-    }
-    sums
 }
 
 fn assert_not_below(before: &Scrape, after: &Scrape) {
@@ -73,7 +55,7 @@ async fn twenty_kills_lose_nothing_and_repeat_nothing() {
     simulator.freeze(true);
     let exporter = Exporter::start(&config).await;
     let expected: BTreeMap<String, f64> =
-        scenario.webhooks.iter().flat_map(|webhook| truth(&simulator, webhook)).collect();
+        scenario.webhooks.iter().flat_map(|webhook| true_attempts(&simulator, "test", &webhook.id)).collect();
     let total: f64 = expected.values().sum();
     assert!(total > 300.0, "only {total} attempts: the test would prove little");
     let counted = |scrape: &Scrape| scrape.sum("talkover_webhook_delivery_attempts_total", &[]);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use talkover_exporter::simulator::{Clock, Scenario, Simulator, Webhook};
@@ -71,9 +72,28 @@ impl Workspace {
     }
 }
 
+/// What the log of a webhook holds, as the series that count its attempts.
+pub(crate) fn true_attempts(simulator: &Simulator, environment: &str, webhook: &str) -> BTreeMap<String, f64> {
+    let truth = simulator.truth();
+    let mut sums = BTreeMap::new();
+    for entry in &truth.webhook(webhook).unwrap().entries {
+        if entry.status == "pending" || entry.invalid {
+            continue;
+        }
+        let series = format!(
+            "talkover_webhook_delivery_attempts_total{{environment=\"{environment}\",webhook_id=\"{webhook}\",\
+             event=\"{}\",status=\"{}\",http_status=\"{}\"}}",
+            entry.event, entry.status, entry.http_status,
+        );
+        *sums.entry(series).or_insert(0.0) += 1.0;
+    }
+    sums
+}
+
 /// A running exporter; killed when it is dropped.
 pub(crate) struct Exporter {
     child: Child,
+    log: Arc<Mutex<Vec<String>>>,
     pub(crate) url: String,
 }
 
@@ -83,24 +103,36 @@ impl Exporter {
         let mut child = Command::new(BINARY)
             .args(["run", "--config"])
             .arg(config)
+            // Whatever proxy this machine uses has no part in a test.
+            .env("NO_PROXY", "*")
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut seen = String::new();
+        let log = Arc::new(Mutex::new(Vec::new()));
         let address = loop {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("no start").unwrap();
-            let line = line.unwrap_or_else(|| panic!("the exporter ended: {seen}"));
+            let line = line.unwrap_or_else(|| panic!("the exporter ended: {:?}", log.lock().unwrap()));
+            log.lock().unwrap().push(line.clone());
             if let Some((_, rest)) = line.split_once("listen=") {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
-            seen.push_str(&line);
         };
         // The pipe must not fill up, nor close.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, url: format!("http://{address}") }
+        let further = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                further.lock().unwrap().push(line);
+            }
+        });
+        Self { child, log, url: format!("http://{address}") }
+    }
+
+    /// The lines that it has logged so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) async fn scrape(&self) -> Scrape {

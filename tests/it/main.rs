@@ -11,4 +11,5 @@ mod daemon;
 mod demo;
 mod docs;
 mod exposition;
+mod faults;
 mod harness;

@@ -14,7 +14,9 @@ fn the_bundled_scenarios_are_sound() {
     assert_eq!(demo.history, Duration::from_secs(1200));
     let faults = include_str!("../../../config/scenarios/faults.yml");
     let faults = Scenario::from_yaml(faults, "config/scenarios/faults.yml").unwrap();
-    assert!(faults.faults.random.iter().any(|random| random.fault == Fault::Hold(Duration::from_secs(40))));
+    let has = |fault| faults.faults.random.iter().any(|random| random.fault == fault);
+    assert!(has(Fault::Hold(Duration::from_secs(40))));
+    assert!(has(Fault::Redirect(Some("https://elsewhere.invalid/login".to_owned()))));
 }
 
 #[test]
@@ -39,6 +41,11 @@ fn faults_of_a_file_are_told_with_their_path() {
         ("faults: {script: [{kind: reset}, {kind: html}]}", "f.yml: faults.script[1]", "needs `status`"),
         ("faults: {script: [{kind: reset, status: 500}]}", "f.yml: faults.script[0]", "has no `status`"),
         ("faults: {script: [{kind: html, status: 200}]}", "f.yml: faults.script[0]", "between 400 and 599"),
+        ("faults: {script: [{kind: drip}]}", "f.yml: faults.script[0]", "needs `hold`"),
+        ("faults: {script: [{kind: drip, hold: 0s}]}", "f.yml: faults.script[0]", "longer than zero"),
+        ("faults: {script: [{kind: rate_limited_until}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
+        ("faults: {script: [{kind: reset, location: /x}]}", "f.yml: faults.script[0]", "has no `location`"),
+        ("faults: {script: [{kind: redirect, location: \"a\\nb\"}]}", "f.yml: faults.script[0]", "HTTP header"),
         (
             "faults: {random: [{probability: -1, fault: {kind: reset}}]}",
             "f.yml: faults.random[0].probability: ",

@@ -10,6 +10,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::response;
+use crate::simulator::clock::Moment;
 
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: &Value) -> Response<Body> {
@@ -65,6 +66,15 @@ pub(super) fn too_many_requests(wait: Option<Duration>) -> Response<Body> {
     response
 }
 
+/// 429, with the date on which the wait is over.
+pub(super) fn too_many_requests_until(moment: Moment) -> Response<Body> {
+    let mut response = too_many_requests(None);
+    if let Ok(date) = HeaderValue::try_from(moment.to_http_date()) {
+        response.headers_mut().insert(RETRY_AFTER, date);
+    }
+    response
+}
+
 /// 500, when the answer cannot be written.
 pub(super) fn server_error() -> Response<Body> {
     let error = json!({"code": "SERVER_ERROR", "message": "Server Error", "details": {}});
@@ -107,9 +117,14 @@ pub(super) fn not_success() -> Response<Body> {
     json(StatusCode::OK, &json!({"success": false, "message": "Something went wrong."}))
 }
 
-/// 302 to the log-in page.
-pub(super) fn redirect() -> Response<Body> {
-    let mut redirect = response(StatusCode::FOUND, "text/html", "<html><body>Redirecting to /login</body></html>");
-    redirect.headers_mut().insert(LOCATION, HeaderValue::from_static("/login"));
+/// 302 to `location`, else to the log-in page.
+pub(super) fn redirect(location: Option<&str>) -> Response<Body> {
+    const LOGIN: &str = "/login";
+    let location = location.unwrap_or(LOGIN);
+    let body = format!("<html><body>Redirecting to {location}</body></html>");
+    let mut redirect = response(StatusCode::FOUND, "text/html", body);
+    // A scenario's locations have been checked; a test's own that no header can carry is its mistake.
+    let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static(LOGIN));
+    redirect.headers_mut().insert(LOCATION, location);
     redirect
 }

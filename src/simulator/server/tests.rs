@@ -6,7 +6,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::simulator::scenario::{FaultPlan, FaultWindow};
+use crate::simulator::scenario::{FaultPlan, FaultWindow, RandomFault};
 use crate::simulator::{EntrySpec, Fault, ManualClock, Moment, Scenario, Simulator, Status, Webhook};
 
 const START: Moment = Moment::from_seconds(1_705_316_400);
@@ -231,7 +231,7 @@ async fn faults_that_are_answers_come_as_such() {
         (Fault::Status(422), 422, "application/json"),
         (Fault::Status(500), 500, "application/json"),
         (Fault::RateLimited(None), 429, "application/json"),
-        (Fault::Redirect, 302, "text/html"),
+        (Fault::Redirect(None), 302, "text/html"),
         (Fault::NotSuccess, 200, "application/json"),
         (Fault::None, 200, "application/json"),
     ] {
@@ -241,7 +241,7 @@ async fn faults_that_are_answers_come_as_such() {
         assert_eq!(response.headers()["content-type"], kind, "{fault:?}");
         assert!(response.headers().contains_key("x-ratelimit-remaining") && response.headers().contains_key("date"));
         assert!(!response.headers().contains_key("retry-after"), "{fault:?}");
-        assert_eq!(response.headers().contains_key("location"), fault == Fault::Redirect);
+        assert_eq!(response.headers().contains_key("location"), status == 302);
         if kind == "application/json" {
             let body = body(response).await;
             assert_eq!(body["success"] == true, fault == Fault::None, "{fault:?}");
@@ -249,6 +249,14 @@ async fn faults_that_are_answers_come_as_such() {
     }
     api.simulator.push_fault(Fault::RateLimited(Some(Duration::from_millis(1_500))));
     assert_eq!(api.get(LOGS).await.headers()["retry-after"], "2");
+    api.simulator.push_fault(Fault::RateLimitedUntil(Duration::from_secs(2)));
+    let dated = api.get(LOGS).await;
+    assert_eq!(
+        (dated.status(), &dated.headers()["retry-after"]),
+        (StatusCode::TOO_MANY_REQUESTS, &"Mon, 15 Jan 2024 11:00:02 GMT".parse().unwrap())
+    );
+    api.simulator.push_fault(Fault::Redirect(Some("http://127.0.0.1:1/".to_owned())));
+    assert_eq!(api.get(LOGS).await.headers()["location"], "http://127.0.0.1:1/");
     api.simulator.push_fault(Fault::InvalidJson);
     let text = api.get(LOGS).await.text().await.unwrap();
     assert!(serde_json::from_str::<Value>(&text).unwrap_err().is_eof(), "{text}");
@@ -267,7 +275,54 @@ async fn faults_of_the_connection_break_it() {
     assert_eq!(cut.status(), 200);
     assert!(cut.headers().contains_key("content-length"));
     assert!(cut.bytes().await.is_err());
+    api.simulator.push_fault(Fault::ResetInBody);
+    let reset = api.get(LOGS).await;
+    assert_eq!(reset.status(), 200);
+    let reasons = format!("{:?}", reset.bytes().await.unwrap_err());
+    assert!(reasons.contains("ConnectionReset"), "{reasons}");
     assert_eq!(api.get(LOGS).await.status(), 200, "the next connection is sound");
+}
+
+#[tokio::test]
+async fn lengths_can_be_wrong() {
+    let api = Api::start(scenario()).await;
+    let whole = api.get(LOGS).await.bytes().await.unwrap();
+    api.simulator.push_fault(Fault::LengthTooShort);
+    assert_eq!(api.get(LOGS).await.bytes().await.unwrap(), whole[..whole.len() / 2]);
+    api.simulator.push_fault(Fault::LengthTooLong);
+    let mut long = api.get(LOGS).await;
+    assert_eq!(long.content_length(), Some(2 * whole.len() as u64));
+    let mut come = 0;
+    while come < whole.len() {
+        come += long.chunk().await.unwrap().unwrap().len();
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(50), long.chunk()).await.is_err(), "the connection stays open");
+    assert_eq!(api.get(LOGS).await.bytes().await.unwrap(), whole);
+}
+
+#[tokio::test]
+async fn a_body_can_drip() {
+    let api = Api::start(scenario()).await;
+    api.simulator.push_fault(Fault::Drip(Duration::from_millis(1)));
+    let mut dripping = api.get("/api/v1/agents").await;
+    let mut chunks = Vec::new();
+    while let Some(chunk) = dripping.chunk().await.unwrap() {
+        chunks.push(chunk);
+    }
+    assert!(chunks.len() > 20, "{} chunks", chunks.len());
+    assert_eq!(serde_json::from_slice::<Value>(&chunks.concat()).unwrap()["success"], true);
+}
+
+#[tokio::test]
+async fn faults_can_be_replaced() {
+    let api = Api::start(scenario()).await;
+    api.simulator.push_fault(Fault::Reset);
+    let random = vec![RandomFault { probability: 1.0, path: "/agents/".to_owned(), fault: Fault::Html(503) }];
+    api.simulator.set_faults(&FaultPlan { random, ..FaultPlan::default() });
+    assert_eq!(api.get(LOGS).await.status(), 503);
+    assert_eq!(api.get("/api/v1/campaigns/c/webhooks/v/logs").await.status(), 200);
+    api.simulator.set_faults(&FaultPlan::default());
+    assert_eq!(api.get(LOGS).await.status(), 200);
 }
 
 #[tokio::test]

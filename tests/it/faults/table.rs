@@ -1,0 +1,321 @@
+//! The table of faults: what each looks like from outside, as the tests prove it and as `docs/faults.md` shows it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use talkover_exporter::simulator::Fault;
+
+/// A fault, and what the exporter makes of it.
+pub(crate) struct Row {
+    /// What people call it.
+    pub(crate) name: &'static str,
+    /// How it comes about.
+    pub(crate) cause: Cause,
+    /// What the exporter does, besides what it does after every failure.
+    pub(crate) does: &'static str,
+    /// The label `result` of its polls.
+    pub(crate) result: &'static str,
+    /// The label `code` of its requests.
+    pub(crate) code: &'static str,
+    /// Whose polls fail.
+    pub(crate) concerned: Concerned,
+    /// What the log says of it.
+    pub(crate) logged: &'static str,
+}
+
+/// How a fault comes about, and with that how it ends.
+pub(crate) enum Cause {
+    /// The API answers like this, and then rightly again.
+    Api(Fault),
+    /// The API redirects to a host of the test's, and then answers rightly again.
+    RedirectElsewhere,
+    /// The API knows another token, and then so does the token file.
+    Token,
+    /// The server shows a certificate that nobody trusts, and then its proper one.
+    Certificate,
+    /// This is the base URL, until the configuration is mended.
+    BaseUrl(&'static str),
+}
+
+/// Whose polls fail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concerned {
+    /// Those of one webhook; the environment's others succeed.
+    Webhook,
+    /// Those of all its webhooks; other environments' succeed.
+    Environment,
+}
+
+impl Row {
+    /// How long the API asks to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match &self.cause {
+            Cause::Api(Fault::RateLimited(wait)) => *wait,
+            Cause::Api(Fault::RateLimitedUntil(wait)) => Some(*wait),
+            _ => None,
+        }
+    }
+}
+
+/// Longer than any first back-off, so that a pause of this length is obedience.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// Longer than any test waits.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+use Concerned::{Environment, Webhook};
+
+/// Every fault.
+pub(crate) static TABLE: [Row; 24] = [
+    Row {
+        name: "Token not accepted (401)",
+        cause: Cause::Token,
+        does: "Reads the token again before every request: once the file holds the right one, no restart is needed",
+        result: "unauthorized",
+        code: "401",
+        concerned: Environment,
+        logged: "the API does not accept the token (401: \"The provided API key is invalid\")",
+    },
+    Row {
+        name: "Access refused (403)",
+        cause: Cause::Api(Fault::Status(403)),
+        does: "Leaves the webhook alone for a while",
+        result: "http_error",
+        code: "403",
+        concerned: Webhook,
+        logged: "the API answered 403: \"Forbidden\"",
+    },
+    Row {
+        name: "Webhook, agent or campaign not found (404)",
+        cause: Cause::Api(Fault::Status(404)),
+        does: "Leaves the webhook alone for a while; should it come back, its counters go on",
+        result: "http_error",
+        code: "404",
+        concerned: Webhook,
+        logged: "the API answered 404: \"Agent not found in this environment.\"",
+    },
+    Row {
+        name: "Request refused (422)",
+        cause: Cause::Api(Fault::Status(422)),
+        does: "Leaves the webhook alone for a while",
+        result: "http_error",
+        code: "422",
+        concerned: Webhook,
+        logged: "the API answered 422: \"The given data was invalid.\"",
+    },
+    Row {
+        name: "Rate limit (429), `Retry-After` in seconds",
+        cause: Cause::Api(Fault::RateLimited(Some(RETRY_AFTER))),
+        does: "Asks nothing of the environment until that time is over, an hour at the most",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Rate limit (429), `Retry-After` as a date",
+        cause: Cause::Api(Fault::RateLimitedUntil(RETRY_AFTER)),
+        does: "The same; the date is held against the answer's own `Date`, not against the local clock",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Rate limit (429) without `Retry-After`",
+        cause: Cause::Api(Fault::RateLimited(None)),
+        does: "Leaves the environment alone for a while",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Server error (500)",
+        cause: Cause::Api(Fault::Status(500)),
+        does: "Leaves the environment alone for a while; the log has the API's own words",
+        result: "http_error",
+        code: "500",
+        concerned: Environment,
+        logged: "the API answered 500: \"Server Error\"",
+    },
+    Row {
+        name: "A gateway's HTML page (502, 503)",
+        cause: Cause::Api(Fault::Html(503)),
+        does: "Leaves the environment alone for a while; the page is not logged",
+        result: "http_error",
+        code: "503",
+        concerned: Environment,
+        logged: "the API answered 503",
+    },
+    Row {
+        name: "Redirect to a log-in page",
+        cause: Cause::Api(Fault::Redirect(None)),
+        does: "Does not follow it",
+        result: "http_error",
+        code: "302",
+        concerned: Webhook,
+        logged: "the API answered 302",
+    },
+    Row {
+        name: "Redirect to another host",
+        cause: Cause::RedirectElsewhere,
+        does: "Does not follow it: the other host gets no connection, and no token",
+        result: "http_error",
+        code: "302",
+        concerned: Webhook,
+        logged: "the API answered 302",
+    },
+    Row {
+        name: "No answer in time",
+        cause: Cause::Api(Fault::Hold(FOR_EVER)),
+        does: "Gives the request up after `request_timeout`",
+        result: "timeout",
+        code: "none",
+        concerned: Environment,
+        logged: "the API gave no complete answer in time",
+    },
+    Row {
+        name: "No answer in time, for one webhook alone",
+        cause: Cause::Api(Fault::Hold(FOR_EVER)),
+        does: "The same; that the others are answered shows that the environment works",
+        result: "timeout",
+        code: "none",
+        concerned: Webhook,
+        logged: "the API gave no complete answer in time",
+    },
+    Row {
+        name: "An answer that drips, byte by byte",
+        cause: Cause::Api(Fault::Drip(Duration::from_millis(100))),
+        does: "Gives the request up after `request_timeout`, which is for the whole answer",
+        result: "timeout",
+        code: "200",
+        concerned: Environment,
+        logged: "the API gave no complete answer in time",
+    },
+    Row {
+        name: "`Content-Length` too long",
+        cause: Cause::Api(Fault::LengthTooLong),
+        does: "Waits for the rest until `request_timeout`, and uses nothing of what came",
+        result: "timeout",
+        code: "200",
+        concerned: Environment,
+        logged: "the API gave no complete answer in time",
+    },
+    Row {
+        name: "`Content-Length` too short",
+        cause: Cause::Api(Fault::LengthTooShort),
+        does: "Uses nothing of what came, nor the connection on which more came than was announced",
+        result: "invalid_response",
+        code: "200",
+        concerned: Webhook,
+        logged: "the answer cannot be used: the answer is no JSON object: EOF while parsing",
+    },
+    Row {
+        name: "Connection reset before the answer",
+        cause: Cause::Api(Fault::Reset),
+        does: "Does not repeat the request on its own account: the next poll does, within the budget",
+        result: "connection",
+        code: "none",
+        concerned: Environment,
+        logged: "the connection failed: Connection reset by peer",
+    },
+    Row {
+        name: "Connection reset in mid-body",
+        cause: Cause::Api(Fault::ResetInBody),
+        does: "Uses nothing of what came",
+        result: "connection",
+        code: "200",
+        concerned: Environment,
+        logged: "the connection failed: Connection reset by peer",
+    },
+    Row {
+        name: "Truncated answer",
+        cause: Cause::Api(Fault::Truncated),
+        does: "Uses nothing of what came",
+        result: "connection",
+        code: "200",
+        concerned: Environment,
+        logged: "the connection failed: end of file before message length reached",
+    },
+    Row {
+        name: "200 with `success: false`",
+        cause: Cause::Api(Fault::NotSuccess),
+        does: "Does not take it for an empty log",
+        result: "invalid_response",
+        code: "200",
+        concerned: Webhook,
+        logged: "the answer cannot be used: the answer says success: false",
+    },
+    Row {
+        name: "200 with something that is no JSON",
+        cause: Cause::Api(Fault::InvalidJson),
+        does: "Uses nothing of what came",
+        result: "invalid_response",
+        code: "200",
+        concerned: Webhook,
+        logged: "the answer cannot be used: the answer is no JSON object: EOF while parsing",
+    },
+    Row {
+        name: "Certificate not trusted (TLS)",
+        cause: Cause::Certificate,
+        does: "Sends nothing: the token does not leave before the certificate is checked",
+        result: "connection",
+        code: "none",
+        concerned: Environment,
+        logged: "the connection failed: invalid peer certificate",
+    },
+    Row {
+        name: "Host name not found (DNS)",
+        cause: Cause::BaseUrl("https://nonexistent.invalid"),
+        does: "Starts, and keeps trying",
+        result: "connection",
+        code: "none",
+        concerned: Environment,
+        logged: "the connection failed: failed to lookup address information",
+    },
+    Row {
+        name: "Connection refused",
+        cause: Cause::BaseUrl("http://127.0.0.1:1"),
+        does: "Starts, and keeps trying",
+        result: "connection",
+        code: "none",
+        concerned: Environment,
+        logged: "the connection failed: Connection refused",
+    },
+];
+
+const PREAMBLE: &str = "\
+# Faults that it survives
+
+Every row is proven by `tests/it/faults.rs`, from the table that this page is written from: the program polls a simulated
+TalkOver that goes wrong in this way, and afterwards every attempt is counted exactly once.
+
+What holds for all of them:
+
+- While a fault lasts, `talkover_up` is 0 for the webhooks that are concerned. It is 1 for all others, and these are polled on.
+- The log names the cause once when polls of a webhook begin to fail, not at every poll, and says once that they succeed again.
+- A webhook that failed is asked again after half a second to a second, then after twice as long, up to a minute. Where in
+  between is a matter of chance, so that several daemons do not come back at the same moment. One that alone keeps failing is
+  then asked no more often than an idle one (`max_interval`).
+- Where a fault is the environment's, all of its webhooks wait, in the same manner: at once after 401 and 429, otherwise after
+  three failures with no success between them.
+- `code` is the status of the answer, also where its body went wrong, and `none` where there was no answer.
+
+";
+
+/// The page as it should be.
+pub(crate) fn markdown() -> String {
+    let mut text = PREAMBLE.to_owned();
+    text.push_str(
+        "| fault | what the exporter does | `polls_total{result}` | `api_requests_total{code}` | who is concerned |\n",
+    );
+    text.push_str("| --- | --- | --- | --- | --- |\n");
+    for row in &TABLE {
+        let concerned = match row.concerned {
+            Webhook => "the webhook",
+            Environment => "the environment",
+        };
+        writeln!(text, "| {} | {} | `{}` | `{}` | {concerned} |", row.name, row.does, row.result, row.code).unwrap();
+    }
+    text
+}
