@@ -12,3 +12,4 @@ mod demo;
 mod docs;
 mod exposition;
 mod harness;
+mod verify;

@@ -91,7 +91,11 @@ fn every_sum_that_does_not_agree_is_told() {
         ),
         (
             |state| state.totals.retain(|series, _| series.labels != ["ping", "retrying", "none"]),
-            &["status=\"retrying\",http_status=\"none\"}: 0, but 1 by entry", "the books"],
+            &[
+                "status=\"retrying\",http_status=\"none\"}: 0, but 1 by entry",
+                "the books",
+                "5 observations, but 4 attempts",
+            ],
         ),
         (
             |state| set(&mut state.pruned, "deliveries", &["ping", "failed"], 1),
