@@ -125,7 +125,8 @@ fn an_unknown_entry_is_missing_once_every_poll_that_had_to_read_it_is_over() {
 fn a_known_entry_is_judged_by_what_it_was_counted_with() {
     use HttpStatus::{Code, Invalid, None as NoAnswer};
     use Status::{Failed, Pending, Retrying, Success, Unknown};
-    let table: [(Option<(&str, &str)>, Status, HttpStatus, &[&str]); 20] = [
+    type Case<'a> = (Option<(&'a str, &'a str)>, Status, HttpStatus, &'a [&'a str]);
+    let table: [Case<'_>; 20] = [
         (Some(("success", "200")), Success, Code(200), &[]),
         (Some(("success", "2xx")), Success, Code(200), &[]),
         (Some(("success", "")), Success, Code(200), &[]),

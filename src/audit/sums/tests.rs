@@ -128,7 +128,7 @@ fn every_sum_that_does_not_agree_is_told() {
             &["result=\"abandoned\"}: 0 observations, but 2", "result=\"success\"}: 0 observations, but 4"],
         ),
         (
-            |state| drop(state.invalid.insert("id:y".into())),
+            |state| state.invalid.extend(["id:y".into()]),
             &["talkover_exporter_log_entries_total{outcome=\"invalid\"}: 1, but 2 are remembered"],
         ),
     ];
