@@ -37,8 +37,8 @@ pub struct LogStretch {
     pub attempts: HashMap<EntryId, Attempt>,
     /// The keys of the others.
     pub invalid: HashSet<Box<str>>,
-    /// The ids that the state knew before the reading began.
-    pub known_before: HashSet<EntryId>,
+    /// What the state knew before the reading began: the ids, and whether they were counted.
+    pub known_before: HashMap<EntryId, bool>,
 }
 
 /// Something to tell of one entry.
@@ -81,12 +81,15 @@ pub fn compare(log: &LogStretch, state: &TargetState, rules: &Rules) -> Findings
     let rows: HashMap<&EntryId, &StateRow> = state.rows.iter().map(|row| (&row.id, row)).collect();
     for attempt in log.attempts.values().filter(|attempt| attempt.created_at >= log.from) {
         match rows.get(&attempt.id) {
-            Some(row) => findings.judge(attempt, row),
+            Some(row) => {
+                let was_counted = log.known_before.get(&attempt.id).copied().unwrap_or(false);
+                findings.judge(attempt, row, was_counted);
+            }
             None => findings.miss(attempt, absence(attempt.created_at, &state.marks, log.now, rules)),
         }
     }
     let is_gone = |row: &&StateRow| {
-        row.created_at >= log.from && !log.attempts.contains_key(&row.id) && log.known_before.contains(&row.id)
+        row.created_at >= log.from && !log.attempts.contains_key(&row.id) && log.known_before.contains_key(&row.id)
     };
     findings.deleted = state.rows.iter().filter(is_gone).map(|row| note(row, counted_as(row))).collect();
     findings.invalid = log.invalid.difference(&state.invalid).cloned().collect();
@@ -192,8 +195,8 @@ impl Findings {
         }
     }
 
-    /// Compares an entry of the log with its row.
-    fn judge(&mut self, attempt: &Attempt, row: &StateRow) {
+    /// Compares an entry of the log with its row; `was_counted` says whether it was counted before the log was read.
+    fn judge(&mut self, attempt: &Attempt, row: &StateRow, was_counted: bool) {
         let mut differences = Vec::new();
         // What an entry was made with does not change.
         if *row.event != *attempt.event && &*row.event != OVERFLOW {
@@ -204,6 +207,8 @@ impl Findings {
         }
         let now = attempt.status.as_str();
         match &row.counted {
+            // It got its outcome, and was counted, after its page was read here.
+            Some(_) if !attempt.status.is_outcome() && !was_counted => {}
             Some((status, _)) if **status != *now => {
                 self.changed.push(note(row, format!("{}, the log now says {}", counted_as(row), shown_as(attempt))));
             }

@@ -3,7 +3,7 @@
 //! A request that fails is repeated a few times with pauses, a refused one when the API says so. It never guesses: what could
 //! not be read to its end is an error.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -99,7 +99,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Reads the log of `target`; `known_before` are the ids that the state knows.
+    /// Reads the log of `target`; `known_before` are the ids that the state knows, and whether they were counted.
     ///
     /// # Errors
     /// Where it cannot be read to the end of the stretch.
@@ -107,7 +107,7 @@ impl LogReader {
         &mut self,
         target: &Target,
         depth: Depth,
-        known_before: HashSet<EntryId>,
+        known_before: HashMap<EntryId, bool>,
     ) -> Result<LogStretch, ReadError> {
         let mut walk = Walk::new(Timestamp::from_micros(i64::MIN), self.per_page);
         let mut stretch = LogStretch { known_before, ..LogStretch::default() };
@@ -124,7 +124,7 @@ impl LogReader {
             let progress = match page {
                 Page::Read(page) => {
                     let known = &stretch.known_before;
-                    walk.absorb(page, Known { entry: &|id| known.contains(id), invalid: &|_| false })?
+                    walk.absorb(page, Known { entry: &|id| known.contains_key(id), invalid: &|_| false })?
                 }
                 Page::TooLarge(key) => {
                     walk.absorb_too_large(key);

@@ -169,7 +169,9 @@ async fn audit_one(
     let rules = Rules { lookback: poll.lookback, sweep_interval: poll.sweep_interval, settle_after: poll.settle_after };
     let before = state.target(target).map_err(Trouble::State)?;
     let depth = Depth { since: args.since, not_before: before.as_ref().and_then(reach) };
-    let known = before.map(|held| held.rows.into_iter().map(|row| row.id).collect()).unwrap_or_default();
+    let known = before
+        .map(|held| held.rows.into_iter().map(|row| (row.id, row.counted.is_some())).collect())
+        .unwrap_or_default();
     let requests = reader.requests;
     let log = reader.read(target, depth, known).await.map_err(Trouble::Read)?;
     let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();

@@ -141,7 +141,6 @@ fn a_known_entry_is_judged_by_what_it_was_counted_with() {
         (Some(("retrying", "503")), Failed, Code(503), &["changed"]),
         (Some(("retrying", "503")), Success, Code(200), &["changed"]),
         (Some(("failed", "503")), Success, Code(200), &["changed"]),
-        // It was read before the daemon counted it.
         (Some(("success", "200")), Pending, NoAnswer, &["changed"]),
         (None, Pending, NoAnswer, &[]),
         (None, Success, Code(200), &["not seen"]),
@@ -151,9 +150,22 @@ fn a_known_entry_is_judged_by_what_it_was_counted_with() {
     ];
     for (counted, status, http_status, expected) in table {
         let state = state(vec![row("a", NOW - 5_000, counted)]);
-        let findings = compare(&log(vec![attempt("a", NOW - 5_000, status, http_status)]), &state, &RULES);
+        let known_before = [(EntryId::new("a"), counted.is_some())].into();
+        let log = LogStretch { known_before, ..log(vec![attempt("a", NOW - 5_000, status, http_status)]) };
+        let findings = compare(&log, &state, &RULES);
         let found: Vec<&str> = shape(&findings).into_iter().map(|(list, _)| list).collect();
         assert_eq!(found, expected, "{counted:?} {status:?} {http_status:?}: {findings:?}");
+    }
+}
+
+#[test]
+fn what_a_daemon_counts_while_the_log_is_read_is_not_told() {
+    let state = state(vec![row("a", NOW - 5_000, Some(("success", "200")))]);
+    let read_before = attempt("a", NOW - 5_000, Status::Pending, HttpStatus::None);
+    for (known_before, expected) in [(None, 0), (Some(false), 0), (Some(true), 1)] {
+        let known_before = known_before.map(|was_counted| (EntryId::new("a"), was_counted)).into_iter().collect();
+        let findings = compare(&LogStretch { known_before, ..log(vec![read_before.clone()]) }, &state, &RULES);
+        assert_eq!(findings.changed.len(), expected, "{findings:?}");
     }
 }
 
@@ -217,7 +229,7 @@ fn what_the_log_does_not_show_any_more_is_told_only_of_what_was_known_before() {
     let rows = ["known", "just counted", "before the stretch"].map(|id| row(id, NOW - 5_000, Some(("failed", "none"))));
     let mut state = state(rows.to_vec());
     state.rows[2].created_at = at(NOW - 60_000);
-    let known_before = ["known", "before the stretch"].map(EntryId::new).into();
+    let known_before = ["known", "before the stretch"].map(|id| (EntryId::new(id), true)).into();
     let findings = compare(&LogStretch { known_before, ..log(Vec::new()) }, &state, &RULES);
     assert_eq!(shape(&findings), [("deleted", 1)]);
     assert_eq!(findings.deleted[0].id, EntryId::new("known"));
