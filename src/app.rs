@@ -123,7 +123,7 @@ impl App {
         let mut environments = Vec::new();
         for (environment, loaded) in config.environments.iter().zip(ledgers) {
             warn_of_what_is_not_used(environment);
-            let (client, policy, store) = (client(environment)?, policy.clone(), store.clone());
+            let (client, policy, store) = (Arc::new(client(environment)?), policy.clone(), store.clone());
             let workshop = Workshop {
                 client,
                 policy,
@@ -238,7 +238,8 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -> Target {
+/// The target that a webhook of the configuration is.
+pub(crate) fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -> Target {
     Target {
         environment: environment.name.as_str().into(),
         webhook_id: webhook.webhook_id.as_str().into(),
@@ -255,16 +256,16 @@ fn warn_of_what_is_not_used(environment: &EnvironmentConfig) {
     }
 }
 
-fn client(environment: &EnvironmentConfig) -> Result<Arc<Client>, AppError> {
+/// A client for an environment, with its token as it is now.
+pub(crate) fn client(environment: &EnvironmentConfig) -> Result<Client, AppError> {
     let options = ClientOptions {
         base_url: environment.base_url.clone(),
         request_timeout: environment.request_timeout,
         ca_file: environment.ca_file.clone(),
         proxy: environment.proxy.clone(),
     };
-    let client = Client::new(&options, &environment.token.read()?)
-        .map_err(|error| AppError::Client { environment: environment.name.clone(), error })?;
-    Ok(Arc::new(client))
+    Client::new(&options, &environment.token.read()?)
+        .map_err(|error| AppError::Client { environment: environment.name.clone(), error })
 }
 
 fn set_up(

@@ -1,10 +1,12 @@
 //! The command line's grammar, for clap. What the commands do stands in their own files.
 
 use crate::build_info::{REVISION, RUSTVERSION, VERSION};
+use crate::config::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 static VERSION_LINE: LazyLock<String> =
     LazyLock::new(|| format!("{VERSION} (revision {REVISION}, rustc {RUSTVERSION})"));
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Simulate(SimulateArgs),
     /// Validate a configuration file, naming every fault
     Check(ConfigArgs),
+    /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
+    Verify(VerifyArgs),
     /// Ask a daemon whether it is alive: for containers without curl
     Healthcheck(HealthcheckArgs),
 }
@@ -43,6 +47,23 @@ pub struct ConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// The options of `verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints what is missing, doubled or different, by webhook and with ids. What changed after it was \
+counted, and what the next poll or sweep reads, is listed apart and is no fault. It may run beside the daemon: it only reads \
+the state file, and its requests come out of the same budget.\n\nExit codes: 0 nothing is wrong, 1 something is, or the audit \
+failed, 2 the command line or the configuration is wrong."
+)]
+pub struct VerifyArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How far back the log is read, such as 90m, 24h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub since: Duration,
 }
 
 /// The options of `demo`.

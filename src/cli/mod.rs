@@ -9,8 +9,9 @@ mod demo;
 mod healthcheck;
 mod run;
 mod simulate;
+mod verify;
 
-pub use args::{ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs};
+pub use args::{ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
 
 use crate::config::{self, Environment, Faults};
 use crate::logging::{self, LoggingError};
@@ -31,6 +32,11 @@ impl Failure {
     /// It failed while running: exit code 1.
     pub fn running(message: impl ToString) -> Self {
         Self { code: 1, messages: vec![message.to_string()] }
+    }
+
+    /// It failed while running, for several reasons: exit code 1.
+    pub fn running_all(messages: Vec<String>) -> Self {
+        Self { code: 1, messages }
     }
 
     /// The command line or the configuration is wrong: exit code 2.
@@ -86,6 +92,11 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args, environment),
+        Command::Verify(args) => {
+            let config = config::load(&args.config, environment)?;
+            logging::init(&config.log)?;
+            verify::run(&config, &args)
+        }
         Command::Healthcheck(args) => healthcheck::run(&args),
     }
 }

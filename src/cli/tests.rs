@@ -25,6 +25,8 @@ fn a_configuration_without_a_command_runs_the_daemon() {
 fn defaults_of_options() {
     let Ok(Command::Demo(demo)) = parse(&["demo"]) else { panic!("demo") };
     assert_eq!(demo.listen.to_string(), "127.0.0.1:9877");
+    let Ok(Command::Verify(verify)) = parse(&["verify", "--config", "c.yml"]) else { panic!("verify") };
+    assert_eq!(verify.since, std::time::Duration::from_secs(24 * 3600));
     let Ok(Command::Healthcheck(health)) = parse(&["healthcheck"]) else { panic!("healthcheck") };
     assert_eq!((health.url.as_str(), health.ready), ("http://127.0.0.1:9877", false));
     let Ok(Command::Simulate(simulate)) = parse(&["simulate", "--listen", "[::1]:1", "--seed", "7"]) else {
@@ -39,6 +41,8 @@ fn mistakes_exit_with_2() {
         &[][..],
         &["run"],
         &["check"],
+        &["verify"],
+        &["verify", "--config", "x", "--since", "1 day"],
         &["simulate"],
         &["frobnicate"],
         &["run", "--config"],
@@ -55,7 +59,7 @@ fn mistakes_exit_with_2() {
 
 #[test]
 fn help_and_version_are_everywhere() {
-    for command in ["run", "demo", "simulate", "check", "healthcheck"] {
+    for command in ["run", "demo", "simulate", "check", "verify", "healthcheck"] {
         for (option, expected) in [("--help", "Usage:"), ("--version", env!("CARGO_PKG_VERSION"))] {
             let error = CommandLine::try_parse_from(["talkover-exporter", command, option]).expect_err("an answer");
             assert!(!error.use_stderr());

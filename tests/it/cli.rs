@@ -24,7 +24,7 @@ fn assert_refused(output: &Output, code: i32, expected: &str) {
 
 #[test]
 fn help_and_version_are_everywhere() {
-    for command in [&[][..], &["run"], &["demo"], &["simulate"], &["check"], &["healthcheck"]] {
+    for command in [&[][..], &["run"], &["demo"], &["simulate"], &["check"], &["verify"], &["healthcheck"]] {
         for flag in ["--help", "--version"] {
             let output = run(&[command, &[flag]].concat());
             assert_eq!(output.status.code(), Some(0), "{command:?} {flag}");

@@ -13,3 +13,4 @@ mod docs;
 mod exposition;
 mod faults;
 mod harness;
+mod verify;

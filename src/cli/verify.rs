@@ -1,0 +1,198 @@
+//! `verify`: audits the state file against the log, webhook by webhook, beside a daemon that may be running.
+
+use std::collections::HashSet;
+
+use super::run::block_on;
+use super::{Failure, VerifyArgs, print};
+use crate::app;
+use crate::audit::compare::{self, Rules};
+use crate::audit::reading::{Depth, LogReader, ReadError};
+use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
+use crate::audit::{self, Audit, Extent, report, sums};
+use crate::clock;
+use crate::config::{Config, EnvironmentConfig};
+use crate::delivery::{Target, Timestamp};
+use crate::schedule::budget::Budget;
+use crate::shutdown::{self, Shutdown};
+
+pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
+    let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
+    let known = state.targets().map_err(Failure::running)?;
+    block_on(async {
+        let (trigger, shutdown) = shutdown::channel();
+        let auditing = audit_all(config, args, &state, &known, shutdown);
+        tokio::pin!(auditing);
+        tokio::select! {
+            verdict = &mut auditing => verdict,
+            stopped = shutdown::signal() => {
+                trigger.shut_down();
+                stopped.map_err(Failure::running)?;
+                auditing.await
+            }
+        }
+    })
+}
+
+/// What all targets came to.
+#[derive(Default)]
+struct Outcome {
+    targets: usize,
+    faulty: usize,
+    faults: usize,
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    fn add(&mut self, target: &Target, audit: &Audit) -> Result<(), Failure> {
+        self.targets += 1;
+        self.faults += audit.faults();
+        self.faulty += usize::from(audit.faults() > 0);
+        print(&report::target(target, audit))
+    }
+
+    fn fail(&mut self, target: &Target, reason: &str) -> Result<(), Failure> {
+        self.targets += 1;
+        self.failures.push(format!("{target} could not be audited: {reason}"));
+        print(&report::failed(target, reason))
+    }
+
+    fn conclude(self) -> Result<(), Failure> {
+        print(&report::verdict(self.targets, self.faulty, self.faults, self.failures.len()))?;
+        let mut messages = self.failures;
+        if self.faults > 0 {
+            messages.push(format!("the state does not agree with the log: {} fault(s), see above", self.faults));
+        }
+        if messages.is_empty() { Ok(()) } else { Err(Failure::running_all(messages)) }
+    }
+}
+
+async fn audit_all(
+    config: &Config,
+    args: &VerifyArgs,
+    state: &StateFile,
+    known: &[KnownTarget],
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let mut outcome = Outcome::default();
+    let mut read: HashSet<Target> = HashSet::new();
+    for environment in &config.environments {
+        let targets = targets_of(environment, known);
+        let mut reader = reader(config, environment, shutdown.clone())?;
+        let mut unreadable: Option<String> = None;
+        for target in &targets {
+            if let Some(reason) = &unreadable {
+                outcome.fail(target, reason)?;
+                continue;
+            }
+            match audit_one(config, args, state, &mut reader, target).await {
+                Ok(Some(audit)) => outcome.add(target, &audit)?,
+                Ok(None) => outcome.targets += 1,
+                Err(Trouble::Read(ReadError::Interrupted)) => return Err(Failure::running("interrupted")),
+                Err(Trouble::Read(error)) => {
+                    outcome.fail(target, &error.to_string())?;
+                    unreadable = error.concerns_environment().then(|| error.to_string());
+                }
+                Err(Trouble::State(error)) => return Err(Failure::running(error)),
+                Err(Trouble::Print(failure)) => return Err(failure),
+            }
+        }
+        read.extend(targets);
+    }
+    let is_read = |known: &Target| read.iter().any(|target| is_same(target, known));
+    for KnownTarget { target, .. } in known.iter().filter(|known| !is_read(&known.target)) {
+        if let Some(held) = state.target(target).map_err(Failure::running)? {
+            outcome.add(target, &audit::audit_state_alone(&held))?;
+        }
+    }
+    outcome.conclude()
+}
+
+/// The webhooks that the configuration names, and, where it discovers more, those that the daemon has found.
+fn targets_of(environment: &EnvironmentConfig, known: &[KnownTarget]) -> Vec<Target> {
+    let mut targets: Vec<Target> =
+        environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
+    if environment.discovery.is_some() {
+        let is_of_environment = |known: &&KnownTarget| *known.target.environment == *environment.name;
+        for found in known.iter().filter(is_of_environment).filter(|known| known.is_listed && known.has_owner) {
+            if !targets.iter().any(|target| is_same(target, &found.target)) {
+                targets.push(found.target.clone());
+            }
+        }
+    }
+    targets
+}
+
+fn is_same(a: &Target, b: &Target) -> bool {
+    (&a.environment, &a.webhook_id) == (&b.environment, &b.webhook_id)
+}
+
+fn reader(config: &Config, environment: &EnvironmentConfig, shutdown: Shutdown) -> Result<LogReader, Failure> {
+    let budget = Budget::open(
+        &config.state.path,
+        &clock::boot_id(),
+        &environment.name,
+        environment.requests_per_minute,
+        environment.max_concurrent_requests,
+        config.requests_per_minute,
+    );
+    let budget = budget.map_err(|error| {
+        Failure::running(format!("failed to open the memory of the request budget beside the state file: {error}"))
+    })?;
+    Ok(LogReader {
+        client: app::client(environment).map_err(Failure::running)?,
+        budget,
+        token: environment.token.clone(),
+        requests_per_minute: environment.requests_per_minute,
+        burst: environment.max_concurrent_requests,
+        per_page: config.poll.per_page,
+        shutdown,
+        requests: 0,
+    })
+}
+
+/// Why a target was not audited.
+enum Trouble {
+    Read(ReadError),
+    State(StateError),
+    Print(Failure),
+}
+
+/// Audits a target; nothing where the state does not know it.
+async fn audit_one(
+    config: &Config,
+    args: &VerifyArgs,
+    state: &StateFile,
+    reader: &mut LogReader,
+    target: &Target,
+) -> Result<Option<Audit>, Trouble> {
+    let poll = &config.poll;
+    let rules = Rules { lookback: poll.lookback, sweep_interval: poll.sweep_interval, settle_after: poll.settle_after };
+    let before = state.target(target).map_err(Trouble::State)?;
+    let depth = Depth { since: args.since, not_before: before.as_ref().and_then(reach) };
+    let known = before
+        .map(|held| held.rows.into_iter().map(|row| (row.id, row.counted.is_some())).collect())
+        .unwrap_or_default();
+    let requests = reader.requests;
+    let log = reader.read(target, depth, known).await.map_err(Trouble::Read)?;
+    let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();
+    // Only now: what a running daemon has counted meanwhile is there.
+    let Some(held) = state.target(target).map_err(Trouble::State)? else {
+        print(&report::unknown(target, entries)).map_err(Trouble::Print)?;
+        return Ok(None);
+    };
+    let extent = Extent {
+        from: Some(log.from),
+        entries,
+        invalid: log.invalid.len(),
+        requests: reader.requests - requests,
+        rows: held.rows.len(),
+    };
+    Ok(Some(Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent }))
+}
+
+/// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been forgotten.
+fn reach(state: &TargetState) -> Option<Timestamp> {
+    let oldest = state.rows.first().map(|row| row.created_at);
+    let forgotten = state.marks.horizon.max(state.marks.cut).filter(|_| state.marks.contacted)?;
+    Some(oldest.map_or(forgotten, |oldest| oldest.min(forgotten)))
+}
