@@ -27,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod discovery;
 pub mod ledger;
 pub mod logging;
 pub mod pipeline;

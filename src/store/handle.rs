@@ -8,6 +8,7 @@ use super::lock::beside;
 use super::staged::{StagedPart, StagedWalk};
 use super::{Loaded, Store};
 use crate::delivery::{Attempt, Target, Timestamp};
+use crate::discovery::record::{Record, Unsaved};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::Changes;
 use crate::ledger::totals::SeriesKey;
@@ -97,6 +98,22 @@ impl StoreHandle {
     /// Where nothing could be written.
     pub fn remove(&self, target: &Target) -> Result<(), StoreError> {
         self.lock().remove(target)
+    }
+
+    /// What discovery knows of an environment.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+        self.lock().load_discovered(environment)
+    }
+
+    /// Writes what discovery has learned, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn save_discovered(&self, environment: &str, unsaved: &Unsaved) -> Result<(), StoreError> {
+        self.lock().save_discovered(environment, unsaved)
     }
 
     /// Keeps in mind when a target's poll last succeeded.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::exposure::Exposure;
 use crate::delivery::{Status, Target, Timestamp};
+use crate::discovery::targets::WebhookInfo;
 use crate::ledger::decide::Tally;
 use crate::ledger::state::{Changes, Ledger, Marks};
 use crate::ledger::totals::{Birth, SeriesKey, Total, Totals};
@@ -20,6 +21,8 @@ pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
 pub struct TargetView {
     /// The target.
     pub target: Target,
+    /// What discovery knows of the webhook.
+    pub info: Option<WebhookInfo>,
     /// Whether it is polled; one that is not named any more keeps its series for a while.
     pub is_listed: bool,
     /// Whether its delivery series are shown: once its first walk is complete.
@@ -55,6 +58,7 @@ impl TargetView {
     ) -> Self {
         let mut view = Self {
             target,
+            info: None,
             is_listed: true,
             exposed: false,
             totals: ledger.totals().clone(),
@@ -69,6 +73,11 @@ impl TargetView {
         };
         view.show(ledger, &Committed::default());
         view
+    }
+
+    /// Whether TalkOver says that the webhook delivers nothing.
+    pub fn is_disabled(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| !info.is_enabled)
     }
 
     /// Takes over what a commit has changed.
@@ -118,6 +127,8 @@ pub struct EnvironmentView {
     pub rate_limit_remaining: Option<u64>,
     /// Requests a minute allowed.
     pub budget: u32,
+    /// When discovery last knew everything.
+    pub discovery_last_success: Option<Timestamp>,
 }
 
 /// All that is shown, by name.

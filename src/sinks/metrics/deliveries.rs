@@ -16,7 +16,7 @@ use crate::ledger::transition::LogOutcome;
 use crate::source::error::PollResult;
 
 /// The metrics that this collector gives.
-const METRICS: [&Metric; 18] = [
+const METRICS: [&Metric; 21] = [
     &catalogue::DELIVERY_ATTEMPTS,
     &catalogue::DELIVERY_DURATION,
     &catalogue::DELIVERY_DELAY,
@@ -26,6 +26,9 @@ const METRICS: [&Metric; 18] = [
     &catalogue::OLDEST_OPEN,
     &catalogue::LAST_ATTEMPT,
     &catalogue::WEBHOOK_INFO,
+    &catalogue::WEBHOOK_ENABLED,
+    &catalogue::WEBHOOK_MAX_RETRIES,
+    &catalogue::WEBHOOK_TIMEOUT,
     &catalogue::UP,
     &catalogue::WATERMARK,
     &catalogue::LAST_SUCCESS,
@@ -64,7 +67,10 @@ impl Collector for TargetCollector {
         self.board.read(|views| {
             let now = Instant::now();
             exposed(views).for_each(|view| view.exposure.note_scrape(now));
-            [totals(views, &self.duration_labels), gauges(views), work(views)].into_iter().flatten().collect()
+            [totals(views, &self.duration_labels), gauges(views), settings(views), work(views)]
+                .into_iter()
+                .flatten()
+                .collect()
         })
     }
 }
@@ -135,12 +141,6 @@ fn gauges(views: &Views) -> Vec<MetricFamily> {
     let mut open = Family::new(&catalogue::DELIVERIES_OPEN);
     let mut oldest = Family::new(&catalogue::OLDEST_OPEN);
     let mut last = Family::new(&catalogue::LAST_ATTEMPT);
-    let mut info = Family::new(&catalogue::WEBHOOK_INFO);
-    for view in views.targets.values() {
-        let target = &view.target;
-        let names = [&*target.webhook_name, target.owner_type.as_str(), &*target.owner_id, "", ""];
-        info.push(&labels(view, &names), 1.0);
-    }
     for view in exposed(views) {
         for (position, status) in OPEN_STATES.iter().enumerate() {
             open.push(&labels(view, &[status.as_str()]), view.open[position] as f64);
@@ -154,7 +154,32 @@ fn gauges(views: &Views) -> Vec<MetricFamily> {
             }
         }
     }
-    [open, oldest, last, info].into_iter().map(Family::finish).collect()
+    [open, oldest, last].into_iter().map(Family::finish).collect()
+}
+
+/// What is known of the webhooks themselves.
+fn settings(views: &Views) -> Vec<MetricFamily> {
+    let mut info = Family::new(&catalogue::WEBHOOK_INFO);
+    let mut enabled = Family::new(&catalogue::WEBHOOK_ENABLED);
+    let mut retries = Family::new(&catalogue::WEBHOOK_MAX_RETRIES);
+    let mut timeout = Family::new(&catalogue::WEBHOOK_TIMEOUT);
+    for view in views.targets.values() {
+        let (target, known) = (&view.target, view.info.as_ref());
+        let owner_name = known.map_or("", |known| &*known.owner_name);
+        let host = known.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
+        let names = [&*target.webhook_name, target.owner_type.as_str(), &*target.owner_id, owner_name, host];
+        info.push(&labels(view, &names), 1.0);
+        let Some(known) = known else { continue };
+        let own = labels(view, &[]);
+        enabled.push(&own, f64::from(u8::from(known.is_enabled)));
+        if let Some(count) = known.max_retries {
+            retries.push(&own, f64::from(count));
+        }
+        if let Some(seconds) = known.timeout_seconds {
+            timeout.push(&own, f64::from(seconds));
+        }
+    }
+    [info, enabled, retries, timeout].into_iter().map(Family::finish).collect()
 }
 
 /// The daemon's work on each target.
@@ -204,3 +229,6 @@ fn attempts_held(view: &TargetView) -> u64 {
     let held = view.totals.family(TotalsFamily::Attempts).filter(|(key, _)| view.exposure.is_held(key));
     held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()
 }
+
+#[cfg(test)]
+mod tests;

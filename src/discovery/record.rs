@@ -1,0 +1,77 @@
+//! What is remembered of owners and webhooks over restarts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Owner, OwnerKey, Webhook};
+use crate::delivery::{OwnerType, Timestamp};
+
+/// All that is remembered of one environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Of the two lists of owners.
+    pub lists: BTreeMap<OwnerType, ListRecord>,
+    /// Of the owners and their webhooks.
+    pub owners: BTreeMap<OwnerKey, OwnerRecord>,
+}
+
+/// What is remembered of a list of owners. Times are the server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListRecord {
+    /// When it was last read to its end.
+    pub completed_at: Option<Timestamp>,
+    /// When the last reading of it began that was certain to be whole: what appears later did not exist then.
+    pub whole_at: Option<Timestamp>,
+}
+
+/// What is remembered of an owner. Times are the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRecord {
+    /// What the list says.
+    pub owner: Owner,
+    /// When it is known not to have existed yet.
+    pub absent_at: Option<Timestamp>,
+    /// When the last reading of its webhooks began that was certain to be whole.
+    pub read_at: Option<Timestamp>,
+    /// Whether the list has told of a change since then.
+    pub is_changed: bool,
+    /// How much speaks for its being gone ([`super::listing::GONE`]).
+    pub missed: u8,
+    /// Its webhooks by id.
+    pub webhooks: BTreeMap<Arc<str>, WebhookRecord>,
+}
+
+impl OwnerRecord {
+    /// The record of an owner that was met just now.
+    pub fn new(owner: Owner, absent_at: Option<Timestamp>) -> Self {
+        Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
+    }
+}
+
+/// What is remembered of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookRecord {
+    /// What the list says.
+    pub webhook: Webhook,
+    /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no history. Nothing
+    /// where there was no such time, or where the webhook was not wanted when it was found.
+    pub known_at: Option<Timestamp>,
+    /// How much speaks for its being gone.
+    pub missed: u8,
+}
+
+/// What has changed since it was last written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsaved {
+    /// Lists and owners that are new or different, each with all its webhooks.
+    pub record: Record,
+    /// Owners that are to be forgotten.
+    pub gone: Vec<OwnerKey>,
+}
+
+impl Unsaved {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.record == Record::default() && self.gone.is_empty()
+    }
+}
