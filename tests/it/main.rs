@@ -9,6 +9,7 @@ mod corpora;
 mod crash;
 mod daemon;
 mod demo;
+mod discovery;
 mod docs;
 mod exposition;
 mod faults;

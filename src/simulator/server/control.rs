@@ -1,16 +1,25 @@
-//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth and stops the world.
+//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, stops the world, and does what an
+//! operator does to webhooks, agents and campaigns.
 //!
 //! These requests need no token, are not counted, and never go wrong on purpose. Used by `server`.
 
+use std::collections::HashMap;
+
 use axum::body::Body;
+use axum::extract::Query;
 use axum::http::request::Parts;
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{Method, Response, StatusCode, Uri};
 use serde_json::json;
 
 use super::{Shared, answers, lock, response};
 use crate::simulator::requests::largest_per_minute;
+use crate::simulator::scenario::check::is_segment;
+use crate::simulator::scenario::{Owner, OwnerKind, Webhook};
+use crate::simulator::world::World;
 
-/// Answers `GET /_simulator/truth`, `GET /_simulator/requests` and `POST /_simulator/freeze[?settle=true]`.
+/// Answers `GET /_simulator/truth`, `GET /_simulator/requests` and `POST /_simulator/freeze[?settle=true]`, and, below
+/// `/_simulator/`, `POST` and `DELETE` of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes
+/// what is: `name` and `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
 pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/_simulator/truth") => truth(shared),
@@ -21,8 +30,56 @@ pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
             answers::json(StatusCode::OK, &json!({"frozen": true}))
         }
         (_, "/_simulator/truth" | "/_simulator/requests" | "/_simulator/freeze") => answers::wrong_method(),
-        (_, path) => answers::no_route(path),
+        (method, path) => change(shared, method, path, &request.uri),
     }
+}
+
+/// Changes a webhook or an owner.
+fn change(shared: &Shared, method: &Method, path: &str, uri: &Uri) -> Response<Body> {
+    let segments: Vec<&str> = path.split('/').skip(2).collect();
+    let (what, id) = match segments[..] {
+        [what @ ("agents" | "campaigns" | "webhooks"), id] if is_segment(id) => (what, id),
+        _ => return answers::no_route(path),
+    };
+    let parameters = Query::<HashMap<String, String>>::try_from_uri(uri).map(|Query(found)| found).unwrap_or_default();
+    let kind = if what == "agents" { OwnerKind::Agent } else { OwnerKind::Campaign };
+    let mut world = shared.world_now();
+    let is_done = match (method, what) {
+        (&Method::DELETE, "webhooks") => world.remove_webhook(id),
+        (&Method::DELETE, _) => world.remove_owner(kind, id),
+        (&Method::POST, "webhooks") => set_webhook(&mut world, id, &parameters),
+        (&Method::POST, _) => set_owner(&mut world, kind, id, &parameters),
+        _ => return answers::wrong_method(),
+    };
+    if is_done { answers::json(StatusCode::OK, &json!({"done": true})) } else { answers::not_found("Not found.") }
+}
+
+fn set_owner(world: &mut World, kind: OwnerKind, id: &str, parameters: &HashMap<String, String>) -> bool {
+    if !world.has_owner(kind, id) {
+        world.add_owner(&Owner { kind, id: id.to_owned(), name: id.to_owned() });
+    }
+    let named = parameters.get("name").is_none_or(|name| world.rename_owner(kind, id, name));
+    named && parameters.get("status").is_none_or(|status| world.set_status(kind, id, status))
+}
+
+fn set_webhook(world: &mut World, id: &str, parameters: &HashMap<String, String>) -> bool {
+    let new = match (world.find_log(id), parameters.get("agent_id"), parameters.get("campaign_id")) {
+        (Some(_), ..) => None,
+        (None, Some(agent), _) => Some(Webhook::of_agent(agent, id)),
+        (None, None, Some(campaign)) => Some(Webhook::of_campaign(campaign, id)),
+        (None, None, None) => return false,
+    };
+    if let Some(webhook) = new {
+        world.add_webhook(webhook);
+    }
+    world.change_webhook(id, |webhook| {
+        if let Some(name) = parameters.get("name") {
+            name.clone_into(&mut webhook.name);
+        }
+        if let Some(enabled) = parameters.get("enabled") {
+            webhook.enabled = enabled == "true";
+        }
+    })
 }
 
 fn truth(shared: &Shared) -> Response<Body> {
