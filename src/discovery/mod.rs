@@ -9,6 +9,7 @@ pub mod filter;
 pub mod listing;
 pub mod plan;
 pub mod record;
+pub mod request;
 mod rotation;
 pub mod targets;
 

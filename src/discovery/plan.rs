@@ -7,12 +7,12 @@
 //! one for which an answer failed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filter;
 use super::listing::{Complete, GONE, Listing};
-use super::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
+use super::request::{Found, Request};
 use super::rotation::{self, Turn};
 use super::targets::Discovered;
 use super::{Owner, OwnerKey, Webhook};
@@ -42,36 +42,6 @@ pub struct Settings {
     pub campaigns: bool,
     /// The time from the end of one refresh to the next.
     pub refresh_interval: Duration,
-}
-
-/// A request that discovery wants to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// A page of the list of agents or campaigns.
-    Owners {
-        /// Which list.
-        owner_type: OwnerType,
-        /// The page, from 1.
-        page: u32,
-        /// Entries on a page.
-        per_page: u32,
-    },
-    /// A page of the list of an owner's webhooks.
-    Webhooks {
-        /// The owner.
-        owner: OwnerKey,
-        /// The page, from 1.
-        page: u32,
-    },
-}
-
-/// What a request brought.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Found {
-    /// A page of owners.
-    Owners(ListPage<Owner>),
-    /// A page of webhooks.
-    Webhooks(ListPage<Webhook>),
 }
 
 /// The discovery of one environment. Times are durations since its start.
@@ -290,7 +260,7 @@ impl Discovery {
             self.reading = Some((key, listing));
             return false;
         };
-        let has_changed = take_over(&key, &mut known.record, complete, &self.filter);
+        let has_changed = known.record.take_over(&key, complete, &self.filter);
         known.turn.succeed(now);
         self.unsaved.insert(key);
         has_changed
@@ -394,33 +364,6 @@ fn meet(owners: &mut BTreeMap<OwnerKey, Known>, key: &OwnerKey, owner: &Owner, a
         }
         Some(_) => false,
     }
-}
-
-/// Takes in the whole list of an owner's webhooks; whether that changes anything.
-fn take_over(key: &OwnerKey, record: &mut OwnerRecord, complete: Complete<Webhook>, filter: &Filter) -> bool {
-    let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
-    let before = record.webhooks.clone();
-    let absent_at = record.read_at.or(record.absent_at);
-    for (id, known) in &mut record.webhooks {
-        known.missed = if complete.entries.contains_key(id) { 0 } else { known.missed + weight };
-    }
-    record.webhooks.retain(|_, known| known.missed < GONE);
-    for (id, webhook) in complete.entries {
-        if let Some(known) = record.webhooks.get_mut(&id) {
-            known.webhook = webhook;
-            continue;
-        }
-        let is_wanted = filter.wants(&record.owner.name, &webhook.name, &key.id, &id);
-        let known_at = absent_at.filter(|_| is_wanted);
-        record.webhooks.insert(id, WebhookRecord { webhook, known_at, missed: 0 });
-    }
-    // What is missing and not known to be gone is looked for again soon.
-    record.is_changed = record.webhooks.values().any(|known| known.missed > 0);
-    if is_whole {
-        record.read_at = Some(begun_at);
-    }
-    let is_same = |(a, b): ((&Arc<str>, &WebhookRecord), (&Arc<str>, &WebhookRecord))| a.0 == b.0 && a.1 == b.1;
-    before.len() != record.webhooks.len() || !before.iter().zip(&record.webhooks).all(is_same)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::filter::Filter;
+use super::listing::{Complete, GONE};
 use super::{Owner, OwnerKey, Webhook};
 use crate::delivery::{OwnerType, Timestamp};
 
@@ -45,6 +47,32 @@ impl OwnerRecord {
     /// The record of an owner that was met just now.
     pub fn new(owner: Owner, absent_at: Option<Timestamp>) -> Self {
         Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
+    }
+
+    /// Takes in the list of its webhooks; whether that changes anything of them.
+    pub(super) fn take_over(&mut self, key: &OwnerKey, complete: Complete<Webhook>, filter: &Filter) -> bool {
+        let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
+        let before = self.webhooks.clone();
+        let absent_at = self.read_at.or(self.absent_at);
+        for (id, known) in &mut self.webhooks {
+            known.missed = if complete.entries.contains_key(id) { 0 } else { known.missed + weight };
+        }
+        self.webhooks.retain(|_, known| known.missed < GONE);
+        for (id, webhook) in complete.entries {
+            if let Some(known) = self.webhooks.get_mut(&id) {
+                known.webhook = webhook;
+                continue;
+            }
+            let is_wanted = filter.wants(&self.owner.name, &webhook.name, &key.id, &id);
+            let known_at = absent_at.filter(|_| is_wanted);
+            self.webhooks.insert(id, WebhookRecord { webhook, known_at, missed: 0 });
+        }
+        // What is missing and not known to be gone is looked for again soon.
+        self.is_changed = self.webhooks.values().any(|known| known.missed > 0);
+        if is_whole {
+            self.read_at = Some(begun_at);
+        }
+        before != self.webhooks
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is asked when, in simulated time against a model of the API, and what the answers come to.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::discovery::Method;
@@ -15,11 +16,14 @@ const START: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 const SETTINGS: Settings = Settings { agents: true, campaigns: true, refresh_interval: Duration::from_secs(300) };
 
+/// Says which requests fail, and how.
+type Failing = dyn Fn(&Request) -> Option<ApiError>;
+
 /// Owners with their webhooks, an API that lists them, and a discovery that asks it.
 struct World {
     owners: BTreeMap<OwnerKey, (Owner, Vec<String>)>,
     /// Requests that fail.
-    fails: Box<dyn Fn(&Request) -> Option<ApiError>>,
+    fails: Box<Failing>,
     discovery: Discovery,
     /// The server's clock when the discovery started.
     epoch: Timestamp,
@@ -123,7 +127,7 @@ impl World {
             let answer = self.answer(&request);
             self.asked.push((self.now, request.clone()));
             self.now += S(2);
-            self.discovery.finish(request, answer.as_ref().map(Clone::clone), self.date(), self.now);
+            self.discovery.finish(request, answer.as_ref().cloned(), self.date(), self.now);
         }
         self.now = until;
     }
@@ -373,8 +377,8 @@ fn a_webhook_that_was_left_out_has_no_past_when_it_is_let_in() {
     let mut world = World::with(1, 0, 0);
     world.run(M(2));
     world.owners.get_mut(&agent(0)).unwrap().1.extend(["new".into(), "out".into()]);
-    let without_out = || Filter::new(&["*".to_owned()], &["out".to_owned()]);
-    world.discovery.filter = without_out();
+    let without_out = Filter::new(&["*".to_owned()], &["out".to_owned()]);
+    world.discovery.filter = without_out;
     world.run(H(2));
     let known_at = |world: &World, id: &str| world.discovery.owners[&agent(0)].record.webhooks[id].known_at;
     assert!(known_at(&world, "new").is_some());

@@ -9,7 +9,7 @@ use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::build_info;
 use crate::delivery::{OwnerType, Timestamp};
-use crate::discovery::plan::Request;
+use crate::discovery::request::Request;
 use crate::source::client::Exchange;
 use crate::store::handle::StoreHandle;
 
