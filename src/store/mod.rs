@@ -192,21 +192,20 @@ impl Store {
         self.transact(|transaction| targets::list(transaction, listed, now))
     }
 
-    /// Forgets a target and everything that belongs to it.
+    /// Forgets a target and everything that belongs to it, unless it is listed; says whether it did.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
-    pub fn remove(&mut self, target: &Target) -> Result<(), StoreError> {
-        let Some(id) = self.transact(|transaction| {
-            let id = targets::find_id(transaction, target)?;
+    pub fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError> {
+        let id = self.transact(|transaction| {
+            let id = targets::find_unlisted(transaction, target)?;
             id.map_or(Ok(()), |id| targets::remove(transaction, id))?;
             Ok(id)
-        })?
-        else {
-            return Ok(());
-        };
-        self.seen.clear(id);
-        Ok(())
+        })?;
+        if let Some(id) = id {
+            self.seen.clear(id);
+        }
+        Ok(id.is_some())
     }
 
     /// Keeps in mind when a target's poll last succeeded, without waiting for the disk.
