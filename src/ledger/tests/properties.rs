@@ -149,7 +149,7 @@ proptest! {
         book.read(Coverage::Sweep, 70, &log);
         let expected = log.iter().filter(|entry| entry.status.is_outcome()).count();
         let counted: usize = log.iter().filter(|entry| {
-            book.ledger.find(&entry.id).is_some_and(|(_, row)| row.counted.is_some())
+            book.ledger.find(&entry.id).is_some_and(|entry| entry.row.counted.is_some())
         }).count();
         prop_assert!(counted >= expected);
         prop_assert_eq!(book.log(LogOutcome::New) + book.log(LogOutcome::Late), log.len() as u64);
