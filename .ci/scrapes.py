@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Judges what Prometheus servers have stored of an exporter, scrape by scrape. Exits 1 with the numbers where something is wrong.
+"""Judges what Prometheus servers have stored of an exporter, scrape by scrape. Where it is wrong, exits 1 with the numbers.
 
-The samples are raw ones: an instant query of a range selector gives them as they were scraped, and all samples of one scrape
-carry the same timestamp. A series that is absent from a scrape counts as 0 in its sums.
+The samples are raw ones: an instant query of a range selector gives them as they were scraped, and all samples of one
+scrape carry the same timestamp. A series that is absent from a scrape counts as 0 in its sums.
 """
 
 import argparse
@@ -72,7 +72,8 @@ def check_books(server, at_least):
     if scrapes < at_least:
         fail(f"{server}: only {scrapes} books were scraped, expected {at_least} or more")
     most_held = max((value for by_time in held.values() for value in by_time.values()), default=0)
-    print(f"{server}: the books balance in all of {scrapes} ({len(read)} targets, at most {most_held:.0f} attempts held)")
+    targets = len(read)
+    print(f"{server}: the books balance in all of {scrapes} ({targets} targets, at most {most_held:.0f} attempts held)")
 
 
 def shown_attempts(server, instance):
@@ -160,12 +161,12 @@ def check_created(server, instance, matchers):
         everywhere = query(server, f'{created}{{instance="{instance}"}}')
         born = query(server, f'{created}{{instance="{instance}",{matchers}}}')
         if len(born) != 1 or len(everywhere) != 1:
-            fail(f"{server}: {created}: {len(born)} of births, {len(everywhere)} in all, expected 1 and 1: {everywhere}")
+            fail(f"{server}: {created}: {len(born)} of births of {len(everywhere)}, expected 1 of 1: {everywhere}")
         print(f"{server}: {created} of the birth alone, {float(born[0]['value'][1]):.0f}")
 
 
 def check_caught_up(server, instance, since, rises):
-    """From `since` on, totals rise only in scrapes that say catching_up, which ends; `rises` says how often, by webhook."""
+    """From `since` on, totals rise in scrapes that say catching_up alone, `rises` times by webhook, and it ends."""
     attempts = sums_by_scrape(server, f'{ATTEMPTS}{{instance="{instance}"}}')
     catching_up = sums_by_scrape(server, f'{CATCHING_UP}{{instance="{instance}"}}')
     for target, by_time in attempts.items():

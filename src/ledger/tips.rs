@@ -66,10 +66,7 @@ impl Tips {
             None => Place { attempt: attempt.saturating_add(1), ..start },
         };
         self.resting
-            .range::<dyn Placed + '_, _>((
-                Bound::Included(&start as &dyn Placed),
-                Bound::Excluded(&end as &dyn Placed),
-            ))
+            .range::<dyn Placed + '_, _>((Bound::Included(&start as &dyn Placed), Bound::Excluded(&end as &dyn Placed)))
             .rev()
             .map(|Tip(entry)| &**entry)
     }
