@@ -9,6 +9,7 @@ pub mod format;
 pub mod handle;
 pub mod lock;
 mod seen;
+mod space;
 pub mod staged;
 pub mod targets;
 pub mod totals;
@@ -107,11 +108,12 @@ impl Store {
         let Some(found) = targets::find(&self.connection, target).map_err(failed)? else {
             return Ok(Loaded::default());
         };
-        let rows = entries::load(&self.connection, found.id).map_err(failed)?;
         let invalid = entries::load_invalid(&self.connection, found.id).map_err(failed)?;
         let (totals, births) = totals::load(&self.connection, found.id, policy).map_err(failed)?;
+        let mut ledger = Ledger::restore(found.marks, invalid, totals);
+        entries::for_each(&self.connection, found.id, |key, row| ledger.remember(key, row)).map_err(failed)?;
         Ok(Loaded {
-            ledger: Ledger::restore(found.marks, rows, invalid, totals),
+            ledger,
             births,
             catching_up: found.catching_up,
             last_success: self.seen.get(found.id),
@@ -220,6 +222,7 @@ impl Store {
         let failed = |error| StoreError::sqlite(&path, "write", error);
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
+        space::give_back(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(result)
     }
