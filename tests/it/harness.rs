@@ -190,6 +190,7 @@ impl Scrape {
         Some(Self::parse(response.text().await.ok()?))
     }
 
+    /// Takes a scrape apart, whose books must balance whatever the test is about.
     pub(crate) fn parse(text: String) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines
@@ -198,7 +199,9 @@ impl Scrape {
                 (series.to_owned(), value.parse().unwrap())
             })
             .collect();
-        Self { text, samples }
+        let scrape = Self { text, samples };
+        scrape.assert_books_balance();
+        scrape
     }
 
     pub(crate) fn get(&self, series: &str) -> Option<f64> {
@@ -230,14 +233,25 @@ impl Scrape {
             .filter(move |(series, _)| is_durable(series))
     }
 
-    /// Whether the books of a webhook balance.
-    pub(crate) fn balances(&self, webhook: &str) -> bool {
-        let webhook = format!("webhook_id=\"{webhook}\"");
-        let entries = |outcome: &str| self.sum("talkover_exporter_log_entries_total", &[&webhook, outcome]);
-        let attempts = self.sum("talkover_webhook_delivery_attempts_total", &[&webhook]);
-        let open = self.sum("talkover_webhook_deliveries_open", &[&webhook, "status=\"pending\""]);
-        let held = self.sum("talkover_exporter_attempts_held", &[&webhook]);
-        let read = entries("outcome=\"new\"") + entries("outcome=\"late\"");
-        read == attempts + open + entries("outcome=\"expired\"") + held
+    /// Asserts of every target that what was read is counted, open, given up, or held.
+    fn assert_books_balance(&self) {
+        const ENTRIES: &str = "talkover_exporter_log_entries_total";
+        let new = self.of(ENTRIES).filter_map(|(series, _)| series.strip_suffix(",outcome=\"new\"}"));
+        let targets: Vec<&str> = new.filter_map(|series| Some(series.split_once('{')?.1)).collect();
+        assert!(!targets.is_empty(), "there are no books in {}", self.text);
+        for target in targets {
+            let sum = |name, label| self.sum(name, &[target, label]);
+            let read = sum(ENTRIES, "outcome=\"new\"") + sum(ENTRIES, "outcome=\"late\"");
+            let attempts = sum("talkover_webhook_delivery_attempts_total", "");
+            let pending = sum("talkover_webhook_deliveries_open", "status=\"pending\"");
+            let expired = sum(ENTRIES, "outcome=\"expired\"");
+            let held = sum("talkover_exporter_attempts_held", "");
+            assert!(
+                read == attempts + pending + expired + held,
+                "the books of {target} do not balance: {read} read, but {attempts} counted + {pending} pending \
+                 + {expired} expired + {held} held\n{}",
+                self.text
+            );
+        }
     }
 }
