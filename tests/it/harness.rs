@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use talkover_exporter::simulator::{Clock, Scenario, Simulator, Webhook};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -148,6 +149,11 @@ impl Exporter {
         .await
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        rustix::process::kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
     /// SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -155,9 +161,7 @@ impl Exporter {
 
     /// SIGTERM, and the exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM)
-            .unwrap();
+        self.signal(Signal::TERM);
         let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
         status.expect("it takes more than 5 s to stop").unwrap().code()
     }
