@@ -18,6 +18,8 @@ use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timest
 const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
 /// How long the API keeps its log: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many rows to forget are worth a commit of their own: a target that has become quiet would keep them for ever.
+const WORTH_PRUNING: usize = 1_000;
 /// Rows forgotten in one decision at most, so that no commit takes long.
 const MAX_PRUNED: usize = 20_000;
 
@@ -461,7 +463,8 @@ impl<'a> Draft<'a> {
             ..Changes::default()
         };
         let is_new = Marks { swept: before.swept, ..marks.clone() } != *before;
-        changes.must_commit = is_new || !changes.rows.is_empty() || !changes.totals.is_empty();
+        changes.must_commit =
+            is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
             changes.catching_up = self.is_catching_up().then_some(self.batch.now);
             self.forget(&mut changes, &mut marks);
@@ -532,6 +535,11 @@ impl<'a> Draft<'a> {
             return false;
         }
         self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
+    }
+
+    fn has_much_to_forget(&self) -> bool {
+        let forgettable = self.horizon.map(|horizon| self.ledger.forgettable(horizon).take(WORTH_PRUNING).count());
+        forgettable == Some(WORTH_PRUNING)
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {

@@ -141,18 +141,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The memory that the state file holds.
-    pub fn restore(
-        marks: Marks,
-        rows: impl IntoIterator<Item = (RowKey, Row)>,
-        invalid: BTreeMap<Box<str>, Timestamp>,
-        totals: Totals,
-    ) -> Self {
-        let mut ledger = Self { marks, invalid, totals, ..Self::default() };
-        for (key, row) in rows {
-            ledger.rows.insert(key, row);
-        }
-        ledger
+    /// The memory that the state file holds, but for its entries.
+    pub fn restore(marks: Marks, invalid: BTreeMap<Box<str>, Timestamp>, totals: Totals) -> Self {
+        Self { marks, invalid, totals, ..Self::default() }
+    }
+
+    /// Takes in an entry that the state file holds.
+    pub fn remember(&mut self, key: RowKey, row: Row) {
+        self.rows.insert(key, row);
     }
 
     /// Everything remembered, oldest first.

@@ -9,6 +9,7 @@
 mod auth;
 pub mod health;
 mod landing;
+mod lifecycle;
 pub mod listen;
 mod metrics;
 mod reload;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum_server::Handle;
 use prometheus::Registry;
 use tower_http::compression::CompressionLayer;
@@ -35,6 +36,7 @@ use tower_http::timeout::TimeoutLayer;
 pub use health::Readiness;
 use web_config::WebConfig;
 
+use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 
 /// No request here has a use for a body; this is room for what proxies add.
@@ -56,6 +58,14 @@ struct AppState {
     registry: Registry,
     /// Told by the pipeline.
     readiness: Readiness,
+    /// Whom to ask for a reload, where that is allowed.
+    reloader: Option<Reloader>,
+}
+
+impl FromRef<AppState> for Option<Reloader> {
+    fn from_ref(state: &AppState) -> Self {
+        state.reloader.clone()
+    }
 }
 
 impl FromRef<AppState> for Registry {
@@ -81,17 +91,18 @@ pub enum ServeError {
     Serve(#[source] io::Error),
 }
 
-/// All paths. Answers are compressed where the client accepts gzip.
-pub fn router(registry: Registry, readiness: Readiness) -> Router {
+/// All paths. Answers are compressed where the client accepts gzip. A reload may be asked for only where there is a `reloader`.
+pub fn router(registry: Registry, readiness: Readiness, reloader: Option<Reloader>) -> Router {
     Router::new()
         .route("/", get(landing::landing))
         .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
+        .route("/-/reload", post(lifecycle::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(CompressionLayer::new())
-        .with_state(AppState { registry, readiness })
+        .with_state(AppState { registry, readiness, reloader })
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {

@@ -35,7 +35,7 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let serving = tokio::spawn(serve(listener, router(registry, readiness.clone()), web, shutdown));
+        let serving = tokio::spawn(serve(listener, router(registry, readiness.clone(), None), web, shutdown));
         Self { address, readiness, trigger, serving }
     }
 

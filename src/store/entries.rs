@@ -53,7 +53,11 @@ pub(super) fn write(
 }
 
 /// Reads all rows of a target, oldest first.
-pub(super) fn load(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<(RowKey, Row)>> {
+pub(super) fn for_each(
+    connection: &Connection,
+    target: TargetId,
+    mut take: impl FnMut(RowKey, Row),
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT created_at, id, at, attempt, status, event, counted_status, counted_http_status, grp, opening_at,
                 opening_id, flags, result
@@ -61,11 +65,11 @@ pub(super) fn load(connection: &Connection, target: TargetId) -> rusqlite::Resul
     )?;
     let mut events = Names::default();
     let mut rows = statement.query(params![target.0])?;
-    let mut loaded = Vec::new();
     while let Some(row) = rows.next()? {
-        loaded.push(read_row(row, &mut events)?);
+        let (key, row) = read_row(row, &mut events)?;
+        take(key, row);
     }
-    Ok(loaded)
+    Ok(())
 }
 
 fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(RowKey, Row)> {

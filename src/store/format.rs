@@ -14,10 +14,14 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::error::StoreError;
+use super::space;
 use crate::delivery::Timestamp;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
 const APPLICATION_ID: i64 = 0x544F_4558;
+
+/// The write-ahead log is cut to this size when it has been carried over into the database.
+const WAL_BYTES: i64 = 16 * 1024 * 1024;
 
 /// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
 const MIGRATIONS: &[&str] = &[
@@ -237,10 +241,13 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     Ok(version)
 }
 
-/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
+/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine. What a
+/// long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    space::allow_giving_back(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::StoreError;
 use super::lock::beside;
 use super::staged::{StagedPart, StagedWalk};
+use super::targets::Unlisted;
 use super::{Loaded, Store};
 use crate::delivery::{Attempt, Target, Timestamp};
 use crate::discovery::record::{Record, Unsaved};
@@ -92,12 +93,33 @@ impl StoreHandle {
         self.lock().release(target, series, caught_up)
     }
 
-    /// Forgets a target, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    /// Drops the histograms of durations where they were made with other buckets or labels; says whether there were any.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn adopt_layout(&self, policy: &LabelPolicy) -> Result<bool, StoreError> {
+        self.lock().adopt_layout(policy)
+    }
+
+    /// Notes which targets are listed, as of `now` by the local clock; gives the others that the file knows.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn list(&self, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+        self.lock().list(listed, now)
+    }
+
+    /// Forgets a target unless it is listed, calls `removed`, and says whether it did. Nobody can list it anew in between.
     ///
     /// # Errors
     /// Where nothing could be written.
-    pub fn remove(&self, target: &Target) -> Result<(), StoreError> {
-        self.lock().remove(target)
+    pub fn remove_unlisted(&self, target: &Target, removed: impl FnOnce()) -> Result<bool, StoreError> {
+        let mut store = self.lock();
+        let is_removed = store.remove_unlisted(target)?;
+        if is_removed {
+            removed();
+        }
+        Ok(is_removed)
     }
 
     /// What discovery knows of an environment.

@@ -10,6 +10,7 @@ pub mod format;
 pub mod handle;
 pub mod lock;
 mod seen;
+mod space;
 pub mod staged;
 pub mod targets;
 pub mod totals;
@@ -109,11 +110,12 @@ impl Store {
         let Some(found) = targets::find(&self.connection, target).map_err(failed)? else {
             return Ok(Loaded::default());
         };
-        let rows = entries::load(&self.connection, found.id).map_err(failed)?;
         let invalid = entries::load_invalid(&self.connection, found.id).map_err(failed)?;
         let (totals, births) = totals::load(&self.connection, found.id, policy).map_err(failed)?;
+        let mut ledger = Ledger::restore(found.marks, invalid, totals);
+        entries::for_each(&self.connection, found.id, |key, row| ledger.remember(key, row)).map_err(failed)?;
         Ok(Loaded {
-            ledger: Ledger::restore(found.marks, rows, invalid, totals),
+            ledger,
             births,
             catching_up: found.catching_up,
             last_success: self.seen.get(found.id),
@@ -192,21 +194,20 @@ impl Store {
         self.transact(|transaction| targets::list(transaction, listed, now))
     }
 
-    /// Forgets a target and everything that belongs to it.
+    /// Forgets a target and everything that belongs to it, unless it is listed; says whether it did.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
-    pub fn remove(&mut self, target: &Target) -> Result<(), StoreError> {
-        let Some(id) = self.transact(|transaction| {
-            let id = targets::find_id(transaction, target)?;
+    pub fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError> {
+        let id = self.transact(|transaction| {
+            let id = targets::find_unlisted(transaction, target)?;
             id.map_or(Ok(()), |id| targets::remove(transaction, id))?;
             Ok(id)
-        })?
-        else {
-            return Ok(());
-        };
-        self.seen.clear(id);
-        Ok(())
+        })?;
+        if let Some(id) = id {
+            self.seen.clear(id);
+        }
+        Ok(id.is_some())
     }
 
     /// What discovery knows of an environment; nothing where it never ran.
@@ -239,6 +240,7 @@ impl Store {
         let failed = |error| StoreError::sqlite(&path, "write", error);
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
+        space::give_back(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(result)
     }

@@ -387,7 +387,9 @@ fn a_file_of_the_first_version_is_brought_forward() {
     // What that version did not keep.
     let marks = Marks { known_at: None, ..expected.marks().clone() };
     let rows = expected.rows().map(|(key, row)| (key.clone(), Row { late: false, result: None, ..row.clone() }));
-    let expected = Ledger::restore(marks, rows, expected.invalid().clone(), expected.totals().clone());
+    let mut remembered = Ledger::restore(marks, expected.invalid().clone(), expected.totals().clone());
+    rows.for_each(|(key, row)| remembered.remember(key.clone(), row));
+    let expected = remembered;
     let store = brought_forward(&place, VERSION_1);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
     assert_sums(&store, &target("w-1"));
@@ -403,4 +405,48 @@ fn a_file_of_the_second_version_is_brought_forward() {
     assert_sums(&store, &target("w-1"));
     assert_eq!(store.list(&[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
+}
+
+#[test]
+fn space_that_is_free_is_given_back_a_little_with_each_commit() {
+    let place = Place::new();
+    let mut store = place.open();
+    let entries: Vec<_> = (0..60_000).map(|n| entry(&format!("entry-{n}"), n, Status::Success)).collect();
+    settle(
+        &mut store,
+        &target("large"),
+        &mut Ledger::default(),
+        &Book::batch(Coverage::FirstContact, 60_000, &entries),
+    );
+    let pages =
+        |store: &Store| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
+    let before = pages(&store);
+    assert!(!store.remove_unlisted(&target("large")).unwrap(), "it is listed");
+    store.list(&[], at(0)).unwrap();
+    assert!(store.remove_unlisted(&target("large")).unwrap());
+    let mut last = pages(&store);
+    assert!(last >= before - 256, "{last} of {before} pages: all at once");
+    let mut ledger = Ledger::default();
+    for n in 0..100 {
+        let batch = Book::batch(Coverage::Head, n, &[entry(&format!("small-{n}"), n, Status::Success)]);
+        settle(&mut store, &target("small"), &mut ledger, &batch);
+        assert!(pages(&store) >= last - 256, "too much at once");
+        last = pages(&store);
+    }
+    assert!(last < 1_100, "{last} of {before} pages are left");
+    assert_same(&store.load(&target("small"), &policy().labels).unwrap().ledger, &ledger);
+}
+
+#[test]
+fn a_file_that_could_not_shrink_is_rewritten_when_it_is_opened() {
+    let place = Place::new();
+    drop(place.open());
+    let raw = Connection::open(place.path()).unwrap();
+    raw.pragma_update(None, "auto_vacuum", 0).unwrap();
+    raw.execute_batch("VACUUM").unwrap();
+    let mode =
+        |connection: &Connection| -> i64 { connection.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap() };
+    assert_eq!(mode(&raw), 0);
+    drop(raw);
+    assert_eq!(mode(&place.open().connection), 2, "2 is INCREMENTAL");
 }

@@ -14,4 +14,5 @@ mod docs;
 mod exposition;
 mod faults;
 mod harness;
+mod reload;
 mod verify;

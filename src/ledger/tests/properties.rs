@@ -103,8 +103,9 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
 
 /// What the state file would give back.
 fn restart(ledger: &Ledger) -> Ledger {
-    let rows = ledger.rows().map(|(key, row)| (key.clone(), row.clone()));
-    Ledger::restore(ledger.marks().clone(), rows, ledger.invalid().clone(), ledger.totals().clone())
+    let mut restored = Ledger::restore(ledger.marks().clone(), ledger.invalid().clone(), ledger.totals().clone());
+    ledger.rows().for_each(|(key, row)| restored.remember(key.clone(), row.clone()));
+    restored
 }
 
 proptest! {

@@ -1,5 +1,5 @@
-//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, stops the world, and does what an
-//! operator does to webhooks, agents and campaigns.
+//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, adds entries, stops the world, and does
+//! what an operator does to webhooks, agents and campaigns.
 //!
 //! These requests need no token, are not counted, and never go wrong on purpose. Used by `server`.
 
@@ -9,17 +9,31 @@ use axum::body::Body;
 use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Shared, answers, lock, response};
 use crate::simulator::requests::largest_per_minute;
 use crate::simulator::scenario::check::is_segment;
 use crate::simulator::scenario::{Owner, OwnerKind, Webhook};
-use crate::simulator::world::World;
+use crate::simulator::world::{EntrySpec, Status, World};
 
-/// Answers `GET /_simulator/truth`, `GET /_simulator/requests` and `POST /_simulator/freeze[?settle=true]`, and, below
-/// `/_simulator/`, `POST` and `DELETE` of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes
-/// what is: `name` and `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
+/// The parameters of `POST /_simulator/entries`: the entry of a delivery's first attempt, made now.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewEntry {
+    webhook_id: String,
+    event: String,
+    /// A `pending` one stays so.
+    status: Status,
+    /// What the endpoint answered; absent where no answer came.
+    http_status: Option<u16>,
+}
+
+/// Answers `GET /_simulator/truth`, `GET /_simulator/requests`, `POST /_simulator/freeze[?settle=true]`,
+/// `POST /_simulator/entries?webhook_id=…&event=…&status=…[&http_status=…]`, and, below `/_simulator/`, `POST` and `DELETE` of
+/// `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes what is: `name` and `status` of an
+/// owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
 pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/_simulator/truth") => truth(shared),
@@ -29,7 +43,13 @@ pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
             shared.world_now().freeze(settle);
             answers::json(StatusCode::OK, &json!({"frozen": true}))
         }
-        (_, "/_simulator/truth" | "/_simulator/requests" | "/_simulator/freeze") => answers::wrong_method(),
+        (&Method::POST, "/_simulator/entries") => match Query::<NewEntry>::try_from_uri(&request.uri) {
+            Ok(Query(new)) => add_entry(shared, new),
+            Err(error) => answers::json(StatusCode::BAD_REQUEST, &json!({"message": error.body_text()})),
+        },
+        (_, "/_simulator/truth" | "/_simulator/requests" | "/_simulator/freeze" | "/_simulator/entries") => {
+            answers::wrong_method()
+        }
         (method, path) => change(shared, method, path, &request.uri),
     }
 }
@@ -87,6 +107,21 @@ fn truth(shared: &Shared) -> Response<Body> {
     match serde_json::to_vec(&truth) {
         Ok(body) => response(StatusCode::OK, "application/json", body),
         Err(_) => answers::server_error(),
+    }
+}
+
+fn add_entry(shared: &Shared, new: NewEntry) -> Response<Body> {
+    let mut world = shared.world_now();
+    let spec = EntrySpec {
+        created_at: world.now(),
+        event: new.event.into(),
+        status: new.status,
+        http_status: new.http_status,
+        ..EntrySpec::default()
+    };
+    match world.insert(&new.webhook_id, spec) {
+        Ok(id) => answers::json(StatusCode::OK, &json!({"id": id})),
+        Err(error) => answers::not_found(&error.to_string()),
     }
 }
 

@@ -430,6 +430,37 @@ async fn the_truth_is_what_the_api_shows() {
 }
 
 #[tokio::test]
+async fn entries_can_be_added_by_request() {
+    let api = Api::start(scenario()).await;
+    api.clock.advance(Duration::from_secs(7));
+    let add =
+        async |query: &str| parts(api.send("POST", &format!("/_simulator/entries?{query}"), None).await.unwrap()).await;
+    let (status, failed) = add("webhook_id=w&event=lead%2Flost&status=failed&http_status=418").await;
+    assert_eq!(status, StatusCode::OK);
+    let newest = &api.json(LOGS).await["data"][0];
+    assert_eq!(newest["id"], failed["id"]);
+    assert_eq!(newest["created_at"], START.plus(Duration::from_secs(7)).to_rfc3339());
+    assert_eq!(
+        (&newest["event"], &newest["status"], &newest["http_status"]),
+        (&json!("lead/lost"), &json!("failed"), &json!(418))
+    );
+    assert_eq!(add("webhook_id=v&event=e&status=retrying").await.0, StatusCode::OK);
+    let unanswered = &api.json("/api/v1/campaigns/c/webhooks/v/logs").await["data"][0];
+    assert_eq!((&unanswered["status"], unanswered.get("http_status")), (&json!("retrying"), None));
+
+    for (query, status, reason) in [
+        ("webhook_id=x&event=e&status=failed", StatusCode::NOT_FOUND, "no webhook x"),
+        ("webhook_id=w&event=e&status=lost", StatusCode::BAD_REQUEST, "unknown variant `lost`"),
+        ("webhook_id=w&event=e", StatusCode::BAD_REQUEST, "missing field `status`"),
+        ("webhook_id=w&event=e&status=failed&atempt=2", StatusCode::BAD_REQUEST, "unknown field `atempt`"),
+    ] {
+        let (refused, body) = add(query).await;
+        assert!(refused == status && body["message"].as_str().unwrap().contains(reason), "{query}: {refused} {body}");
+    }
+    assert_eq!(api.json(LOGS).await["pagination"]["total"], 61);
+}
+
+#[tokio::test]
 async fn requests_are_remembered() {
     let api = Api::start(scenario()).await;
     api.get(&format!("{LOGS}?page=2")).await;

@@ -8,7 +8,7 @@ use super::board::{Board, TargetView};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::build_info;
-use crate::delivery::{OwnerType, Timestamp};
+use crate::delivery::OwnerType;
 use crate::discovery::request::Request;
 use crate::source::client::Exchange;
 use crate::store::handle::StoreHandle;
@@ -110,23 +110,23 @@ const METRICS: [&Metric; 12] = [
 pub struct DaemonCollector {
     board: Board,
     store: StoreHandle,
-    config_loaded: Timestamp,
     descriptions: Vec<Desc>,
 }
 
 impl DaemonCollector {
-    /// A collector for a daemon whose configuration was loaded at `config_loaded`.
-    pub fn new(board: Board, store: StoreHandle, config_loaded: Timestamp) -> Self {
+    /// A collector of what `board` shows and of the state file.
+    pub fn new(board: Board, store: StoreHandle) -> Self {
         let descriptions = METRICS.iter().filter_map(|metric| describe(metric)).collect();
-        Self { board, store, config_loaded, descriptions }
+        Self { board, store, descriptions }
     }
 
     fn process(&self) -> Vec<MetricFamily> {
+        let config = self.board.read(|views| views.config);
         let values = [
             (&catalogue::STATE_SIZE, self.store.size_bytes() as f64),
             (&catalogue::STATE_CREATED, self.store.created_at().as_seconds_f64()),
-            (&catalogue::CONFIG_SUCCESS, 1.0),
-            (&catalogue::CONFIG_TIME, self.config_loaded.as_seconds_f64()),
+            (&catalogue::CONFIG_SUCCESS, f64::from(u8::from(config.is_good))),
+            (&catalogue::CONFIG_TIME, config.loaded_at.as_seconds_f64()),
         ];
         let mut families: Vec<MetricFamily> = values
             .into_iter()

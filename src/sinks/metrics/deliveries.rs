@@ -9,7 +9,6 @@ use prometheus::proto::MetricFamily;
 use super::board::{Board, OPEN_STATES, TargetView, Views};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
-use crate::ledger::labels::AttemptLabel;
 use crate::ledger::state::OUTCOMES;
 use crate::ledger::totals::{Family as TotalsFamily, Histogram, NANOS_PER_SECOND, SeriesKey, Total};
 use crate::ledger::transition::LogOutcome;
@@ -44,17 +43,12 @@ const METRICS: [&Metric; 21] = [
 pub struct TargetCollector {
     board: Board,
     descriptions: Vec<Desc>,
-    duration_labels: Vec<&'static str>,
 }
 
 impl TargetCollector {
-    /// A collector that shows the duration histogram under `duration_labels`.
-    pub fn new(board: Board, duration_labels: &[AttemptLabel]) -> Self {
-        Self {
-            board,
-            descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect(),
-            duration_labels: duration_labels.iter().map(|label| label.as_str()).collect(),
-        }
+    /// A collector of what `board` shows.
+    pub fn new(board: Board) -> Self {
+        Self { board, descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect() }
     }
 }
 
@@ -67,10 +61,7 @@ impl Collector for TargetCollector {
         self.board.read(|views| {
             let now = Instant::now();
             exposed(views).for_each(|view| view.exposure.note_scrape(now));
-            [totals(views, &self.duration_labels), gauges(views), settings(views), work(views)]
-                .into_iter()
-                .flatten()
-                .collect()
+            [totals(views), gauges(views), settings(views), work(views)].into_iter().flatten().collect()
         })
     }
 }
@@ -85,13 +76,14 @@ fn exposed(views: &Views) -> impl Iterator<Item = &TargetView> {
 }
 
 /// Counters and histograms of deliveries.
-fn totals(views: &Views, duration_labels: &[&'static str]) -> Vec<MetricFamily> {
+fn totals(views: &Views) -> Vec<MetricFamily> {
+    let duration: Vec<&str> = views.display.duration_labels.iter().map(|label| label.as_str()).collect();
     let delay = catalogue::DELIVERY_DELAY.labels;
     let per_delivery = catalogue::ATTEMPTS_PER_DELIVERY.labels;
     vec![
         counters(views, &catalogue::DELIVERY_ATTEMPTS, TotalsFamily::Attempts),
         counters(views, &catalogue::DELIVERIES, TotalsFamily::Deliveries),
-        histograms(views, &catalogue::DELIVERY_DURATION, TotalsFamily::Duration, duration_labels, NANOS_PER_SECOND),
+        histograms(views, &catalogue::DELIVERY_DURATION, TotalsFamily::Duration, &duration, NANOS_PER_SECOND),
         histograms(views, &catalogue::DELIVERY_DELAY, TotalsFamily::Delay, delay, NANOS_PER_SECOND),
         histograms(views, &catalogue::ATTEMPTS_PER_DELIVERY, TotalsFamily::AttemptsPerDelivery, per_delivery, 1.0),
     ]

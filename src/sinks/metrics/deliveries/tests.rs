@@ -23,7 +23,7 @@ fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
 
 /// The series of a family: the values of their labels, in the catalogue's order, and their value.
 fn series(board: &Board, metric: &Metric) -> Vec<(Vec<String>, f64)> {
-    let families = TargetCollector::new(board.clone(), &[]).collect();
+    let families = TargetCollector::new(board.clone()).collect();
     let family = families.into_iter().find(|family| family.name() == metric.name).unwrap();
     let labels = |sample: &prometheus::proto::Metric| {
         let value =
@@ -44,6 +44,7 @@ fn what_discovery_knows_is_shown_and_the_rest_is_empty_or_absent() {
         method: Method::Post,
     };
     let board = Board::default();
+    board.add_environment("test".into(), 30);
     board.add_target(view("by-hand", None));
     board.add_target(view("found", Some(info)));
     let texts = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
