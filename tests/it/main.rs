@@ -13,5 +13,6 @@ mod docs;
 mod exposition;
 mod faults;
 mod harness;
+mod large;
 mod reload;
 mod verify;
