@@ -29,7 +29,7 @@ use crate::pipeline::{release, retire};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, ServeError};
+use crate::server::{self, ServeError, Sources};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
@@ -122,7 +122,12 @@ impl App {
     ) -> Result<(), AppError> {
         let Self { mut supervisor, ready, commons, registry, readiness, enable_lifecycle } = self;
         let (reloader, mut reloads) = reload::channel();
-        let router = server::router(registry, readiness, enable_lifecycle.then(|| reloader.clone()));
+        let router = server::router(Sources {
+            registry,
+            board: commons.board.clone(),
+            readiness,
+            reloader: enable_lifecycle.then(|| reloader.clone()),
+        });
         let serving = server::serve(listener, router, web, shutdown.clone());
         // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
         let mut serving = tokio::spawn(serving);

@@ -80,7 +80,7 @@ fn welcome(exporter: &str, api: &str) -> String {
         "talkover-exporter demo: a simulated TalkOver makes webhook deliveries, and the exporter reads their log.
 
   Metrics         {exporter}/metrics
-  Landing page    {exporter}/
+  Status page     {exporter}/
   Simulated API   {api}   (what really happened: {api}/_simulator/truth)
 
 Try next:

@@ -1,4 +1,4 @@
-//! What the daemon serves over HTTP: metrics, probes and a landing page.
+//! What the daemon serves over HTTP: metrics, probes and a status page.
 //!
 //! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
 //! when to stop, so that tests can bind port 0.
@@ -8,11 +8,12 @@
 
 mod auth;
 pub mod health;
-mod landing;
 mod lifecycle;
 pub mod listen;
 mod metrics;
+mod page;
 mod reload;
+mod status;
 mod tls;
 pub mod web_config;
 
@@ -38,6 +39,7 @@ use web_config::WebConfig;
 
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
+use crate::sinks::metrics::board::Board;
 
 /// No request here has a use for a body; this is room for what proxies add.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -52,32 +54,16 @@ const GRACE: Duration = Duration::from_secs(2);
 const MAX_STREAMS: u32 = 32;
 
 /// What the answers are read from. Clones share it.
-#[derive(Clone, Debug)]
-struct AppState {
+#[derive(Clone, Debug, FromRef)]
+pub struct Sources {
     /// All metrics.
-    registry: Registry,
+    pub registry: Registry,
+    /// What the status page shows.
+    pub board: Board,
     /// Told by the pipeline.
-    readiness: Readiness,
+    pub readiness: Readiness,
     /// Whom to ask for a reload, where that is allowed.
-    reloader: Option<Reloader>,
-}
-
-impl FromRef<AppState> for Option<Reloader> {
-    fn from_ref(state: &AppState) -> Self {
-        state.reloader.clone()
-    }
-}
-
-impl FromRef<AppState> for Registry {
-    fn from_ref(state: &AppState) -> Self {
-        state.registry.clone()
-    }
-}
-
-impl FromRef<AppState> for Readiness {
-    fn from_ref(state: &AppState) -> Self {
-        state.readiness.clone()
-    }
+    pub reloader: Option<Reloader>,
 }
 
 /// Serving ended before it was asked to.
@@ -91,10 +77,11 @@ pub enum ServeError {
     Serve(#[source] io::Error),
 }
 
-/// All paths. Answers are compressed where the client accepts gzip. A reload may be asked for only where there is a `reloader`.
-pub fn router(registry: Registry, readiness: Readiness, reloader: Option<Reloader>) -> Router {
+/// All paths. Answers are compressed where the client accepts gzip.
+pub fn router(sources: Sources) -> Router {
     Router::new()
-        .route("/", get(landing::landing))
+        .route("/", get(page::page))
+        .route("/api/v1/status", get(status::status))
         .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
@@ -102,7 +89,7 @@ pub fn router(registry: Registry, readiness: Readiness, reloader: Option<Reloade
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(CompressionLayer::new())
-        .with_state(AppState { registry, readiness, reloader })
+        .with_state(sources)
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {

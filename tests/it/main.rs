@@ -14,5 +14,6 @@ mod docs;
 mod exposition;
 mod faults;
 mod harness;
+mod large;
 mod reload;
 mod verify;
