@@ -70,11 +70,17 @@ impl Budget {
         Ok(Self { file, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
     }
 
-    /// Lowers the environment's own rate to what the API grants, or raises it again.
+    /// Lowers the environment's own rate to what the API grants, or raises it again. A lowered rate must have no burst: one that
+    /// may be had at each change would exceed the budget in the end.
     pub fn set_rate(&mut self, per_minute: u32, burst: u32) {
         if let Some(own) = self.buckets.first_mut() {
             own.gcra = Gcra::new(per_minute, burst);
         }
+    }
+
+    /// The requests a second that the environment can make in the long run, if nobody shares its plan.
+    pub fn per_second(&self) -> f64 {
+        self.buckets.iter().map(|bucket| bucket.gcra.per_second()).fold(f64::INFINITY, f64::min)
     }
 
     /// Takes one request at `now`, in nanoseconds of the machine's uptime. Gives the time to wait where none is left.

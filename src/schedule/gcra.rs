@@ -38,6 +38,11 @@ impl Gcra {
         Ok(arrival + self.interval_ns)
     }
 
+    /// The requests a second that it allows in the long run.
+    pub fn per_second(&self) -> f64 {
+        1e9 / self.interval_ns as f64
+    }
+
     /// The arrival time of a budget of which nothing is left: for a past that is not known.
     pub fn exhausted(&self, now: u64) -> u64 {
         now + self.interval_ns * self.burst
@@ -91,6 +96,31 @@ mod tests {
             pauses in prop::collection::vec(prop_oneof![8 => Just(0_u64), 1 => 0..MINUTE * 2], 1..400),
         ) {
             let sent = run(Gcra::new(rate, burst), &pauses);
+            prop_assert!(busiest_minute(&sent) <= rate as usize);
+        }
+
+        /// As the allowance does it: a lowered rate has no burst, and the full one comes back at any moment.
+        #[test]
+        fn no_minute_exceeds_the_budget_while_it_is_lowered_and_raised(
+            rate in 2_u32..120,
+            burst in 1_u32..10,
+            changes in prop::collection::vec((1_u32..120, 1_usize..40, 0..MINUTE), 1..20),
+        ) {
+            let (mut now, mut arrival, mut sent) = (1_000_000, 0, Vec::new());
+            for (lowered, requests, pause) in changes {
+                let gcra = if lowered < rate { Gcra::new(lowered, 1) } else { Gcra::new(rate, burst) };
+                for _ in 0..requests {
+                    match gcra.take(arrival, now) {
+                        Ok(next) => {
+                            arrival = next;
+                            sent.push(now);
+                        }
+                        // Nobody waits to the end while rates change.
+                        Err(wait) => now += wait.min(2_000_000_000),
+                    }
+                }
+                now += if requests % 3 == 0 { pause } else { 0 };
+            }
             prop_assert!(busiest_minute(&sent) <= rate as usize);
         }
 
