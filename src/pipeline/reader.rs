@@ -10,7 +10,7 @@ use std::time::Duration;
 use self::rechecks::Rechecks;
 use crate::delivery::{Attempt, Target, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Tally};
-use crate::ledger::state::{Ledger, RowKey};
+use crate::ledger::state::Ledger;
 use crate::ledger::watermark::Windows;
 use crate::schedule::Class;
 use crate::schedule::page_size::first_page;

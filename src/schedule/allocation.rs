@@ -14,7 +14,7 @@ use super::Intervals;
 const HALVINGS: u32 = 60;
 /// A target that would bring something to fewer polls than one in so many, asked every `max_interval`, is asleep: it is asked
 /// no more often than that, whatever budget there is.
-const ASLEEP: f64 = 100.0;
+const ASLEEP: f64 = 300.0;
 
 /// Intervals for all rates.
 #[derive(Clone, Copy, Debug, PartialEq)]

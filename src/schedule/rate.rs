@@ -1,6 +1,6 @@
 //! How many entries a second a webhook's log gets, estimated from what polls bring.
 //!
-//! Four windows of memory, from two minutes to six hours, are kept side by side. A long one is exact, a short one quick. The
+//! Five windows of memory, from two minutes to a day, are kept side by side. A long one is exact, a short one quick. The
 //! longest that no shorter one contradicts is believed (the rule of Lepski for choosing a bandwidth): a webhook that wakes up
 //! contradicts its past within one poll, a burst that ends does so within minutes, and a steady one is known ever better.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The time constants of the windows in seconds. The shortest spans several polls of a busy webhook; the longest is how long a
 /// single entry is remembered; neighbours differ by so little that a change is seen by the next one when it is too small for
 /// the one before.
-const MEMORY: [f64; 4] = [120.0, 720.0, 4_320.0, 21_600.0];
+const MEMORY: [f64; 5] = [120.0, 720.0, 4_320.0, 21_600.0, 86_400.0];
 /// By how many standard deviations windows must differ to contradict each other: one in a hundred does by chance.
 const CONTRADICTION: f64 = 2.5;
 /// And by how many entries at least: a single one proves nothing.
@@ -53,6 +53,12 @@ impl Rate {
             }
         }
         rate
+    }
+
+    /// A rate that is known as well as it can be.
+    #[cfg(test)]
+    pub(super) fn of(per_second: f64) -> Self {
+        Self { windows: MEMORY.map(|seconds| Window { entries: per_second * seconds, seconds }) }
     }
 
     /// Takes in that `entries` came within `elapsed`, which begins where the last observation ended.
@@ -107,7 +113,7 @@ mod tests {
     fn a_single_entry_is_no_awakening() {
         let mut rate = Rate::from_ages([], S(86_400));
         rate.observe(1, S(300));
-        assert!((1.0..2.0).contains(&(rate.per_second() * 21_600.0)), "about one in six hours");
+        assert!((1.0..2.0).contains(&(rate.per_second() * 86_400.0)), "one or two a day");
     }
 
     #[test]

@@ -13,4 +13,5 @@ mod docs;
 mod exposition;
 mod faults;
 mod harness;
+mod schedule;
 mod verify;
