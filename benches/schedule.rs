@@ -29,7 +29,9 @@ const SIZES: [(usize, u32); 3] = [(10, 30), (50, 30), (500, 300)];
 
 fn steady() {
     println!("steady arrivals, 1 entry a second in all, intervals from 15 s to 5 min");
-    println!("webhooks  rates    requests/min  for polls   mean s  /optimum  /round-robin  p99 s  /optimum  /round-robin  unbounded gain");
+    println!(
+        "webhooks  rates    requests/min  for polls   mean s  /optimum  /round-robin  p99 s  /optimum  /round-robin  unbounded gain"
+    );
     for (webhooks, budget) in SIZES {
         for (name, exponent) in [("equal", 0.0), ("Zipf(1)", 1.0), ("Zipf(2)", 2.0)] {
             let rates = zipf(webhooks, exponent, 1.0);

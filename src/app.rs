@@ -23,6 +23,7 @@ use crate::pipeline::reader::{ReadSettings, Reader, Remembered};
 use crate::pipeline::step::Workshop;
 use crate::pipeline::{release, retire};
 use crate::schedule::Intervals;
+use crate::schedule::allocation::stretched;
 use crate::schedule::budget::Budget;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
@@ -271,9 +272,12 @@ pub(crate) fn client(environment: &EnvironmentConfig) -> Result<Client, AppError
 fn set_up(
     config: &Config,
     environment: &EnvironmentConfig,
-    workshop: Workshop,
+    mut workshop: Workshop,
     loaded: Vec<(Loaded, Target)>,
 ) -> Result<Environment, AppError> {
+    // Where the budget is too small for max_interval, being polled less often is no outage.
+    let longest = stretched(config.poll.max_interval, loaded.len(), f64::from(environment.requests_per_minute));
+    workshop.policy = Arc::new(Policy { catch_up_after: longest * 2, ..(*workshop.policy).clone() });
     let intervals = Intervals { min: config.poll.min_interval, max: config.poll.max_interval };
     let settings = EnvironmentSettings {
         requests_per_minute: environment.requests_per_minute,

@@ -114,9 +114,8 @@ impl Observed {
 fn of_intervals(rates: &[f64], interval: impl Fn(f64) -> f64) -> Waiting {
     let total: f64 = rates.iter().sum();
     let mean = rates.iter().map(|rate| rate * interval(*rate) / 2.0).sum::<f64>() / total;
-    let longer_than = |wait: f64| {
-        rates.iter().map(|rate| rate * (1.0 - wait / interval(*rate)).max(0.0)).sum::<f64>() / total
-    };
+    let longer_than =
+        |wait: f64| rates.iter().map(|rate| rate * (1.0 - wait / interval(*rate)).max(0.0)).sum::<f64>() / total;
     let (mut low, mut high) = (0.0, 100_000.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
@@ -189,7 +188,8 @@ impl World<'_> {
                 let (new, window) = (webhook.unread.len() as u32, webhook.window.len() as u32);
                 let is_due = now + SWEEP_INTERVAL / 2.0 >= webhook.next_sweep;
                 let first = first_page(expected, 1, (window - new) as usize, is_due, PER_PAGE);
-                let (left, read) = if new < first { (0, first) } else { (new / PER_PAGE + 1, (new / PER_PAGE + 1) * PER_PAGE) };
+                let (left, read) =
+                    if new < first { (0, first) } else { (new / PER_PAGE + 1, (new / PER_PAGE + 1) * PER_PAGE) };
                 // A page that was full already is read again only when it was a small one.
                 let left = if first == PER_PAGE { left.saturating_sub(1) } else { left };
                 (left, now, read > window)

@@ -27,6 +27,8 @@ use crate::source::error::{ApiError, PollResult};
 
 /// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
 const FAILURES_OF_TARGET: u32 = 5;
+/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+const RECHECK_RETRY: Duration = Duration::from_secs(60);
 /// How soon the budget is asked again where its file could not be used.
 const BUDGET_RETRY: Duration = Duration::from_secs(1);
 /// How soon it is asked again while others spend so much that it is lowered: they may stop at any time.
@@ -223,8 +225,7 @@ impl Environment {
             info!(environment = %self.name, rate, configured, "by the API's rate limit headers, {why}");
         }
         self.rate = rate;
-        let burst = if rate < configured { 1 } else { self.settings.max_concurrent_requests };
-        self.budget.set_rate(rate, burst);
+        self.budget.lower_to((rate < configured).then_some(rate));
         self.scheduler.set_limits(self.settings.intervals, supply(rate, &self.budget));
         self.tell_longest();
     }
@@ -263,7 +264,13 @@ impl Environment {
             state.is_seeded = true;
             self.scheduler.seed(target, stepped.reader.arrivals(stepped.date), now);
         }
-        self.scheduler.set_due(target, stepped.reader.sweep_due(), stepped.reader.recheck_due(), now);
+        let patience = if matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks {
+            RECHECK_RETRY
+        } else {
+            Duration::ZERO
+        };
+        let recheck = stepped.reader.recheck_due().map(|due| due.max(now + patience));
+        self.scheduler.set_due(target, stepped.reader.sweep_due(), recheck, now);
         let interval = self.scheduler.interval(target, now);
         self.workshop.board.update(&stepped.reader.target, |view, _| view.poll_interval = interval);
         self.idle.insert(target, Seat { reader: stepped.reader, state });

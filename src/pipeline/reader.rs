@@ -68,7 +68,8 @@ pub struct Reader {
     next_sweep: Option<Duration>,
     /// Whether the sweep that is due then was brought forward.
     is_hastened: bool,
-    /// The newest entry that the last sweep has read. The ledger's own mark may be ahead of it where polls came in between.
+    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already past.
+    /// The ledger's own mark may be ahead of it where polls came in between.
     sweep_mark: Option<Timestamp>,
     /// The length of the list after the last walk, and how much longer it was than after the one before.
     total: Option<u64>,
@@ -195,7 +196,9 @@ impl Reader {
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.cut.unwrap_or_default(), Coverage::Sweep),
             // Nothing tells what turned up late while nobody looked.
-            (true, Some(watermark)) if self.next_sweep.is_none() => (self.first_sweep_until(watermark), Coverage::Sweep),
+            (true, Some(watermark)) if self.next_sweep.is_none() => {
+                (self.first_sweep_until(watermark), Coverage::Sweep)
+            }
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
@@ -420,7 +423,7 @@ impl Reader {
             }
             Coverage::Sweep | Coverage::FirstContact => {
                 self.staged = None;
-                self.sweep_mark = batch.attempts.iter().map(|attempt| attempt.created_at).max().or(self.sweep_mark);
+                self.sweep_mark = batch.attempts.first().map(|attempt| attempt.created_at).or(self.sweep_mark);
                 self.next_sweep = Some(now + self.settings.windows.sweep_interval);
                 self.is_hastened = false;
                 // What the one under way could still bring was just read.
@@ -468,7 +471,8 @@ impl Reader {
         let marks = self.ledger.marks();
         let from = marks.cut.max(marks.horizon).unwrap_or(date);
         let newest_first = self.ledger.rows().rev();
-        let ages = newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));
+        let ages =
+            newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));
         Rate::from_ages(ages, date.since(from))
     }
 }

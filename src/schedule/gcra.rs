@@ -12,6 +12,8 @@ pub(super) const WINDOW_NS: u64 = 61_000_000_000;
 pub struct Gcra {
     interval_ns: u64,
     burst: u64,
+    /// How far ahead the arrival time of a budget is of which nothing is left.
+    exhausted_ns: u64,
 }
 
 impl Gcra {
@@ -22,7 +24,14 @@ impl Gcra {
         let burst = u64::from(burst).clamp(1, (rate / 2).max(1));
         let steady = rate - burst;
         let interval_ns = WINDOW_NS.checked_div(steady).unwrap_or(WINDOW_NS);
-        Self { interval_ns, burst }
+        Self { interval_ns, burst, exhausted_ns: interval_ns * burst }
+    }
+
+    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because bursts that could be had
+    /// at each change would exceed it in the end, and never faster than the budget gives them itself.
+    pub fn lowered(self, per_minute: u32) -> Self {
+        let interval_ns = self.interval_ns.max(WINDOW_NS / u64::from(per_minute.max(1)));
+        Self { interval_ns, burst: 1, exhausted_ns: self.exhausted_ns.max(interval_ns) }
     }
 
     /// The theoretical arrival time after a request at `now`, where one is allowed.
@@ -45,7 +54,7 @@ impl Gcra {
 
     /// The arrival time of a budget of which nothing is left: for a past that is not known.
     pub fn exhausted(&self, now: u64) -> u64 {
-        now + self.interval_ns * self.burst
+        now + self.exhausted_ns
     }
 
     /// No honest past lies further ahead than that of an exhausted budget.
@@ -108,7 +117,8 @@ mod tests {
         ) {
             let (mut now, mut arrival, mut sent) = (1_000_000, 0, Vec::new());
             for (lowered, requests, pause) in changes {
-                let gcra = if lowered < rate { Gcra::new(lowered, 1) } else { Gcra::new(rate, burst) };
+                let full = Gcra::new(rate, burst);
+                let gcra = if lowered < rate { full.lowered(lowered) } else { full };
                 for _ in 0..requests {
                     match gcra.take(arrival, now) {
                         Ok(next) => {

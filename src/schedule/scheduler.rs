@@ -185,8 +185,8 @@ impl Scheduler {
 
     /// Takes note that a turn begins at `now`, with one request.
     pub fn start(&mut self, turn: Turn, now: Duration) {
-        let due =
-            [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery].map(|class| self.first(class, now).is_some());
+        let due = [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery]
+            .map(|class| self.first(class, now).is_some());
         self.shares.spend(turn.class(), |class| due[class as usize]);
         self.turns += 1;
         let Turn::Ask(target, class) = turn else {
