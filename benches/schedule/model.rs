@@ -67,11 +67,11 @@ pub(crate) struct Waited {
 /// What came of a case.
 pub(crate) struct Observed {
     pub(crate) waits: Vec<Waited>,
-    /// When polls began, by webhook.
+    /// When polls began, and sweeps that stood for polls, by webhook.
     pub(crate) polls: Vec<Vec<f64>>,
     /// When requests were made.
     pub(crate) requests: Vec<f64>,
-    /// Requests a second that were not the first one of a poll.
+    /// Requests a second that were not the first one of a poll, nor a sweep of one request, which reads what a poll reads.
     pub(crate) others_per_second: f64,
     /// Requests a second that the budget gives in the long run.
     pub(crate) supply_per_second: f64,
@@ -293,11 +293,10 @@ pub(crate) fn play(case: &Case) -> Observed {
         let Turn::Ask(target, class) = turn else { unreachable!("nobody asks for discovery") };
         let (index, at) = (target.0 as usize, now.as_secs_f64());
         let expected = scheduler.expected(target, now);
+        let was_sweeping = world.webhooks[index].sweep;
         let is_first = class == Class::Heads && world.webhooks[index].walk.is_none();
         if is_first {
             observed.polls[index].push(at);
-        } else {
-            others += 1;
         }
         observed.requests.push(at);
         let found = match class {
@@ -305,6 +304,12 @@ pub(crate) fn play(case: &Case) -> Observed {
             Class::Rechecks => world.recheck(index, at),
             _ => world.poll(index, expected, at),
         };
+        if class == Class::Sweeps && found.is_some() && was_sweeping.is_none() {
+            // A sweep of one request is a poll that reads further.
+            observed.polls[index].push(at);
+        } else if !is_first {
+            others += 1;
+        }
         let webhook = &world.webhooks[index];
         let sweep = Some(Duration::from_secs_f64(webhook.next_sweep));
         let recheck = webhook.rechecks.front().map(|due| Duration::from_secs_f64(*due));

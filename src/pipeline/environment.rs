@@ -278,7 +278,9 @@ impl Environment {
 
     /// Takes in what an answer says of the API's clock and limits.
     fn learn(&mut self, exchange: &Exchange) {
-        self.allowance.learn(exchange.rate_limit, exchange.rate_limit_remaining, self.now());
+        // That nothing remains is what a 429 says anyhow, and the pause that follows it is the answer to that.
+        let remaining = exchange.rate_limit_remaining.filter(|_| exchange.code != Some(429));
+        self.allowance.learn(exchange.rate_limit, remaining, self.now());
         self.follow_allowance();
         let rate = self.rate;
         self.workshop.board.update_environment(&self.name, |view| {

@@ -119,7 +119,8 @@ impl Allowance {
         let began = self.window.filter(|began| now < *began + WINDOW);
         let Some(began) = began else { return Some(steady) };
         let rest = (began + WINDOW).saturating_sub(now).as_secs_f64() / WINDOW.as_secs_f64();
-        let left = remaining as f64 - foreign as f64 * rest;
+        // What they will spend of it is taken from what they are used to; of this window, only what is known is known.
+        let left = remaining as f64 - self.foreign[1] as f64 * rest;
         // In the last seconds of a window hardly anything can be spent any more.
         Some(steady.min(left / rest.max(0.1)))
     }

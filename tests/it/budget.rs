@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use talkover_exporter::simulator::{Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute};
+use talkover_exporter::simulator::{
+    Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute,
+};
 
 use crate::harness::{Exporter, Workspace, simulator, wait_for};
 

@@ -18,9 +18,9 @@ fn assert_budget_holds(observed: &Observed, requests_per_minute: u32) {
 
 fn assert_nobody_starves(observed: &Observed) {
     for (webhook, polls) in observed.polls.iter().enumerate() {
-        // Sweeps of one request stand for polls: a pause may be two of the longest intervals.
         let longest = polls.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
-        assert!(longest <= 2.1 * BOUNDS.max.as_secs_f64(), "webhook {webhook}: {longest}");
+        // All of them may be due at the same time, as they are at the start.
+        assert!(longest <= 1.5 * BOUNDS.max.as_secs_f64(), "webhook {webhook}: {longest}");
     }
 }
 
@@ -30,14 +30,23 @@ fn waiting_is_near_the_optimum_and_never_worse_than_round_robin() {
         for exponent in [0.0, 1.0, 2.0] {
             let rates = zipf(webhooks, exponent, 1.0);
             let observed = play(&Case::steady(rates.clone(), budget, HOURS, 1));
-            let mean = observed.waiting(WARM_UP).mean;
-            let (best, turns) = (observed.optimum(&rates).mean, observed.round_robin(&rates).mean);
+            let (waiting, optimum) = (observed.waiting(WARM_UP), observed.optimum(&rates));
+            let (mean, best, turns) = (waiting.mean, optimum.mean, observed.round_robin(&rates).mean);
+            assert!(waiting.p99 <= 1.6 * optimum.p99, "{webhooks} webhooks, Zipf({exponent}): {waiting:?} {optimum:?}");
             assert!(mean <= 1.15 * best, "{webhooks} webhooks, Zipf({exponent}): {mean} s, at best {best} s");
             // Two in a hundred is what chance makes of some thousand entries where nobody can do better than in turn.
             assert!(mean <= 1.02 * turns, "{webhooks} webhooks, Zipf({exponent}): {mean} s, in turn {turns} s");
             assert_budget_holds(&observed, budget);
             assert_nobody_starves(&observed);
         }
+    }
+}
+
+#[test]
+fn the_gain_that_is_possible_without_bounds_is_as_theory_has_it() {
+    for (webhooks, exponent, gain) in [(50, 0.0, 1.0), (50, 1.0, 1.38), (500, 1.0, 1.81), (50, 2.0, 4.01)] {
+        let computed = model::unbounded_gain(&zipf(webhooks, exponent, 1.0));
+        assert!((computed - gain).abs() < 0.01, "{computed} {gain}");
     }
 }
 
