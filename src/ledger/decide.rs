@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::labels::{LabelPolicy, Labeller};
+use super::rows::Entry;
 use super::state::{Changes, Ledger, Marks, OUTCOMES, Row, RowKey};
 use super::tips::Tips;
 use super::totals::Birth;
@@ -17,6 +18,8 @@ use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timest
 const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
 /// How long the API keeps its log: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many rows to forget are worth a commit of their own: a target that has become quiet would keep them for ever.
+const WORTH_PRUNING: usize = 1_000;
 /// Rows forgotten in one decision at most, so that no commit takes long.
 const MAX_PRUNED: usize = 20_000;
 
@@ -205,9 +208,9 @@ impl<'a> Draft<'a> {
             let key = RowKey { created_at: *created_at, id: id.clone() };
             return self.rows.get(&key).map(|row| (key.clone(), row.clone()));
         }
-        let (key, row) = self.ledger.find(id)?;
-        let row = self.rows.get(&key).unwrap_or(row).clone();
-        Some((key, row))
+        let Entry { key, row } = self.ledger.find(id)?;
+        let row = self.rows.get(key).unwrap_or(row).clone();
+        Some((key.clone(), row))
     }
 
     fn row(&self, key: &RowKey) -> Option<&Row> {
@@ -250,7 +253,7 @@ impl<'a> Draft<'a> {
             late: is_late,
             result: None,
         };
-        self.tips.insert(&key, &row);
+        self.tips.insert(&Arc::new(Entry { key: key.clone(), row: row.clone() }));
         self.placed.insert(key.id.clone(), key.created_at);
         self.rows.insert(key, row);
     }
@@ -275,9 +278,10 @@ impl<'a> Draft<'a> {
         let latest = self.joinable(attempt, before)?;
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
-        self.tips.remove(&latest, &row);
         if self.ledger.row(&latest).is_some() {
             self.use_up(attempt.group, before, &latest, &row);
+        } else {
+            self.tips.remove(&Entry { key: latest.clone(), row: row.clone() });
         }
         row.superseded = true;
         if row.status == Status::Retrying {
@@ -292,23 +296,24 @@ impl<'a> Draft<'a> {
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
-        let is_recent = |key: &RowKey| attempt.created_at.since(key.created_at) <= settle_after;
-        let is_latest = |key: &RowKey| self.row(key).is_some_and(|row| !row.superseded);
+        let is_recent = |entry: &&Entry| attempt.created_at.since(entry.key.created_at) <= settle_after;
+        let is_latest = |entry: &&Entry| self.row(&entry.key).is_some_and(|row| !row.superseded);
         let [known, added] = [self.ledger.tips(), &self.tips];
         let used = self.used.get(&(group, number));
         let waiting = known
             .waiting(group, number, used.and_then(|used| used.waiting.as_ref()))
-            .find(|(_, key)| is_recent(key) && is_latest(key));
-        let waiting = waiting.into_iter().chain(added.waiting(group, number, None).find(|(_, key)| is_recent(key)));
-        if let Some((_, key)) = waiting.min() {
-            return Some(key.clone());
+            .find(|entry| is_recent(entry) && is_latest(entry));
+        let waiting = waiting.into_iter().chain(added.waiting(group, number, None).find(is_recent));
+        if let Some(entry) = waiting.min_by_key(|entry| (entry.row.opening(&entry.key), &entry.key)) {
+            return Some(entry.key.clone());
         }
         // Newest first: behind one that is too old there are only older ones.
         let resting = known
             .resting(group, number, used.and_then(|used| used.resting.as_ref()))
-            .take_while(|key| is_recent(key))
-            .find(|key| is_latest(key));
-        resting.into_iter().chain(added.resting(group, number, None).next().filter(|key| is_recent(key))).max().cloned()
+            .take_while(is_recent)
+            .find(is_latest);
+        let resting = resting.into_iter().chain(added.resting(group, number, None).next().filter(is_recent));
+        resting.map(|entry| &entry.key).max().cloned()
     }
 
     /// Remembers how far the ledger's tips are used up, so that no join looks at those before it again.
@@ -357,7 +362,7 @@ impl<'a> Draft<'a> {
             delay_ns: delay_ns(attempt),
             origin: self.origin(key),
         });
-        row.counted = Some(labels);
+        row.counted = Some((labels.status, labels.http_status));
     }
 
     fn end(&mut self, before: &Row, key: &RowKey, row: &mut Row) {
@@ -458,7 +463,8 @@ impl<'a> Draft<'a> {
             ..Changes::default()
         };
         let is_new = Marks { swept: before.swept, ..marks.clone() } != *before;
-        changes.must_commit = is_new || !changes.rows.is_empty() || !changes.totals.is_empty();
+        changes.must_commit =
+            is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
             changes.catching_up = self.is_catching_up().then_some(self.batch.now);
             self.forget(&mut changes, &mut marks);
@@ -501,7 +507,7 @@ impl<'a> Draft<'a> {
     fn time_of(&self, attempt: &Attempt) -> Timestamp {
         let placed = self.placed.get(&attempt.id).copied();
         let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
-        let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(self.ledger.find(&attempt.id)?.1));
+        let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(&self.ledger.find(&attempt.id)?.row));
         row.map_or(attempt.created_at, |row| row.at).min(self.batch.now)
     }
 
@@ -531,17 +537,21 @@ impl<'a> Draft<'a> {
         self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
     }
 
+    fn has_much_to_forget(&self) -> bool {
+        let forgettable = self.horizon.map(|horizon| self.ledger.forgettable(horizon).take(WORTH_PRUNING).count());
+        forgettable == Some(WORTH_PRUNING)
+    }
+
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
         let Some(horizon) = self.horizon else { return };
-        let is_untouched = |key: &&RowKey| !changes.rows.contains_key(*key);
-        let pruned: Vec<RowKey> =
-            self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).cloned().collect();
+        let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);
+        let pruned: Vec<&Entry> = self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
         if !pruned.is_empty() {
             marks.horizon = marks.horizon.max(Some(horizon));
-            for series in pruned.iter().filter_map(|key| self.ledger.row(key)).flat_map(Row::counters) {
+            for series in pruned.iter().flat_map(|entry| entry.row.counters()) {
                 *changes.pruned_totals.entry(series).or_default() += 1;
             }
-            changes.pruned = pruned;
+            changes.pruned = pruned.into_iter().map(|entry| entry.key.clone()).collect();
         }
         let gone = self.batch.now.minus(INVALID_RETENTION);
         changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();

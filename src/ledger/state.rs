@@ -2,11 +2,11 @@
 //!
 //! It changes in one place only, [`Ledger::apply`], with changes that the store has committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::labels::AttemptLabels;
+use super::labels::{AttemptLabels, HttpLabel};
+use super::rows::{Entry, Rows};
 use super::tips::Tips;
 use super::totals::{Birth, Family, SeriesKey, Total, Totals};
 use super::transition::LogOutcome;
@@ -32,8 +32,8 @@ pub struct Row {
     pub status: Status,
     /// The event's label.
     pub event: Arc<str>,
-    /// The labels with which it was counted; nothing while it is pending.
-    pub counted: Option<AttemptLabels>,
+    /// The labels `status` and `http_status` with which it was counted; nothing while it is pending.
+    pub counted: Option<(Status, HttpLabel)>,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
     /// The entry that opened its delivery; nothing where that is itself.
@@ -56,6 +56,12 @@ impl Row {
         self.opening.as_deref().unwrap_or(key)
     }
 
+    /// The labels with which it was counted.
+    pub fn labels(&self) -> Option<AttemptLabels> {
+        let (status, http_status) = self.counted?;
+        Some(AttemptLabels { event: self.event.clone(), status, http_status })
+    }
+
     /// The counters in which it counts, once each.
     pub fn counters(&self) -> Vec<SeriesKey> {
         let logged = if self.late { LogOutcome::Late } else { LogOutcome::New };
@@ -64,7 +70,7 @@ impl Row {
             let labels = [self.event.clone(), result.as_str().into()];
             SeriesKey::new(Family::Deliveries, labels)
         });
-        let attempt = self.counted.as_ref().map(AttemptLabels::attempts_series);
+        let attempt = self.labels().map(|labels| labels.attempts_series());
         [Some(SeriesKey::log_entries(logged)), expired, attempt, delivery].into_iter().flatten().collect()
     }
 }
@@ -128,34 +134,26 @@ const MAX_IGNORED: usize = 100_000;
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     marks: Marks,
-    rows: BTreeMap<RowKey, Row>,
-    /// Where the row of an id is: an entry is known by its id, whatever its `created_at` says now.
-    by_id: HashMap<EntryId, Timestamp>,
-    tips: Tips,
-    open: BTreeSet<RowKey>,
+    rows: Rows,
     invalid: BTreeMap<Box<str>, Timestamp>,
     ignored: BTreeSet<EntryId>,
     totals: Totals,
 }
 
 impl Ledger {
-    /// The memory that the state file holds.
-    pub fn restore(
-        marks: Marks,
-        rows: impl IntoIterator<Item = (RowKey, Row)>,
-        invalid: BTreeMap<Box<str>, Timestamp>,
-        totals: Totals,
-    ) -> Self {
-        let mut ledger = Self { marks, invalid, totals, ..Self::default() };
-        for (key, row) in rows {
-            ledger.insert(key, row);
-        }
-        ledger
+    /// The memory that the state file holds, but for its entries.
+    pub fn restore(marks: Marks, invalid: BTreeMap<Box<str>, Timestamp>, totals: Totals) -> Self {
+        Self { marks, invalid, totals, ..Self::default() }
+    }
+
+    /// Takes in an entry that the state file holds.
+    pub fn remember(&mut self, key: RowKey, row: Row) {
+        self.rows.insert(key, row);
     }
 
     /// Everything remembered, oldest first.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&RowKey, &Row)> {
-        self.rows.iter()
+        self.rows.iter().map(|entry| (&entry.key, &entry.row))
     }
 
     /// The unusable entries that were counted, with the time at which they were first seen.
@@ -173,17 +171,14 @@ impl Ledger {
         &self.totals
     }
 
-    /// The key and the row of an entry.
-    pub fn find(&self, id: &EntryId) -> Option<(RowKey, &Row)> {
-        let created_at = *self.by_id.get(id)?;
-        let key = RowKey { created_at, id: id.clone() };
-        let row = self.rows.get(&key)?;
-        Some((key, row))
+    /// What is remembered of an entry.
+    pub fn find(&self, id: &EntryId) -> Option<&Entry> {
+        self.rows.find(id)
     }
 
     /// The row at a key.
     pub fn row(&self, key: &RowKey) -> Option<&Row> {
-        self.rows.get(key)
+        self.rows.get(key).map(|entry| &entry.row)
     }
 
     /// Whether an unusable entry was counted before.
@@ -198,12 +193,12 @@ impl Ledger {
 
     /// The latest attempt of each delivery.
     pub fn tips(&self) -> &Tips {
-        &self.tips
+        self.rows.tips()
     }
 
     /// The entries that are followed, oldest first.
     pub fn open(&self) -> impl DoubleEndedIterator<Item = (&RowKey, &Row)> {
-        self.open.iter().filter_map(|key| Some((key, self.rows.get(key)?)))
+        self.rows.open().map(|entry| (&entry.key, &entry.row))
     }
 
     /// How many known entries are newer than each of `keys`: their ranks in the list. The keys must be in ascending order.
@@ -211,22 +206,18 @@ impl Ledger {
         let mut ranks = vec![0; keys.len()];
         let Some(oldest) = keys.first() else { return ranks };
         let mut waiting = keys.iter().zip(&mut ranks).rev().peekable();
-        for (newer, (key, _)) in self.rows.range((Bound::Included(oldest), Bound::Unbounded)).rev().enumerate() {
-            while let Some((_, rank)) = waiting.next_if(|(wanted, _)| *wanted >= key) {
+        for (newer, entry) in self.rows.since(oldest).rev().enumerate() {
+            while let Some((_, rank)) = waiting.next_if(|(wanted, _)| **wanted >= entry.key) {
                 *rank = newer;
             }
         }
         ranks
     }
 
-    /// The rows older than `horizon` that may be forgotten, oldest first.
-    pub fn forgettable(&self, horizon: Timestamp) -> impl Iterator<Item = &RowKey> {
-        let newest = self.rows.last_key_value().map(|(key, _)| key);
-        self.rows
-            .iter()
-            .take_while(move |(key, _)| key.created_at < horizon)
-            .filter(move |(key, row)| !row.open && Some(*key) != newest)
-            .map(|(key, _)| key)
+    /// The entries older than `horizon` that may be forgotten, oldest first.
+    pub fn forgettable(&self, horizon: Timestamp) -> impl Iterator<Item = &Entry> {
+        let newest = self.rows.iter().next_back().map(|entry| &entry.key);
+        self.rows.before(horizon).filter(move |entry| !entry.row.open && Some(&entry.key) != newest)
     }
 
     /// The unusable entries first seen before `horizon`.
@@ -247,10 +238,10 @@ impl Ledger {
     /// Makes committed changes part of the memory.
     pub fn apply(&mut self, changes: Changes) {
         for (key, row) in changes.rows {
-            self.insert(key, row);
+            self.rows.insert(key, row);
         }
         for key in &changes.pruned {
-            self.forget(key);
+            self.rows.remove(key);
         }
         self.invalid.extend(changes.invalid);
         for key in &changes.pruned_invalid {
@@ -263,27 +254,6 @@ impl Ledger {
         self.totals.apply(&changes.totals);
         if let Some(marks) = changes.marks {
             self.marks = marks;
-        }
-    }
-
-    fn insert(&mut self, key: RowKey, row: Row) {
-        if let Some(before) = self.rows.get(&key) {
-            self.tips.remove(&key, before);
-        }
-        self.tips.insert(&key, &row);
-        if row.open {
-            self.open.insert(key.clone());
-        } else {
-            self.open.remove(&key);
-        }
-        self.by_id.insert(key.id.clone(), key.created_at);
-        self.rows.insert(key, row);
-    }
-
-    fn forget(&mut self, key: &RowKey) {
-        if let Some(row) = self.rows.remove(key) {
-            self.by_id.remove(&key.id);
-            self.tips.remove(key, &row);
         }
     }
 }

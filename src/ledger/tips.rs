@@ -1,8 +1,12 @@
 //! The latest attempt of every delivery, found by what the next attempt would share with it.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::Arc;
 
+use super::rows::Entry;
 use super::state::{Row, RowKey};
 use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
 
@@ -13,57 +17,58 @@ use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
 #[derive(Clone, Debug, Default)]
 pub struct Tips {
     /// Pending or retrying ones, by the time at which their delivery was opened.
-    waiting: BTreeSet<(GroupKey, u8, RowKey, RowKey)>,
+    waiting: BTreeSet<Tip>,
     /// The others, by their own time.
-    resting: BTreeSet<(GroupKey, u8, RowKey)>,
+    resting: BTreeSet<Tip>,
 }
 
 impl Tips {
-    /// Takes in the row at `key`, unless a later attempt of its delivery is known.
-    pub fn insert(&mut self, key: &RowKey, row: &Row) {
-        if row.superseded {
-            return;
-        }
-        if is_waiting(row) {
-            self.waiting.insert((row.group, row.attempt, row.opening(key).clone(), key.clone()));
-        } else {
-            self.resting.insert((row.group, row.attempt, key.clone()));
+    /// Takes in an entry, unless a later attempt of its delivery is known.
+    pub fn insert(&mut self, entry: &Arc<Entry>) {
+        if !entry.row.superseded {
+            self.side(entry).insert(Tip(entry.clone()));
         }
     }
 
-    /// Takes out the row at `key`, as it was when it was taken in.
-    pub fn remove(&mut self, key: &RowKey, row: &Row) {
-        if is_waiting(row) {
-            self.waiting.remove(&(row.group, row.attempt, row.opening(key).clone(), key.clone()));
-        } else {
-            self.resting.remove(&(row.group, row.attempt, key.clone()));
-        }
+    /// Takes out an entry, which is as it was when it was taken in.
+    pub fn remove(&mut self, entry: &Entry) {
+        self.side(entry).remove(entry as &dyn Placed);
     }
 
-    /// The waiting attempts of that number, with the entries that opened their deliveries: the oldest delivery first, beginning
-    /// behind the place `after`.
+    fn side(&mut self, entry: &Entry) -> &mut BTreeSet<Tip> {
+        if is_waiting(&entry.row) { &mut self.waiting } else { &mut self.resting }
+    }
+
+    /// The waiting attempts of that number, oldest delivery first, beginning behind the one at `after`: the key of its opening
+    /// entry, and its own.
     pub fn waiting(
         &self,
         group: GroupKey,
         attempt: u8,
         after: Option<&(RowKey, RowKey)>,
-    ) -> impl Iterator<Item = (&RowKey, &RowKey)> {
-        let (opening, key) = after.cloned().unwrap_or_else(|| (least(), least()));
+    ) -> impl Iterator<Item = &Entry> {
+        let least = (least(), least());
+        let (first, own) = after.unwrap_or(&least);
+        let start = Place { group, attempt, first, own };
         self.waiting
-            .range((Bound::Excluded((group, attempt, opening, key)), Bound::Unbounded))
-            .take_while(move |(of, number, ..)| (*of, *number) == (group, attempt))
-            .map(|(_, _, opening, key)| (opening, key))
+            .range::<dyn Placed + '_, _>((Bound::Excluded(&start as &dyn Placed), Bound::Unbounded))
+            .map(|Tip(entry)| &**entry)
+            .take_while(move |entry| (entry.row.group, entry.row.attempt) == (group, attempt))
     }
 
     /// The other attempts of that number, newest first, beginning behind `before`.
-    pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &RowKey> {
+    pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &Entry> {
+        let least = least();
+        let start = Place { group, attempt, first: &least, own: &least };
         // Attempt numbers end at 255, and a 255th attempt has no successor that could ask.
-        let next = || (group, attempt.saturating_add(1), least());
-        let end = before.map_or_else(next, |key| (group, attempt, key.clone()));
+        let end = match before {
+            Some(key) => Place { group, attempt, first: key, own: key },
+            None => Place { attempt: attempt.saturating_add(1), ..start },
+        };
         self.resting
-            .range((Bound::Included((group, attempt, least())), Bound::Excluded(end)))
+            .range::<dyn Placed + '_, _>((Bound::Included(&start as &dyn Placed), Bound::Excluded(&end as &dyn Placed)))
             .rev()
-            .map(|(_, _, key)| key)
+            .map(|Tip(entry)| &**entry)
     }
 }
 
@@ -75,3 +80,82 @@ fn is_waiting(row: &Row) -> bool {
 fn least() -> RowKey {
     RowKey { created_at: Timestamp::from_micros(i64::MIN), id: EntryId::new("") }
 }
+
+/// An entry among others in the order of its side.
+#[derive(Clone, Debug)]
+struct Tip(Arc<Entry>);
+
+/// Where an entry stands, or would stand: what a side is ordered by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    group: GroupKey,
+    attempt: u8,
+    /// For a waiting attempt the key of the entry that opened its delivery, else its own.
+    first: &'a RowKey,
+    own: &'a RowKey,
+}
+
+/// What has a place, so that a side can be searched without making an entry.
+trait Placed {
+    fn place(&self) -> Place<'_>;
+}
+
+impl Placed for Place<'_> {
+    fn place(&self) -> Place<'_> {
+        *self
+    }
+}
+
+impl Placed for Entry {
+    fn place(&self) -> Place<'_> {
+        let Self { key, row } = self;
+        let first = if is_waiting(row) { row.opening(key) } else { key };
+        Place { group: row.group, attempt: row.attempt, first, own: key }
+    }
+}
+
+impl<'a> Borrow<dyn Placed + 'a> for Tip {
+    fn borrow(&self) -> &(dyn Placed + 'a) {
+        &*self.0
+    }
+}
+
+impl Ord for dyn Placed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for dyn Placed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Placed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Placed + '_ {}
+
+impl Ord for Tip {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.place().cmp(&other.0.place())
+    }
+}
+
+impl PartialOrd for Tip {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Tip {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.place() == other.0.place()
+    }
+}
+
+impl Eq for Tip {}

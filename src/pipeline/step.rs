@@ -11,6 +11,7 @@ use super::reader::{Absorbed, Reader};
 use crate::clock;
 use crate::delivery::{Target, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
+use crate::ledger::state::Ledger;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, Committed};
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
@@ -207,7 +208,8 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
         decision.changes
     });
     if let Err(failure) = decided {
-        // The memory has run ahead of the disk.
+        // The memory has run ahead of the disk. It may be large: it goes before the other is made.
+        reader.ledger = Ledger::default();
         match workshop.store.load(&reader.target, &workshop.policy.labels) {
             Ok(loaded) => reader.ledger = loaded.ledger,
             // A state file that can be neither written nor read: nothing that is counted from here on would be right.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::TargetId;
 use crate::delivery::{DeliveryResult, EntryId, Status, Timestamp};
-use crate::ledger::labels::{AttemptLabels, HttpLabel};
+use crate::ledger::labels::HttpLabel;
 use crate::ledger::state::{Row, RowKey};
 
 const SUPERSEDED: i64 = 1;
@@ -30,7 +30,7 @@ pub(super) fn write(
              counted_http_status = excluded.counted_http_status, flags = excluded.flags, result = excluded.result",
     )?;
     for (key, row) in rows {
-        let counted = row.counted.as_ref();
+        let counted = row.counted;
         let flag = |is_set: bool, bit: i64| if is_set { bit } else { 0 };
         statement.execute(params![
             target.0,
@@ -40,8 +40,8 @@ pub(super) fn write(
             row.attempt,
             row.status.as_str(),
             &*row.event,
-            counted.map(|labels| labels.status.as_str()),
-            counted.map(|labels| labels.http_status.to_string()),
+            counted.map(|(status, _)| status.as_str()),
+            counted.map(|(_, http_status)| http_status.to_string()),
             &row.group[..],
             row.opening.as_ref().map(|opening| opening.created_at.as_micros()),
             row.opening.as_ref().map(|opening| opening.id.to_string()),
@@ -53,7 +53,11 @@ pub(super) fn write(
 }
 
 /// Reads all rows of a target, oldest first.
-pub(super) fn load(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<(RowKey, Row)>> {
+pub(super) fn for_each(
+    connection: &Connection,
+    target: TargetId,
+    mut take: impl FnMut(RowKey, Row),
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT created_at, id, at, attempt, status, event, counted_status, counted_http_status, grp, opening_at,
                 opening_id, flags, result
@@ -61,11 +65,11 @@ pub(super) fn load(connection: &Connection, target: TargetId) -> rusqlite::Resul
     )?;
     let mut events = Names::default();
     let mut rows = statement.query(params![target.0])?;
-    let mut loaded = Vec::new();
     while let Some(row) = rows.next()? {
-        loaded.push(read_row(row, &mut events)?);
+        let (key, row) = read_row(row, &mut events)?;
+        take(key, row);
     }
-    Ok(loaded)
+    Ok(())
 }
 
 fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(RowKey, Row)> {
@@ -73,11 +77,10 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
     let key = RowKey { created_at, id: EntryId::new(row.get_ref(1)?.as_str()?) };
     let event = events.intern(row.get_ref(5)?.as_str()?);
     let counted = match (row.get_ref(6)?.as_str_or_null()?, row.get_ref(7)?.as_str_or_null()?) {
-        (Some(status), Some(http_status)) => Some(AttemptLabels {
-            event: event.clone(),
-            status: Status::from_name(status).ok_or_else(|| unreadable(6, status))?,
-            http_status: HttpLabel::parse(http_status).ok_or_else(|| unreadable(7, http_status))?,
-        }),
+        (Some(status), Some(http_status)) => Some((
+            Status::from_name(status).ok_or_else(|| unreadable(6, status))?,
+            HttpLabel::parse(http_status).ok_or_else(|| unreadable(7, http_status))?,
+        )),
         _ => None,
     };
     let opening = match (row.get::<_, Option<i64>>(9)?, row.get_ref(10)?.as_str_or_null()?) {

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | 1 | 0.1.0 | the first |
 //! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
+//! | 3 | 0.2.0 | what discovery knows |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -13,10 +14,14 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::error::StoreError;
+use super::space;
 use crate::delivery::Timestamp;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
 const APPLICATION_ID: i64 = 0x544F_4558;
+
+/// The write-ahead log is cut to this size when it has been carried over into the database.
+const WAL_BYTES: i64 = 16 * 1024 * 1024;
 
 /// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
 const MIGRATIONS: &[&str] = &[
@@ -156,6 +161,45 @@ const MIGRATIONS: &[&str] = &[
     FROM totals WHERE family IN ('attempts', 'deliveries')
     OR (family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]', '[\"expired\"]'));
 ",
+    "
+    -- What discovery knows; times are the server's.
+    CREATE TABLE discovered_lists (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        completed_at INTEGER,
+        whole_at INTEGER,
+        PRIMARY KEY (environment, owner_type)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_owners (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT,
+        updated_at INTEGER,
+        absent_at INTEGER,
+        read_at INTEGER,
+        is_changed INTEGER NOT NULL,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_webhooks (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        webhook_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        host TEXT,
+        port INTEGER,
+        timeout_seconds INTEGER,
+        max_retries INTEGER,
+        method TEXT NOT NULL,
+        is_enabled INTEGER NOT NULL,
+        known_at INTEGER,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id, webhook_id)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version that this program writes.
@@ -197,10 +241,13 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     Ok(version)
 }
 
-/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
+/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine. What a
+/// long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    space::allow_giving_back(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }

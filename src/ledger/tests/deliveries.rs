@@ -5,6 +5,7 @@ use crate::delivery::DeliveryResult::{self, Abandoned};
 use crate::delivery::EntryId;
 use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::ledger::decide::Coverage;
+use crate::ledger::rows::Entry;
 use crate::ledger::state::RowKey;
 
 const ENDED_WELL: DeliveryResult = DeliveryResult::Success;
@@ -12,8 +13,8 @@ const ENDED_BADLY: DeliveryResult = DeliveryResult::Failed;
 
 /// The id of the entry that opened the delivery of `id`.
 fn opening(book: &Book, id: &str) -> String {
-    let (key, row) = book.ledger.find(&EntryId::new(id)).unwrap();
-    row.opening(&key).id.to_string()
+    let Entry { key, row } = book.ledger.find(&EntryId::new(id)).unwrap();
+    row.opening(key).id.to_string()
 }
 
 #[test]

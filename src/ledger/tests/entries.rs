@@ -201,3 +201,16 @@ fn a_sweep_that_finds_nothing_moves_its_mark_without_a_commit() {
     assert!(!decision.changes.must_commit);
     assert_eq!(book.ledger.marks().swept, Some(at(15)));
 }
+
+#[test]
+fn what_a_quiet_target_remembers_shrinks_all_the_same() {
+    let mut book = Book::new();
+    let entries: Vec<_> = (0..1_500).map(|n| entry(&format!("id-{n}"), 1 + n / 100, Success)).collect();
+    book.poll(20, &entries);
+    book.poll(2_000, &[entry("last", 1_990, Success)]);
+    assert_eq!(book.ledger.len(), 1_501, "its own commit forgets by the watermark that was");
+    let decision = book.poll(2_050, &[]);
+    assert!(decision.changes.must_commit);
+    assert_eq!(book.ledger.len(), 1);
+    assert!(!book.poll(2_100, &[]).changes.must_commit);
+}
