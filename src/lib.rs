@@ -21,6 +21,7 @@
 //! commands in [`cli`]. [`audit`] checks the state against the log a second time. [`simulator`] is the other end in the demo, the tests and the benchmarks.
 
 pub mod app;
+pub mod asking;
 pub mod audit;
 pub mod build_info;
 pub mod cli;

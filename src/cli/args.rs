@@ -33,15 +33,31 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Serve only the simulated TalkOver API
     Simulate(SimulateArgs),
-    /// Validate a configuration file, naming every fault
-    Check(ConfigArgs),
+    /// Validate a configuration file, naming every fault; with `--online` also ask the API what the settings come to
+    Check(CheckArgs),
     /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
     Verify(VerifyArgs),
     /// Ask a daemon whether it is alive: for containers without curl
     Healthcheck(HealthcheckArgs),
 }
 
-/// What `run` and `check` need.
+/// The options of `check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With --online it reads the lists that discovery searches and the first page of up to 20 logs, within the \
+budget that the daemon draws from, and prints webhooks found, rate limit, requests a minute needed, freshness and number of series.\n\n\
+Exit codes: 0 all is well, 1 the API could not be asked, 2 the configuration is wrong."
+)]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Ask the API, too
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// What `run` needs.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// The configuration file

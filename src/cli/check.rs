@@ -1,17 +1,46 @@
 //! `check`: says whether a configuration is right, and whether its settings fit the request budget.
 //!
-//! Makes no request. Its figures are the least that the polls cost: one page each.
+//! Without `--online` it makes no request, and its figures are the least that the polls cost: one page each.
+
+mod online;
 
 use super::run::load_web_config;
-use super::{ConfigArgs, Failure, print};
+use super::{CheckArgs, Failure, print};
 use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, format_duration};
+use crate::logging;
+use crate::schedule::allocation::stretched;
 use std::fmt::Write;
 use std::time::Duration;
 
-pub(super) fn run(args: &ConfigArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(args: &CheckArgs, environment: &Environment) -> Result<(), Failure> {
     let config = config::load(&args.config, environment)?;
     load_web_config(&config)?;
-    print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))
+    print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))?;
+    if !args.online {
+        return Ok(());
+    }
+    logging::init(&config.log)?;
+    online::run(&config)
+}
+
+/// Figures under a title, one to a line.
+struct Figures {
+    text: String,
+}
+
+impl Figures {
+    fn new(title: &str) -> Self {
+        Self { text: format!("{title}\n") }
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "  {name:<18} {value}");
+    }
+
+    fn finish(self) -> String {
+        self.text
+    }
 }
 
 fn summary(config: &Config) -> String {
@@ -31,7 +60,8 @@ fn summary(config: &Config) -> String {
 fn environment_line(environment: &EnvironmentConfig) -> String {
     let webhooks = plural(environment.webhooks.len(), "webhook");
     let url = environment.base_url.as_str().trim_end_matches('/');
-    format!("environment `{}` at {url}: {webhooks} named in the file\n", environment.name)
+    let found = if environment.discovery.is_some() { ", and those that discovery finds" } else { "" };
+    format!("environment `{}` at {url}: {webhooks} named in the file{found}\n", environment.name)
 }
 
 /// Requests a minute that an environment's webhooks cost.
@@ -57,8 +87,8 @@ impl Need {
     /// The longest interval where that of the file would take more than half of the budget: the other half is for
     /// busy targets, sweeps and rechecks.
     fn stretched(&self, poll: &PollConfig) -> Option<Duration> {
-        let over = per_minute(self.webhooks, poll.max_interval) > self.budget / 2.0;
-        over.then(|| Duration::from_secs_f64((120.0 * self.webhooks as f64 / self.budget).ceil()))
+        let longest = stretched(poll.max_interval, self.webhooks, self.budget);
+        (longest > poll.max_interval).then(|| Duration::from_secs_f64(longest.as_secs_f64().ceil()))
     }
 }
 
@@ -88,15 +118,6 @@ fn need_line(need: &Need, poll: &PollConfig) -> String {
 
 fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    for environment in &config.environments {
-        if environment.discovery.is_some() {
-            notes.push(format!(
-                "environment `{}` has a section discovery: it is accepted, but this version reads only the webhooks named \
-                 in the file",
-                environment.name
-            ));
-        }
-    }
     if config.traces.enabled && config.traces.endpoint.is_some() {
         notes.push("an endpoint for traces is set: it is accepted, but this version sends no spans".to_owned());
     }
@@ -160,8 +181,7 @@ mod tests {
         let text =
             "requests_per_minute: 20\nenvironments: [{name: a, discovery: {}}]\ntraces: {endpoint: 'http://x:4317'}";
         insta::assert_snapshot!(summary_of(text), @"
-        environment `a` at https://app.talkover.ai: 0 webhooks named in the file
-        note: environment `a` has a section discovery: it is accepted, but this version reads only the webhooks named in the file
+        environment `a` at https://app.talkover.ai: 0 webhooks named in the file, and those that discovery finds
         note: an endpoint for traces is set: it is accepted, but this version sends no spans
         note: the environments' budgets add up to 30 requests a minute; together they are held to 20
         ");

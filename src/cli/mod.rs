@@ -4,6 +4,7 @@
 //! nothing here ends the process.
 
 mod args;
+mod asker;
 mod check;
 mod demo;
 mod healthcheck;
@@ -11,7 +12,7 @@ mod run;
 mod simulate;
 mod verify;
 
-pub use args::{ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
+pub use args::{CheckArgs, ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
 
 use crate::config::{self, Environment, Faults};
 use crate::logging::{self, LoggingError};

@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
+use super::asker::asker;
 use super::run::block_on;
 use super::{Failure, VerifyArgs, print};
 use crate::app;
+use crate::asking::AskError;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, LogReader, ReadError};
 use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
 use crate::audit::{self, Audit, Extent, report, sums};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
 use crate::delivery::{Target, Timestamp};
-use crate::schedule::budget::Budget;
 use crate::shutdown::{self, Shutdown};
 
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
@@ -77,7 +77,8 @@ async fn audit_all(
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);
-        let mut reader = reader(config, environment, shutdown.clone())?;
+        let mut reader =
+            LogReader { asker: asker(config, environment, shutdown.clone())?, per_page: config.poll.per_page };
         let mut unreadable: Option<String> = None;
         for target in &targets {
             if let Some(reason) = &unreadable {
@@ -87,7 +88,9 @@ async fn audit_all(
             match audit_one(config, args, state, &mut reader, target).await {
                 Ok(Some(audit)) => outcome.add(target, &audit)?,
                 Ok(None) => outcome.targets += 1,
-                Err(Trouble::Read(ReadError::Interrupted)) => return Err(Failure::running("interrupted")),
+                Err(Trouble::Read(ReadError::Ask(AskError::Interrupted))) => {
+                    return Err(Failure::running("interrupted"));
+                }
                 Err(Trouble::Read(error)) => {
                     outcome.fail(target, &error.to_string())?;
                     unreadable = error.concerns_environment().then(|| error.to_string());
@@ -126,29 +129,6 @@ fn is_same(a: &Target, b: &Target) -> bool {
     (&a.environment, &a.webhook_id) == (&b.environment, &b.webhook_id)
 }
 
-fn reader(config: &Config, environment: &EnvironmentConfig, shutdown: Shutdown) -> Result<LogReader, Failure> {
-    let budget = Budget::open(
-        &config.state.path,
-        &clock::boot_id(),
-        &environment.name,
-        environment.requests_per_minute,
-        environment.max_concurrent_requests,
-        config.requests_per_minute,
-    );
-    let budget = budget.map_err(|error| {
-        Failure::running(format!("failed to open the memory of the request budget beside the state file: {error}"))
-    })?;
-    Ok(LogReader {
-        client: app::client(environment).map_err(Failure::running)?,
-        budget,
-        token: environment.token.clone(),
-        requests_per_minute: environment.requests_per_minute,
-        per_page: config.poll.per_page,
-        shutdown,
-        requests: 0,
-    })
-}
-
 /// Why a target was not audited.
 enum Trouble {
     Read(ReadError),
@@ -171,7 +151,7 @@ async fn audit_one(
     let known = before
         .map(|held| held.rows.into_iter().map(|row| (row.id, row.counted.is_some())).collect())
         .unwrap_or_default();
-    let requests = reader.requests;
+    let requests = reader.asker.requests;
     let log = reader.read(target, depth, known).await.map_err(Trouble::Read)?;
     let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();
     // Only now: what a running daemon has counted meanwhile is there.
@@ -183,7 +163,7 @@ async fn audit_one(
         from: Some(log.from),
         entries,
         invalid: log.invalid.len(),
-        requests: reader.requests - requests,
+        requests: reader.asker.requests - requests,
         rows: held.rows.len(),
     };
     Ok(Some(Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent }))

@@ -116,3 +116,45 @@ async fn ready_means_that_the_lists_were_read() {
         .await;
     assert_eq!(infos(&exporter.scrape().await), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_asks_what_the_settings_come_to() {
+    let mut scenario = quiet_scenario();
+    scenario.webhooks.push(Webhook { enabled: false, ..Webhook::of_agent("a-2", "w-3") });
+    let scene = Scene::new(scenario).await;
+    for status in [Status::Success, Status::Success, Status::Failed] {
+        scene.deliver("w-1", status);
+    }
+    let config = scene.configure("{refresh_interval: 5m, exclude: [w-2]}");
+    let check = || async {
+        tokio::process::Command::new(crate::harness::BINARY)
+            .args(["check", "--online", "--config"])
+            .arg(&config)
+            .env("NO_PROXY", "*")
+            .output()
+            .await
+            .unwrap()
+    };
+    let output = check().await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let line = |name: &str| {
+        let found = text.lines().find_map(|line| line.trim_start().strip_prefix(name));
+        found.unwrap_or_else(|| panic!("{name} is not in {text}")).trim().to_owned()
+    };
+    assert_eq!(line("webhooks"), "2: 0 named, 2 discovered under 3 owners, 1 left out; 1 disabled");
+    // Two lists, three owners, one log.
+    assert_eq!(line("asked for this"), "6 requests");
+    assert!(line("API's rate limit").ends_with("994 left"), "{text}");
+    assert!(line("requests a minute").contains("the budget is 6000"), "{text}");
+    assert!(line("freshness").contains("an entry is read after"), "{text}");
+    // Two label sets of attempts and durations, one event's delay, two ends of deliveries, and what does not depend on traffic.
+    let series = 2 * (31 + 2 + 2 * (11 + 3) + (11 + 3) + 2 * (1 + 7 + 3));
+    assert!(line("series to expect").starts_with(&format!("about {series},")), "{text}");
+
+    scene.simulator.set_tokens(Vec::new());
+    let output = check().await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("environment `test`") && error.contains("401"), "{error}");
+}

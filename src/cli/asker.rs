@@ -1,0 +1,38 @@
+//! How commands beside the daemon ask the API.
+
+use super::Failure;
+use crate::app;
+use crate::asking::Asker;
+use crate::clock;
+use crate::config::{Config, EnvironmentConfig};
+use crate::schedule::budget::Budget;
+use crate::shutdown::Shutdown;
+
+/// Requests to the API of `environment`, from the same budget as the daemon's.
+pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: Shutdown) -> Result<Asker, Failure> {
+    // A first check may come before the first start.
+    if let Some(directory) = config.state.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| Failure::running(format!("failed to create {}: {error}", directory.display())))?;
+    }
+    let budget = Budget::open(
+        &config.state.path,
+        &clock::boot_id(),
+        &environment.name,
+        environment.requests_per_minute,
+        environment.max_concurrent_requests,
+        config.requests_per_minute,
+    );
+    let budget = budget.map_err(|error| {
+        Failure::running(format!("failed to open the memory of the request budget beside the state file: {error}"))
+    })?;
+    Ok(Asker {
+        client: app::client(environment).map_err(Failure::running)?,
+        budget,
+        token: environment.token.clone(),
+        requests_per_minute: environment.requests_per_minute,
+        shutdown,
+        requests: 0,
+        rate_limit: (None, None),
+    })
+}
