@@ -63,7 +63,7 @@ async fn scrape() -> Scrape {
         world.insert_raw("w-2", ago(60), strange).unwrap();
     });
     let workspace = Workspace::new();
-    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "metrics: {birth_hold: 65s}\n");
     let exporter = Exporter::start(&config).await;
     exporter.wait_for("both webhooks", |scrape| scrape.sum("talkover_up", &[]) == 2.0).await
 }
@@ -103,7 +103,7 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
 async fn the_text_format_is_compressed_where_that_is_accepted() {
     let simulator = simulator(quiet_scenario(), Clock::Real).await;
     let workspace = Workspace::new();
-    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "metrics: {birth_hold: 65s}\n");
     let exporter = Exporter::start(&config).await;
     let client = reqwest::Client::builder().no_gzip().build().unwrap();
     let request = client.get(format!("{}/metrics", exporter.url));
