@@ -53,8 +53,10 @@ pub struct Batch {
     pub is_torn: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
-    /// The server's clock at the end of the reading.
+    /// The server's clock at the end of the reading, and
     pub now: Timestamp,
+    /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
+    pub began: Option<Timestamp>,
 }
 
 /// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is settled, because
@@ -70,6 +72,14 @@ pub enum Pass {
     Settle,
     /// The last part, which holds the newest entries.
     Last,
+}
+
+impl Pass {
+    /// Whether nothing of the reading is left to be decided. What is forgotten is forgotten then: what is known must not depend on
+    /// how a reading is cut into parts.
+    fn is_end(self) -> bool {
+        matches!(self, Self::Whole | Self::Last)
+    }
 }
 
 /// What part of the log a batch covers.
@@ -182,7 +192,8 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
         let marks = ledger.marks();
-        let computed = marks.watermark.map(|watermark| policy.windows.horizon(batch.now, watermark));
+        let swept = marks.swept.or(marks.watermark);
+        let computed = marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now, mark, swept));
         Self {
             ledger,
             batch,
@@ -467,7 +478,9 @@ impl<'a> Draft<'a> {
             is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
             changes.catching_up = self.is_catching_up().then_some(self.batch.now);
-            self.forget(&mut changes, &mut marks);
+            if self.batch.pass.is_end() {
+                self.forget(&mut changes, &mut marks);
+            }
         }
         changes.marks = (marks != *before).then_some(marks);
         if self.batch.pass != Pass::Register {
@@ -481,11 +494,13 @@ impl<'a> Draft<'a> {
     fn marks(&self) -> Marks {
         let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
         let now = self.batch.now;
-        if matches!(self.batch.pass, Pass::Register | Pass::Settle) {
+        if !self.batch.pass.is_end() {
             return marks;
         }
         if self.batch.coverage.is_walk() {
             let newest = self.batch.attempts.iter().map(|attempt| self.time_of(attempt)).max();
+            // An entry that is dated ahead does not tell how far the reading has come.
+            let newest = newest.map(|newest| newest.min(self.batch.began.unwrap_or(now)));
             marks.watermark = marks.watermark.max(newest);
         }
         match self.batch.coverage {
@@ -495,7 +510,8 @@ impl<'a> Draft<'a> {
             }
             Coverage::FirstContact => {
                 marks.contacted = true;
-                marks.swept = marks.watermark;
+                // The first walk may have been interrupted, and have begun at any time since the first answer.
+                marks.swept = marks.watermark.min(marks.known_at);
             }
             Coverage::Sweep => marks.swept = marks.watermark,
             Coverage::Head | Coverage::Pages => {}
@@ -508,7 +524,7 @@ impl<'a> Draft<'a> {
         let placed = self.placed.get(&attempt.id).copied();
         let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
         let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(&self.ledger.find(&attempt.id)?.row));
-        row.map_or(attempt.created_at, |row| row.at).min(self.batch.now)
+        row.map_or(attempt.created_at, |row| row.at)
     }
 
     /// Whether what this batch brings has happened while nobody looked.
@@ -530,8 +546,7 @@ impl<'a> Draft<'a> {
         let marks = self.ledger.marks();
         let Some(watermark) = marks.watermark else { return false };
         let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
-        let is_last = matches!(self.batch.pass, Pass::Whole | Pass::Last);
-        if !is_walk || !is_last || !self.batch.is_torn || marks.gap_at == Some(watermark) {
+        if !is_walk || !self.batch.pass.is_end() || !self.batch.is_torn || marks.gap_at == Some(watermark) {
             return false;
         }
         self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)

@@ -6,6 +6,12 @@ use super::*;
 use crate::delivery::{HttpStatus, Status};
 use crate::source::wire::Pagination;
 
+/// So many cases of a property, unless `PROPTEST_CASES` asks for another number.
+fn cases(number: u32) -> ProptestConfig {
+    let is_asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_asked { ProptestConfig::default() } else { ProptestConfig::with_cases(number) }
+}
+
 /// Nothing was known before.
 const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
 
@@ -208,7 +214,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(cases(10_000))]
 
     #[test]
     fn whatever_moves_a_walk_meets_all_that_was_there_from_beginning_to_end(
