@@ -27,7 +27,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let simulator =
             Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
         let config = daemon_config(&scenario, &simulator.base_url(), state.path())?;
-        let app = App::new(&config).map_err(Failure::running)?;
+        let app = App::new(config, None).map_err(Failure::running)?;
         print(&welcome(&format!("http://{address}"), &simulator.base_url()))?;
 
         let (trigger, signal) = shutdown::channel();
@@ -80,7 +80,7 @@ fn welcome(exporter: &str, api: &str) -> String {
         "talkover-exporter demo: a simulated TalkOver makes webhook deliveries, and the exporter reads their log.
 
   Metrics         {exporter}/metrics
-  Landing page    {exporter}/
+  Status page     {exporter}/
   Simulated API   {api}   (what really happened: {api}/_simulator/truth)
 
 Try next:

@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{ConfigArgs, Failure};
-use crate::app::App;
+use crate::app::{App, ConfigSource};
 use crate::build_info::VERSION;
 use crate::config::{Config, Environment};
 use crate::server::listen;
@@ -16,11 +16,13 @@ use crate::shutdown;
 /// What may still be written when everything has been asked to end: a commit waits for the disk.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: Config, args: &ConfigArgs, _environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(config: Config, args: &ConfigArgs, environment: &Environment) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
-    let app = App::new(&config).map_err(Failure::running)?;
-    let listener = listen::bind(config.server.listen).map_err(Failure::running)?;
     let webhooks: usize = config.environments.iter().map(|environment| environment.webhooks.len()).sum();
+    let listen = config.server.listen;
+    let source = ConfigSource { path: args.config.clone(), environment: environment.clone() };
+    let app = App::new(config, Some(source)).map_err(Failure::running)?;
+    let listener = listen::bind(listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
     info!(version = VERSION, config = %args.config.display(), webhooks, listen = %address, "started");
     block_on(async {
@@ -30,7 +32,6 @@ pub(super) fn run(config: Config, args: &ConfigArgs, _environment: &Environment)
             trigger.shut_down();
             result
         };
-        ignore_hangups();
         let running = app.run(listener, web, signal);
         tokio::pin!(running, stop);
         tokio::select! {
@@ -58,15 +59,4 @@ pub(super) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Resul
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_WRITES);
     result
-}
-
-/// A hang-up would end the process; operators send one to have the configuration read again, which takes a restart for now.
-fn ignore_hangups() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            warn!("SIGHUP: this version reads its configuration only when it starts; restart it, nothing is lost");
-        }
-    });
 }

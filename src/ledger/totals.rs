@@ -147,6 +147,11 @@ impl Histogram {
 pub struct Totals(BTreeMap<SeriesKey, Total>);
 
 impl Totals {
+    /// Drops the series of a family.
+    pub fn remove_family(&mut self, family: Family) {
+        self.0.retain(|key, _| key.family != family);
+    }
+
     /// Sets a series to a value, as it was stored.
     pub fn set(&mut self, key: SeriesKey, total: Total) {
         self.0.insert(key, total);

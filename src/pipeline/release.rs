@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error};
 
 use crate::delivery::Target;
@@ -16,17 +15,12 @@ use crate::store::handle::StoreHandle;
 /// How often holds are looked at: a tenth of their time, within these bounds.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Ends holds `hold` after the first scrape that showed them, until `shutdown`.
-pub async fn run(board: Board, store: StoreHandle, hold: Duration, write_errors: IntCounter, mut shutdown: Shutdown) {
-    let mut ticks = interval((hold / 10).clamp(TICKS.0, TICKS.1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Ends holds when they have lasted for `birth_hold` since the first scrape that showed them, until `shutdown`.
+pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown) {
     let mut is_failing = false;
-    while !shutdown.is_requested() {
-        tokio::select! {
-            () = shutdown.recv() => break,
-            _ = ticks.tick() => {}
-        }
-        for (target, due) in due(&board, hold) {
+    let tick = || (board.read(|views| views.display.birth_hold) / 10).clamp(TICKS.0, TICKS.1);
+    while shutdown.wait(tick()).await {
+        for (target, due) in due(&board) {
             match commit(&store, &target, &due).await {
                 Ok(()) => {
                     is_failing = false;
@@ -44,9 +38,10 @@ pub async fn run(board: Board, store: StoreHandle, hold: Duration, write_errors:
     }
 }
 
-fn due(board: &Board, hold: Duration) -> Vec<(Target, Due)> {
+fn due(board: &Board) -> Vec<(Target, Due)> {
     let now = Instant::now();
     board.read(|views| {
+        let hold = views.display.birth_hold;
         let due = views.targets.values().map(|view| (view, view.exposure.due(now, hold)));
         due.filter(|(_, due)| !due.is_empty()).map(|(view, due)| (view.target.clone(), due)).collect()
     })

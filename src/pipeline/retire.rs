@@ -1,8 +1,7 @@
-//! Lets a target go that has not been named for long enough: from the state first, and only then from what is shown.
+//! Lets targets go that have not been listed for long enough: from the state first, and only then from what is shown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
 
 use crate::delivery::Target;
@@ -10,26 +9,36 @@ use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::handle::StoreHandle;
 
-/// How soon it is tried again where the state file cannot be written.
-const RETRY: Duration = Duration::from_secs(60);
+/// How long a target that is not listed any more keeps its series.
+pub const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// How often it is looked for targets to let go.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Removes `target` after `rest`, unless `shutdown` comes before.
-pub async fn run(target: Target, rest: Duration, board: Board, store: StoreHandle, mut shutdown: Shutdown) {
-    let mut due = Instant::now() + rest;
-    loop {
-        tokio::select! {
-            () = shutdown.recv() => return,
-            () = sleep_until(due) => {}
-        }
-        let (store, forgotten) = (store.clone(), target.clone());
-        match tokio::task::spawn_blocking(move || store.remove(&forgotten)).await {
-            Ok(Ok(())) => {
-                info!(%target, "forgotten: it has not been named for 24 h");
-                return board.remove_target(&target);
+/// Removes targets when their time has come, until `shutdown`.
+pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {
+    while shutdown.wait(LOOK_EVERY).await {
+        for target in due(&board) {
+            let (store, board) = (store.clone(), board.clone());
+            if let Err(panicked) = tokio::task::spawn_blocking(move || remove(&store, &board, &target)).await {
+                std::panic::resume_unwind(panicked.into_panic());
             }
-            Ok(Err(failure)) => error!(%target, "{failure}"),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
-        due = Instant::now() + RETRY;
+    }
+}
+
+fn due(board: &Board) -> Vec<Target> {
+    let now = Instant::now();
+    board.read(|views| {
+        let due = views.targets.values().filter(|view| view.retires.is_some_and(|at| at <= now));
+        due.map(|view| view.target.clone()).collect()
+    })
+}
+
+fn remove(store: &StoreHandle, board: &Board, target: &Target) {
+    match store.remove_unlisted(target, || board.remove_target(target)) {
+        Ok(true) => info!(%target, "forgotten: it has not been listed for 24 h"),
+        // It has been listed again in the meantime.
+        Ok(false) => {}
+        Err(failure) => error!(%target, "{failure}"),
     }
 }

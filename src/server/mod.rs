@@ -1,4 +1,4 @@
-//! What the daemon serves over HTTP: metrics, probes and a landing page.
+//! What the daemon serves over HTTP: metrics, probes and a status page.
 //!
 //! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
 //! when to stop, so that tests can bind port 0.
@@ -8,10 +8,12 @@
 
 mod auth;
 pub mod health;
-mod landing;
+mod lifecycle;
 pub mod listen;
 mod metrics;
+mod page;
 mod reload;
+mod status;
 mod tls;
 pub mod web_config;
 
@@ -25,7 +27,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum_server::Handle;
 use prometheus::Registry;
 use tower_http::compression::CompressionLayer;
@@ -35,7 +37,9 @@ use tower_http::timeout::TimeoutLayer;
 pub use health::Readiness;
 use web_config::WebConfig;
 
+use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
+use crate::sinks::metrics::board::Board;
 
 /// No request here has a use for a body; this is room for what proxies add.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -50,24 +54,16 @@ const GRACE: Duration = Duration::from_secs(2);
 const MAX_STREAMS: u32 = 32;
 
 /// What the answers are read from. Clones share it.
-#[derive(Clone, Debug)]
-struct AppState {
+#[derive(Clone, Debug, FromRef)]
+pub struct Sources {
     /// All metrics.
-    registry: Registry,
+    pub registry: Registry,
+    /// What the status page shows.
+    pub board: Board,
     /// Told by the pipeline.
-    readiness: Readiness,
-}
-
-impl FromRef<AppState> for Registry {
-    fn from_ref(state: &AppState) -> Self {
-        state.registry.clone()
-    }
-}
-
-impl FromRef<AppState> for Readiness {
-    fn from_ref(state: &AppState) -> Self {
-        state.readiness.clone()
-    }
+    pub readiness: Readiness,
+    /// Whom to ask for a reload, where that is allowed.
+    pub reloader: Option<Reloader>,
 }
 
 /// Serving ended before it was asked to.
@@ -82,16 +78,18 @@ pub enum ServeError {
 }
 
 /// All paths. Answers are compressed where the client accepts gzip.
-pub fn router(registry: Registry, readiness: Readiness) -> Router {
+pub fn router(sources: Sources) -> Router {
     Router::new()
-        .route("/", get(landing::landing))
+        .route("/", get(page::page))
+        .route("/api/v1/status", get(status::status))
         .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
+        .route("/-/reload", post(lifecycle::reload))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(CompressionLayer::new())
-        .with_state(AppState { registry, readiness })
+        .with_state(sources)
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {

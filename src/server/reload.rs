@@ -4,36 +4,15 @@
 //! not switched on or off while serving.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum_server::tls_rustls::RustlsConfig;
 
 use super::tls::Acceptor;
 use super::web_config::{Refusal, Settings, WebConfig};
-
-/// What tells one version of a file from another. A file that cannot be read has a stamp too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    path: PathBuf,
-    /// Modification time, size and inode: replaced files may keep the time.
-    version: Option<(SystemTime, u64, u64)>,
-}
-
-impl Stamp {
-    pub(super) fn of(path: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let version = std::fs::metadata(path)
-            .and_then(|metadata| Ok((metadata.modified()?, metadata.len(), metadata.ino())))
-            .ok();
-        Self { path: path.to_owned(), version }
-    }
-
-    fn has_changed(&self) -> bool {
-        *self != Self::of(&self.path)
-    }
-}
+use crate::stamp::Stamp;
 
 /// The web file as it is now. Clones share it.
 #[derive(Clone)]

@@ -14,8 +14,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::web_config::WebConfig;
-use super::{Readiness, ServeError, health, listen, router, serve};
+use super::{Readiness, ServeError, Sources, health, listen, router, serve};
+use crate::delivery::{OwnerType, Target, Timestamp};
+use crate::ledger::state::Ledger;
 use crate::shutdown::{Trigger, channel};
+use crate::sinks::metrics::board::{Board, TargetView};
+use crate::sinks::metrics::exposure::Exposure;
 
 /// A server on a port of its own, stopped when dropped.
 struct Served {
@@ -35,7 +39,8 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let serving = tokio::spawn(serve(listener, router(registry, readiness.clone()), web, shutdown));
+        let sources = Sources { registry, board: board(), readiness: readiness.clone(), reloader: None };
+        let serving = tokio::spawn(serve(listener, router(sources), web, shutdown));
         Self { address, readiness, trigger, serving }
     }
 
@@ -52,6 +57,32 @@ impl Served {
     async fn healthy_over(&self, client: &Client) -> Option<Response> {
         client.get(format!("https://{}/-/healthy", self.address)).send().await.ok()
     }
+}
+
+/// A board with a webhook that fails, and one with an odd name that is not read yet.
+fn board() -> Board {
+    let board = Board::default();
+    board.add_environment("production".into(), 30);
+    for (webhook_id, webhook_name) in [("w-1", "orders"), ("w-2", "<b>odd</b>")] {
+        let target = Target {
+            environment: "production".into(),
+            webhook_id: webhook_id.into(),
+            owner_type: OwnerType::Agent,
+            owner_id: "a-1".into(),
+            webhook_name: webhook_name.into(),
+        };
+        let last_success = Some(Timestamp::from_seconds(1_700_000_000));
+        board.add_target(TargetView::new(
+            target,
+            &Ledger::default(),
+            Exposure::default(),
+            last_success,
+            Duration::from_secs(15),
+        ));
+    }
+    let failing = board.read(|views| views.listed().next().unwrap().target.clone());
+    board.update(&failing, |view, _| view.up = Some(false));
+    board
 }
 
 fn plain() -> Client {
@@ -177,7 +208,7 @@ async fn readiness_is_a_latch_and_health_does_not_depend_on_it() {
 }
 
 #[tokio::test]
-async fn the_landing_page_links_to_the_paths_and_loads_nothing() {
+async fn the_status_page_shows_failures_first_and_loads_nothing() {
     let served = Served::start(None);
     served.readiness.set_waiting("<b>&\"'".to_owned());
     let response = served.get("/").await;
@@ -190,9 +221,29 @@ async fn the_landing_page_links_to_the_paths_and_loads_nothing() {
     for link in ["href=\"metrics\"", "href=\"-/healthy\"", "href=\"-/ready\""] {
         assert!(page.contains(link), "{link}");
     }
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
+    assert!(place("class=\"failing\">failing") < place("not read yet"));
+    assert!(place("orders") < place("&lt;b&gt;odd"));
     for outside in ["src=", "<link", "<script", "://", "<b>"] {
         assert!(!page.contains(outside), "{outside}");
     }
+}
+
+#[tokio::test]
+async fn the_status_is_there_as_json() {
+    let served = Served::start(None);
+    let response = served.get("/api/v1/status").await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let status: serde_json::Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!((&status["ready"], &status["not_ready"]), (&false.into(), &"starting".into()));
+    let environment = &status["environments"][0];
+    assert_eq!(environment["name"], "production");
+    assert_eq!((&environment["targets"], &environment["failing"]), (&2.into(), &1.into()));
+    let target = &status["targets"][0];
+    assert_eq!((&target["webhook_id"], &target["state"]), (&"w-1".into(), &"failing".into()));
+    assert_eq!(target["last_success_time"], "2023-11-14T22:13:20Z");
+    assert_eq!((&target["watermark_time"], &target["attempts"]["failed"]), (&serde_json::Value::Null, &0.into()));
+    assert_eq!(status["targets"][1]["state"], "waiting");
 }
 
 #[tokio::test]

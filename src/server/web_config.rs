@@ -18,8 +18,8 @@ use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
 use serde::Deserialize;
 
-use super::reload::Stamp;
 use super::tls::{self, TlsSection};
+use crate::stamp::Stamp;
 
 /// How often the files are looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

@@ -27,7 +27,7 @@ use server::{Shared, lock};
 
 pub use clock::{Clock, ManualClock, Moment};
 pub use requests::{ReceivedRequest, largest_per_minute};
-pub use scenario::{Fault, FaultPlan, RandomFault, Scenario, ScenarioError, Webhook};
+pub use scenario::{Fault, FaultPlan, ListedOwner, Owner, OwnerKind, RandomFault, Scenario, ScenarioError, Webhook};
 pub use truth::{EntryTruth, Sum, Truth, WebhookTruth};
 pub use world::{Anomaly, EntrySpec, HandError, Status, World};
 

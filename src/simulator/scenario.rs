@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub use super::faults::{Fault, FaultPlan, FaultWindow, RandomFault};
 pub use load::ScenarioError;
 
-mod check;
+pub(in crate::simulator) mod check;
 pub(crate) mod duration;
 mod load;
 #[cfg(test)]
@@ -56,6 +56,8 @@ pub struct Scenario {
     pub invalid: f64,
     /// Requests that go wrong.
     pub faults: FaultPlan,
+    /// Agents and campaigns that are to be listed with a status or without a webhook; the others follow from the webhooks.
+    pub owners: Vec<ListedOwner>,
     /// The webhooks, and with them the agents and campaigns.
     pub webhooks: Vec<Webhook>,
 }
@@ -79,6 +81,7 @@ impl Default for Scenario {
             deletions: Deletions::default(),
             invalid: 0.0,
             faults: FaultPlan::default(),
+            owners: Vec::new(),
             webhooks: Vec::new(),
         }
     }
@@ -295,6 +298,22 @@ pub struct Owner {
     pub name: String,
 }
 
+/// An agent or a campaign as the lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedOwner {
+    /// An agent or a campaign.
+    #[serde(rename = "type")]
+    pub kind: OwnerKind,
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// One of [`OwnerKind::statuses`]; the usual one where absent.
+    #[serde(default)]
+    pub status: Option<String>,
+}
+
 /// An agent or a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -311,6 +330,14 @@ impl OwnerKind {
         match self {
             Self::Agent => "agent",
             Self::Campaign => "campaign",
+        }
+    }
+
+    /// The documented statuses, the usual one first.
+    pub const fn statuses(self) -> &'static [&'static str] {
+        match self {
+            Self::Agent => &["published", "draft"],
+            Self::Campaign => &["active", "draft", "paused", "completed", "cancelled"],
         }
     }
 }

@@ -13,19 +13,22 @@ use std::time::Duration;
 
 use super::clock::Moment;
 use super::random::Random;
-use super::scenario::{Scenario, Webhook};
+use super::scenario::{OwnerKind, Scenario, Webhook};
 
 pub(super) use entry::Place;
 pub use entry::{Anomaly, EntrySpec, Status};
 pub use hand::HandError;
 pub(super) use hand::ManualRetry;
 pub(super) use log::Log;
+pub(super) use owners::OwnerState;
+use owners::Owners;
 
 mod attempt;
 mod entry;
 mod hand;
 mod json;
 mod log;
+mod owners;
 mod payload;
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,7 @@ pub struct World {
     frozen: bool,
     queue: Queue,
     logs: Vec<Log>,
+    owners: Owners,
     answers: u64,
 }
 
@@ -97,6 +101,7 @@ impl World {
             frozen: false,
             queue: Queue::default(),
             logs: Vec::with_capacity(scenario.webhooks.len()),
+            owners: Owners::new(&scenario),
             answers: 0,
             scenario,
         };
@@ -184,9 +189,11 @@ impl World {
         Ok(log.total())
     }
 
-    /// The webhooks that the API knows.
-    pub(super) fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
-        self.logs.iter().filter(|log| !log.removed).map(|log| &log.webhook)
+    /// The webhooks that the API knows of an owner, each with the time of its last change, where it was changed.
+    pub(super) fn webhooks_of(&self, kind: OwnerKind, owner_id: &str) -> Vec<(&Webhook, Option<Moment>)> {
+        let is_its = |webhook: &Webhook| webhook.owner.kind == kind && webhook.owner.id == owner_id;
+        let logs = self.logs.iter().filter(|log| !log.removed && is_its(&log.webhook));
+        logs.map(|log| (&log.webhook, log.changed_at)).collect()
     }
 
     /// The place of the log of `webhook_id`.
@@ -201,15 +208,15 @@ impl World {
     fn open_log(&mut self, webhook: Webhook, from: Moment) {
         let place = self.logs.len();
         let mut arrivals = Random::stream(self.seed, &[place as u64]);
-        if webhook.enabled {
-            let begin = if webhook.backlog > 0 { self.start.max(from) } else { from };
-            if webhook.rate > 0.0 {
-                self.queue.plan(begin.plus(arrivals.gap(webhook.rate)), place, What::Arrive);
-            }
-            for (burst, description) in self.scenario.bursts.iter().enumerate() {
-                self.queue.plan(self.start.max(from).plus(description.every), place, What::Burst(burst));
-            }
+        // A disabled webhook's traffic is planned too and then left out: it may be enabled while the world runs.
+        let begin = if webhook.backlog > 0 { self.start.max(from) } else { from };
+        if webhook.rate > 0.0 {
+            self.queue.plan(begin.plus(arrivals.gap(webhook.rate)), place, What::Arrive);
         }
+        for (burst, description) in self.scenario.bursts.iter().enumerate() {
+            self.queue.plan(self.start.max(from).plus(description.every), place, What::Burst(burst));
+        }
+        self.owners.add(&webhook.owner, None);
         let backlog = webhook.backlog;
         self.logs.push(Log::new(webhook, arrivals, self.seed, place as u64));
         self.fill_backlog(place, backlog);
@@ -255,6 +262,9 @@ impl World {
     }
 
     fn deliver(&mut self, log: usize, at: Moment) {
+        if !self.logs[log].webhook.enabled {
+            return;
+        }
         let delivery = self.logs[log].open_delivery(self.scenario.invalid);
         self.attempt(log, delivery, at);
     }

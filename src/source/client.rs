@@ -13,8 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::error::ApiError;
+use super::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use super::wire::{LogPage, digest, error_message, parse_logs};
 use crate::delivery::{OwnerType, Target, Timestamp};
+use crate::discovery::{Owner, OwnerKey, Webhook};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -116,12 +118,21 @@ impl Client {
 
     /// Asks for one page of a webhook's delivery log; `page` counts from 1, `per_page` goes up to 100.
     pub async fn logs(&self, target: &Target, page: u32, per_page: u32) -> Answer<LogPage> {
-        let owners = match target.owner_type {
-            OwnerType::Agent => "agents",
-            OwnerType::Campaign => "campaigns",
-        };
-        let path = [owners, &*target.owner_id, "webhooks", &*target.webhook_id, "logs"];
+        let path = [collection(target.owner_type), &*target.owner_id, "webhooks", &*target.webhook_id, "logs"];
         self.get(&path, &[("per_page", per_page), ("page", page)], parse_logs).await
+    }
+
+    /// Asks for one page of the list of agents or campaigns; `page` counts from 1, `per_page` goes up to 100.
+    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<Owner>> {
+        self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
+    }
+
+    /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is asked for without
+    /// its number.
+    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<Webhook>> {
+        let numbered = [("page", page)];
+        let query = if page > 1 { &numbered[..] } else { &[] };
+        self.get(&[collection(owner.owner_type), &*owner.id, "webhooks"], query, parse_webhooks).await
     }
 
     async fn get<T>(
@@ -171,6 +182,14 @@ impl Client {
             .header(reqwest::header::ACCEPT, "application/json")
             .send()
             .await
+    }
+}
+
+/// The segment of the API's paths that is common to all owners of a type.
+const fn collection(owner_type: OwnerType) -> &'static str {
+    match owner_type {
+        OwnerType::Agent => "agents",
+        OwnerType::Campaign => "campaigns",
     }
 }
 

@@ -3,6 +3,8 @@
 //! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave this
 //! file. The client calls it with the bytes of one answer.
 
+pub mod lists;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -69,17 +71,12 @@ pub struct InvalidEntry {
 /// # Errors
 /// A sentence that says why the answer as a whole is no page of a log.
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
-    // The usual case first: reading lossily is several times slower.
-    let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|error| no_object(&error))?;
-    if envelope.success.map(RawValue::get) == Some("false") {
-        return Err("the answer says success: false".to_owned());
-    }
-    let data = envelope.data.ok_or("the answer has no data")?;
+    let text = readable(body);
+    let (data, pagination) = open(&text)?;
     let entries: Vec<&RawValue> =
         serde_json::from_str(data.get()).map_err(|_| "the answer's data is no list".to_owned())?;
 
-    let mut page = LogPage { pagination: parse_pagination(envelope.pagination), ..LogPage::default() };
+    let mut page = LogPage { pagination, ..LogPage::default() };
     page.attempts.reserve(entries.len());
     let mut reader = EntryReader::default();
     for entry in entries {
@@ -89,6 +86,22 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
         }
     }
     Ok(page)
+}
+
+/// The text of an answer; what is not UTF-8 in it is replaced.
+fn readable(body: &[u8]) -> Cow<'_, str> {
+    // The usual case first: reading lossily is several times slower.
+    std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed)
+}
+
+/// What stands in the envelope of a good answer, and the numbers beside it.
+fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| no_object(&error))?;
+    if envelope.success.map(RawValue::get) == Some("false") {
+        return Err("the answer says success: false".to_owned());
+    }
+    let data = envelope.data.ok_or("the answer has no data")?;
+    Ok((data, parse_pagination(envelope.pagination.or(envelope.meta))))
 }
 
 /// JSON of another type is not described: serde would quote a text in full.
@@ -120,6 +133,8 @@ struct Envelope<'a> {
     success: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     pagination: Option<&'a RawValue>,
+    /// The same under the name that the list of agents has for it.
+    meta: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +143,7 @@ enum EnvelopeField {
     Success,
     Data,
     Pagination,
+    Meta,
     #[serde(other)]
     Other,
 }
@@ -150,6 +166,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
                         EnvelopeField::Success => envelope.success = map.next_value()?,
                         EnvelopeField::Data => envelope.data = map.next_value()?,
                         EnvelopeField::Pagination => envelope.pagination = map.next_value()?,
+                        EnvelopeField::Meta => envelope.meta = map.next_value()?,
                         EnvelopeField::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }

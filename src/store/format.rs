@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | 1 | 0.1.0 | the first |
 //! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
+//! | 3 | 0.2.0 | what discovery knows |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -159,6 +160,45 @@ const MIGRATIONS: &[&str] = &[
     END
     FROM totals WHERE family IN ('attempts', 'deliveries')
     OR (family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]', '[\"expired\"]'));
+",
+    "
+    -- What discovery knows; times are the server's.
+    CREATE TABLE discovered_lists (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        completed_at INTEGER,
+        whole_at INTEGER,
+        PRIMARY KEY (environment, owner_type)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_owners (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT,
+        updated_at INTEGER,
+        absent_at INTEGER,
+        read_at INTEGER,
+        is_changed INTEGER NOT NULL,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_webhooks (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        webhook_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        host TEXT,
+        port INTEGER,
+        timeout_seconds INTEGER,
+        max_retries INTEGER,
+        method TEXT NOT NULL,
+        is_enabled INTEGER NOT NULL,
+        known_at INTEGER,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id, webhook_id)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::StoreError;
 use super::lock::beside;
 use super::staged::{StagedPart, StagedWalk};
+use super::targets::Unlisted;
 use super::{Loaded, Store};
 use crate::delivery::{Attempt, Target, Timestamp};
+use crate::discovery::record::{Record, Unsaved};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::Changes;
 use crate::ledger::totals::SeriesKey;
@@ -91,12 +93,49 @@ impl StoreHandle {
         self.lock().release(target, series, caught_up)
     }
 
-    /// Forgets a target, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    /// Drops the histograms of durations where they were made with other buckets or labels; says whether there were any.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn adopt_layout(&self, policy: &LabelPolicy) -> Result<bool, StoreError> {
+        self.lock().adopt_layout(policy)
+    }
+
+    /// Notes which targets are listed, as of `now` by the local clock; gives the others that the file knows.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn list(&self, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+        self.lock().list(listed, now)
+    }
+
+    /// Forgets a target unless it is listed, calls `removed`, and says whether it did. Nobody can list it anew in between.
     ///
     /// # Errors
     /// Where nothing could be written.
-    pub fn remove(&self, target: &Target) -> Result<(), StoreError> {
-        self.lock().remove(target)
+    pub fn remove_unlisted(&self, target: &Target, removed: impl FnOnce()) -> Result<bool, StoreError> {
+        let mut store = self.lock();
+        let is_removed = store.remove_unlisted(target)?;
+        if is_removed {
+            removed();
+        }
+        Ok(is_removed)
+    }
+
+    /// What discovery knows of an environment.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+        self.lock().load_discovered(environment)
+    }
+
+    /// Writes what discovery has learned, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn save_discovered(&self, environment: &str, unsaved: &Unsaved) -> Result<(), StoreError> {
+        self.lock().save_discovered(environment, unsaved)
     }
 
     /// Keeps in mind when a target's poll last succeeded.

@@ -3,6 +3,7 @@
 //! *Invariant:* what a scrape shows has been committed here before. The file is written by one daemon at a time, which holds
 //! the lock file beside it; it is never overwritten when it is damaged, foreign or newer than this program.
 
+mod discovered;
 pub mod entries;
 pub mod error;
 pub mod format;
@@ -25,6 +26,7 @@ use self::seen::SeenFile;
 use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
 use crate::delivery::{Attempt, Target, Timestamp};
+use crate::discovery::record::{Record, Unsaved};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::{Changes, Ledger};
 use crate::ledger::totals::{Birth, SeriesKey};
@@ -192,21 +194,37 @@ impl Store {
         self.transact(|transaction| targets::list(transaction, listed, now))
     }
 
-    /// Forgets a target and everything that belongs to it.
+    /// Forgets a target and everything that belongs to it, unless it is listed; says whether it did.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
-    pub fn remove(&mut self, target: &Target) -> Result<(), StoreError> {
-        let Some(id) = self.transact(|transaction| {
-            let id = targets::find_id(transaction, target)?;
+    pub fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError> {
+        let id = self.transact(|transaction| {
+            let id = targets::find_unlisted(transaction, target)?;
             id.map_or(Ok(()), |id| targets::remove(transaction, id))?;
             Ok(id)
-        })?
-        else {
-            return Ok(());
-        };
-        self.seen.clear(id);
-        Ok(())
+        })?;
+        if let Some(id) = id {
+            self.seen.clear(id);
+        }
+        Ok(id.is_some())
+    }
+
+    /// What discovery knows of an environment; nothing where it never ran.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or holds what this program cannot have written.
+    pub fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+        let failed = |error| StoreError::sqlite(&self.path, "read", error);
+        discovered::load(&self.connection, environment).map_err(failed)
+    }
+
+    /// Writes what discovery has learned of an environment, all or nothing.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the file is as it was before.
+    pub fn save_discovered(&mut self, environment: &str, unsaved: &Unsaved) -> Result<(), StoreError> {
+        self.transact(|transaction| discovered::write(transaction, environment, unsaved))
     }
 
     /// Keeps in mind when a target's poll last succeeded, without waiting for the disk.
@@ -256,5 +274,7 @@ fn write(transaction: &Transaction<'_>, target: &Target, changes: &Changes) -> r
     }
 }
 
+#[cfg(test)]
+mod discovered_tests;
 #[cfg(test)]
 mod tests;

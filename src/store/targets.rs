@@ -46,6 +46,16 @@ pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Res
         .optional()
 }
 
+/// The number of a target that is not listed.
+pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetId>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2 AND unlisted_at IS NOT NULL",
+        )?
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetId))
+        .optional()
+}
+
 /// The number of a target, which is given one where it has none.
 pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetId> {
     if let Some(id) = find_id(transaction, target)? {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::error::StoreError;
 use super::{Store, format, targets};
 use crate::delivery::{OwnerType, Status, Target};
+use crate::discovery::record::Record;
 use crate::ledger::decide::{Batch, Coverage, decide};
 use crate::ledger::labels::{AttemptLabel, LabelPolicy};
 use crate::ledger::state::{Changes, Ledger, Marks, Row};
@@ -355,29 +356,55 @@ fn schema(connection: &Connection) -> Vec<String> {
 /// A file as version 0.1.0 wrote it, after [`batches`]. Made once with `sqlite3 state.db .dump`; never to be changed.
 const VERSION_1: &str = include_str!("../../tests/fixtures/state/v1.sql");
 
+/// The same as the state before version 3 was, as the migrations had it.
+const VERSION_2: &str = include_str!("../../tests/fixtures/state/v2.sql");
+
+/// The state file that `dump` makes, opened by this program.
+fn brought_forward(place: &Place, dump: &str) -> Store {
+    let old = Connection::open(place.path()).unwrap();
+    old.execute_batch(dump).unwrap();
+    drop(old);
+    let store = place.open();
+    let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, format::VERSION);
+    assert_eq!(schema(&store.connection), schema(&Place::new().open().connection), "the way there does not matter");
+    store
+}
+
+/// The memory after [`batches`].
+fn after_batches() -> Ledger {
+    let mut ledger = Ledger::default();
+    for batch in batches() {
+        ledger.apply(decide(&ledger, &batch, &policy()).changes);
+    }
+    ledger
+}
+
 #[test]
 fn a_file_of_the_first_version_is_brought_forward() {
     let place = Place::new();
-    let old = Connection::open(place.path()).unwrap();
-    old.execute_batch(VERSION_1).unwrap();
-    drop(old);
-
-    let mut expected = Ledger::default();
-    for batch in batches() {
-        expected.apply(decide(&expected, &batch, &policy()).changes);
-    }
+    let expected = after_batches();
     // What that version did not keep.
     let marks = Marks { known_at: None, ..expected.marks().clone() };
     let rows = expected.rows().map(|(key, row)| (key.clone(), Row { late: false, result: None, ..row.clone() }));
     let mut remembered = Ledger::restore(marks, expected.invalid().clone(), expected.totals().clone());
     rows.for_each(|(key, row)| remembered.remember(key.clone(), row));
     let expected = remembered;
-    let store = place.open();
+    let store = brought_forward(&place, VERSION_1);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
     assert_sums(&store, &target("w-1"));
-    let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, format::VERSION);
-    assert_eq!(schema(&store.connection), schema(&Place::new().open().connection), "the way there does not matter");
+}
+
+#[test]
+fn a_file_of_the_second_version_is_brought_forward() {
+    let place = Place::new();
+    let mut store = brought_forward(&place, VERSION_2);
+    let loaded = store.load(&target("w-1"), &policy().labels).unwrap();
+    assert_same(&loaded.ledger, &after_batches());
+    assert!(!loaded.births.is_empty());
+    assert_sums(&store, &target("w-1"));
+    assert_eq!(store.list(&[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
+    assert_eq!(store.load_discovered("test").unwrap(), Record::default());
 }
 
 #[test]
@@ -394,7 +421,9 @@ fn space_that_is_free_is_given_back_a_little_with_each_commit() {
     let pages =
         |store: &Store| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
     let before = pages(&store);
-    store.remove(&target("large")).unwrap();
+    assert!(!store.remove_unlisted(&target("large")).unwrap(), "it is listed");
+    store.list(&[], at(0)).unwrap();
+    assert!(store.remove_unlisted(&target("large")).unwrap());
     let mut last = pages(&store);
     assert!(last >= before - 256, "{last} of {before} pages: all at once");
     let mut ledger = Ledger::default();

@@ -363,7 +363,6 @@ async fn every_fault_is_survived_and_concerns_nobody_else() {
     // What only another configuration can mend goes on after a restart, and the rest is not counted anew.
     let exporter = Exporter::start(&configure(&workspace, &apis, true)).await;
     let mended = wait_for(&exporter, apis.iter(), Api::check_whole).await;
-    assert!(WEBHOOKS.iter().all(|webhook| mended.balances(webhook)), "{}", mended.text);
 
     for api in &apis {
         let requests = api.simulator.requests();

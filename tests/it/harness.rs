@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use talkover_exporter::simulator::{Clock, Scenario, Simulator, Webhook};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -148,6 +149,11 @@ impl Exporter {
         .await
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        rustix::process::kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
     /// SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -155,9 +161,7 @@ impl Exporter {
 
     /// SIGTERM, and the exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM)
-            .unwrap();
+        self.signal(Signal::TERM);
         let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
         status.expect("it takes more than 5 s to stop").unwrap().code()
     }
@@ -190,6 +194,7 @@ impl Scrape {
         Some(Self::parse(response.text().await.ok()?))
     }
 
+    /// Takes a scrape apart, whose books must balance whatever the test is about.
     pub(crate) fn parse(text: String) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines
@@ -198,7 +203,9 @@ impl Scrape {
                 (series.to_owned(), value.parse().unwrap())
             })
             .collect();
-        Self { text, samples }
+        let scrape = Self { text, samples };
+        scrape.assert_books_balance();
+        scrape
     }
 
     pub(crate) fn get(&self, series: &str) -> Option<f64> {
@@ -230,14 +237,25 @@ impl Scrape {
             .filter(move |(series, _)| is_durable(series))
     }
 
-    /// Whether the books of a webhook balance.
-    pub(crate) fn balances(&self, webhook: &str) -> bool {
-        let webhook = format!("webhook_id=\"{webhook}\"");
-        let entries = |outcome: &str| self.sum("talkover_exporter_log_entries_total", &[&webhook, outcome]);
-        let attempts = self.sum("talkover_webhook_delivery_attempts_total", &[&webhook]);
-        let open = self.sum("talkover_webhook_deliveries_open", &[&webhook, "status=\"pending\""]);
-        let held = self.sum("talkover_exporter_attempts_held", &[&webhook]);
-        let read = entries("outcome=\"new\"") + entries("outcome=\"late\"");
-        read == attempts + open + entries("outcome=\"expired\"") + held
+    /// Asserts of every target that what was read is counted, open, given up, or held.
+    fn assert_books_balance(&self) {
+        const ENTRIES: &str = "talkover_exporter_log_entries_total";
+        let new = self.of(ENTRIES).filter_map(|(series, _)| series.strip_suffix(",outcome=\"new\"}"));
+        let targets: Vec<&str> = new.filter_map(|series| Some(series.split_once('{')?.1)).collect();
+        assert!(!targets.is_empty(), "there are no books in {}", self.text);
+        for target in targets {
+            let sum = |name, label| self.sum(name, &[target, label]);
+            let read = sum(ENTRIES, "outcome=\"new\"") + sum(ENTRIES, "outcome=\"late\"");
+            let attempts = sum("talkover_webhook_delivery_attempts_total", "");
+            let pending = sum("talkover_webhook_deliveries_open", "status=\"pending\"");
+            let expired = sum(ENTRIES, "outcome=\"expired\"");
+            let held = sum("talkover_exporter_attempts_held", "");
+            assert!(
+                read == attempts + pending + expired + held,
+                "the books of {target} do not balance: {read} read, but {attempts} counted + {pending} pending \
+                 + {expired} expired + {held} held\n{}",
+                self.text
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Latency, Scenario, Webhook};
+use super::{Latency, ListedOwner, Scenario, Webhook};
 
 /// The path of a key, and what is wrong with it.
 type KeyFault = (String, String);
@@ -16,6 +16,7 @@ pub(super) fn first_fault(scenario: &Scenario) -> Option<KeyFault> {
         .or_else(|| intervals(scenario))
         .or_else(|| scenario.webhooks.iter().enumerate().find_map(|(place, webhook)| webhook_fault(place, webhook)))
         .or_else(|| doubled_id(scenario))
+        .or_else(|| scenario.owners.iter().enumerate().find_map(|(place, owner)| owner_fault(place, owner)))
 }
 
 fn fault(path: impl Into<String>, reason: impl Into<String>) -> Option<KeyFault> {
@@ -80,7 +81,7 @@ fn intervals(scenario: &Scenario) -> Option<KeyFault> {
 fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
     let key = |name: &str| format!("webhooks[{place}].{name}");
     let texts = [("id", &webhook.id), ("owner.id", &webhook.owner.id)];
-    if let Some((name, _)) = texts.iter().find(|(_, text)| text.is_empty() || text.contains(['/', '?', '#', ' '])) {
+    if let Some((name, _)) = texts.iter().find(|(_, text)| !is_segment(text)) {
         return fault(key(name), "must be a text that can stand in a path");
     }
     // The ranges that TalkOver documents.
@@ -97,6 +98,20 @@ fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
         return fault(key("pending"), "`min` is above `max`");
     }
     weights(webhook).map(|(name, reason)| (key(name), reason)).or_else(|| latency(webhook, &key("latency")))
+}
+
+/// Whether a text can stand in a path.
+pub(in crate::simulator) fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '?', '#', ' '])
+}
+
+fn owner_fault(place: usize, owner: &ListedOwner) -> Option<KeyFault> {
+    if !is_segment(&owner.id) {
+        return fault(format!("owners[{place}].id"), "must be a text that can stand in a path");
+    }
+    let statuses = owner.kind.statuses();
+    let is_known = owner.status.as_deref().is_none_or(|status| statuses.contains(&status));
+    (!is_known).then(|| (format!("owners[{place}].status"), format!("must be one of {}", statuses.join(", "))))
 }
 
 fn weights(webhook: &Webhook) -> Option<(&'static str, String)> {

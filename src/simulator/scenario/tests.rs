@@ -94,3 +94,15 @@ fn no_yaml_is_said_so() {
     let text = Scenario::from_yaml("webhooks: [", "f.yml").unwrap_err().to_string();
     assert!(text.starts_with("f.yml is no YAML: "), "{text}");
 }
+
+#[test]
+fn owners_are_listed_with_a_documented_status() {
+    let owners = |status: &str| format!("owners: [{{type: campaign, id: c, name: C{status}}}]\n{MINIMAL}");
+    let read = |status: &str| Scenario::from_yaml(&owners(status), "f.yml").map(|scenario| scenario.owners);
+    assert_eq!(read("").unwrap()[0].status, None);
+    assert_eq!(read(", status: completed").unwrap()[0].status.as_deref(), Some("completed"));
+    let text = read(", status: published").unwrap_err().to_string();
+    assert_eq!(text, "f.yml: owners[0].status: must be one of active, draft, paused, completed, cancelled");
+    let slash = Scenario::from_yaml(&owners("").replace("id: c,", "id: c/d,"), "f.yml").unwrap_err().to_string();
+    assert!(slash.starts_with("f.yml: owners[0].id: "), "{slash}");
+}

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::{Shared, answers, response};
 use crate::simulator::clock::Moment;
-use crate::simulator::scenario::{Owner, OwnerKind, Webhook};
-use crate::simulator::world::{ManualRetry, World};
+use crate::simulator::scenario::{OwnerKind, Webhook};
+use crate::simulator::world::{ManualRetry, OwnerState, World};
 
 /// Entries on a page of logs that does not say how many it wants.
 const LOGS_PER_PAGE: u32 = 25;
@@ -26,7 +26,7 @@ const OWNERS_PER_PAGE: u32 = 20;
 /// The most entries on any page.
 const MAX_PER_PAGE: u32 = 100;
 
-/// When all agents, campaigns and webhooks were made: the time of the documented samples.
+/// When all agents, campaigns and webhooks were made, and last changed before the start: the time of the documented samples.
 const MADE_AT: Moment = Moment::from_seconds(1_756_941_591);
 
 /// A page that was asked for.
@@ -109,23 +109,16 @@ fn last_page(total: usize, per_page: usize) -> usize {
     total.div_ceil(per_page).max(1)
 }
 
-/// The owners of this kind that have a webhook, in the order of their ids.
-fn known_owners(world: &World, kind: OwnerKind) -> Vec<Owner> {
-    let webhooks = world.webhooks().filter(|webhook| webhook.owner.kind == kind);
-    let owners: BTreeMap<&str, &Owner> = webhooks.map(|webhook| (webhook.owner.id.as_str(), &webhook.owner)).collect();
-    owners.into_values().cloned().collect()
-}
-
 fn owners(shared: &Shared, kind: OwnerKind, uri: &Uri) -> Response<Body> {
     let parameters = parameters(uri);
     let paging = match paging(shared, &parameters, OWNERS_PER_PAGE) {
         Ok(paging) => paging,
         Err(refusal) => return refusal.answer(),
     };
-    let matches = |owner: &Owner| filters_match(&parameters, kind, owner);
-    let owners: Vec<Owner> = known_owners(&shared.world_now(), kind).into_iter().filter(matches).collect();
+    let matches = |state: &&OwnerState| filters_match(&parameters, state);
+    let owners: Vec<OwnerState> = shared.world_now().owners(kind).filter(matches).cloned().collect();
     let page = owners.iter().skip((paging.page - 1).saturating_mul(paging.per_page)).take(paging.per_page);
-    let data: Vec<Value> = page.map(|owner| owner_json(kind, owner)).collect();
+    let data: Vec<Value> = page.map(owner_json).collect();
     let counts = json!({
         "current_page": paging.page,
         "per_page": paging.per_page,
@@ -136,19 +129,18 @@ fn owners(shared: &Shared, kind: OwnerKind, uri: &Uri) -> Response<Body> {
     answers::json(StatusCode::OK, &json!({"success": true, "data": data, counts_name: counts}))
 }
 
-/// The documented filters `status`, `direction` and `search`. All agents are published and inbound, all campaigns
-/// active.
-fn filters_match(parameters: &HashMap<String, String>, kind: OwnerKind, owner: &Owner) -> bool {
+/// The documented filters `status`, `direction` and `search`. All agents are inbound.
+fn filters_match(parameters: &HashMap<String, String>, state: &OwnerState) -> bool {
     let is = |name: &str, value: &str| parameters.get(name).is_none_or(|wanted| wanted == value);
-    let status = if kind == OwnerKind::Agent { "published" } else { "active" };
     let search = parameters.get("search").map(|text| text.to_lowercase());
-    let found = search.is_none_or(|text| owner.name.to_lowercase().contains(&text));
-    is("status", status) && (kind == OwnerKind::Campaign || is("direction", "inbound")) && found
+    let found = search.is_none_or(|text| state.owner.name.to_lowercase().contains(&text));
+    is("status", &state.status) && (state.owner.kind == OwnerKind::Campaign || is("direction", "inbound")) && found
 }
 
-fn owner_json(kind: OwnerKind, owner: &Owner) -> Value {
-    let made_at = MADE_AT.to_rfc3339();
-    match kind {
+fn owner_json(state: &OwnerState) -> Value {
+    let OwnerState { owner, status, changed_at } = state;
+    let (made_at, updated_at) = (MADE_AT.to_rfc3339(), changed_at.unwrap_or(MADE_AT).to_rfc3339());
+    match owner.kind {
         OwnerKind::Agent => json!({
             "id": owner.id,
             "name": owner.name,
@@ -157,10 +149,10 @@ fn owner_json(kind: OwnerKind, owner: &Owner) -> Value {
             "language": "en-US",
             "voice": {"id": "voice-uuid", "name": "Bianca", "stability": 0.6},
             "direction": "inbound",
-            "current_status": "published",
+            "current_status": status,
             "is_sandbox": false,
             "created_at": made_at,
-            "updated_at": made_at,
+            "updated_at": updated_at,
             "trainings": [],
             "actions": [],
             "phone_numbers": [],
@@ -169,26 +161,26 @@ fn owner_json(kind: OwnerKind, owner: &Owner) -> Value {
             "id": owner.id,
             "name": owner.name,
             "description": "A simulated campaign",
-            "status": "active",
+            "status": status,
             "campaign_type": "sales",
             "agent_id": "agent-uuid-1",
             "created_at": made_at,
-            "updated_at": made_at,
+            "updated_at": updated_at,
         }),
     }
 }
 
 fn webhooks(shared: &Shared, kind: OwnerKind, owner_id: &str) -> Response<Body> {
     let world = shared.world_now();
-    let owned: Vec<&Webhook> = world.webhooks().filter(|webhook| owns(webhook, kind, owner_id)).collect();
-    if owned.is_empty() {
+    if !world.has_owner(kind, owner_id) {
         return Refusal::UnknownOwner(kind).answer();
     }
-    let list: Vec<Value> = owned.iter().map(|webhook| webhook_json(webhook)).collect();
+    let owned = world.webhooks_of(kind, owner_id);
+    let list: Vec<Value> = owned.iter().map(|(webhook, changed_at)| webhook_json(webhook, *changed_at)).collect();
     let data = match kind {
         OwnerKind::Campaign => Value::Array(list),
         OwnerKind::Agent => {
-            let events = owned.iter().flat_map(|webhook| &webhook.events);
+            let events = owned.iter().flat_map(|(webhook, _)| &webhook.events);
             let events: BTreeMap<&str, String> =
                 events.map(|event| (event.name.as_str(), event.name.replace(['_', '.'], " "))).collect();
             json!({"webhooks": list, "available_events": events})
@@ -201,7 +193,7 @@ fn owns(webhook: &Webhook, kind: OwnerKind, owner_id: &str) -> bool {
     webhook.owner.kind == kind && webhook.owner.id == owner_id
 }
 
-fn webhook_json(webhook: &Webhook) -> Value {
+fn webhook_json(webhook: &Webhook, changed_at: Option<Moment>) -> Value {
     let events: Vec<&str> = webhook.events.iter().map(|event| event.name.as_str()).collect();
     let mut fields = json!({
         "id": webhook.id,
@@ -212,7 +204,7 @@ fn webhook_json(webhook: &Webhook) -> Value {
         "max_retries": webhook.max_retries,
         "enabled": webhook.enabled,
         "created_at": MADE_AT.to_rfc3339_micros(),
-        "updated_at": MADE_AT.to_rfc3339_micros(),
+        "updated_at": changed_at.unwrap_or(MADE_AT).to_rfc3339_micros(),
         "events_count": events.len(),
         "status": if webhook.enabled { "active" } else { "disabled" },
     });
@@ -225,7 +217,7 @@ fn webhook_json(webhook: &Webhook) -> Value {
 
 /// The place of the log of a webhook, or what is missing.
 fn find_log(world: &World, kind: OwnerKind, owner_id: &str, webhook_id: &str) -> Result<usize, Refusal> {
-    if !world.webhooks().any(|webhook| owns(webhook, kind, owner_id)) {
+    if !world.has_owner(kind, owner_id) {
         return Err(Refusal::UnknownOwner(kind));
     }
     let log = world.find_log(webhook_id).filter(|log| owns(&world.logs()[*log].webhook, kind, owner_id));

@@ -155,6 +155,55 @@ async fn lists_are_paged() {
 }
 
 #[tokio::test]
+async fn lists_show_what_an_operator_does() {
+    let api = Api::start(scenario()).await;
+    let control =
+        async |method: &str, path: &str| api.send(method, &format!("/_simulator/{path}"), None).await.unwrap().status();
+    api.clock.advance(Duration::from_secs(60));
+    for (method, path, status) in [
+        ("POST", "campaigns/d?name=Autumn&status=completed", 200),
+        ("POST", "campaigns/c?name=Spring", 200),
+        ("POST", "webhooks/x?agent_id=b&name=New", 200),
+        ("POST", "webhooks/w?enabled=false", 200),
+        ("POST", "webhooks/unknown?enabled=false", 404),
+        ("DELETE", "webhooks/v", 200),
+        ("DELETE", "webhooks/v", 404),
+        ("DELETE", "agents/nobody", 404),
+        ("PUT", "agents/a", 405),
+        ("POST", "others/a", 404),
+        ("POST", "agents/", 404),
+    ] {
+        assert_eq!(control(method, path).await, status, "{method} {path}");
+    }
+    let campaigns = api.json("/api/v1/campaigns").await;
+    let shown = |place: usize| ["id", "name", "status", "updated_at"].map(|key| campaigns["data"][place][key].clone());
+    assert_eq!(shown(0), ["c", "Spring", "active", "2024-01-15T11:01:00Z"]);
+    assert_eq!(shown(1), ["d", "Autumn", "completed", "2024-01-15T11:01:00Z"]);
+    assert_eq!(api.json("/api/v1/campaigns?status=completed").await["pagination"]["total"], 1);
+    assert_eq!(api.json("/api/v1/campaigns/c/webhooks").await["data"], json!([]));
+    assert_eq!(api.json("/api/v1/agents/b/webhooks").await["data"]["webhooks"][0]["name"], "New");
+    let changed = &api.json("/api/v1/agents/a/webhooks").await["data"]["webhooks"][0];
+    let shown = ["enabled", "status", "updated_at"].map(|key| changed[key].clone());
+    assert_eq!(shown, [json!(false), json!("disabled"), json!("2024-01-15T11:01:00.000000Z")]);
+    assert_eq!(control("DELETE", "agents/a").await, 200);
+    assert_eq!(api.get("/api/v1/agents/a/webhooks").await.status(), 404);
+}
+
+#[tokio::test]
+async fn lists_have_twenty_owners_on_a_page() {
+    let webhooks = (0..45).map(|id| Webhook::of_agent(&format!("a-{id:02}"), &format!("w-{id}"))).collect();
+    let api = Api::start(Scenario { webhooks, rate_limit_per_minute: 3, ..Scenario::default() }).await;
+    for (page, count) in [(1, 20), (3, 5)] {
+        let answer = api.json(&format!("/api/v1/agents?page={page}")).await;
+        assert_eq!(answer["data"].as_array().unwrap().len(), count);
+        assert_eq!(answer["meta"], json!({"current_page": page, "per_page": 20, "total": 45, "last_page": 3}));
+    }
+    assert_eq!(api.send("GET", "/api/v1/agents", None).await.unwrap().status(), 401);
+    api.get("/api/v1/campaigns").await;
+    assert_eq!(api.get("/api/v1/agents").await.status(), 429, "the token's third request was the last");
+}
+
+#[tokio::test]
 async fn errors_are_the_documented_ones() {
     let api = Api::start(scenario()).await;
     let path = |path: &'static str, place: usize| (path, documented_error(place));
@@ -378,6 +427,37 @@ async fn the_truth_is_what_the_api_shows() {
     }
     let in_process = serde_json::to_value(api.simulator.truth()).unwrap();
     assert_eq!(in_process, truth);
+}
+
+#[tokio::test]
+async fn entries_can_be_added_by_request() {
+    let api = Api::start(scenario()).await;
+    api.clock.advance(Duration::from_secs(7));
+    let add =
+        async |query: &str| parts(api.send("POST", &format!("/_simulator/entries?{query}"), None).await.unwrap()).await;
+    let (status, failed) = add("webhook_id=w&event=lead%2Flost&status=failed&http_status=418").await;
+    assert_eq!(status, StatusCode::OK);
+    let newest = &api.json(LOGS).await["data"][0];
+    assert_eq!(newest["id"], failed["id"]);
+    assert_eq!(newest["created_at"], START.plus(Duration::from_secs(7)).to_rfc3339());
+    assert_eq!(
+        (&newest["event"], &newest["status"], &newest["http_status"]),
+        (&json!("lead/lost"), &json!("failed"), &json!(418))
+    );
+    assert_eq!(add("webhook_id=v&event=e&status=retrying").await.0, StatusCode::OK);
+    let unanswered = &api.json("/api/v1/campaigns/c/webhooks/v/logs").await["data"][0];
+    assert_eq!((&unanswered["status"], unanswered.get("http_status")), (&json!("retrying"), None));
+
+    for (query, status, reason) in [
+        ("webhook_id=x&event=e&status=failed", StatusCode::NOT_FOUND, "no webhook x"),
+        ("webhook_id=w&event=e&status=lost", StatusCode::BAD_REQUEST, "unknown variant `lost`"),
+        ("webhook_id=w&event=e", StatusCode::BAD_REQUEST, "missing field `status`"),
+        ("webhook_id=w&event=e&status=failed&atempt=2", StatusCode::BAD_REQUEST, "unknown field `atempt`"),
+    ] {
+        let (refused, body) = add(query).await;
+        assert!(refused == status && body["message"].as_str().unwrap().contains(reason), "{query}: {refused} {body}");
+    }
+    assert_eq!(api.json(LOGS).await["pagination"]["total"], 61);
 }
 
 #[tokio::test]

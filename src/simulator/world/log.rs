@@ -18,6 +18,8 @@ use crate::simulator::scenario::{Scenario, Superseded, Webhook};
 pub(in crate::simulator) struct Log {
     pub(in crate::simulator) webhook: Webhook,
     pub(in crate::simulator) removed: bool,
+    /// When the webhook itself was last changed, where it was.
+    pub(super) changed_at: Option<Moment>,
     pub(in crate::simulator) entries: Vec<Entry>,
     pub(super) arrivals: Random,
     pub(super) seed: u64,
@@ -55,6 +57,7 @@ impl Log {
             events: webhook.events.iter().map(|event| Arc::from(event.name.as_str())).collect(),
             webhook,
             removed: false,
+            changed_at: None,
             entries: Vec::new(),
             arrivals,
             seed,

@@ -354,7 +354,7 @@ fn webhooks_come_and_go() {
     let then = entries(&world).len();
     world.advance_to(START.plus(seconds(60)));
     assert_eq!(entries(&world).len(), then);
-    assert_eq!((world.webhooks().count(), world.find_log("w")), (0, None));
+    assert_eq!((world.logs().iter().filter(|log| !log.removed).count(), world.find_log("w")), (0, None));
 }
 
 #[test]
@@ -375,4 +375,38 @@ fn the_demonstration_has_deliveries_of_every_kind() {
         assert!(webhook.entries[0].created_at < START.minus(seconds(900)));
     }
     assert!(world.truth().webhooks[0].entries.iter().any(|entry| entry.status == "pending"));
+}
+
+#[test]
+fn a_webhook_delivers_while_it_is_enabled() {
+    let mut webhook = Webhook::of_agent("a", "w");
+    webhook.rate = 1.0;
+    webhook.enabled = false;
+    let mut world = world(one(webhook));
+    let counts: Vec<usize> = [(30, true), (60, false), (90, true)]
+        .into_iter()
+        .map(|(until, enable)| {
+            world.advance_to(START.plus(seconds(until)));
+            assert!(world.change_webhook("w", |webhook| webhook.enabled = enable));
+            entries(&world).len()
+        })
+        .collect();
+    assert!(counts[0] == 0 && counts[1] > 10 && counts[2] == counts[1], "{counts:?}");
+    assert!(!world.change_webhook("x", |_| ()));
+}
+
+#[test]
+fn a_removed_owner_takes_its_webhooks_along() {
+    let mut world = world(Scenario {
+        webhooks: vec![Webhook::of_agent("a", "w"), Webhook::of_campaign("a", "v")],
+        ..Scenario::default()
+    });
+    let agent = OwnerKind::Agent;
+    assert!(world.rename_owner(agent, "a", "New") && world.set_status(agent, "a", "draft"));
+    let shown: Vec<_> = world.owners(agent).map(|state| (state.owner.name.clone(), state.status.clone())).collect();
+    assert_eq!(shown, [("New".to_owned(), "draft".to_owned())]);
+    assert!(world.remove_owner(agent, "a") && !world.remove_owner(agent, "a"));
+    assert!(!world.rename_owner(agent, "a", "New") && !world.has_owner(agent, "a"));
+    assert_eq!((world.find_log("w"), world.find_log("v")), (None, Some(1)));
+    assert!(world.has_owner(OwnerKind::Campaign, "a"));
 }

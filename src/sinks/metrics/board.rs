@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::exposure::Exposure;
 use crate::delivery::{Status, Target, Timestamp};
+use crate::discovery::targets::WebhookInfo;
 use crate::ledger::decide::Tally;
+use crate::ledger::labels::AttemptLabel;
 use crate::ledger::state::{Changes, Ledger, Marks};
-use crate::ledger::totals::{Birth, SeriesKey, Total, Totals};
+use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
@@ -20,8 +22,10 @@ pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
 pub struct TargetView {
     /// The target.
     pub target: Target,
-    /// Whether it is polled; one that is not named any more keeps its series for a while.
-    pub is_listed: bool,
+    /// What discovery knows of the webhook.
+    pub info: Option<WebhookInfo>,
+    /// When its series go, where it is not listed any more and so not polled.
+    pub retires: Option<Instant>,
     /// Whether its delivery series are shown: once its first walk is complete.
     pub exposed: bool,
     /// The durable totals.
@@ -55,7 +59,8 @@ impl TargetView {
     ) -> Self {
         let mut view = Self {
             target,
-            is_listed: true,
+            info: None,
+            retires: None,
             exposed: false,
             totals: ledger.totals().clone(),
             exposure,
@@ -69,6 +74,11 @@ impl TargetView {
         };
         view.show(ledger, &Committed::default());
         view
+    }
+
+    /// Whether TalkOver says that the webhook delivers nothing.
+    pub fn is_disabled(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| !info.is_enabled)
     }
 
     /// Takes over what a commit has changed.
@@ -118,11 +128,37 @@ pub struct EnvironmentView {
     pub rate_limit_remaining: Option<u64>,
     /// Requests a minute allowed.
     pub budget: u32,
+    /// When discovery last knew everything.
+    pub discovery_last_success: Option<Timestamp>,
+}
+
+/// The settings that say what is shown, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Display {
+    /// The labels of the duration histogram.
+    pub duration_labels: Vec<AttemptLabel>,
+    /// The upper bounds of its buckets, in seconds.
+    pub duration_buckets: Arc<[f64]>,
+    /// For how long a series that is born is served as 0.
+    pub birth_hold: Duration,
+}
+
+/// How the configuration fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigStatus {
+    /// Whether the last attempt to load it succeeded.
+    pub is_good: bool,
+    /// When it was last loaded, by the local clock.
+    pub loaded_at: Timestamp,
 }
 
 /// All that is shown, by name.
 #[derive(Debug, Default)]
 pub struct Views {
+    /// How it is shown.
+    pub display: Display,
+    /// How the configuration fares.
+    pub config: ConfigStatus,
     /// Targets by environment and webhook.
     pub targets: BTreeMap<(Arc<str>, Arc<str>), TargetView>,
     /// Environments by name.
@@ -132,7 +168,7 @@ pub struct Views {
 impl Views {
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
-        self.targets.values().filter(|view| view.is_listed)
+        self.targets.values().filter(|view| view.retires.is_none())
     }
 }
 
@@ -141,10 +177,41 @@ impl Views {
 pub struct Board(Arc<RwLock<Views>>);
 
 impl Board {
-    /// Puts up a target.
-    pub fn add_target(&self, view: TargetView) {
+    /// Settles how everything is shown. Histograms of durations that were made otherwise are taken down.
+    pub fn set_display(&self, display: Display) {
+        self.write(|views| {
+            let layout = |display: &Display| (display.duration_labels.clone(), display.duration_buckets.clone());
+            if layout(&views.display) != layout(&display) {
+                views.targets.values_mut().for_each(|view| view.totals.remove_family(Family::Duration));
+            }
+            views.display = display;
+        });
+    }
+
+    /// Shows how the configuration fares.
+    pub fn set_config(&self, change: impl FnOnce(&mut ConfigStatus)) {
+        self.write(|views| change(&mut views.config));
+    }
+
+    /// Puts up a target. What this process has counted of one that was up before goes on.
+    pub fn add_target(&self, mut view: TargetView) {
         let key = (view.target.environment.clone(), view.target.webhook_id.clone());
-        self.write(|views| views.targets.insert(key, view));
+        self.write(|views| {
+            if let Some(before) = views.targets.get(&key) {
+                view.up = before.up;
+                view.polls = before.polls;
+            }
+            views.targets.insert(key, view);
+        });
+    }
+
+    /// Notes that a target is not listed any more, and when its series go. Says whether that is news.
+    pub fn retire_target(&self, target: &Target, at: Instant) -> bool {
+        let key = (target.environment.clone(), target.webhook_id.clone());
+        self.write(|views| match views.targets.get_mut(&key) {
+            Some(view) => view.retires.replace(view.retires.unwrap_or(at)).is_none(),
+            None => false,
+        })
     }
 
     /// Takes down a target.
@@ -153,19 +220,22 @@ impl Board {
         self.write(|views| views.targets.remove(&key));
     }
 
-    /// Puts up an environment.
+    /// Puts up an environment, or changes its budget.
     pub fn add_environment(&self, name: Arc<str>, budget: u32) {
-        self.write(|views| {
-            views.environments.insert(name, EnvironmentView { budget, ..EnvironmentView::default() });
-        });
+        self.write(|views| views.environments.entry(name).or_default().budget = budget);
+    }
+
+    /// Takes down an environment.
+    pub fn remove_environment(&self, name: &str) {
+        self.write(|views| views.environments.remove(name));
     }
 
     /// Changes what is shown of a target and of its environment in one step.
     pub fn update(&self, target: &Target, change: impl FnOnce(&mut TargetView, &mut EnvironmentView)) {
         let key = (target.environment.clone(), target.webhook_id.clone());
         self.write(|views| {
-            let environment = views.environments.entry(target.environment.clone()).or_default();
-            if let Some(view) = views.targets.get_mut(&key) {
+            let environment = views.environments.get_mut(&target.environment);
+            if let (Some(view), Some(environment)) = (views.targets.get_mut(&key), environment) {
                 change(view, environment);
             }
         });
@@ -173,7 +243,7 @@ impl Board {
 
     /// Changes what is shown of an environment.
     pub fn update_environment(&self, name: &Arc<str>, change: impl FnOnce(&mut EnvironmentView)) {
-        self.write(|views| change(views.environments.entry(name.clone()).or_default()));
+        self.write(|views| views.environments.get_mut(name).map(change));
     }
 
     /// Reads everything as of one moment.

@@ -180,6 +180,27 @@ pub const WEBHOOK_INFO: Metric = Metric {
     help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
     ..BASE
 };
+/// Whether TalkOver delivers at all.
+pub const WEBHOOK_ENABLED: Metric = Metric {
+    name: "talkover_webhook_enabled",
+    scope: Scope::Deliveries,
+    help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
+    ..BASE
+};
+/// How often TalkOver tries again.
+pub const WEBHOOK_MAX_RETRIES: Metric = Metric {
+    name: "talkover_webhook_max_retries",
+    scope: Scope::Deliveries,
+    help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
+    ..BASE
+};
+/// How long TalkOver waits.
+pub const WEBHOOK_TIMEOUT: Metric = Metric {
+    name: "talkover_webhook_timeout_seconds",
+    scope: Scope::Deliveries,
+    help: "How long a delivery attempt may take; from discovery, absent without it.",
+    ..BASE
+};
 /// Whether the last poll succeeded.
 pub const UP: Metric = Metric {
     name: "talkover_up",
@@ -319,6 +340,13 @@ pub const TARGETS: Metric = Metric {
     help: "Webhooks by state: failing where the last poll failed, disabled where TalkOver says so, else healthy.",
     ..BASE
 };
+/// When discovery last knew everything.
+pub const DISCOVERY_LAST_SUCCESS: Metric = Metric {
+    name: "talkover_exporter_discovery_last_success_timestamp_seconds",
+    scope: Scope::Environment,
+    help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
+    ..BASE
+};
 /// The state file's size.
 pub const STATE_SIZE: Metric = Metric {
     name: "talkover_exporter_state_size_bytes",
@@ -399,6 +427,9 @@ pub const ALL: &[&Metric] = &[
     &OLDEST_OPEN,
     &LAST_ATTEMPT,
     &WEBHOOK_INFO,
+    &WEBHOOK_ENABLED,
+    &WEBHOOK_MAX_RETRIES,
+    &WEBHOOK_TIMEOUT,
     &UP,
     &WATERMARK,
     &LAST_SUCCESS,
@@ -416,6 +447,7 @@ pub const ALL: &[&Metric] = &[
     &CLOCK_OFFSET,
     &BUDGET,
     &TARGETS,
+    &DISCOVERY_LAST_SUCCESS,
     &STATE_SIZE,
     &STATE_WRITE_ERRORS,
     &STATE_CREATED,

@@ -4,16 +4,33 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::board::Board;
+use super::board::{Board, TargetView};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::build_info;
-use crate::delivery::Timestamp;
+use crate::delivery::OwnerType;
+use crate::discovery::request::Request;
 use crate::source::client::Exchange;
 use crate::store::handle::StoreHandle;
 
 /// The endpoint of delivery logs, as the label `endpoint` names it.
 pub const LOGS: &str = "logs";
+
+/// The endpoint of what discovery asks, as the label `endpoint` names it.
+pub const fn discovery_endpoint(request: &Request) -> &'static str {
+    match request {
+        Request::Owners { owner_type, .. } => list_endpoints(*owner_type)[0],
+        Request::Webhooks { owner, .. } => list_endpoints(owner.owner_type)[1],
+    }
+}
+
+/// The endpoints of owners of a type, and of their webhooks.
+const fn list_endpoints(owner_type: OwnerType) -> [&'static str; 2] {
+    match owner_type {
+        OwnerType::Agent => ["agents", "agent_webhooks"],
+        OwnerType::Campaign => ["campaigns", "campaign_webhooks"],
+    }
+}
 
 /// Requests to the API, counted where they are made.
 #[derive(Clone, Debug)]
@@ -38,8 +55,17 @@ impl ApiMetrics {
 
     /// Shows the series of an environment before its first request.
     pub fn add_environment(&self, environment: &str) {
-        self.requests.with_label_values(&[environment, LOGS, "200"]);
-        self.durations.with_label_values(&[environment, LOGS]);
+        self.add_endpoint(environment, LOGS);
+    }
+
+    /// Shows the series of discovery before its first request.
+    pub fn add_discovery(&self, environment: &str, owner_type: OwnerType) {
+        list_endpoints(owner_type).iter().for_each(|endpoint| self.add_endpoint(environment, endpoint));
+    }
+
+    fn add_endpoint(&self, environment: &str, endpoint: &str) {
+        self.requests.with_label_values(&[environment, endpoint, "200"]);
+        self.durations.with_label_values(&[environment, endpoint]);
     }
 
     /// Counts a request.
@@ -65,13 +91,14 @@ fn options(metric: &Metric) -> Opts {
 }
 
 /// The metrics that [`DaemonCollector`] gives.
-const METRICS: [&Metric; 11] = [
+const METRICS: [&Metric; 12] = [
     &catalogue::ENTRIES_READ,
     &catalogue::RATE_LIMIT_REMAINING,
     &catalogue::RATE_LIMIT_LIMIT,
     &catalogue::CLOCK_OFFSET,
     &catalogue::BUDGET,
     &catalogue::TARGETS,
+    &catalogue::DISCOVERY_LAST_SUCCESS,
     &catalogue::STATE_SIZE,
     &catalogue::STATE_CREATED,
     &catalogue::CONFIG_SUCCESS,
@@ -83,23 +110,23 @@ const METRICS: [&Metric; 11] = [
 pub struct DaemonCollector {
     board: Board,
     store: StoreHandle,
-    config_loaded: Timestamp,
     descriptions: Vec<Desc>,
 }
 
 impl DaemonCollector {
-    /// A collector for a daemon whose configuration was loaded at `config_loaded`.
-    pub fn new(board: Board, store: StoreHandle, config_loaded: Timestamp) -> Self {
+    /// A collector of what `board` shows and of the state file.
+    pub fn new(board: Board, store: StoreHandle) -> Self {
         let descriptions = METRICS.iter().filter_map(|metric| describe(metric)).collect();
-        Self { board, store, config_loaded, descriptions }
+        Self { board, store, descriptions }
     }
 
     fn process(&self) -> Vec<MetricFamily> {
+        let config = self.board.read(|views| views.config);
         let values = [
             (&catalogue::STATE_SIZE, self.store.size_bytes() as f64),
             (&catalogue::STATE_CREATED, self.store.created_at().as_seconds_f64()),
-            (&catalogue::CONFIG_SUCCESS, 1.0),
-            (&catalogue::CONFIG_TIME, self.config_loaded.as_seconds_f64()),
+            (&catalogue::CONFIG_SUCCESS, f64::from(u8::from(config.is_good))),
+            (&catalogue::CONFIG_TIME, config.loaded_at.as_seconds_f64()),
         ];
         let mut families: Vec<MetricFamily> = values
             .into_iter()
@@ -122,6 +149,7 @@ impl DaemonCollector {
         let mut offset = Family::new(&catalogue::CLOCK_OFFSET);
         let mut budget = Family::new(&catalogue::BUDGET);
         let mut targets = Family::new(&catalogue::TARGETS);
+        let mut discovered = Family::new(&catalogue::DISCOVERY_LAST_SUCCESS);
         self.board.read(|views| {
             for (name, view) in &views.environments {
                 let tally = view.entries_read;
@@ -140,14 +168,29 @@ impl DaemonCollector {
                 }
                 budget.push(&[name], f64::from(view.budget));
                 let own = views.listed().filter(|target| target.target.environment == *name);
-                let (failing, healthy): (Vec<_>, Vec<_>) = own.partition(|target| target.up == Some(false));
-                for (state, count) in [("healthy", healthy.len()), ("failing", failing.len()), ("disabled", 0)] {
+                for (state, count) in ["healthy", "failing", "disabled"].iter().zip(states(own)) {
                     targets.push(&[name, state], count as f64);
+                }
+                if let Some(time) = view.discovery_last_success {
+                    discovered.push(&[name], time.as_seconds_f64());
                 }
             }
         });
-        [read, remaining, limit, offset, budget, targets].into_iter().map(Family::finish).collect()
+        [read, remaining, limit, offset, budget, targets, discovered].into_iter().map(Family::finish).collect()
     }
+}
+
+/// How many targets are healthy, failing and disabled: each is one of them.
+fn states<'a>(targets: impl Iterator<Item = &'a TargetView>) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for target in targets {
+        counts[match (target.up, target.is_disabled()) {
+            (Some(false), _) => 1,
+            (_, true) => 2,
+            (_, false) => 0,
+        }] += 1;
+    }
+    counts
 }
 
 impl Collector for DaemonCollector {

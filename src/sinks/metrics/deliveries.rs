@@ -9,14 +9,13 @@ use prometheus::proto::MetricFamily;
 use super::board::{Board, OPEN_STATES, TargetView, Views};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
-use crate::ledger::labels::AttemptLabel;
 use crate::ledger::state::OUTCOMES;
 use crate::ledger::totals::{Family as TotalsFamily, Histogram, NANOS_PER_SECOND, SeriesKey, Total};
 use crate::ledger::transition::LogOutcome;
 use crate::source::error::PollResult;
 
 /// The metrics that this collector gives.
-const METRICS: [&Metric; 18] = [
+const METRICS: [&Metric; 21] = [
     &catalogue::DELIVERY_ATTEMPTS,
     &catalogue::DELIVERY_DURATION,
     &catalogue::DELIVERY_DELAY,
@@ -26,6 +25,9 @@ const METRICS: [&Metric; 18] = [
     &catalogue::OLDEST_OPEN,
     &catalogue::LAST_ATTEMPT,
     &catalogue::WEBHOOK_INFO,
+    &catalogue::WEBHOOK_ENABLED,
+    &catalogue::WEBHOOK_MAX_RETRIES,
+    &catalogue::WEBHOOK_TIMEOUT,
     &catalogue::UP,
     &catalogue::WATERMARK,
     &catalogue::LAST_SUCCESS,
@@ -41,17 +43,12 @@ const METRICS: [&Metric; 18] = [
 pub struct TargetCollector {
     board: Board,
     descriptions: Vec<Desc>,
-    duration_labels: Vec<&'static str>,
 }
 
 impl TargetCollector {
-    /// A collector that shows the duration histogram under `duration_labels`.
-    pub fn new(board: Board, duration_labels: &[AttemptLabel]) -> Self {
-        Self {
-            board,
-            descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect(),
-            duration_labels: duration_labels.iter().map(|label| label.as_str()).collect(),
-        }
+    /// A collector of what `board` shows.
+    pub fn new(board: Board) -> Self {
+        Self { board, descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect() }
     }
 }
 
@@ -64,7 +61,7 @@ impl Collector for TargetCollector {
         self.board.read(|views| {
             let now = Instant::now();
             exposed(views).for_each(|view| view.exposure.note_scrape(now));
-            [totals(views, &self.duration_labels), gauges(views), work(views)].into_iter().flatten().collect()
+            [totals(views), gauges(views), settings(views), work(views)].into_iter().flatten().collect()
         })
     }
 }
@@ -79,13 +76,14 @@ fn exposed(views: &Views) -> impl Iterator<Item = &TargetView> {
 }
 
 /// Counters and histograms of deliveries.
-fn totals(views: &Views, duration_labels: &[&'static str]) -> Vec<MetricFamily> {
+fn totals(views: &Views) -> Vec<MetricFamily> {
+    let duration: Vec<&str> = views.display.duration_labels.iter().map(|label| label.as_str()).collect();
     let delay = catalogue::DELIVERY_DELAY.labels;
     let per_delivery = catalogue::ATTEMPTS_PER_DELIVERY.labels;
     vec![
         counters(views, &catalogue::DELIVERY_ATTEMPTS, TotalsFamily::Attempts),
         counters(views, &catalogue::DELIVERIES, TotalsFamily::Deliveries),
-        histograms(views, &catalogue::DELIVERY_DURATION, TotalsFamily::Duration, duration_labels, NANOS_PER_SECOND),
+        histograms(views, &catalogue::DELIVERY_DURATION, TotalsFamily::Duration, &duration, NANOS_PER_SECOND),
         histograms(views, &catalogue::DELIVERY_DELAY, TotalsFamily::Delay, delay, NANOS_PER_SECOND),
         histograms(views, &catalogue::ATTEMPTS_PER_DELIVERY, TotalsFamily::AttemptsPerDelivery, per_delivery, 1.0),
     ]
@@ -135,12 +133,6 @@ fn gauges(views: &Views) -> Vec<MetricFamily> {
     let mut open = Family::new(&catalogue::DELIVERIES_OPEN);
     let mut oldest = Family::new(&catalogue::OLDEST_OPEN);
     let mut last = Family::new(&catalogue::LAST_ATTEMPT);
-    let mut info = Family::new(&catalogue::WEBHOOK_INFO);
-    for view in views.targets.values() {
-        let target = &view.target;
-        let names = [&*target.webhook_name, target.owner_type.as_str(), &*target.owner_id, "", ""];
-        info.push(&labels(view, &names), 1.0);
-    }
     for view in exposed(views) {
         for (position, status) in OPEN_STATES.iter().enumerate() {
             open.push(&labels(view, &[status.as_str()]), view.open[position] as f64);
@@ -154,7 +146,32 @@ fn gauges(views: &Views) -> Vec<MetricFamily> {
             }
         }
     }
-    [open, oldest, last, info].into_iter().map(Family::finish).collect()
+    [open, oldest, last].into_iter().map(Family::finish).collect()
+}
+
+/// What is known of the webhooks themselves.
+fn settings(views: &Views) -> Vec<MetricFamily> {
+    let mut info = Family::new(&catalogue::WEBHOOK_INFO);
+    let mut enabled = Family::new(&catalogue::WEBHOOK_ENABLED);
+    let mut retries = Family::new(&catalogue::WEBHOOK_MAX_RETRIES);
+    let mut timeout = Family::new(&catalogue::WEBHOOK_TIMEOUT);
+    for view in views.targets.values() {
+        let (target, known) = (&view.target, view.info.as_ref());
+        let owner_name = known.map_or("", |known| &*known.owner_name);
+        let host = known.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
+        let names = [&*target.webhook_name, target.owner_type.as_str(), &*target.owner_id, owner_name, host];
+        info.push(&labels(view, &names), 1.0);
+        let Some(known) = known else { continue };
+        let own = labels(view, &[]);
+        enabled.push(&own, f64::from(u8::from(known.is_enabled)));
+        if let Some(count) = known.max_retries {
+            retries.push(&own, f64::from(count));
+        }
+        if let Some(seconds) = known.timeout_seconds {
+            timeout.push(&own, f64::from(seconds));
+        }
+    }
+    [info, enabled, retries, timeout].into_iter().map(Family::finish).collect()
 }
 
 /// The daemon's work on each target.
@@ -204,3 +221,6 @@ fn attempts_held(view: &TargetView) -> u64 {
     let held = view.totals.family(TotalsFamily::Attempts).filter(|(key, _)| view.exposure.is_held(key));
     held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Builds the loop of an environment out of its part of the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+use super::AppError;
+use crate::clock;
+use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, WebhookConfig};
+use crate::delivery::Target;
+use crate::ledger::decide::Policy;
+use crate::ledger::labels::LabelPolicy;
+use crate::ledger::watermark::Windows;
+use crate::pipeline::environment::{Environment, EnvironmentSettings};
+use crate::pipeline::reader::{ReadSettings, Reader, Remembered};
+use crate::pipeline::step::Workshop;
+use crate::schedule::Intervals;
+use crate::schedule::budget::Budget;
+use crate::sinks::metrics::board::{Board, Display, TargetView};
+use crate::sinks::metrics::daemon::ApiMetrics;
+use crate::sinks::metrics::exposure::Exposure;
+use crate::source::client::{Client, ClientOptions};
+use crate::store::Loaded;
+use crate::store::error::StoreError;
+use crate::store::handle::StoreHandle;
+
+/// What all environments share.
+#[derive(Clone, Debug)]
+pub(super) struct Commons {
+    pub(super) store: StoreHandle,
+    pub(super) board: Board,
+    pub(super) api: ApiMetrics,
+    pub(super) write_errors: IntCounter,
+}
+
+/// All that the loop of an environment depends on: where a reload leaves this as it is, the loop goes on undisturbed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plan {
+    environment: EnvironmentConfig,
+    poll: PollConfig,
+    metrics: MetricsConfig,
+    state: StateConfig,
+    /// Requests a minute over all environments together.
+    requests_together: Option<u32>,
+}
+
+/// What a loop needs and a faulty configuration or a missing file may deny it.
+pub(super) struct Tools {
+    client: Client,
+    budget: Budget,
+}
+
+impl Plan {
+    /// The plans for all environments.
+    pub(super) fn all(config: &Config) -> Vec<Self> {
+        let plan = |environment: &EnvironmentConfig| Self {
+            environment: environment.clone(),
+            poll: config.poll.clone(),
+            metrics: config.metrics.clone(),
+            state: config.state.clone(),
+            requests_together: config.requests_per_minute,
+        };
+        config.environments.iter().map(plan).collect()
+    }
+
+    /// The environment's name.
+    pub(super) fn name(&self) -> &str {
+        &self.environment.name
+    }
+
+    /// The targets that the configuration names.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect()
+    }
+
+    /// Whether it has settings that this version does not use.
+    pub(super) fn wants_discovery(&self) -> bool {
+        self.environment.discovery.is_some()
+    }
+
+    /// Makes what may be denied; changes nothing that is running.
+    ///
+    /// # Errors
+    /// Where the token, a certificate or the memory of the budget cannot be read.
+    pub(super) fn tools(&self) -> Result<Tools, AppError> {
+        let budget = Budget::open(
+            &self.state.path,
+            &clock::boot_id(),
+            &self.environment.name,
+            self.environment.requests_per_minute,
+            self.environment.max_concurrent_requests,
+            self.requests_together,
+        )
+        .map_err(AppError::Budget)?;
+        Ok(Tools { client: client(&self.environment)?, budget })
+    }
+
+    /// The loop, with what the state file remembers of its targets. Reads a good deal, and so must not be called by an
+    /// asynchronous task.
+    ///
+    /// # Errors
+    /// Where the state file cannot be read.
+    pub(super) fn assemble(&self, tools: Tools, commons: &Commons) -> Result<Environment, StoreError> {
+        let policy = Arc::new(policy(&self.poll, &self.metrics));
+        let intervals = Intervals { min: self.poll.min_interval, max: self.poll.max_interval };
+        let read_settings = ReadSettings { per_page: self.poll.per_page, windows: policy.windows };
+        let settings = EnvironmentSettings {
+            requests_per_minute: self.environment.requests_per_minute,
+            max_concurrent_requests: self.environment.max_concurrent_requests,
+            intervals,
+        };
+        let name: Arc<str> = self.environment.name.as_str().into();
+        commons.api.add_environment(&name);
+        commons.board.add_environment(name.clone(), settings.requests_per_minute);
+        let mut readers = Vec::new();
+        for target in self.targets() {
+            let loaded = commons.store.load(&target, &policy.labels)?;
+            commons.board.add_target(view(&target, &loaded, intervals.min));
+            let Loaded { ledger, last_success, staged, .. } = loaded;
+            readers.push(Reader::new(target, Remembered { ledger, last_success, staged }, read_settings));
+        }
+        let workshop = Workshop {
+            client: Arc::new(tools.client),
+            policy,
+            store: commons.store.clone(),
+            board: commons.board.clone(),
+            api: commons.api.clone(),
+            write_errors: commons.write_errors.clone(),
+        };
+        let token = self.environment.token.clone();
+        let read_token = Box::new(move || token.read().ok());
+        Ok(Environment::new(name, settings, workshop, tools.budget, read_token, readers))
+    }
+}
+
+/// A target as the state file knows it.
+pub(super) fn view(target: &Target, loaded: &Loaded, poll_interval: Duration) -> TargetView {
+    let mut exposure = Exposure::default();
+    exposure.add(&loaded.births, loaded.catching_up);
+    TargetView::new(target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval)
+}
+
+/// How series are labelled.
+pub(super) fn labels(metrics: &MetricsConfig) -> LabelPolicy {
+    LabelPolicy {
+        http_status: metrics.http_status,
+        duration_labels: metrics.duration_labels.clone(),
+        duration_buckets: metrics.duration_buckets.clone().into(),
+        max_events: metrics.max_events_per_webhook as usize,
+        max_label_sets: metrics.max_label_sets_per_webhook as usize,
+    }
+}
+
+/// How series are shown.
+pub(super) fn display(metrics: &MetricsConfig) -> Display {
+    Display {
+        duration_labels: metrics.duration_labels.clone(),
+        duration_buckets: metrics.duration_buckets.clone().into(),
+        birth_hold: metrics.birth_hold,
+    }
+}
+
+fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
+    Policy {
+        windows: Windows {
+            initial_lookback: poll.initial_lookback,
+            lookback: poll.lookback,
+            sweep_interval: poll.sweep_interval,
+            settle_after: poll.settle_after,
+        },
+        labels: labels(metrics),
+        catch_up_after: poll.max_interval * 2,
+        holds_births: !metrics.birth_hold.is_zero(),
+    }
+}
+
+/// The target that a webhook of the configuration is.
+pub(crate) fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -> Target {
+    Target {
+        environment: environment.name.as_str().into(),
+        webhook_id: webhook.webhook_id.as_str().into(),
+        owner_type: webhook.owner_type,
+        owner_id: webhook.owner_id.as_str().into(),
+        webhook_name: webhook.name.as_deref().unwrap_or(&webhook.webhook_id).into(),
+    }
+}
+
+/// A client for an environment, with its token as it is now.
+pub(crate) fn client(environment: &EnvironmentConfig) -> Result<Client, AppError> {
+    let options = ClientOptions {
+        base_url: environment.base_url.clone(),
+        request_timeout: environment.request_timeout,
+        ca_file: environment.ca_file.clone(),
+        proxy: environment.proxy.clone(),
+    };
+    Client::new(&options, &environment.token.read()?)
+        .map_err(|error| AppError::Client { environment: environment.name.clone(), error })
+}

@@ -1,0 +1,285 @@
+//! Keeps the loops of all environments running, and exchanges them when the configuration changes.
+//!
+//! A reload is a restart in place: an environment whose settings have changed ends its steps under way, and is set up anew from
+//! the state file. Everything that it has counted is there, as after any restart. The others go on undisturbed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::assemble::{Commons, Plan, Tools, display, labels, view};
+use super::{AppError, readiness};
+use crate::clock;
+use crate::config::{self, Config};
+use crate::delivery::{Target, Timestamp};
+use crate::pipeline::environment::Environment;
+use crate::pipeline::retire;
+use crate::reload::Request;
+use crate::server::health::Readiness;
+use crate::shutdown::{self, Trigger};
+use crate::store::error::StoreError;
+use crate::store::targets::Unlisted;
+
+/// Where the configuration is read from again.
+#[derive(Clone, Debug)]
+pub struct ConfigSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The process's environment, whose variables override it.
+    pub environment: config::Environment,
+}
+
+/// The environments that are running.
+pub(super) struct Supervisor {
+    commons: Commons,
+    readiness: Readiness,
+    config: Config,
+    source: Option<ConfigSource>,
+    running: BTreeMap<Arc<str>, Running>,
+    /// Each ends with the name of its environment.
+    tasks: JoinSet<Arc<str>>,
+}
+
+struct Running {
+    plan: Plan,
+    stop: Trigger,
+}
+
+/// Environments that are ready to run.
+pub(super) type Ready = Vec<(Plan, Environment)>;
+
+impl Supervisor {
+    /// Sets all environments up; nothing runs before [`Supervisor::start`].
+    ///
+    /// # Errors
+    /// Where that is not possible with this configuration.
+    pub(super) fn new(
+        config: Config,
+        source: Option<ConfigSource>,
+        commons: Commons,
+        readiness: Readiness,
+    ) -> Result<(Self, Ready), AppError> {
+        let plans = Plan::all(&config);
+        let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
+        let ready = assemble(&commons, &config, tools)?;
+        let unlisted = commons.store.list(&targets(&config), clock::now())?;
+        show_unlisted(&commons, &config, unlisted)?;
+        readiness::show(&commons.board, &readiness);
+        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+        Ok((Self { commons, readiness, config, source, running, tasks }, ready))
+    }
+
+    /// The file that the configuration comes from.
+    pub(super) fn config_path(&self) -> Option<PathBuf> {
+        self.source.as_ref().map(|source| source.path.clone())
+    }
+
+    /// Lets environments run.
+    pub(super) fn start(&mut self, ready: Ready) {
+        for (plan, environment) in ready {
+            let name: Arc<str> = plan.name().into();
+            let (stop, signal) = shutdown::channel();
+            let (board, readiness) = (self.commons.board.clone(), self.readiness.clone());
+            let ended = name.clone();
+            self.tasks.spawn(async move {
+                environment.run(signal, move || readiness::show(&board, &readiness)).await;
+                ended
+            });
+            self.running.insert(name, Running { plan, stop });
+        }
+    }
+
+    /// Returns when an environment ends that was not asked to: a defect of ours.
+    pub(super) async fn failure(&mut self) -> AppError {
+        match self.tasks.join_next().await {
+            Some(Err(failure)) => AppError::Polling(failure),
+            // None is running, or one has ended by itself, which none does.
+            Some(Ok(_)) | None => std::future::pending().await,
+        }
+    }
+
+    /// Asks all environments to end, and returns when they have.
+    pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
+        let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
+        self.stop(&all).await
+    }
+
+    async fn stop(&mut self, names: &[Arc<str>]) -> Result<(), AppError> {
+        for name in names {
+            if let Some(running) = self.running.get(name) {
+                running.stop.shut_down();
+            }
+        }
+        while names.iter().any(|name| self.running.contains_key(name)) {
+            match self.tasks.join_next().await {
+                Some(Ok(name)) => drop(self.running.remove(&name)),
+                Some(Err(failure)) => return Err(AppError::Polling(failure)),
+                None => self.running.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again, puts it in force where it is good, and tells who asked.
+    ///
+    /// # Errors
+    /// Where the daemon cannot go on, neither with the new settings nor with the old ones.
+    pub(super) async fn reload(&mut self, request: Request) -> Result<(), AppError> {
+        let cause = request.cause;
+        let outcome = match self.prepare().await {
+            Ok((config, tools)) => self.exchange(config, tools).await?,
+            Err(reasons) => Err(reasons),
+        };
+        let board = &self.commons.board;
+        match &outcome {
+            Ok(()) => {
+                info!(cause, "reloaded the configuration");
+                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now()));
+            }
+            Err(reasons) => {
+                error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
+                board.set_config(|status| status.is_good = false);
+            }
+        }
+        request.answer(outcome);
+        Ok(())
+    }
+
+    /// Reads the file, and makes what the environments need whose settings have changed. Nothing that is running is touched.
+    async fn prepare(&self) -> Result<(Config, Vec<(Tools, Plan)>), String> {
+        let Some(source) = self.source.clone() else {
+            return Err("the configuration of this daemon does not come from a file".to_owned());
+        };
+        let loaded = blocking(move || config::load(&source.path, &source.environment)).await;
+        let mut config = loaded.map_err(|faults| faults.to_string())?;
+        for key in keep_what_is_fixed(&mut config, &self.config) {
+            warn!("{key} has changed: that takes effect when the daemon is started again");
+        }
+        let is_changed = |plan: &Plan| self.running.get(plan.name()).is_none_or(|running| running.plan != *plan);
+        let changed: Vec<Plan> = Plan::all(&config).into_iter().filter(is_changed).collect();
+        let tools = changed.into_iter().map(|plan| Ok((plan.tools()?, plan)));
+        let tools = tools.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
+        Ok((config, tools))
+    }
+
+    /// Ends the environments that are gone or have changed, and starts those that are new or have changed.
+    async fn exchange(&mut self, config: Config, tools: Vec<(Tools, Plan)>) -> Result<Result<(), String>, AppError> {
+        let (store, listed) = (self.commons.store.clone(), targets(&config));
+        let unlisted = match blocking(move || store.list(&listed, clock::now())).await {
+            Ok(unlisted) => unlisted,
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        let kept: Vec<Plan> = Plan::all(&config);
+        let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
+        let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
+        let changed = tools.iter().map(|(_, plan)| Arc::from(plan.name()));
+        let stopping: Vec<Arc<str>> = changed.chain(gone.iter().cloned()).collect();
+        let before: Vec<Plan> = stopping.iter().filter_map(|name| Some(self.running.get(name)?.plan.clone())).collect();
+        self.stop(&stopping).await?;
+
+        let (commons, next) = (self.commons.clone(), config.clone());
+        let started = blocking(move || {
+            let ready = assemble(&commons, &next, tools)?;
+            show_unlisted(&commons, &next, unlisted)?;
+            Ok::<_, StoreError>(ready)
+        });
+        match started.await {
+            Ok(ready) => {
+                self.start(ready);
+                gone.iter().for_each(|name| self.commons.board.remove_environment(name));
+                self.config = config;
+                Ok(Ok(()))
+            }
+            Err(failure) => {
+                self.restart(before).await?;
+                Ok(Err(failure.to_string()))
+            }
+        }
+    }
+
+    /// Starts environments anew as they were.
+    async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
+        let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
+        let (commons, config) = (self.commons.clone(), self.config.clone());
+        let ready = blocking(move || {
+            commons.store.list(&targets(&config), clock::now())?;
+            assemble(&commons, &config, tools)
+        });
+        let ready = ready.await?;
+        self.start(ready);
+        Ok(())
+    }
+}
+
+/// Settles how everything is shown, and sets environments up.
+fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Ready, StoreError> {
+    if commons.store.adopt_layout(&labels(&config.metrics))? {
+        warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
+    }
+    commons.board.set_display(display(&config.metrics));
+    let ready = tools.into_iter().map(|(tools, plan)| {
+        if plan.wants_discovery() {
+            warn!(
+                environment = plan.name(),
+                "this version polls the webhooks named in the file; discovery is not used"
+            );
+        }
+        let environment = plan.assemble(tools, commons)?;
+        Ok((plan, environment))
+    });
+    ready.collect()
+}
+
+fn targets(config: &Config) -> Vec<Target> {
+    Plan::all(config).iter().flat_map(Plan::targets).collect()
+}
+
+/// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
+fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
+    let (now, instant) = (clock::now(), Instant::now());
+    for Unlisted { target, since } in unlisted {
+        let key = (target.environment.clone(), target.webhook_id.clone());
+        if !commons.board.read(|views| views.targets.contains_key(&key)) {
+            let loaded = commons.store.load(&target, &labels(&config.metrics))?;
+            commons.board.add_target(view(&target, &loaded, std::time::Duration::ZERO));
+        }
+        if commons.board.retire_target(&target, instant + rest(since, now)) {
+            info!(%target, "not listed any more: its series go when it has been so for 24 h");
+        }
+    }
+    Ok(())
+}
+
+fn rest(since: Timestamp, now: Timestamp) -> std::time::Duration {
+    retire::KEEP.saturating_sub(now.since(since))
+}
+
+/// Puts back what cannot change while the daemon runs, and names it.
+fn keep_what_is_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut changed = Vec::new();
+    if config.server != running.server {
+        config.server = running.server.clone();
+        changed.push("server");
+    }
+    if config.state != running.state {
+        config.state = running.state.clone();
+        changed.push("state");
+    }
+    if config.log != running.log {
+        config.log = running.log.clone();
+        changed.push("log");
+    }
+    changed
+}
+
+/// Does what waits for the disk on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

@@ -1,0 +1,105 @@
+//! What is remembered of owners and webhooks over restarts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::filter::Filter;
+use super::listing::{Complete, GONE};
+use super::{Owner, OwnerKey, Webhook};
+use crate::delivery::{OwnerType, Timestamp};
+
+/// All that is remembered of one environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Of the two lists of owners.
+    pub lists: BTreeMap<OwnerType, ListRecord>,
+    /// Of the owners and their webhooks.
+    pub owners: BTreeMap<OwnerKey, OwnerRecord>,
+}
+
+/// What is remembered of a list of owners. Times are the server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListRecord {
+    /// When it was last read to its end.
+    pub completed_at: Option<Timestamp>,
+    /// When the last reading of it began that was certain to be whole: what appears later did not exist then.
+    pub whole_at: Option<Timestamp>,
+}
+
+/// What is remembered of an owner. Times are the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRecord {
+    /// What the list says.
+    pub owner: Owner,
+    /// When it is known not to have existed yet.
+    pub absent_at: Option<Timestamp>,
+    /// When the last reading of its webhooks began that was certain to be whole.
+    pub read_at: Option<Timestamp>,
+    /// Whether the list has told of a change since then.
+    pub is_changed: bool,
+    /// How much speaks for its being gone ([`super::listing::GONE`]).
+    pub missed: u8,
+    /// Its webhooks by id.
+    pub webhooks: BTreeMap<Arc<str>, WebhookRecord>,
+}
+
+impl OwnerRecord {
+    /// The record of an owner that was met just now.
+    pub fn new(owner: Owner, absent_at: Option<Timestamp>) -> Self {
+        Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
+    }
+
+    /// Takes in the list of its webhooks; whether that changes anything of them.
+    pub(super) fn take_over(&mut self, key: &OwnerKey, complete: Complete<Webhook>, filter: &Filter) -> bool {
+        let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
+        let before = self.webhooks.clone();
+        let absent_at = self.read_at.or(self.absent_at);
+        for (id, known) in &mut self.webhooks {
+            known.missed = if complete.entries.contains_key(id) { 0 } else { known.missed + weight };
+        }
+        self.webhooks.retain(|_, known| known.missed < GONE);
+        for (id, webhook) in complete.entries {
+            if let Some(known) = self.webhooks.get_mut(&id) {
+                known.webhook = webhook;
+                continue;
+            }
+            let is_wanted = filter.wants(&self.owner.name, &webhook.name, &key.id, &id);
+            let known_at = absent_at.filter(|_| is_wanted);
+            self.webhooks.insert(id, WebhookRecord { webhook, known_at, missed: 0 });
+        }
+        // What is missing and not known to be gone is looked for again soon.
+        self.is_changed = self.webhooks.values().any(|known| known.missed > 0);
+        if is_whole {
+            self.read_at = Some(begun_at);
+        }
+        before != self.webhooks
+    }
+}
+
+/// What is remembered of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookRecord {
+    /// What the list says.
+    pub webhook: Webhook,
+    /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no history. Nothing
+    /// where there was no such time, or where the webhook was not wanted when it was found.
+    pub known_at: Option<Timestamp>,
+    /// How much speaks for its being gone.
+    pub missed: u8,
+}
+
+/// What has changed since it was last written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsaved {
+    /// Lists and owners that are new or different, each with all its webhooks.
+    pub record: Record,
+    /// Owners that are to be forgotten.
+    pub gone: Vec<OwnerKey>,
+}
+
+impl Unsaved {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.record == Record::default() && self.gone.is_empty()
+    }
+}

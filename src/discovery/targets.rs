@@ -1,0 +1,138 @@
+//! What is to be polled: the webhooks named by hand and those that were discovered, and what of that has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Endpoint, Method, OwnerKey, Webhook};
+use crate::delivery::{Target, Timestamp};
+
+/// A webhook as discovery knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Discovered<'a> {
+    /// Whose it is.
+    pub owner: &'a OwnerKey,
+    /// The owner's name.
+    pub owner_name: &'a Arc<str>,
+    /// Its id.
+    pub webhook_id: &'a Arc<str>,
+    /// What the list says of it.
+    pub webhook: &'a Webhook,
+    /// Whether include and exclude let it in.
+    pub is_wanted: bool,
+    /// What was created later is no history, where it is known ([`super::record::WebhookRecord::known_at`]).
+    pub known_at: Option<Timestamp>,
+}
+
+/// What discovery knows of a target beyond its ids and its name: for labels, gauges and spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookInfo {
+    /// The owner's name; empty where the webhook is named by hand under another owner.
+    pub owner_name: Arc<str>,
+    /// Where it delivers to.
+    pub endpoint: Option<Endpoint>,
+    /// Whether it delivers at all.
+    pub is_enabled: bool,
+    /// How often a failed delivery is tried again.
+    pub max_retries: Option<u32>,
+    /// How long an attempt may take, in seconds.
+    pub timeout_seconds: Option<u32>,
+    /// How it delivers.
+    pub method: Method,
+}
+
+/// A target that is to be polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The target.
+    pub target: Target,
+    /// What discovery knows of it.
+    pub info: Option<WebhookInfo>,
+    /// For its first contact: what was created later is live. Nothing where the first contact itself is to decide.
+    pub known_at: Option<Timestamp>,
+}
+
+/// The targets of an environment, by the webhook's id.
+pub type Targets = BTreeMap<Arc<str>, Listed>;
+
+/// Joins what is named by hand with what was discovered. A webhook is one target, however often it is found: under the owner and the
+/// name that were given by hand, else under the first owner that lists it.
+pub fn join<'a>(environment: &Arc<str>, named: &[Target], discovered: impl Iterator<Item = Discovered<'a>>) -> Targets {
+    let by_hand =
+        |target: &Target| (target.webhook_id.clone(), Listed { target: target.clone(), info: None, known_at: None });
+    let mut targets: Targets = named.iter().map(by_hand).collect();
+    let mut from_discovery = BTreeMap::new();
+    for found in discovered {
+        match targets.get_mut(found.webhook_id) {
+            Some(target) => add_info(target, &found),
+            None if found.is_wanted => {
+                from_discovery
+                    .entry(found.webhook_id.clone())
+                    .or_insert_with(|| discovered_target(environment, &found));
+            }
+            None => {}
+        }
+    }
+    targets.extend(from_discovery);
+    targets
+}
+
+fn discovered_target(environment: &Arc<str>, found: &Discovered<'_>) -> Listed {
+    let target = Target {
+        environment: environment.clone(),
+        webhook_id: found.webhook_id.clone(),
+        owner_type: found.owner.owner_type,
+        owner_id: found.owner.id.clone(),
+        webhook_name: found.webhook.name.clone(),
+    };
+    Listed { target, info: Some(info(found, found.owner_name.clone())), known_at: found.known_at }
+}
+
+/// Adds to a target named by hand what discovery knows of it, best from under the same owner.
+fn add_info(named: &mut Listed, found: &Discovered<'_>) {
+    let target = &mut named.target;
+    let is_same_owner = (target.owner_type, &target.owner_id) == (found.owner.owner_type, &found.owner.id);
+    if named.info.is_some() && !is_same_owner {
+        return;
+    }
+    if target.webhook_name == target.webhook_id {
+        target.webhook_name = found.webhook.name.clone();
+    }
+    let owner_name = if is_same_owner { found.owner_name.clone() } else { Arc::from("") };
+    named.info = Some(info(found, owner_name));
+}
+
+fn info(found: &Discovered<'_>, owner_name: Arc<str>) -> WebhookInfo {
+    let Webhook { endpoint, timeout_seconds, max_retries, method, is_enabled, .. } = found.webhook.clone();
+    WebhookInfo { owner_name, endpoint, is_enabled, max_retries, timeout_seconds, method }
+}
+
+/// How targets differ from those before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetChanges {
+    /// Targets that were not there.
+    pub appeared: Vec<Listed>,
+    /// Targets with another name, owner or info; as they are now.
+    pub changed: Vec<Listed>,
+    /// Targets that are not there any more.
+    pub disappeared: Vec<Target>,
+}
+
+/// What has changed from `before` to `now`.
+pub fn compare(before: &Targets, now: &Targets) -> TargetChanges {
+    let mut changes = TargetChanges::default();
+    for (id, listed) in now {
+        match before.get(id) {
+            None => changes.appeared.push(listed.clone()),
+            Some(known) if (&known.target, &known.info) != (&listed.target, &listed.info) => {
+                changes.changed.push(listed.clone());
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.iter().filter(|(id, _)| !now.contains_key(*id));
+    changes.disappeared = gone.map(|(_, listed)| listed.target.clone()).collect();
+    changes
+}
+
+#[cfg(test)]
+mod tests;

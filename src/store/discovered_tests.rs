@@ -1,0 +1,116 @@
+//! What discovery knows survives, environment by environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Store;
+use crate::delivery::OwnerType;
+use crate::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use crate::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use crate::ledger::tests::book::at;
+
+fn key(owner_type: OwnerType, id: &str) -> OwnerKey {
+    OwnerKey { owner_type, id: id.into() }
+}
+
+fn full_webhook() -> WebhookRecord {
+    let webhook = Webhook {
+        name: "Orders \"EU\"\n✓".into(),
+        endpoint: Some(Endpoint { host: "hooks.example.com".into(), port: Some(65535) }),
+        timeout_seconds: Some(30),
+        max_retries: Some(3),
+        method: Method::Patch,
+        is_enabled: false,
+    };
+    WebhookRecord { webhook, known_at: Some(at(3)), missed: 2 }
+}
+
+fn bare_webhook() -> WebhookRecord {
+    let webhook = Webhook {
+        name: "w".into(),
+        endpoint: Some(Endpoint { host: "h".into(), port: None }),
+        timeout_seconds: None,
+        max_retries: None,
+        method: Method::Post,
+        is_enabled: true,
+    };
+    WebhookRecord { webhook, known_at: None, missed: 0 }
+}
+
+/// Everything that can be told apart.
+fn record() -> Record {
+    let owner = |name: &str, status: Option<&str>| Owner {
+        name: name.into(),
+        status: status.map(Into::into),
+        updated_at: status.map(|_| at(1)),
+    };
+    let full = OwnerRecord {
+        absent_at: Some(at(2)),
+        read_at: Some(at(4)),
+        is_changed: true,
+        missed: 3,
+        webhooks: BTreeMap::from([("w-1".into(), full_webhook()), ("w-2".into(), bare_webhook())]),
+        ..OwnerRecord::new(owner("Sales", Some("published")), None)
+    };
+    let bare = OwnerRecord {
+        webhooks: BTreeMap::from([(
+            "w-1".into(),
+            WebhookRecord { webhook: Webhook { endpoint: None, ..bare_webhook().webhook }, ..bare_webhook() },
+        )]),
+        ..OwnerRecord::new(owner("a", None), None)
+    };
+    Record {
+        lists: BTreeMap::from([
+            (OwnerType::Agent, ListRecord { completed_at: Some(at(6)), whole_at: Some(at(5)) }),
+            (OwnerType::Campaign, ListRecord::default()),
+        ]),
+        // The same id under both types.
+        owners: BTreeMap::from([(key(OwnerType::Agent, "o"), full), (key(OwnerType::Campaign, "o"), bare)]),
+    }
+}
+
+fn open(directory: &Path) -> Store {
+    Store::open(&directory.join("state.db"), at(0)).unwrap()
+}
+
+#[test]
+fn what_discovery_knows_outlives_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    assert_eq!(store.load_discovered("test").unwrap(), Record::default());
+    let unsaved = Unsaved { record: record(), gone: Vec::new() };
+    store.save_discovered("test", &unsaved).unwrap();
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(store.load_discovered("test").unwrap(), record());
+    assert_eq!(store.load_discovered("other").unwrap(), Record::default());
+}
+
+#[test]
+fn owners_are_replaced_and_forgotten_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    for environment in ["test", "other"] {
+        store.save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }).unwrap();
+    }
+    let (agent, campaign) = (key(OwnerType::Agent, "o"), key(OwnerType::Campaign, "o"));
+    let mut expected = record();
+    let owner = expected.owners.get_mut(&agent).unwrap();
+    owner.webhooks.remove("w-1");
+    owner.owner.name = "Renamed".into();
+    let changed = BTreeMap::from([(agent, owner.clone())]);
+    expected.owners.remove(&campaign);
+    let record_of_changes = Record { owners: changed, ..Record::default() };
+    store.save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }).unwrap();
+    assert_eq!(store.load_discovered("test").unwrap(), expected);
+    assert_eq!(store.load_discovered("other").unwrap(), record(), "another environment's are its own");
+}
+
+#[test]
+fn one_that_has_come_back_is_not_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    let gone = record().owners.into_keys().collect();
+    store.save_discovered("test", &Unsaved { record: record(), gone }).unwrap();
+    assert_eq!(store.load_discovered("test").unwrap(), record());
+}
