@@ -1,6 +1,7 @@
 //! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -285,7 +286,7 @@ impl<'a> Draft<'a> {
     /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives the opening entry, or
     /// nothing where the attempt opens a delivery itself.
     fn join(&mut self, attempt: &Attempt) -> Option<RowKey> {
-        let before = attempt.attempt.checked_sub(1).filter(|number| *number > 0)?;
+        let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
@@ -558,6 +559,8 @@ impl<'a> Draft<'a> {
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
+        let gone = self.batch.now.minus(INVALID_RETENTION);
+        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
         let Some(horizon) = self.horizon else { return };
         let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);
         let pruned: Vec<&Entry> = self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
@@ -568,8 +571,6 @@ impl<'a> Draft<'a> {
             }
             changes.pruned = pruned.into_iter().map(|entry| entry.key.clone()).collect();
         }
-        let gone = self.batch.now.minus(INVALID_RETENTION);
-        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Reader {
     pub ledger: Ledger,
     settings: ReadSettings,
     task: Option<Task>,
+    /// When the first page of the walk under way was read, by the server's clock.
+    began: Option<Timestamp>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
     /// When open entries were last read, by the server's clock.
@@ -98,6 +100,7 @@ impl Reader {
             ledger,
             settings,
             task: None,
+            began: None,
             staged,
             checked: HashMap::new(),
             wanted: Vec::new(),
@@ -130,7 +133,10 @@ impl Reader {
     pub fn request(&mut self, now: Duration) -> PageRequest {
         let task = match self.task.take() {
             Some(task) => task,
-            None => self.start_walk(now),
+            None => {
+                self.began = None;
+                self.start_walk(now)
+            }
         };
         let request = match &task {
             Task::Walk { walk, .. } => walk.request(),
@@ -144,6 +150,8 @@ impl Reader {
         let per_page = self.settings.per_page;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
+            // Late entries may have turned up in what it had read: the sweep is still to be made.
+            let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
             return Task::Walk { walk: Box::new(Walk::resume(until, per_page, stretch)), coverage, until };
         }
         let windows = &self.settings.windows;
@@ -194,6 +202,7 @@ impl Reader {
             until = self.ledger.marks().cut.unwrap_or_default();
             walk.set_until(until);
         }
+        let began = *self.began.get_or_insert(date);
         let ledger = &self.ledger;
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         if walk.absorb(page, known)? == Progress::More {
@@ -212,6 +221,7 @@ impl Reader {
             is_torn,
             last_success,
             now: date,
+            began: Some(began),
             ..Batch::default()
         }))
     }
@@ -268,7 +278,7 @@ impl Reader {
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), date)?;
+        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), self.began.unwrap_or(date))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }
@@ -376,11 +386,11 @@ impl Reader {
     }
 }
 
-/// What has been read without a gap: `before`, and what was read after it as of `date`.
-fn stretch(before: Option<Stretch>, read: &[Attempt], invalid: usize, date: Timestamp) -> Option<Stretch> {
+/// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`.
+fn stretch(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
     let times = || read.iter().map(|attempt| attempt.created_at);
     // What is dated ahead says nothing of how far the reading has come.
-    let newest = times().max().map(|newest| newest.min(date)).max(before.map(|stretch| stretch.newest))?;
+    let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
     let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
     let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
     Some(Stretch { newest, oldest, count })

@@ -1,6 +1,7 @@
 //! The ledger's decisions: tables of what follows from what, and properties that hold for any log read in any way.
 
 pub(crate) mod book;
+mod bounds;
 mod daemon;
 mod deliveries;
 mod disk;
