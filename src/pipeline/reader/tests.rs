@@ -6,6 +6,8 @@ use super::*;
 use crate::delivery::{Attempt, OwnerType, Status};
 use crate::ledger::decide::{Policy, decide};
 use crate::ledger::tests::book::{at, entry, policy};
+use crate::ledger::totals::SeriesKey;
+use crate::ledger::transition::LogOutcome;
 use crate::source::wire::Pagination;
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
@@ -255,7 +257,8 @@ fn an_entry_that_is_dated_ahead_does_not_hide_what_is_made_while_a_walk_goes_on(
         desk.insert(&format!("{second}"), second, Status::Success);
     }
     desk.poll(5_601);
-    assert_eq!(desk.reader.ledger.len(), 4_001);
+    let read = desk.reader.ledger.totals().counter(&SeriesKey::log_entries(LogOutcome::New));
+    assert_eq!(read, 1_000 + 1 + 2_999);
 }
 
 #[test]
