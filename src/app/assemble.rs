@@ -16,6 +16,7 @@ use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered};
 use crate::pipeline::step::Workshop;
 use crate::schedule::Intervals;
+use crate::schedule::allocation::stretched;
 use crate::schedule::budget::Budget;
 use crate::sinks::metrics::board::{Board, Display, TargetView};
 use crate::sinks::metrics::daemon::ApiMetrics;
@@ -102,7 +103,12 @@ impl Plan {
     /// # Errors
     /// Where the state file cannot be read.
     pub(super) fn assemble(&self, tools: Tools, commons: &Commons) -> Result<Environment, StoreError> {
-        let policy = Arc::new(policy(&self.poll, &self.metrics));
+        let targets = self.targets();
+        let mut policy = policy(&self.poll, &self.metrics);
+        // Where the budget is too small for max_interval, being polled less often is no outage.
+        let rate = f64::from(self.environment.requests_per_minute);
+        policy.catch_up_after = stretched(self.poll.max_interval, targets.len(), rate) * 2;
+        let policy = Arc::new(policy);
         let intervals = Intervals { min: self.poll.min_interval, max: self.poll.max_interval };
         let read_settings = ReadSettings { per_page: self.poll.per_page, windows: policy.windows };
         let settings = EnvironmentSettings {
@@ -114,7 +120,7 @@ impl Plan {
         commons.api.add_environment(&name);
         commons.board.add_environment(name.clone(), settings.requests_per_minute);
         let mut readers = Vec::new();
-        for target in self.targets() {
+        for target in targets {
             let loaded = commons.store.load(&target, &policy.labels)?;
             commons.board.add_target(view(&target, &loaded, intervals.min));
             let Loaded { ledger, last_success, staged, .. } = loaded;

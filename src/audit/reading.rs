@@ -88,8 +88,6 @@ pub struct LogReader {
     pub token: TokenSource,
     /// Requests a minute, as configured.
     pub requests_per_minute: u32,
-    /// Requests that may go out together, as configured.
-    pub burst: u32,
     /// Entries wanted on a page.
     pub per_page: u32,
     /// The end of the program.
@@ -200,7 +198,7 @@ impl LogReader {
     fn learn(&mut self, exchange: &Exchange) {
         let granted = exchange.rate_limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0);
         if let Some(limit) = granted {
-            self.budget.set_rate(self.requests_per_minute.min(limit), self.burst);
+            self.budget.lower_to((limit < self.requests_per_minute).then_some(limit));
         }
     }
 

@@ -143,7 +143,6 @@ fn reader(config: &Config, environment: &EnvironmentConfig, shutdown: Shutdown) 
         budget,
         token: environment.token.clone(),
         requests_per_minute: environment.requests_per_minute,
-        burst: environment.max_concurrent_requests,
         per_page: config.poll.per_page,
         shutdown,
         requests: 0,

@@ -514,7 +514,8 @@ impl<'a> Draft<'a> {
                 // The first walk may have been interrupted, and have begun at any time since the first answer.
                 marks.swept = marks.watermark.min(marks.known_at);
             }
-            Coverage::Sweep => marks.swept = marks.watermark,
+            // Polls may have moved the watermark while the sweep went on.
+            Coverage::Sweep => marks.swept = marks.watermark.min(Some(self.batch.began.unwrap_or(now))),
             Coverage::Head | Coverage::Pages => {}
         }
         marks

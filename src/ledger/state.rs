@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// Everything remembered, oldest first.
-    pub fn rows(&self) -> impl Iterator<Item = (&RowKey, &Row)> {
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&RowKey, &Row)> {
         self.rows.iter().map(|entry| (&entry.key, &entry.row))
     }
 

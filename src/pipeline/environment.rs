@@ -14,11 +14,12 @@ use super::reader::Reader;
 use super::step::{StepResult, Stepped, Workshop, step};
 use crate::clock;
 use crate::delivery::{Target, Timestamp};
-use crate::ledger::decide::Tally;
+use crate::schedule::allowance::Allowance;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::budget::Budget;
 use crate::schedule::pause::{Failure, Pause};
-use crate::schedule::{Intervals, Polled, Scheduler};
+use crate::schedule::scheduler::{Next, Outcome, Scheduler, Supply};
+use crate::schedule::{Class, Intervals, TargetId, Turn};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::source::client::Exchange;
@@ -26,8 +27,12 @@ use crate::source::error::{ApiError, PollResult};
 
 /// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
 const FAILURES_OF_TARGET: u32 = 5;
+/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+const RECHECK_RETRY: Duration = Duration::from_secs(60);
 /// How soon the budget is asked again where its file could not be used.
 const BUDGET_RETRY: Duration = Duration::from_secs(1);
+/// How soon it is asked again while others spend so much that it is lowered: they may stop at any time.
+const LOWERED_RETRY: Duration = Duration::from_secs(2);
 
 /// The settings of an environment's loop.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +57,16 @@ pub struct Environment {
     read_token: TokenReader,
     scheduler: Scheduler,
     /// The readers of targets that are not being asked just now.
-    idle: HashMap<usize, Seat>,
+    idle: HashMap<TargetId, Seat>,
     /// How those fare whose readers are away.
-    away: HashMap<usize, Standing>,
+    away: HashMap<TargetId, Standing>,
     started: Instant,
     pause: Pause,
+    allowance: Allowance,
+    /// What is spent at the moment, in requests a minute.
     rate: u32,
+    /// The longest interval when it was last told.
+    longest: Duration,
 }
 
 /// A reader in its place, and how it fares.
@@ -67,14 +76,15 @@ struct Seat {
 }
 
 /// How a target fares, apart from its reader.
+#[derive(Default)]
 struct Standing {
     backoff: Backoff,
     /// How the last poll ended, so that the log tells changes only.
     last: Option<PollResult>,
     /// When the request under way was begun, since the start.
     asked_at: Duration,
-    /// What the poll under way has brought so far.
-    has_news: bool,
+    /// Whether the scheduler knows of the arrivals that are remembered.
+    is_seeded: bool,
 }
 
 impl Environment {
@@ -87,40 +97,49 @@ impl Environment {
         read_token: TokenReader,
         readers: Vec<Reader>,
     ) -> Self {
-        let scheduler = Scheduler::new(readers.len(), settings.intervals);
-        let state = || Standing { backoff: Backoff::default(), last: None, asked_at: Duration::ZERO, has_news: false };
-        let seat = |reader| Seat { reader, state: state() };
-        Self {
+        let rate = settings.requests_per_minute;
+        let mut scheduler = Scheduler::new(settings.intervals, supply(rate, &budget));
+        let mut idle = HashMap::new();
+        for (id, reader) in (0..).map(TargetId).zip(readers) {
+            scheduler.add(id, Duration::ZERO);
+            idle.insert(id, Seat { reader, state: Standing::default() });
+        }
+        let allowance = Allowance::new(rate, settings.max_concurrent_requests);
+        let mut environment = Self {
             name,
             workshop,
             budget,
             read_token,
             scheduler,
-            idle: readers.into_iter().map(seat).enumerate().collect(),
+            idle,
             away: HashMap::new(),
             started: Instant::now(),
             pause: Pause::default(),
-            rate: settings.requests_per_minute,
+            allowance,
+            rate,
+            longest: settings.intervals.max,
             settings,
-        }
+        };
+        environment.tell_longest();
+        environment
     }
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
     pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
-        let mut steps: JoinSet<(usize, Stepped)> = JoinSet::new();
+        let mut steps: JoinSet<(Turn, Stepped)> = JoinSet::new();
         while !shutdown.is_requested() {
             let has_room = steps.len() < self.settings.max_concurrent_requests as usize;
-            let next = self.scheduler.next().filter(|_| has_room);
-            let due = next.map_or(Duration::MAX, |(_, due)| due.max(self.pause.until()));
+            let due = if has_room { self.next_due() } else { Duration::MAX };
             tokio::select! {
                 () = shutdown.recv() => break,
                 Some(done) = steps.join_next(), if !steps.is_empty() => {
                     self.receive(done);
                     polled();
                 }
-                () = until(self.started, due), if next.is_some() => {
-                    if let Some((target, _)) = next {
-                        self.start(target, &mut steps, &shutdown);
+                // Whose turn it is shows when it has come: others may be due by then.
+                () = until(self.started, due), if due < Duration::MAX => {
+                    if let Some(Next::Turn(turn)) = self.scheduler.next(self.now()) {
+                        self.start(turn, &mut steps, &shutdown);
                     }
                 }
             }
@@ -130,12 +149,33 @@ impl Environment {
         }
     }
 
+    /// When something may be asked.
+    fn next_due(&mut self) -> Duration {
+        let now = self.now();
+        match self.scheduler.next(now) {
+            Some(Next::Turn(_)) => now.max(self.pause.until()),
+            Some(Next::At(moment)) => moment.max(self.pause.until()),
+            None => Duration::MAX,
+        }
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    fn start(&mut self, target: usize, steps: &mut JoinSet<(usize, Stepped)>, shutdown: &Shutdown) {
-        let needs_request = self.idle.get(&target).is_some_and(|seat| seat.reader.needs_request());
+    fn start(&mut self, turn: Turn, steps: &mut JoinSet<(Turn, Stepped)>, shutdown: &Shutdown) {
+        let now = self.now();
+        // Nobody asks for discovery yet.
+        let Turn::Ask(target, class) = turn else { return self.scheduler.set_discovery_due(None) };
+        let expected = self.scheduler.expected(target, now);
+        let Some(seat) = self.idle.get_mut(&target) else { return };
+        let needs_request = seat.reader.needs_request();
+        if needs_request && !seat.reader.turn_to(class, expected, now) {
+            let (sweep, recheck) = (seat.reader.sweep_due(), seat.reader.recheck_due());
+            // What was due a moment ago was read by something else since.
+            self.scheduler.set_due(target, sweep.filter(|due| *due > now), recheck.filter(|due| *due > now), now);
+            return;
+        }
         if needs_request && !self.take_from_budget() {
             return;
         }
@@ -144,60 +184,104 @@ impl Environment {
         if needs_request && let Some(token) = (self.read_token)() {
             self.workshop.client.set_token(&token);
         }
-        self.scheduler.start(target);
-        let (workshop, now, shutdown) = (self.workshop.clone(), self.now(), shutdown.clone());
+        self.scheduler.start(turn, now);
+        let (workshop, shutdown) = (self.workshop.clone(), shutdown.clone());
         seat.state.asked_at = now;
         self.away.insert(target, seat.state);
-        steps.spawn(async move { (target, step(workshop, seat.reader, now, shutdown).await) });
+        steps.spawn(async move { (turn, step(workshop, seat.reader, now, shutdown).await) });
     }
 
     fn take_from_budget(&mut self) -> bool {
+        let now = self.now();
+        self.allowance.review(now);
+        self.follow_allowance();
         match self.budget.take(clock::uptime_ns()) {
-            Ok(None) => true,
+            Ok(None) => {
+                self.allowance.sent(now);
+                true
+            }
             Ok(Some(wait)) => {
-                self.pause.extend(self.now() + wait);
+                let is_lowered = self.rate < self.settings.requests_per_minute;
+                self.pause.extend(now + if is_lowered { wait.min(LOWERED_RETRY) } else { wait });
                 false
             }
             Err(failure) => {
                 error!(environment = %self.name, "failed to use the memory of the request budget: {failure}");
-                self.pause.extend(self.now() + BUDGET_RETRY);
+                self.pause.extend(now + BUDGET_RETRY);
                 false
             }
         }
     }
 
-    fn receive(&mut self, done: Result<(usize, Stepped), tokio::task::JoinError>) {
-        let (target, stepped) = match done {
+    /// Spends what may be spent now.
+    fn follow_allowance(&mut self) {
+        let (rate, configured) = (self.allowance.per_minute(), self.settings.requests_per_minute);
+        if rate == self.rate {
+            return;
+        }
+        debug!(environment = %self.name, "the budget is {rate} requests a minute now");
+        if (rate == configured) != (self.rate == configured) {
+            let why = if rate == configured { "all of the budget is spent again" } else { "the budget is lowered" };
+            info!(environment = %self.name, rate, configured, "by the API's rate limit headers, {why}");
+        }
+        self.rate = rate;
+        self.budget.lower_to((rate < configured).then_some(rate));
+        self.scheduler.set_limits(self.settings.intervals, supply(rate, &self.budget));
+        self.tell_longest();
+    }
+
+    /// Tells when the longest interval is another one than the configured one.
+    fn tell_longest(&mut self) {
+        let longest = self.scheduler.max_interval();
+        if longest == self.longest {
+            return;
+        }
+        self.longest = longest;
+        let (name, configured) = (&self.name, self.settings.intervals.max);
+        if longest > configured {
+            let polls = "idle webhooks are polled every";
+            warn!(environment = %name, "the budget is too small for max_interval ({configured:?}): {polls} {longest:.0?}");
+        } else {
+            info!(environment = %name, "the budget is large enough for max_interval ({configured:?}) again");
+        }
+    }
+
+    fn receive(&mut self, done: Result<(Turn, Stepped), tokio::task::JoinError>) {
+        let (turn, stepped) = match done {
             Ok(done) => done,
             // What the target remembered is lost with the task, and counting without it would count twice.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
         };
+        let Turn::Ask(target, class) = turn else { return };
         let Some(mut state) = self.away.remove(&target) else { return };
         if let Some(exchange) = &stepped.exchange {
             self.learn(exchange);
         }
-        let polled = self.judge(&stepped, &mut state);
+        let outcome = self.judge(&stepped, class, &mut state);
         let now = self.now();
-        let interval = self.scheduler.finish(target, polled, now);
-        if matches!(polled, Polled::Busy | Polled::Idle) {
-            let due_in = stepped.reader.due_in(stepped.date, now).max(self.settings.intervals.min);
-            self.scheduler.hasten(target, now + due_in);
+        self.scheduler.finish(turn, outcome, now);
+        if matches!(outcome, Outcome::Complete(_)) && class != Class::Rechecks && !state.is_seeded {
+            state.is_seeded = true;
+            self.scheduler.seed(target, stepped.reader.arrivals(stepped.date), now);
         }
+        let patience = if matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks {
+            RECHECK_RETRY
+        } else {
+            Duration::ZERO
+        };
+        let recheck = stepped.reader.recheck_due().map(|due| due.max(now + patience));
+        self.scheduler.set_due(target, stepped.reader.sweep_due(), recheck, now);
+        let interval = self.scheduler.interval(target, now);
         self.workshop.board.update(&stepped.reader.target, |view, _| view.poll_interval = interval);
         self.idle.insert(target, Seat { reader: stepped.reader, state });
     }
 
     /// Takes in what an answer says of the API's clock and limits.
     fn learn(&mut self, exchange: &Exchange) {
-        if let Some(limit) = exchange.rate_limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0)
-        {
-            let rate = self.settings.requests_per_minute.min(limit);
-            if rate != self.rate {
-                info!(environment = %self.name, limit, "the API's rate limit changes the budget to {rate} requests a minute");
-                self.rate = rate;
-                self.budget.set_rate(rate, self.settings.max_concurrent_requests);
-            }
-        }
+        // That nothing remains is what a 429 says anyhow, and the pause that follows it is the answer to that.
+        let remaining = exchange.rate_limit_remaining.filter(|_| exchange.code != Some(429));
+        self.allowance.learn(exchange.rate_limit, remaining, self.now());
+        self.follow_allowance();
         let rate = self.rate;
         self.workshop.board.update_environment(&self.name, |view| {
             view.budget = rate;
@@ -208,25 +292,25 @@ impl Environment {
         });
     }
 
-    fn judge(&mut self, stepped: &Stepped, state: &mut Standing) -> Polled {
+    fn judge(&mut self, stepped: &Stepped, class: Class, state: &mut Standing) -> Outcome {
         let target = &stepped.reader.target;
         match &stepped.result {
-            StepResult::Stopped => Polled::Unfinished,
-            StepResult::More(tally) => {
+            StepResult::Stopped => Outcome::Unfinished,
+            StepResult::More(_) => {
                 self.pause.succeed();
-                state.has_news |= has_news(tally);
-                Polled::Unfinished
+                Outcome::Unfinished
             }
             StepResult::Complete(tally) => {
                 self.pause.succeed();
                 state.backoff.succeed();
-                let is_busy = std::mem::take(&mut state.has_news) || has_news(tally);
-                self.succeed(target, stepped.date, state);
-                if is_busy { Polled::Busy } else { Polled::Idle }
+                if class != Class::Rechecks {
+                    self.succeed(target, stepped.date, state);
+                }
+                Outcome::Complete(tally.new)
             }
             StepResult::NotWritten => {
                 self.workshop.board.update(target, |view, _| view.up = Some(false));
-                Polled::Failed(state.backoff.fail(jitter()))
+                Outcome::Failed(state.backoff.fail(jitter()))
             }
             StepResult::Failed(failure) => self.fail(target, failure, state),
         }
@@ -239,7 +323,7 @@ impl Environment {
         self.end_poll(target, PollResult::Success, state, |view| view.last_success = Some(date));
     }
 
-    fn fail(&mut self, target: &Target, failure: &ApiError, state: &mut Standing) -> Polled {
+    fn fail(&mut self, target: &Target, failure: &ApiError, state: &mut Standing) -> Outcome {
         let result = failure.poll_result();
         if state.last == Some(result) {
             debug!(%target, "poll failed again: {failure}");
@@ -257,9 +341,9 @@ impl Environment {
             self.pause.fail(failure, self.now(), jitter());
         } else if state.backoff.failures() > FAILURES_OF_TARGET {
             // A webhook that is gone must not cost more than one that is idle.
-            pause = pause.max(self.settings.intervals.max);
+            pause = pause.max(self.scheduler.max_interval());
         }
-        Polled::Failed(pause)
+        Outcome::Failed(pause)
     }
 
     fn end_poll(
@@ -280,8 +364,9 @@ impl Environment {
     }
 }
 
-fn has_news(tally: &Tally) -> bool {
-    tally.new + tally.changed > 0
+/// What a budget gives.
+fn supply(rate: u32, budget: &Budget) -> Supply {
+    Supply { per_minute: f64::from(rate), per_second: budget.per_second() }
 }
 
 /// Where between half and all of a pause to end it, so that several daemons do not come back at the same moment.

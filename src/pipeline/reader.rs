@@ -1,28 +1,27 @@
 //! One target on its way through its log: what is to be asked next, and what has been read so far.
 //!
-//! A poll is a walk from the newest entry to known ground, and then a round of rechecks where open entries are due. It is made
-//! of single requests, so that many targets can take turns; where one fails, the poll goes on at the same page later.
+//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open entries.
+//! The scheduler says which of them a request is made for. Each is made of single requests and waits where it is while the others
+//! have their turns: a long sweep does not keep what is new from being read. Where a request fails, a walk goes on at the same
+//! page later.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::delivery::{Attempt, EntryId, Target, Timestamp};
+use self::rechecks::Rechecks;
+use crate::delivery::{Attempt, Target, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Tally};
-use crate::ledger::state::{Ledger, RowKey};
+use crate::ledger::state::Ledger;
 use crate::ledger::watermark::Windows;
+use crate::schedule::Class;
+use crate::schedule::page_size::first_page;
+use crate::schedule::rate::Rate;
 use crate::source::pager::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
 use crate::source::recheck::{Recheck, Wanted};
 use crate::source::wire::LogPage;
 use crate::store::staged::StagedWalk;
 
-/// An open entry is read again when its age has grown by this part, but
-const RECHECK_GROWTH: u32 = 4;
-/// not more often than this,
-const RECHECK_MIN: Duration = Duration::from_secs(15);
-/// and at least this often.
-const RECHECK_MAX: Duration = Duration::from_secs(3600);
-/// Entries looked for in one round; most of them share pages, and the round ends after a number of requests anyhow.
-const MAX_RECHECKED: usize = 200;
+mod rechecks;
+
 /// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
 const STAGED_AT_ONCE: usize = 5_000;
 
@@ -46,7 +45,7 @@ pub struct Remembered {
     pub staged: Option<StagedWalk>,
 }
 
-/// A target, its memory, and the poll that is under way.
+/// A target, its memory, and what is being read of it.
 #[derive(Debug)]
 pub struct Reader {
     /// The target.
@@ -54,32 +53,55 @@ pub struct Reader {
     /// Its memory.
     pub ledger: Ledger,
     settings: ReadSettings,
-    task: Option<Task>,
-    /// When the first page of the walk under way was read, by the server's clock.
-    began: Option<Timestamp>,
+    /// What the present request is made for.
+    turn: Class,
+    /// The head walk under way, or the first walk of all or after a start.
+    head: Option<Reading>,
+    /// The sweep under way.
+    sweep: Option<Reading>,
+    /// The round of rechecks under way.
+    recheck: Option<Recheck>,
+    rechecks: Rechecks,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
-    /// When open entries were last read, by the server's clock.
-    checked: HashMap<RowKey, Timestamp>,
-    /// The entries that the round of rechecks under way looks for.
-    wanted: Vec<RowKey>,
-    /// When the next sweep is due, in time since the start.
-    next_sweep: Duration,
+    /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
+    next_sweep: Option<Duration>,
     /// Whether the sweep that is due then was brought forward.
     is_hastened: bool,
+    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already past.
+    /// The ledger's own mark may be ahead of it where polls came in between.
+    sweep_mark: Option<Timestamp>,
     /// The length of the list after the last walk, and how much longer it was than after the one before.
     total: Option<u64>,
     growth: Option<u64>,
+    /// Entries that rechecks have found since then.
+    found_aside: u64,
     /// What was read but could not be committed.
     uncommitted: Option<Batch>,
     /// When a poll last succeeded, by the server's clock.
     last_success: Option<Timestamp>,
+    /// The server's clock when something was last committed, and the time since the start.
+    clock: Option<(Timestamp, Duration)>,
 }
 
+/// A walk that is under way.
 #[derive(Debug)]
-enum Task {
-    Walk { walk: Box<Walk>, coverage: Coverage, until: Timestamp },
-    Recheck(Recheck),
+struct Reading {
+    walk: Walk,
+    coverage: Coverage,
+    until: Timestamp,
+    /// When it began, in time since the start.
+    began: Duration,
+    /// When its first page was read, by the server's clock.
+    first_read: Option<Timestamp>,
+    /// Whether it goes on from what another walk has put on disk.
+    is_resumed: bool,
+}
+
+impl Reading {
+    fn new(walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
+        Self { walk, coverage, until, began, first_read: None, is_resumed: false }
+    }
 }
 
 /// What a page has brought.
@@ -99,18 +121,21 @@ impl Reader {
             target,
             ledger,
             settings,
-            task: None,
-            began: None,
+            turn: Class::Heads,
+            head: None,
+            sweep: None,
+            recheck: None,
+            rechecks: Rechecks::default(),
             staged,
-            checked: HashMap::new(),
-            wanted: Vec::new(),
-            // The first walk after a start is a sweep: nothing tells what turned up late in the meantime.
-            next_sweep: Duration::ZERO,
+            next_sweep: None,
             is_hastened: false,
+            sweep_mark: None,
             total: None,
             growth: None,
+            found_aside: 0,
             uncommitted: None,
             last_success,
+            clock: None,
         }
     }
 
@@ -129,44 +154,124 @@ impl Reader {
         self.uncommitted.is_none()
     }
 
-    /// The page that is wanted next; `now` is the time since the start.
-    pub fn request(&mut self, now: Duration) -> PageRequest {
-        let task = match self.task.take() {
-            Some(task) => task,
-            None => {
-                self.began = None;
-                self.start_walk(now)
-            }
-        };
-        let request = match &task {
-            Task::Walk { walk, .. } => walk.request(),
-            Task::Recheck(recheck) => recheck.request(),
-        };
-        self.task = Some(task);
-        request
+    /// Turns to what the next request is made for, at `now` since the start, where about `expected` new entries are expected.
+    /// Says whether there is anything to be asked for it.
+    pub fn turn_to(&mut self, class: Class, expected: f64, now: Duration) -> bool {
+        self.turn = class;
+        match class {
+            Class::Heads if self.head.is_none() && self.is_sweep_overdue(now) => self.turn = Class::Sweeps,
+            Class::Heads if self.head.is_none() => self.head = Some(self.start_head(expected, now)),
+            Class::Sweeps if self.sweep.is_none() => self.sweep = self.start_sweep(now),
+            Class::Rechecks if self.recheck.is_none() => self.recheck = self.start_rechecks(now),
+            _ => {}
+        }
+        match self.turn {
+            Class::Heads => self.head.is_some(),
+            Class::Sweeps => self.sweep.is_some(),
+            Class::Rechecks => self.recheck.is_some(),
+            Class::Discovery => false,
+        }
     }
 
-    fn start_walk(&self, now: Duration) -> Task {
+    /// The page that is wanted next; the first one of a head walk where nothing was begun.
+    pub fn request(&mut self, now: Duration) -> PageRequest {
+        match (&self.recheck, &self.sweep, self.turn) {
+            (Some(recheck), _, Class::Rechecks) => recheck.request(),
+            (_, Some(sweep), Class::Sweeps) => sweep.walk.request(),
+            _ => {
+                self.turn = Class::Heads;
+                let head = self.head.take().unwrap_or_else(|| self.start_head(0.0, now));
+                self.head.insert(head).walk.request()
+            }
+        }
+    }
+
+    /// A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its end: a start after
+    /// a crash relies on no sweep taking much longer.
+    fn is_sweep_overdue(&self, now: Duration) -> bool {
+        self.sweep.as_ref().is_some_and(|sweep| now > sweep.began + self.settings.windows.sweep_interval)
+    }
+
+    fn start_head(&self, expected: f64, now: Duration) -> Reading {
         let per_page = self.settings.per_page;
+        let began = now;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
             // Late entries may have turned up in what it had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
-            return Task::Walk { walk: Box::new(Walk::resume(until, per_page, stretch)), coverage, until };
+            let walk = Walk::resume(until, per_page, stretch);
+            return Reading { is_resumed: true, ..Reading::new(walk, coverage, until, began) };
         }
-        let windows = &self.settings.windows;
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
             // The cut becomes known with the first answer.
             (false, _) => (marks.cut.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.cut.unwrap_or_default(), Coverage::Sweep),
-            (true, Some(watermark)) if now >= self.next_sweep => {
-                (windows.sweep_until(marks.swept.unwrap_or(watermark)), Coverage::Sweep)
+            // Nothing tells what turned up late while nobody looked.
+            (true, Some(watermark)) if self.next_sweep.is_none() => {
+                (self.first_sweep_until(watermark), Coverage::Sweep)
             }
-            (true, Some(watermark)) => (windows.head_until(watermark), Coverage::Head),
+            (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
-        Task::Walk { walk: Box::new(Walk::new(until, per_page)), coverage, until }
+        let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
+        Reading::new(Walk::new(until, per_page).with_first_page(first), coverage, until, began)
+    }
+
+    /// The size of a head walk's first page.
+    fn first_page(&self, until: Timestamp, expected: f64, now: Duration) -> u32 {
+        let full = self.settings.per_page;
+        let known_since = |moment| {
+            let newest_first = self.ledger.rows().rev().take(full as usize + 1);
+            newest_first.take_while(|(key, _)| key.created_at >= moment).count()
+        };
+        let is_due = self.next_sweep.is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
+        let is_sweeping = self.sweep.is_some();
+        let to_sweep = self.sweep_until().filter(|_| !is_sweeping).map_or(full as usize, known_since);
+        first_page(expected, known_since(until), to_sweep, is_due, full)
+    }
+
+    fn start_sweep(&self, now: Duration) -> Option<Reading> {
+        // A long walk is on disk: it comes first.
+        let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
+        let until = self.sweep_until().filter(|_| is_due)?;
+        Some(Reading::new(Walk::new(until, self.settings.per_page), Coverage::Sweep, until, now))
+    }
+
+    /// Where a sweep ends; nothing where there is no watermark yet.
+    fn sweep_until(&self) -> Option<Timestamp> {
+        let marks = self.ledger.marks();
+        let mark = marks.swept.or(marks.watermark)?;
+        Some(self.settings.windows.sweep_until(self.sweep_mark.map_or(mark, |own| own.min(mark))))
+    }
+
+    /// The same for the first walk after a start: polls may have moved the mark while the last sweep went on.
+    fn first_sweep_until(&self, watermark: Timestamp) -> Timestamp {
+        let marks = self.ledger.marks();
+        let windows = &self.settings.windows;
+        let until = windows.sweep_until(marks.swept.unwrap_or(watermark));
+        let further = until.minus(windows.sweep_interval);
+        // What is forgotten need not be read again.
+        marks.horizon.map_or(further, |horizon| further.max(horizon)).min(until)
+    }
+
+    fn start_rechecks(&mut self, now: Duration) -> Option<Recheck> {
+        let mut due = self.rechecks.due(&self.ledger, &self.settings.windows, self.date(now)?);
+        if due.is_empty() {
+            return None;
+        }
+        due.sort_unstable();
+        let ranks = self.ledger.ranks(&due);
+        let wanted = due.iter().zip(ranks);
+        let wanted = wanted.map(|(key, rank)| Wanted { id: key.id.clone(), created_at: key.created_at, rank });
+        let recheck = Recheck::new(wanted.collect(), self.settings.per_page);
+        self.rechecks.look_for(due);
+        Some(recheck)
+    }
+
+    /// The server's clock at `now` since the start.
+    fn date(&self, now: Duration) -> Option<Timestamp> {
+        self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)))
     }
 
     /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
@@ -180,59 +285,80 @@ impl Reader {
     /// # Errors
     /// Where the server's pages do not lead on; the walk starts anew at the next poll.
     pub fn absorb(&mut self, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
-        match self.task.take() {
-            Some(Task::Walk { walk, coverage, until }) => self.absorb_walk(walk, coverage, until, page, date),
-            Some(Task::Recheck(mut recheck)) => {
-                let progress = recheck.absorb(page);
-                Ok(self.go_on_rechecking(recheck, progress, date))
-            }
-            None => Ok(Absorbed::More),
+        match self.turn {
+            Class::Sweeps => match self.sweep.take() {
+                Some(reading) => self.absorb_walk(reading, page, date),
+                None => Ok(Absorbed::More),
+            },
+            Class::Rechecks => match self.recheck.take() {
+                Some(mut recheck) => {
+                    let progress = recheck.absorb(page);
+                    Ok(self.go_on_rechecking(recheck, progress, date))
+                }
+                None => Ok(Absorbed::More),
+            },
+            Class::Heads | Class::Discovery => match self.head.take() {
+                Some(reading) => self.absorb_walk(reading, page, date),
+                None => Ok(Absorbed::More),
+            },
         }
     }
 
-    fn absorb_walk(
-        &mut self,
-        mut walk: Box<Walk>,
-        coverage: Coverage,
-        mut until: Timestamp,
-        page: LogPage,
-        date: Timestamp,
-    ) -> Result<Absorbed, WalkError> {
-        if coverage == Coverage::FirstContact {
-            until = self.ledger.marks().cut.unwrap_or_default();
-            walk.set_until(until);
+    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
+        if reading.coverage == Coverage::FirstContact {
+            reading.until = self.ledger.marks().cut.unwrap_or_default();
+            reading.walk.set_until(reading.until);
         }
-        let began = *self.began.get_or_insert(date);
+        reading.first_read.get_or_insert(date);
         let ledger = &self.ledger;
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
-        if walk.absorb(page, known)? == Progress::More {
-            self.task = Some(Task::Walk { walk, coverage, until });
+        if reading.walk.absorb(page, known)? == Progress::More {
+            self.keep(reading);
             return Ok(Absorbed::More);
         }
-        let has_met_known = walk.has_met_known() || self.staged.is_some_and(|staged| staged.has_met_known);
+        let Reading { mut walk, coverage, first_read, is_resumed, .. } = reading;
+        let has_met_known = walk.has_met_known() || (self.is_staged_turn() && self.staged_has_met_known());
         let is_torn = walk.has_reached_end() && !has_met_known;
         self.total = self.note_total(walk.total());
+        let reaches_end = walk.has_reached_end();
         let (attempts, invalid) = walk.take();
-        let last_success = self.last_success;
+        let oldest = attempts.last().map(|attempt| attempt.created_at);
+        let reaches_far = reaches_end || oldest < self.sweep_until() && oldest.is_some();
+        let is_sweep = coverage == Coverage::Head && reaches_far && !is_resumed;
         Ok(Absorbed::Complete(Batch {
             attempts,
             invalid,
-            coverage,
+            coverage: if is_sweep { Coverage::Sweep } else { coverage },
             is_torn,
-            last_success,
+            last_success: self.last_success,
             now: date,
-            began: Some(began),
+            began: first_read,
             ..Batch::default()
         }))
     }
 
+    fn keep(&mut self, reading: Reading) {
+        match self.turn {
+            Class::Sweeps => self.sweep = Some(reading),
+            _ => self.head = Some(reading),
+        }
+    }
+
+    fn is_staged_turn(&self) -> bool {
+        self.turn == Class::Heads
+    }
+
+    fn staged_has_met_known(&self) -> bool {
+        self.staged.is_some_and(|staged| staged.has_met_known)
+    }
+
     fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: Timestamp) -> Absorbed {
         if progress == Progress::More {
-            self.task = Some(Task::Recheck(recheck));
+            self.recheck = Some(recheck);
             return Absorbed::More;
         }
         let read = recheck.finish();
-        self.wanted.retain(|key| !read.put_off.contains(&key.id));
+        self.rechecks.put_off(&read.put_off);
         Absorbed::Complete(Batch {
             attempts: read.attempts,
             invalid: read.invalid,
@@ -245,40 +371,43 @@ impl Reader {
 
     /// Takes note that the page that was asked for is too large to be read, as of `date`; `key` stands for what is on it.
     pub fn absorb_too_large(&mut self, key: Box<str>, date: Timestamp) -> Absorbed {
-        match self.task.take() {
-            Some(Task::Walk { mut walk, coverage, until }) => {
-                walk.absorb_too_large(key);
-                self.task = Some(Task::Walk { walk, coverage, until });
-                Absorbed::More
-            }
-            Some(Task::Recheck(mut recheck)) => {
-                let progress = recheck.absorb_too_large();
-                self.go_on_rechecking(recheck, progress, date)
-            }
-            None => Absorbed::More,
+        if self.turn == Class::Rechecks {
+            let Some(mut recheck) = self.recheck.take() else { return Absorbed::More };
+            let progress = recheck.absorb_too_large();
+            return self.go_on_rechecking(recheck, progress, date);
         }
+        let reading = if self.turn == Class::Sweeps { &mut self.sweep } else { &mut self.head };
+        if let Some(reading) = reading {
+            reading.walk.absorb_too_large(key);
+        }
+        Absorbed::More
     }
 
     /// Takes note that a request has failed. A walk asks for the same page again; rechecks wait for their next turn, because
-    /// they must not keep what is new from being read.
+    /// what they looked for is somewhere else by then.
     pub fn failed(&mut self) {
-        if matches!(self.task, Some(Task::Recheck(_))) {
-            self.task = None;
-            self.wanted.clear();
+        if self.turn == Class::Rechecks {
+            self.recheck = None;
+            self.rechecks.forget_round();
         }
     }
 
     /// What a long walk has read since it was last put on disk, and what that makes of it there; nothing while that is little.
     pub fn take_for_stage(&mut self, date: Timestamp) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
-        let Some(Task::Walk { walk, coverage, until }) = &mut self.task else { return None };
+        // There is room for one walk on disk, and a sweep beside it would be taken for its end.
+        if self.turn != Class::Heads || self.sweep.is_some() {
+            return None;
+        }
+        let has_met_known = self.staged_has_met_known();
+        let Reading { walk, coverage, until, first_read, .. } = self.head.as_mut()?;
         if walk.len() < STAGED_AT_ONCE || !walk.has_attempts() || !walk.is_contiguous() {
             return None;
         }
-        let has_met_known = walk.has_met_known() || self.staged.is_some_and(|staged| staged.has_met_known);
+        let has_met_known = walk.has_met_known() || has_met_known;
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), self.began.unwrap_or(date))?;
+        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }
@@ -295,34 +424,29 @@ impl Reader {
 
     /// Gives up what the walk under way has in memory: the next one goes on from what is on disk.
     pub fn restart_walk(&mut self) {
-        self.task = None;
+        self.head = None;
     }
 
-    /// Takes note that a batch was committed, at `now` since the start. Says whether the poll goes on with rechecks.
-    pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) -> bool {
-        self.note_checked(batch);
+    /// Takes note that a batch was committed, at `now` since the start.
+    pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) {
+        self.clock = Some((batch.now, now));
         match batch.coverage {
-            Coverage::Met => return true,
-            Coverage::Pages => return false,
-            _ => self.staged = None,
+            Coverage::Met => return,
+            Coverage::Pages => self.found_aside += tally.new,
+            Coverage::Head => {
+                self.staged = None;
+                self.look_deeper(tally, now);
+            }
+            Coverage::Sweep | Coverage::FirstContact => {
+                self.staged = None;
+                self.sweep_mark = batch.attempts.first().map(|attempt| attempt.created_at).or(self.sweep_mark);
+                self.next_sweep = Some(now + self.settings.windows.sweep_interval);
+                self.is_hastened = false;
+                // What the one under way could still bring was just read.
+                self.sweep = None;
+            }
         }
-        if batch.coverage == Coverage::Head {
-            self.look_deeper(tally, now);
-        } else {
-            self.next_sweep = now + self.settings.windows.sweep_interval;
-            self.is_hastened = false;
-        }
-        let mut due = self.due_rechecks(batch.now);
-        if due.is_empty() {
-            return false;
-        }
-        due.sort_unstable();
-        let ranks = self.ledger.ranks(&due);
-        let wanted = due.iter().zip(ranks);
-        let wanted = wanted.map(|(key, rank)| Wanted { id: key.id.clone(), created_at: key.created_at, rank });
-        self.task = Some(Task::Recheck(Recheck::new(wanted.collect(), self.settings.per_page)));
-        self.wanted = due;
-        true
+        self.rechecks.note(batch, &self.ledger);
     }
 
     /// The list's length after a walk; before, it is compared with what the walk has brought ([`Reader::look_deeper`]).
@@ -331,12 +455,13 @@ impl Reader {
         total
     }
 
-    /// Where the list has grown by more than a walk has found, something has turned up further down: the next sweep looks for
-    /// it at once, though only one between two regular ones.
+    /// Where the list has grown by more than was found, something has turned up further down: the next sweep looks for it at
+    /// once, though only one between two regular ones.
     fn look_deeper(&mut self, tally: &Tally, now: Duration) {
-        if self.growth.take().is_some_and(|growth| growth > tally.new) && !self.is_hastened {
+        let found = tally.new + std::mem::take(&mut self.found_aside);
+        if self.growth.take().is_some_and(|growth| growth > found) && !self.is_hastened {
             self.is_hastened = true;
-            self.next_sweep = self.next_sweep.min(now);
+            self.next_sweep = self.next_sweep.map(|due| due.min(now));
         }
     }
 
@@ -345,44 +470,26 @@ impl Reader {
         self.last_success = Some(date);
     }
 
-    fn note_checked(&mut self, batch: &Batch) {
-        let open: HashSet<&RowKey> = self.ledger.open().map(|(key, _)| key).collect();
-        self.checked.retain(|key, _| open.contains(key));
-        let wanted = std::mem::take(&mut self.wanted);
-        if open.is_empty() {
-            return;
-        }
-        let read: HashSet<&EntryId> = batch.attempts.iter().map(|attempt| &attempt.id).collect();
-        let is_read = |key: &RowKey| read.contains(&key.id);
-        // What was looked for in vain was checked all the same: it waits for its turn like the others.
-        let checked = open.into_iter().filter(|key| is_read(key) || wanted.contains(key));
-        self.checked.extend(checked.map(|key| (key.clone(), batch.now)));
+    /// When the next sweep is due, in time since the start; nothing where head walks are sweeps anyhow.
+    pub fn sweep_due(&self) -> Option<Duration> {
+        self.ledger.marks().watermark.and(self.next_sweep)
     }
 
-    /// The open entries that are due to be read again, the oldest first.
-    fn due_rechecks(&self, now: Timestamp) -> Vec<RowKey> {
-        let due = self.ledger.open().filter(|(key, row)| self.recheck_at(key, row.at) <= now);
-        due.take(MAX_RECHECKED).map(|(key, _)| key.clone()).collect()
+    /// When the next recheck is due, in time since the start; nothing where no entry is open.
+    pub fn recheck_due(&self) -> Option<Duration> {
+        let (date, at) = self.clock?;
+        let next = self.rechecks.next(&self.ledger, &self.settings.windows)?;
+        Some(at + next.since(date))
     }
 
-    /// When an open entry is to be read again, by the server's clock.
-    fn recheck_at(&self, key: &RowKey, at: Timestamp) -> Timestamp {
-        let Some(checked) = self.checked.get(key) else {
-            return Timestamp::from_micros(i64::MIN);
-        };
-        let growth = checked.since(at) / RECHECK_GROWTH;
-        let next = checked.plus(growth.clamp(RECHECK_MIN, RECHECK_MAX));
-        let settled = at.plus(self.settings.windows.settle_after);
-        // Once more when it is given up, however far off the next recheck would be.
-        if *checked < settled { next.min(settled) } else { next }
-    }
-
-    /// The time until this target must be read again whatever its interval is: for the next recheck or sweep. `date` is the
-    /// server's clock, `now` the time since the start.
-    pub fn due_in(&self, date: Timestamp, now: Duration) -> Duration {
-        let rechecks = self.ledger.open().map(|(key, row)| self.recheck_at(key, row.at).since(date));
-        let sweep = self.next_sweep.saturating_sub(now);
-        rechecks.min().map_or(sweep, |recheck| recheck.min(sweep))
+    /// What the memory tells of arrivals up to `date`, by the server's clock.
+    pub fn arrivals(&self, date: Timestamp) -> Rate {
+        let marks = self.ledger.marks();
+        let from = marks.cut.max(marks.horizon).unwrap_or(date);
+        let newest_first = self.ledger.rows().rev();
+        let ages =
+            newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));
+        Rate::from_ages(ages, date.since(from))
     }
 }
 

@@ -55,9 +55,9 @@ pub struct Stepped {
 /// How a step ended.
 #[derive(Debug)]
 pub enum StepResult {
-    /// The poll needs further requests.
+    /// What was begun needs further requests.
     More(Tally),
-    /// The poll is complete.
+    /// It is complete.
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
@@ -248,10 +248,15 @@ fn show(
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;
     });
-    let goes_on = reader.committed(batch, &tally, now);
-    if !goes_on {
-        reader.succeeded(batch.now);
-        workshop.store.note_success(&reader.target, batch.now);
+    reader.committed(batch, &tally, now);
+    match batch.coverage {
+        Coverage::Met => return (reader, StepResult::More(tally)),
+        // Rechecks say nothing of how far the log has been read.
+        Coverage::Pages => {}
+        Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
+            reader.succeeded(batch.now);
+            workshop.store.note_success(&reader.target, batch.now);
+        }
     }
-    (reader, if goes_on { StepResult::More(tally) } else { StepResult::Complete(tally) })
+    (reader, StepResult::Complete(tally))
 }

@@ -30,13 +30,16 @@ struct Bucket {
     name: u64,
     /// As it was configured: what was spent under other settings says nothing of what is left under these.
     settings: u64,
+    configured: Gcra,
+    /// What of it may be spent now.
     gcra: Gcra,
 }
 
 impl Bucket {
     fn new(name: &str, per_minute: u32, burst: u32) -> Self {
         let settings = u64::from(per_minute) << 32 | u64::from(burst);
-        Self { name: digest(name), settings, gcra: Gcra::new(per_minute, burst) }
+        let configured = Gcra::new(per_minute, burst);
+        Self { name: digest(name), settings, configured, gcra: configured }
     }
 }
 
@@ -70,11 +73,16 @@ impl Budget {
         Ok(Self { file, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
     }
 
-    /// Lowers the environment's own rate to what the API grants, or raises it again.
-    pub fn set_rate(&mut self, per_minute: u32, burst: u32) {
+    /// Lets only so many requests a minute of the environment's own budget be spent, or all of it again.
+    pub fn lower_to(&mut self, per_minute: Option<u32>) {
         if let Some(own) = self.buckets.first_mut() {
-            own.gcra = Gcra::new(per_minute, burst);
+            own.gcra = per_minute.map_or(own.configured, |rate| own.configured.lowered(rate));
         }
+    }
+
+    /// The requests a second that the environment can make in the long run, if nobody shares its plan.
+    pub fn per_second(&self) -> f64 {
+        self.buckets.iter().map(|bucket| bucket.gcra.per_second()).fold(f64::INFINITY, f64::min)
     }
 
     /// Takes one request at `now`, in nanoseconds of the machine's uptime. Gives the time to wait where none is left.

@@ -12,6 +12,8 @@ pub(super) const WINDOW_NS: u64 = 61_000_000_000;
 pub struct Gcra {
     interval_ns: u64,
     burst: u64,
+    /// How far ahead the arrival time of a budget is of which nothing is left.
+    exhausted_ns: u64,
 }
 
 impl Gcra {
@@ -22,7 +24,14 @@ impl Gcra {
         let burst = u64::from(burst).clamp(1, (rate / 2).max(1));
         let steady = rate - burst;
         let interval_ns = WINDOW_NS.checked_div(steady).unwrap_or(WINDOW_NS);
-        Self { interval_ns, burst }
+        Self { interval_ns, burst, exhausted_ns: interval_ns * burst }
+    }
+
+    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because bursts that could be had
+    /// at each change would exceed it in the end, and never faster than the budget gives them itself.
+    pub fn lowered(self, per_minute: u32) -> Self {
+        let interval_ns = self.interval_ns.max(WINDOW_NS / u64::from(per_minute.max(1)));
+        Self { interval_ns, burst: 1, exhausted_ns: self.exhausted_ns.max(interval_ns) }
     }
 
     /// The theoretical arrival time after a request at `now`, where one is allowed.
@@ -38,9 +47,14 @@ impl Gcra {
         Ok(arrival + self.interval_ns)
     }
 
+    /// The requests a second that it allows in the long run.
+    pub fn per_second(&self) -> f64 {
+        1e9 / self.interval_ns as f64
+    }
+
     /// The arrival time of a budget of which nothing is left: for a past that is not known.
     pub fn exhausted(&self, now: u64) -> u64 {
-        now + self.interval_ns * self.burst
+        now + self.exhausted_ns
     }
 
     /// No honest past lies further ahead than that of an exhausted budget.
@@ -91,6 +105,32 @@ mod tests {
             pauses in prop::collection::vec(prop_oneof![8 => Just(0_u64), 1 => 0..MINUTE * 2], 1..400),
         ) {
             let sent = run(Gcra::new(rate, burst), &pauses);
+            prop_assert!(busiest_minute(&sent) <= rate as usize);
+        }
+
+        /// As the allowance does it: a lowered rate has no burst, and the full one comes back at any moment.
+        #[test]
+        fn no_minute_exceeds_the_budget_while_it_is_lowered_and_raised(
+            rate in 2_u32..120,
+            burst in 1_u32..10,
+            changes in prop::collection::vec((1_u32..120, 1_usize..40, 0..MINUTE), 1..20),
+        ) {
+            let (mut now, mut arrival, mut sent) = (1_000_000, 0, Vec::new());
+            for (lowered, requests, pause) in changes {
+                let full = Gcra::new(rate, burst);
+                let gcra = if lowered < rate { full.lowered(lowered) } else { full };
+                for _ in 0..requests {
+                    match gcra.take(arrival, now) {
+                        Ok(next) => {
+                            arrival = next;
+                            sent.push(now);
+                        }
+                        // Nobody waits to the end while rates change.
+                        Err(wait) => now += wait.min(2_000_000_000),
+                    }
+                }
+                now += if requests % 3 == 0 { pause } else { 0 };
+            }
             prop_assert!(busiest_minute(&sent) <= rate as usize);
         }
 

@@ -23,6 +23,13 @@ impl Cursor {
         Self { page: 1, per_page, full: per_page, wide_from: None }
     }
 
+    /// With a smaller page first, behind which they are full again, from the top.
+    pub(super) fn with_first_page(self, per_page: u32) -> Self {
+        let per_page = per_page.clamp(1, self.full);
+        let wide_from = (per_page < self.full).then_some(u64::from(per_page));
+        Self { per_page, wide_from, ..self }
+    }
+
     /// At a page of that number and size.
     pub(super) fn at(page: u32, per_page: u32) -> Self {
         Self { page, ..Self::new(per_page) }
@@ -101,6 +108,17 @@ mod tests {
         let mut cursor = Cursor::new(5);
         assert!(cursor.narrow() && !cursor.narrow());
         assert_eq!(requests(&mut cursor, 6), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 5)]);
+    }
+
+    #[test]
+    fn behind_a_small_first_page_the_list_is_read_from_the_top_in_full_ones() {
+        let mut cursor = Cursor::new(100).with_first_page(10);
+        assert_eq!(requests(&mut cursor, 4), [(1, 10), (1, 100), (2, 100), (3, 100)]);
+        let mut cursor = Cursor::new(7).with_first_page(10);
+        assert_eq!(requests(&mut cursor, 2), [(1, 7), (2, 7)]);
+        let mut cursor = Cursor::new(100).with_first_page(10);
+        assert!(cursor.narrow());
+        assert_eq!(requests(&mut cursor, 3), [(1, 5), (2, 5), (1, 100)]);
     }
 
     #[test]

@@ -111,6 +111,13 @@ impl Walk {
         }
     }
 
+    /// Asks for a page of another size first. A walk that has to go on begins again at the top with full pages: what the small
+    /// one held is read twice, and nothing depends on what has moved in between.
+    pub fn with_first_page(mut self, per_page: u32) -> Self {
+        self.cursor = self.cursor.with_first_page(per_page);
+        self
+    }
+
     /// A walk that reads what is newer than a stretch that was read before, and then what is older.
     pub fn resume(until: Timestamp, per_page: u32, read: Stretch) -> Self {
         Self { skip: Some(read), ..Self::new(until, per_page) }
@@ -274,7 +281,11 @@ impl Walk {
         let before = self.cursor.request().per_page;
         self.cursor.advance();
         let PageRequest { page, per_page } = self.cursor.request();
-        if before != per_page {
+        if page == 1 {
+            // From the top, in larger pages: there is no border that a run could have crossed.
+            self.ties = Ties::default();
+            self.last_ids.clear();
+        } else if before != per_page {
             self.ties.rescale(before, per_page, page);
         }
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has to fail")]
 
 mod births;
+mod budget;
 mod cli;
 mod corpora;
 mod crash;
@@ -16,4 +17,5 @@ mod faults;
 mod harness;
 mod large;
 mod reload;
+mod schedule;
 mod verify;

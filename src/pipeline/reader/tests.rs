@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::delivery::{Attempt, OwnerType, Status};
+use crate::delivery::{Attempt, EntryId, OwnerType, Status};
 use crate::ledger::decide::{Policy, decide};
 use crate::ledger::tests::book::{at, entry, policy};
 use crate::ledger::totals::SeriesKey;
@@ -56,12 +56,23 @@ impl Desk {
         }
     }
 
-    /// One request at second `now`, which are also the seconds since the start. Gives the batch that it completes.
+    /// The next request of a head walk at second `now`, which are also the seconds since the start. Gives the batch that it
+    /// completes.
     fn step(&mut self, now: u64) -> Option<Batch> {
+        self.turn(Class::Heads, now).unwrap()
+    }
+
+    /// The next request for a class of work, where that has anything to ask.
+    fn turn(&mut self, class: Class, now: u64) -> Option<Option<Batch>> {
+        let is_needed = self.reader.turn_to(class, 1.0, Duration::from_secs(now));
+        is_needed.then(|| self.ask(now))
+    }
+
+    fn ask(&mut self, now: u64) -> Option<Batch> {
         let request = self.reader.request(Duration::from_secs(now));
         self.pages.push(request.page);
         if let Some(met) = self.reader.meet(at(now as i64)) {
-            assert!(self.settle(&met, now));
+            self.settle(&met, now);
         }
         match self.reader.absorb(self.page(request), at(now as i64)).unwrap() {
             Absorbed::More => None,
@@ -69,23 +80,28 @@ impl Desk {
         }
     }
 
-    /// Commits `batch`; says whether the poll goes on.
-    fn settle(&mut self, batch: &Batch, now: u64) -> bool {
+    fn settle(&mut self, batch: &Batch, now: u64) {
         let decision = decide(&self.reader.ledger, batch, &self.policy);
         self.reader.ledger.apply(decision.changes);
-        self.reader.committed(batch, &decision.tally, Duration::from_secs(now))
+        self.reader.committed(batch, &decision.tally, Duration::from_secs(now));
     }
 
-    /// A whole poll: what its parts covered, and the pages that it took.
-    fn poll(&mut self, now: u64) -> (Vec<Coverage>, Vec<u32>) {
-        let mut coverages = Vec::new();
-        loop {
-            let Some(batch) = self.step(now) else { continue };
-            coverages.push(batch.coverage);
-            if !self.settle(&batch, now) {
-                return (coverages, std::mem::take(&mut self.pages));
+    /// All of a class's work: what it covered, and the pages that it took.
+    fn complete(&mut self, class: Class, now: u64) -> Option<(Coverage, Vec<u32>)> {
+        let batch = loop {
+            if let Some(batch) = self.turn(class, now)? {
+                break batch;
             }
-        }
+        };
+        self.settle(&batch, now);
+        Some((batch.coverage, std::mem::take(&mut self.pages)))
+    }
+
+    /// What is due, as a scheduler with an endless budget would ask for it: a sweep or else a head walk, and then rechecks.
+    fn poll(&mut self, now: u64) -> (Vec<Coverage>, Vec<u32>) {
+        let walk = self.complete(Class::Sweeps, now).or_else(|| self.complete(Class::Heads, now));
+        let parts: Vec<_> = walk.into_iter().chain(self.complete(Class::Rechecks, now)).collect();
+        (parts.iter().map(|part| part.0).collect(), parts.into_iter().flat_map(|part| part.1).collect())
     }
 }
 
@@ -101,7 +117,7 @@ fn the_first_contact_reads_back_from_the_servers_clock_at_its_first_answer() {
     assert_eq!(batch.coverage, Coverage::FirstContact);
     assert_eq!(desk.reader.ledger.marks().cut, Some(at(1000)));
     assert_eq!(desk.pages.len(), 101, "a thousand seconds of lookback, ten entries to a page");
-    assert!(!desk.settle(&batch, 5600));
+    desk.settle(&batch, 5600);
     assert_eq!(desk.reader.ledger.len(), 1000);
     assert_eq!(desk.reader.ledger.marks().watermark, Some(at(1999)));
 }
@@ -119,7 +135,7 @@ fn polls_are_heads_until_a_sweep_is_due() {
     // The lookback of 100 s behind the newest entry takes eleven pages.
     assert_eq!(desk.poll(1050), (vec![Coverage::Sweep], (1..=11).collect()));
     assert_eq!(desk.poll(1051), head);
-    assert_eq!(desk.reader.due_in(at(1051), Duration::from_secs(1051)), Duration::from_secs(49));
+    assert_eq!(desk.reader.sweep_due(), Some(Duration::from_secs(1100)));
 }
 
 #[test]
@@ -179,7 +195,7 @@ fn an_empty_log_is_read_no_more_often_than_others() {
     let mut desk = Desk::new();
     desk.poll(0);
     desk.poll(100);
-    assert_eq!(desk.reader.due_in(at(100), Duration::from_secs(100)), Duration::from_secs(50));
+    assert_eq!((desk.reader.sweep_due(), desk.reader.recheck_due()), (None, None));
 }
 
 #[test]
@@ -284,11 +300,12 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
         desk.insert(&format!("{second}"), second, Status::Success);
     }
     desk.poll(250);
-    let head = (0..20).find_map(|_| desk.step(320)).unwrap();
-    assert!(desk.settle(&head, 320), "the open entry is due");
-    assert_eq!(desk.reader.request(Duration::from_secs(320)).page, 15);
+    assert_eq!(desk.reader.recheck_due(), Some(Duration::from_millis(312_500)));
+    let now = Duration::from_secs(320);
+    assert!(desk.reader.turn_to(Class::Rechecks, 0.0, now));
+    assert_eq!(desk.reader.request(now).page, 15);
     desk.reader.failed();
-    assert_eq!(desk.reader.request(Duration::from_secs(321)).page, 1);
+    assert_eq!(desk.complete(Class::Heads, 321), Some((Coverage::Head, vec![1])));
 }
 
 #[test]
@@ -324,4 +341,81 @@ fn a_target_whose_log_was_empty_is_read_from_its_cut_on() {
     desk.insert("a", -500, Status::Success);
     assert_eq!(desk.poll(10).0, [Coverage::Sweep], "there is nothing below");
     assert_eq!(desk.reader.ledger.len(), 1);
+}
+
+#[test]
+fn a_poll_that_reaches_as_far_as_a_sweep_is_one_and_asks_for_a_small_page() {
+    let mut desk = Desk::new();
+    desk.reader.settings.per_page = 100;
+    for second in 0..10 {
+        desk.insert(&format!("{second}"), second * 100, Status::Success);
+    }
+    desk.poll(1000);
+    for now in [1100, 1200] {
+        desk.insert(&format!("{now}"), now - 10, Status::Success);
+        assert!(desk.reader.turn_to(Class::Heads, 0.5, Duration::from_secs(now as u64)));
+        assert_eq!(desk.reader.request(Duration::from_secs(now as u64)), PageRequest { page: 1, per_page: 10 });
+        assert_eq!(desk.complete(Class::Heads, now as u64), Some((Coverage::Sweep, vec![1])));
+        assert_eq!(desk.reader.sweep_due(), Some(Duration::from_secs(now as u64 + 50)));
+    }
+}
+
+#[test]
+fn a_small_page_that_was_too_small_is_followed_by_full_ones_from_the_top() {
+    let mut desk = Desk::new();
+    desk.reader.settings.per_page = 100;
+    desk.insert("first", 0, Status::Success);
+    desk.poll(10);
+    for number in 0..150 {
+        desk.insert(&format!("{number}"), 11 + number, Status::Success);
+    }
+    let mut sizes = Vec::new();
+    let batch = loop {
+        assert!(desk.reader.turn_to(Class::Heads, 1.0, Duration::from_secs(40)));
+        let PageRequest { page, per_page } = desk.reader.request(Duration::from_secs(40));
+        sizes.push((page, per_page));
+        // Further entries push the others on while the walk is under way.
+        desk.insert(&format!("new {}", sizes.len()), 170 + sizes.len() as i64, Status::Success);
+        if let Some(batch) = desk.step(40) {
+            break batch;
+        }
+    };
+    assert_eq!(sizes, [(1, 10), (1, 100), (2, 100)]);
+    desk.settle(&batch, 200);
+    assert_eq!(desk.reader.ledger.len(), 153, "all but what came after its first full page");
+    desk.complete(Class::Heads, 201);
+    assert_eq!(desk.reader.ledger.len(), 154);
+}
+
+/// What is new is read while a sweep of many pages goes on, and what turns up late meanwhile is found by the next one.
+#[test]
+fn a_sweep_waits_for_polls_and_loses_nothing_by_it() {
+    let mut desk = Desk::new();
+    for second in 0..1000 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.poll(1000);
+    assert!(matches!(desk.turn(Class::Sweeps, 1050), Some(None)));
+    desk.pages.clear();
+    for second in 1050..1090 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    // It turns up late, above where the sweep is reading now.
+    assert!(matches!(desk.turn(Class::Sweeps, 1089), Some(None)));
+    desk.insert("late", 999 - 20, Status::Success);
+    desk.pages.clear();
+    assert_eq!(desk.complete(Class::Heads, 1090).map(|(coverage, _)| coverage), Some(Coverage::Head));
+    assert!(desk.reader.ledger.find(&EntryId::new("1089")).is_some());
+    // Overdue, it goes on in the turns of polls too.
+    assert_eq!(desk.complete(Class::Heads, 1101).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
+    // The next one reaches behind the newest entry that this one has read, not behind what polls have read since.
+    for second in 1090..1180 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.insert("later", 999 - 99, Status::Success);
+    desk.complete(Class::Heads, 1180);
+    assert_eq!(desk.complete(Class::Sweeps, 1181).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
+    for id in ["late", "later"] {
+        assert!(desk.reader.ledger.find(&EntryId::new(id)).is_some(), "{id}");
+    }
 }

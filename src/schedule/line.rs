@@ -1,0 +1,36 @@
+//! Targets in an order of their own: whoever has the smallest key is first, and everybody can leave at any time.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::TargetId;
+
+/// A waiting line.
+#[derive(Debug)]
+pub(super) struct Line<K> {
+    order: BTreeSet<(K, TargetId)>,
+    keys: HashMap<TargetId, K>,
+}
+
+impl<K: Ord + Copy> Line<K> {
+    pub(super) fn new() -> Self {
+        Self { order: BTreeSet::new(), keys: HashMap::new() }
+    }
+
+    /// Puts a target in its place; one that is in the line already changes its place.
+    pub(super) fn put(&mut self, target: TargetId, key: K) {
+        self.remove(target);
+        self.keys.insert(target, key);
+        self.order.insert((key, target));
+    }
+
+    pub(super) fn remove(&mut self, target: TargetId) {
+        if let Some(key) = self.keys.remove(&target) {
+            self.order.remove(&(key, target));
+        }
+    }
+
+    /// The first target, with its key.
+    pub(super) fn first(&self) -> Option<(K, TargetId)> {
+        self.order.first().copied()
+    }
+}

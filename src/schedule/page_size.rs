@@ -1,0 +1,44 @@
+//! How many entries to ask for: few where little is expected, but enough that one page nearly always reaches known ground.
+
+/// What may come beyond what is expected, in standard deviations of a Poisson process: a page is too small one time in 700, which
+/// costs a second request.
+const DEVIATIONS: f64 = 3.0;
+/// And always so many: an entry beyond known ground has to be seen, and arrivals that were never seen cannot be expected.
+const SPARE: f64 = 5.0;
+/// A page that is no larger may reach as far as a sweep: that spares the sweep.
+const SMALL: u32 = 25;
+/// The sizes that are asked for: few, so that what lies between the API and here can keep answers.
+const SIZES: [u32; 4] = [10, SMALL, 50, 100];
+
+/// The size of a poll's first page, of `full` at most: `expected` new entries, and `known` ones that have to be met again.
+/// Where `known_to_sweep` says how many known ones there are as far as a sweep reaches, the page is made large enough for them
+/// when it stays small or when the sweep `is_due` soon.
+pub fn first_page(expected: f64, known: usize, known_to_sweep: usize, is_due: bool, full: u32) -> u32 {
+    let size = |known: usize| (expected + DEVIATIONS * expected.sqrt() + SPARE + known as f64).ceil();
+    let sweep = size(known_to_sweep);
+    let wanted = if sweep <= f64::from(if is_due { full } else { SMALL }) { sweep } else { size(known) };
+    SIZES.into_iter().find(|size| f64::from(*size) >= wanted).unwrap_or(full).min(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_asked_for_where_little_is_expected() {
+        for ((expected, known, to_sweep, is_due, full), size) in [
+            ((0.0, 0, 0, false, 100), 10),
+            ((0.0, 1, 3, false, 100), 10),
+            ((1.0, 1, 15, false, 100), 25),
+            ((1.0, 1, 40, false, 100), 10),
+            ((1.0, 1, 40, true, 100), 50),
+            ((1.0, 1, 400, true, 100), 10),
+            ((30.0, 2, 400, true, 100), 100),
+            ((500.0, 2, 400, true, 100), 100),
+            ((0.0, 0, 0, true, 7), 7),
+            ((60.0, 0, 0, false, 70), 70),
+        ] {
+            assert_eq!(first_page(expected, known, to_sweep, is_due, full), size, "{expected} {known} {to_sweep}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Which target is asked next, and for what. Pure: time is passed in, as the time since any fixed moment.
+//!
+//! *Between the kinds of work*, [`Shares`] decides. *Among heads*, polls that are due and walks that need further pages take
+//! turns. *Among polls*, whoever has waited for `max_interval` comes first; the others are ordered by virtual time (stride
+//! scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the last poll that came in this order. So
+//! frequencies are proportional to √λ whatever the budget really is at the moment; nobody is asked before `min_interval` is over,
+//! and what those at a bound leave or need is shared by the rest in the same proportion, which is the water-filled optimum of
+//! [`super::allocation`]. *Sweeps and rechecks* go by who has been due for longest, so that one that was begun comes to its end.
+//!
+//! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::allocation::{Allocation, is_asleep, stretched};
+use super::line::Line;
+use super::meter::Meter;
+use super::rate::Rate;
+use super::shares::Shares;
+use super::{Class, Intervals, TargetId, Turn};
+
+mod slot;
+
+use slot::Slot;
+
+/// How often the intervals that are shown are worked out anew: it costs a look at every target.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What there is to be spent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Supply {
+    /// Requests a minute that are allowed.
+    pub per_minute: f64,
+    /// Requests a second that the budget gives in the long run: less than that, because bursts are paid for.
+    pub per_second: f64,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The walk or the round is complete, and has brought so many entries that were not known.
+    Complete(u64),
+    /// It needs further pages.
+    Unfinished,
+    /// It failed, and the target is to be left alone for that long; what was begun goes on then.
+    Failed(Duration),
+}
+
+/// What is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This, as soon as the budget allows it.
+    Turn(Turn),
+    /// Nothing before that moment.
+    At(Duration),
+}
+
+/// The order in which the targets of one environment are asked.
+#[derive(Debug)]
+pub struct Scheduler {
+    bounds: Intervals,
+    supply: Supply,
+    slots: HashMap<TargetId, Slot>,
+    shares: Shares,
+    /// Targets of which something may be asked from a moment on that may not be asked before.
+    waiting: Line<Duration>,
+    /// Polls that may be made, by virtual time.
+    ready: Line<Duration>,
+    /// Targets without a walk under way, by their last poll; those that were never polled come first.
+    polled: Line<Option<Duration>>,
+    /// Walks under way, by their last turn.
+    walks: Line<u64>,
+    sweeps: Line<Duration>,
+    rechecks: Line<Duration>,
+    discovery_due: Option<Duration>,
+    is_discovering: bool,
+    virtual_now: Duration,
+    turns: u64,
+    /// Whether a walk under way is next where polls are due too.
+    is_walks_turn: bool,
+    /// Requests that are not the first one of a poll: what they take is not left for polls.
+    others: Meter,
+    allocation: Allocation,
+    reviewed: Option<Duration>,
+}
+
+impl Scheduler {
+    /// A scheduler without targets.
+    pub fn new(bounds: Intervals, supply: Supply) -> Self {
+        Self {
+            bounds,
+            supply,
+            slots: HashMap::new(),
+            shares: Shares::default(),
+            waiting: Line::new(),
+            ready: Line::new(),
+            polled: Line::new(),
+            walks: Line::new(),
+            sweeps: Line::new(),
+            rechecks: Line::new(),
+            discovery_due: None,
+            is_discovering: false,
+            virtual_now: Duration::ZERO,
+            turns: 0,
+            is_walks_turn: false,
+            others: Meter::default(),
+            allocation: Allocation::new(&[], bounds, 0.0),
+            reviewed: None,
+        }
+    }
+
+    /// Adds a target, which is due at once; one that is there already stays as it is.
+    pub fn add(&mut self, target: TargetId, now: Duration) {
+        if !self.slots.contains_key(&target) {
+            self.slots.insert(target, Slot::default());
+            self.queue(target, now);
+        }
+    }
+
+    /// Takes a target out; a turn of it that is under way may end as it likes.
+    pub fn remove(&mut self, target: TargetId) {
+        self.unqueue(target);
+        self.slots.remove(&target);
+    }
+
+    /// A disabled target is polled once in every longest interval, and neither swept nor rechecked by itself.
+    pub fn set_disabled(&mut self, target: TargetId, is_disabled: bool, now: Duration) {
+        self.change(target, now, |slot| slot.is_disabled = is_disabled);
+    }
+
+    /// Says when the target's next sweep and its next recheck are due; nothing where there is none.
+    pub fn set_due(&mut self, target: TargetId, sweep: Option<Duration>, recheck: Option<Duration>, now: Duration) {
+        self.change(target, now, |slot| (slot.sweep_due, slot.recheck_due) = (sweep, recheck));
+    }
+
+    /// Says when discovery has something to ask; nothing where it has not.
+    pub fn set_discovery_due(&mut self, due: Option<Duration>) {
+        self.discovery_due = due;
+    }
+
+    /// Tells what is known of a target's arrivals up to `now` from elsewhere.
+    pub fn seed(&mut self, target: TargetId, rate: Rate, now: Duration) {
+        self.change(target, now, |slot| slot.seed(rate, now));
+    }
+
+    /// Changes the bounds of the intervals, or what there is to be spent.
+    pub fn set_limits(&mut self, bounds: Intervals, supply: Supply) {
+        (self.bounds, self.supply) = (bounds, supply);
+        self.reviewed = None;
+    }
+
+    /// The longest interval as the budget allows it.
+    pub fn max_interval(&self) -> Duration {
+        stretched(self.bounds.max, self.slots.len(), self.supply.per_minute)
+    }
+
+    /// The present choice of the time between two polls of a target. Worked out anew at most every ten seconds.
+    pub fn interval(&mut self, target: TargetId, now: Duration) -> Duration {
+        if self.reviewed.is_none_or(|reviewed| now >= reviewed + REVIEW_INTERVAL) {
+            self.review(now);
+        }
+        self.allocation.interval(self.slots.get(&target).map_or(0.0, |slot| self.pace(slot)))
+    }
+
+    /// The entries that a poll of the target may be expected to bring at `now`.
+    pub fn expected(&self, target: TargetId, now: Duration) -> f64 {
+        self.slots.get(&target).map_or(0.0, |slot| slot.expected(now))
+    }
+
+    /// Whose turn it is at `now`, or when to ask again; nothing where only turns under way can change anything.
+    pub fn next(&mut self, now: Duration) -> Option<Next> {
+        while let Some((_, target)) = self.waiting.first().filter(|(moment, _)| *moment <= now) {
+            self.waiting.remove(target);
+            self.queue(target, now);
+        }
+        if let Some(class) = self.shares.next(|class| self.first(class, now).is_some()) {
+            return self.first(class, now).map(Next::Turn);
+        }
+        let first_poll = self.polled.first().map(|(polled, _)| self.deadline(polled));
+        let first = |line: &Line<Duration>| line.first().map(|(due, _)| due);
+        let discovery = self.discovery_due.filter(|_| !self.is_discovering);
+        let others = [first(&self.waiting), first(&self.sweeps), first(&self.rechecks), discovery];
+        others.into_iter().chain([first_poll]).flatten().min().map(Next::At)
+    }
+
+    /// Takes note that a turn begins at `now`, with one request.
+    pub fn start(&mut self, turn: Turn, now: Duration) {
+        let due = [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery]
+            .map(|class| self.first(class, now).is_some());
+        self.shares.spend(turn.class(), |class| due[class as usize]);
+        self.turns += 1;
+        let Turn::Ask(target, class) = turn else {
+            self.others.add(now);
+            self.is_discovering = true;
+            return;
+        };
+        self.unqueue(target);
+        let max = self.max_interval();
+        let Some(slot) = self.slots.get_mut(&target) else { return };
+        slot.is_running = true;
+        if class == Class::Heads {
+            self.is_walks_turn = slot.walk.is_none();
+        }
+        if class == Class::Heads && slot.walk.is_none() {
+            // A poll that is made because its time is over stands outside the order of virtual time.
+            if slot.polled.is_some_and(|polled| now < polled + max) {
+                self.virtual_now = self.virtual_now.max(slot.virtual_due);
+            }
+            slot.begin_poll(now, self.virtual_now);
+        } else {
+            self.others.add(now);
+            slot.go_on(class, now);
+        }
+    }
+
+    /// Takes in at `now` what a turn came to. When the next sweep and recheck are due must be said again where it has changed.
+    pub fn finish(&mut self, turn: Turn, outcome: Outcome, now: Duration) {
+        let Turn::Ask(target, class) = turn else {
+            self.is_discovering = false;
+            return;
+        };
+        let (turns, virtual_now) = (self.turns, self.virtual_now);
+        self.change(target, now, |slot| {
+            slot.is_running = false;
+            match (outcome, class) {
+                (Outcome::Complete(found), Class::Heads) => slot.complete_poll(found),
+                (Outcome::Complete(found), Class::Sweeps) => slot.complete_sweep(found, virtual_now),
+                (Outcome::Complete(found), _) => slot.found_aside += found,
+                (Outcome::Unfinished, Class::Heads) => slot.walk = Some(turns),
+                (Outcome::Unfinished, _) => {}
+                (Outcome::Failed(pause), _) => {
+                    slot.rests_until = now + pause;
+                    // The page that failed is asked for again, and then the walk goes on.
+                    slot.walk = if class == Class::Heads { Some(turns) } else { slot.walk };
+                }
+            }
+        });
+    }
+
+    /// What is first in a class, where that is due.
+    fn first(&self, class: Class, now: Duration) -> Option<Turn> {
+        let due = |line: &Line<Duration>| line.first().filter(|(due, _)| *due <= now).map(|(_, target)| target);
+        let target = match class {
+            Class::Heads => self.first_head(now),
+            Class::Sweeps => due(&self.sweeps),
+            Class::Rechecks => due(&self.rechecks),
+            Class::Discovery => {
+                let is_due = !self.is_discovering && self.discovery_due.is_some_and(|due| due <= now);
+                return is_due.then_some(Turn::Discover);
+            }
+        };
+        target.map(|target| Turn::Ask(target, class))
+    }
+
+    fn first_head(&self, now: Duration) -> Option<TargetId> {
+        let overdue = self.polled.first().filter(|(polled, _)| self.deadline(*polled) <= now).map(|(_, target)| target);
+        let poll = overdue.or_else(|| self.ready.first().map(|(_, target)| target));
+        let walk = self.walks.first().map(|(_, target)| target);
+        if self.is_walks_turn { walk.or(poll) } else { poll.or(walk) }
+    }
+
+    /// When a target must be polled that was last polled then.
+    fn deadline(&self, polled: Option<Duration>) -> Duration {
+        polled.map_or(Duration::ZERO, |polled| polled.saturating_add(self.max_interval()))
+    }
+
+    /// The rate by which a target's interval is chosen: none where it is asked at its longest interval in any case.
+    fn pace(&self, slot: &Slot) -> f64 {
+        let rate = slot.rate.per_second();
+        if slot.is_disabled || is_asleep(rate, self.bounds.max) { 0.0 } else { rate }
+    }
+
+    fn review(&mut self, now: Duration) {
+        let rates: Vec<f64> = self.slots.values().map(|slot| self.pace(slot)).collect();
+        let bounds = Intervals { max: self.max_interval(), ..self.bounds };
+        let polls_per_second = (self.supply.per_second - self.others.rate(now)).max(0.0);
+        self.allocation = Allocation::new(&rates, bounds, polls_per_second);
+        self.reviewed = Some(now);
+    }
+
+    fn change(&mut self, target: TargetId, now: Duration, change: impl FnOnce(&mut Slot)) {
+        if let Some(slot) = self.slots.get_mut(&target) {
+            change(slot);
+            self.queue(target, now);
+        }
+    }
+
+    /// Puts a target in all lines in which it has to stand.
+    fn queue(&mut self, target: TargetId, now: Duration) {
+        self.unqueue(target);
+        let Some(slot) = self.slots.get(&target).filter(|slot| !slot.is_running) else { return };
+        if slot.rests_until > now {
+            self.waiting.put(target, slot.rests_until);
+            return;
+        }
+        if let Some(turn) = slot.walk {
+            self.walks.put(target, turn);
+        } else {
+            self.polled.put(target, slot.polled);
+            if self.pace(slot) > 0.0 {
+                let eligible = slot.polled.map_or(Duration::ZERO, |polled| polled + self.bounds.min);
+                if eligible <= now {
+                    self.ready.put(target, slot.virtual_due);
+                } else {
+                    self.waiting.put(target, eligible);
+                }
+            }
+        }
+        if !slot.is_disabled {
+            slot.sweep_due.into_iter().for_each(|due| self.sweeps.put(target, due));
+            slot.recheck_due.into_iter().for_each(|due| self.rechecks.put(target, due));
+        }
+    }
+
+    fn unqueue(&mut self, target: TargetId) {
+        for line in [&mut self.waiting, &mut self.ready, &mut self.sweeps, &mut self.rechecks] {
+            line.remove(target);
+        }
+        self.polled.remove(target);
+        self.walks.remove(target);
+    }
+}
+
+#[cfg(test)]
+mod tests;

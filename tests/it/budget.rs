@@ -1,0 +1,79 @@
+//! The request budget over sockets, by the simulator's own count of requests.
+
+use std::time::Duration;
+
+use talkover_exporter::simulator::{
+    Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute,
+};
+
+use crate::harness::{Exporter, Workspace, simulator, wait_for};
+
+const FAST: &str = "poll: {min_interval: 100ms, max_interval: 1s, lookback: 10m, sweep_interval: 1s}\n";
+
+fn scenario(webhooks: usize, rate_limit_per_minute: u32) -> Scenario {
+    let webhooks = (1..=webhooks).map(|number| Webhook::of_agent("a-1", &format!("w-{number}"))).collect();
+    Scenario { history: Duration::ZERO, webhooks, rate_limit_per_minute, ..Scenario::default() }
+}
+
+fn configure(workspace: &Workspace, base_url: &str, webhooks: &[Webhook], requests_per_minute: u32) {
+    let config = workspace.configure(base_url, webhooks, FAST);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let budget = format!("requests_per_minute: {requests_per_minute}");
+    std::fs::write(&config, text.replace("requests_per_minute: 6000", &budget)).unwrap();
+}
+
+/// Requests of the exporter, told from those that a test makes on page 9.
+fn of_exporter(requests: Vec<ReceivedRequest>) -> Vec<ReceivedRequest> {
+    requests.into_iter().filter(|request| !request.path.contains("page=9&")).collect()
+}
+
+#[tokio::test]
+async fn no_minute_exceeds_the_budget_while_answers_are_429_and_everything_is_due() {
+    let scenario = scenario(20, 1000);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 24);
+    // Entries that are open, so that rechecks are due beside polls and sweeps.
+    for webhook in &scenario.webhooks {
+        let created_at = simulator.truth().now;
+        let spec = EntrySpec { created_at, status: Status::Pending, http_status: None, ..EntrySpec::default() };
+        simulator.with_world(|world| world.insert(&webhook.id, spec)).unwrap();
+    }
+    for _ in 0..3 {
+        simulator.push_fault(Fault::RateLimited(Some(Duration::from_secs(1))));
+        simulator.push_fault(Fault::RateLimited(None));
+    }
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    let requests = || of_exporter(simulator.requests());
+    wait_for("eight requests", || async { (requests().len() >= 8).then_some(()) }).await;
+    exporter.kill().await;
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    wait_for("three more", || async { (requests().len() >= 11).then_some(()) }).await;
+    exporter.kill().await;
+    assert!(largest_per_minute(&requests()) <= 24, "{}", largest_per_minute(&requests()));
+}
+
+#[tokio::test]
+async fn the_budget_is_lowered_while_somebody_else_spends() {
+    let scenario = scenario(5, 200);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 120);
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    let budget = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_budget_requests_per_minute", &[]);
+    exporter.wait_for("all of the budget", |scrape| budget(scrape) == 120.0).await;
+    let client = reqwest::Client::new();
+    for _ in 0..150 {
+        let url = format!("{}/api/v1/agents/a-1/webhooks/w-1/logs?page=9&per_page=1", simulator.base_url());
+        client.get(url).bearer_auth("talq_simulator").send().await.unwrap();
+    }
+    // What others have spent, and will spend again, is theirs: 50 of 200 are left.
+    let scrape = exporter.wait_for("a lower budget", |scrape| budget(scrape) <= 50.0).await;
+    assert!(budget(&scrape) >= 1.0);
+    let before = of_exporter(simulator.requests()).len();
+    let polls = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_polls_total", &["success"]);
+    let so_far = polls(&scrape);
+    exporter.wait_for("further polls", |scrape| polls(scrape) >= so_far + 1.0).await;
+    assert!(of_exporter(simulator.requests()).len() > before, "it goes on, slowly");
+    assert_eq!(exporter.scrape().await.sum("talkover_api_requests_total", &["code=\"429\""]), 0.0);
+}
