@@ -42,6 +42,21 @@ struct Walk {
     invalid: Vec<Box<str>>,
 }
 
+impl Walk {
+    fn new(coverage: Coverage, until: Timestamp, skip: Option<(Timestamp, Timestamp)>) -> Self {
+        Self {
+            coverage,
+            until,
+            began: None,
+            reached: None,
+            skip,
+            has_met_known: false,
+            attempts: Vec::new(),
+            invalid: Vec::new(),
+        }
+    }
+}
+
 /// The daemon, its disk, and what it must come to.
 #[derive(Debug, Default)]
 pub(super) struct Daemon {
@@ -86,6 +101,25 @@ impl Daemon {
             self.walk = Some(walk);
             return false;
         }
+        self.complete(walk, world.now)
+    }
+
+    /// Reads to known ground while a sweep is under way, as polls do.
+    pub(super) fn poll_aside(&mut self, world: &World, order: u8) {
+        let is_sweeping = self.walk.as_ref().is_some_and(|walk| walk.coverage == Coverage::Sweep);
+        let Some(watermark) = self.ledger.marks().watermark.filter(|_| is_sweeping) else { return };
+        if self.disk.staged.is_some() || self.uncommitted.is_some() {
+            return;
+        }
+        let sweep = self.walk.take();
+        let is_lost = matches!(self.fault, Some(Fault::CrashBefore | Fault::CrashAfter));
+        let mut head = Walk::new(Coverage::Head, policy().windows.head_until(watermark), None);
+        while !self.read_page(&mut head, world, 1, order) {}
+        self.complete(head, world.now);
+        self.walk = sweep.filter(|_| !is_lost);
+    }
+
+    fn complete(&mut self, walk: Walk, now: i64) -> bool {
         let has_met_known = walk.has_met_known || self.disk.staged.as_ref().is_some_and(|staged| staged.has_met_known);
         let has_reached_end = walk.reached >= Some(walk.until) || walk.reached.is_none();
         self.settle(Batch {
@@ -94,7 +128,7 @@ impl Daemon {
             coverage: walk.coverage,
             is_torn: has_reached_end && !has_met_known,
             last_success: self.last_success,
-            now: at(world.now),
+            now: at(now),
             began: walk.began,
             ..Batch::default()
         })
@@ -115,16 +149,7 @@ impl Daemon {
             (None, Some(watermark)) => (Coverage::Head, windows.head_until(watermark)),
         };
         let skip = self.disk.staged.as_ref().map(|staged| (staged.newest, staged.oldest));
-        Walk {
-            coverage,
-            until,
-            began: None,
-            reached: None,
-            skip,
-            has_met_known: false,
-            attempts: Vec::new(),
-            invalid: Vec::new(),
-        }
+        Walk::new(coverage, until, skip)
     }
 
     /// Reads on from where the walk is: a page holds all of its seconds. Says whether it was the last one.

@@ -24,6 +24,8 @@ enum Event {
     Request { size: usize, order: u8 },
     /// The daemon reads a page, and what its walk has read is put on disk, to be decided by so many.
     RequestAndStage { part: usize, order: u8 },
+    /// The daemon polls while a sweep is under way.
+    PollAside { order: u8 },
     /// The daemon reads open entries again.
     Recheck { picks: [u8; 2] },
     /// The next commit does not go well.
@@ -50,12 +52,13 @@ fn event((kind, pick, look): (u8, u8, u8)) -> Event {
         36 => Event::Outage(i64::from(look) * 2),
         37 => Event::Pause(i64::from(pick) * 4),
         38 => Event::Pause(i64::from(pick) * 16),
+        39..42 => Event::PollAside { order: pick },
         _ => Event::Pause(i64::from(pick % 16)),
     }
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec((0_u8..46, any::<u8>(), any::<u8>()).prop_map(event), 0..60)
+    prop::collection::vec((0_u8..49, any::<u8>(), any::<u8>()).prop_map(event), 0..60)
 }
 
 fn happen(event: Event, world: &mut World, daemon: &mut Daemon) {
@@ -73,6 +76,7 @@ fn happen(event: Event, world: &mut World, daemon: &mut Daemon) {
             daemon.request(world, 2, order);
             daemon.stage(world.now);
         }
+        Event::PollAside { order } => daemon.poll_aside(world, order),
         Event::Recheck { picks } => daemon.recheck(world, &picks, picks[0]),
         Event::Break(fault) => daemon.fault = Some(fault),
         Event::Outage(seconds) => {
