@@ -334,14 +334,14 @@ pub(crate) fn play(case: &Case) -> Observed {
 fn past(random: &mut StdRng, rate: f64) -> Vec<Duration> {
     let mut ages = Vec::new();
     let mut age = 0.0;
-    while rate > 0.0 {
+    loop {
+        // At a rate of 0 the first one is infinitely old.
         age -= (1.0 - random.random::<f64>()).ln() / rate;
-        if age > 86_400.0 {
-            break;
+        if age.is_nan() || age > 86_400.0 {
+            return ages;
         }
         ages.push(Duration::from_secs_f64(age));
     }
-    ages
 }
 
 /// Every webhook in turn has a burst; the turns are 5 min each.

@@ -1,30 +1,32 @@
 //! Builds the loop of an environment out of its part of the configuration.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus::IntCounter;
 
 use super::AppError;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, WebhookConfig};
-use crate::delivery::Target;
+use crate::delivery::{OwnerType, Target};
+use crate::discovery;
+use crate::discovery::filter::Filter;
+use crate::discovery::plan::Discovery;
+use crate::discovery::targets::Listed;
 use crate::ledger::decide::Policy;
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::watermark::Windows;
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
-use crate::pipeline::reader::{ReadSettings, Reader, Remembered};
+use crate::pipeline::reader::ReadSettings;
+use crate::pipeline::roster::Roster;
 use crate::pipeline::step::Workshop;
 use crate::schedule::Intervals;
-use crate::schedule::allocation::stretched;
 use crate::schedule::budget::Budget;
-use crate::sinks::metrics::board::{Board, Display, TargetView};
+use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
-use crate::sinks::metrics::exposure::Exposure;
 use crate::source::client::{Client, ClientOptions};
-use crate::store::Loaded;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::targets::Unlisted;
 
 /// What all environments share.
 #[derive(Clone, Debug)]
@@ -70,14 +72,23 @@ impl Plan {
         &self.environment.name
     }
 
-    /// The targets that the configuration names.
-    pub(super) fn targets(&self) -> Vec<Target> {
-        self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect()
-    }
-
-    /// Whether it has settings that this version does not use.
-    pub(super) fn wants_discovery(&self) -> bool {
-        self.environment.discovery.is_some()
+    /// The targets that the configuration names, and those that the state file remembers from discovery.
+    fn roster(&self, store: &StoreHandle) -> Result<Roster, StoreError> {
+        let name: Arc<str> = self.environment.name.as_str().into();
+        let named = self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect();
+        let discovery = match &self.environment.discovery {
+            Some(discovery) => {
+                let settings = discovery::plan::Settings {
+                    agents: discovery.agents,
+                    campaigns: discovery.campaigns,
+                    refresh_interval: discovery.refresh_interval,
+                };
+                let filter = Filter::new(&discovery.include, &discovery.exclude);
+                Some(Discovery::new(settings, filter, store.load_discovered(&name)?, clock::now()))
+            }
+            None => None,
+        };
+        Ok(Roster::new(name, named, discovery))
     }
 
     /// Makes what may be denied; changes nothing that is running.
@@ -97,35 +108,26 @@ impl Plan {
         Ok(Tools { client: client(&self.environment)?, budget })
     }
 
-    /// The loop, with what the state file remembers of its targets. Reads a good deal, and so must not be called by an
-    /// asynchronous task.
+    /// The loop, with what the state file remembers of its targets. Gives also the targets that the file knows and nobody lists.
+    /// Reads a good deal, and so must not be called by an asynchronous task.
     ///
     /// # Errors
-    /// Where the state file cannot be read.
-    pub(super) fn assemble(&self, tools: Tools, commons: &Commons) -> Result<Environment, StoreError> {
-        let targets = self.targets();
-        let mut policy = policy(&self.poll, &self.metrics);
-        // Where the budget is too small for max_interval, being polled less often is no outage.
-        let rate = f64::from(self.environment.requests_per_minute);
-        policy.catch_up_after = stretched(self.poll.max_interval, targets.len(), rate) * 2;
-        let policy = Arc::new(policy);
-        let intervals = Intervals { min: self.poll.min_interval, max: self.poll.max_interval };
-        let read_settings = ReadSettings { per_page: self.poll.per_page, windows: policy.windows };
+    /// Where the state file cannot be read or written.
+    pub(super) fn assemble(&self, tools: Tools, commons: &Commons) -> Result<(Environment, Vec<Unlisted>), StoreError> {
+        let policy = Arc::new(policy(&self.poll, &self.metrics));
         let settings = EnvironmentSettings {
             requests_per_minute: self.environment.requests_per_minute,
             max_concurrent_requests: self.environment.max_concurrent_requests,
-            intervals,
+            intervals: Intervals { min: self.poll.min_interval, max: self.poll.max_interval },
+            read: ReadSettings { per_page: self.poll.per_page, windows: policy.windows },
         };
         let name: Arc<str> = self.environment.name.as_str().into();
-        commons.api.add_environment(&name);
-        commons.board.add_environment(name.clone(), settings.requests_per_minute);
-        let mut readers = Vec::new();
-        for target in targets {
-            let loaded = commons.store.load(&target, &policy.labels)?;
-            commons.board.add_target(view(&target, &loaded, intervals.min));
-            let Loaded { ledger, last_success, staged, .. } = loaded;
-            readers.push(Reader::new(target, Remembered { ledger, last_success, staged }, read_settings));
-        }
+        let roster = self.roster(&commons.store)?;
+        let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
+        let unlisted = commons.store.list(&name, &targets, clock::now())?;
+        let load = |listed: &Listed| Ok((listed.clone(), commons.store.load(&listed.target, &policy.labels)?));
+        let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
+        self.announce(&name, &roster, commons);
         let workshop = Workshop {
             client: Arc::new(tools.client),
             policy,
@@ -136,15 +138,25 @@ impl Plan {
         };
         let token = self.environment.token.clone();
         let read_token = Box::new(move || token.read().ok());
-        Ok(Environment::new(name, settings, workshop, tools.budget, read_token, readers))
+        let environment = Environment::new(name, settings, workshop, tools.budget, read_token, roster, remembered);
+        Ok((environment, unlisted))
     }
-}
 
-/// A target as the state file knows it.
-pub(super) fn view(target: &Target, loaded: &Loaded, poll_interval: Duration) -> TargetView {
-    let mut exposure = Exposure::default();
-    exposure.add(&loaded.births, loaded.catching_up);
-    TargetView::new(target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval)
+    /// Shows the environment before it has asked anything.
+    fn announce(&self, name: &Arc<str>, roster: &Roster, commons: &Commons) {
+        commons.api.add_environment(name);
+        commons.board.add_environment(name.clone(), self.environment.requests_per_minute);
+        commons.board.update_environment(name, |view| {
+            view.is_searching = !roster.is_complete();
+            view.discovery_last_success = roster.last_success();
+        });
+        if let Some(discovery) = &self.environment.discovery {
+            let searched = [(OwnerType::Agent, discovery.agents), (OwnerType::Campaign, discovery.campaigns)];
+            for (owner_type, _) in searched.into_iter().filter(|(_, is_on)| *is_on) {
+                commons.api.add_discovery(name, owner_type);
+            }
+        }
+    }
 }
 
 /// How series are labelled.

@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::assemble::{Commons, Plan, Tools, display, labels, view};
+use super::assemble::{Commons, Plan, Tools, display, labels};
 use super::{AppError, readiness};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::delivery::{Target, Timestamp};
+use crate::delivery::Timestamp;
+use crate::discovery::targets::Listed;
+use crate::pipeline::discover::view;
 use crate::pipeline::environment::Environment;
 use crate::pipeline::retire;
 use crate::reload::Request;
@@ -66,8 +68,6 @@ impl Supervisor {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let ready = assemble(&commons, &config, tools)?;
-        let unlisted = commons.store.list(&targets(&config), clock::now())?;
-        show_unlisted(&commons, &config, unlisted)?;
         readiness::show(&commons.board, &readiness);
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
         Ok((Self { commons, readiness, config, source, running, tasks }, ready))
@@ -168,11 +168,6 @@ impl Supervisor {
 
     /// Ends the environments that are gone or have changed, and starts those that are new or have changed.
     async fn exchange(&mut self, config: Config, tools: Vec<(Tools, Plan)>) -> Result<Result<(), String>, AppError> {
-        let (store, listed) = (self.commons.store.clone(), targets(&config));
-        let unlisted = match blocking(move || store.list(&listed, clock::now())).await {
-            Ok(unlisted) => unlisted,
-            Err(failure) => return Ok(Err(failure.to_string())),
-        };
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -182,12 +177,7 @@ impl Supervisor {
         self.stop(&stopping).await?;
 
         let (commons, next) = (self.commons.clone(), config.clone());
-        let started = blocking(move || {
-            let ready = assemble(&commons, &next, tools)?;
-            show_unlisted(&commons, &next, unlisted)?;
-            Ok::<_, StoreError>(ready)
-        });
-        match started.await {
+        match blocking(move || assemble(&commons, &next, tools)).await {
             Ok(ready) => {
                 self.start(ready);
                 gone.iter().for_each(|name| self.commons.board.remove_environment(name));
@@ -205,37 +195,30 @@ impl Supervisor {
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let (commons, config) = (self.commons.clone(), self.config.clone());
-        let ready = blocking(move || {
-            commons.store.list(&targets(&config), clock::now())?;
-            assemble(&commons, &config, tools)
-        });
-        let ready = ready.await?;
+        let ready = blocking(move || assemble(&commons, &config, tools)).await?;
         self.start(ready);
         Ok(())
     }
 }
 
-/// Settles how everything is shown, and sets environments up.
+/// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
 fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Ready, StoreError> {
     if commons.store.adopt_layout(&labels(&config.metrics))? {
         warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
     }
     commons.board.set_display(display(&config.metrics));
-    let ready = tools.into_iter().map(|(tools, plan)| {
-        if plan.wants_discovery() {
-            warn!(
-                environment = plan.name(),
-                "this version polls the webhooks named in the file; discovery is not used"
-            );
-        }
-        let environment = plan.assemble(tools, commons)?;
-        Ok((plan, environment))
-    });
-    ready.collect()
-}
-
-fn targets(config: &Config) -> Vec<Target> {
-    Plan::all(config).iter().flat_map(Plan::targets).collect()
+    let mut ready = Vec::new();
+    for (tools, plan) in tools {
+        let (environment, unlisted) = plan.assemble(tools, commons)?;
+        show_unlisted(commons, config, unlisted)?;
+        ready.push((plan, environment));
+    }
+    let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
+    for name in commons.store.environments()?.into_iter().filter(is_gone) {
+        let unlisted = commons.store.list(&name, &[], clock::now())?;
+        show_unlisted(commons, config, unlisted)?;
+    }
+    Ok(ready)
 }
 
 /// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
@@ -245,7 +228,8 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !commons.board.read(|views| views.targets.contains_key(&key)) {
             let loaded = commons.store.load(&target, &labels(&config.metrics))?;
-            commons.board.add_target(view(&target, &loaded, std::time::Duration::ZERO));
+            let listed = Listed { target: target.clone(), info: None, known_at: None };
+            commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         if commons.board.retire_target(&target, instant + rest(since, now)) {
             info!(%target, "not listed any more: its series go when it has been so for 24 h");
@@ -254,7 +238,7 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
     Ok(())
 }
 
-fn rest(since: Timestamp, now: Timestamp) -> std::time::Duration {
+fn rest(since: Timestamp, now: Timestamp) -> Duration {
     retire::KEEP.saturating_sub(now.since(since))
 }
 

@@ -52,7 +52,7 @@ fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path) -> Result<Co
         "environments:
   - name: demo
     base_url: {base_url}
-    requests_per_minute: 600
+    requests_per_minute: 900
     webhooks:
 "
     );

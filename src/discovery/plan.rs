@@ -309,6 +309,12 @@ impl Discovery {
         times?.into_iter().min()
     }
 
+    /// Whether all lists were read, those of each owner's webhooks included; or asked for in vain, where only those fail.
+    pub fn has_seen_all(&self) -> bool {
+        let lists = self.lists.values().all(|list| list.record.completed_at.is_some());
+        lists && self.owners.values().all(|known| known.turn.has_come())
+    }
+
     /// Takes what is to be written; where that fails it belongs back ([`keep_unsaved`](Self::keep_unsaved)).
     pub fn take_unsaved(&mut self) -> Unsaved {
         let owners = std::mem::take(&mut self.unsaved);

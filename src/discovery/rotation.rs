@@ -60,6 +60,11 @@ impl Turn {
         }
     }
 
+    /// Whether they were read, or at least asked for in vain.
+    pub(super) fn has_come(&self) -> bool {
+        self.read.is_some() || self.failures > 0
+    }
+
     /// Notes that they were read.
     pub(super) fn succeed(&mut self, now: Duration) {
         *self = Self::read_at(Some(now));

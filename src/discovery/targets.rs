@@ -51,6 +51,13 @@ pub struct Listed {
     pub known_at: Option<Timestamp>,
 }
 
+impl Listed {
+    /// Whether TalkOver says that the webhook delivers nothing.
+    pub fn is_disabled(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| !info.is_enabled)
+    }
+}
+
 /// The targets of an environment, by the webhook's id.
 pub type Targets = BTreeMap<Arc<str>, Listed>;
 

@@ -54,6 +54,8 @@ pub struct Batch {
     pub is_torn: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
+    /// When the target became known, where that was before its first answer.
+    pub known_at: Option<Timestamp>,
     /// The server's clock at the end of the reading, and
     pub now: Timestamp,
     /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
@@ -506,7 +508,7 @@ impl<'a> Draft<'a> {
         }
         match self.batch.coverage {
             Coverage::Met => {
-                marks.known_at = Some(now);
+                marks.known_at = Some(self.batch.known_at.map_or(now, |known_at| known_at.min(now)));
                 marks.cut = Some(self.policy.windows.cut(now));
             }
             Coverage::FirstContact => {

@@ -10,10 +10,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::reader::Reader;
+use super::discover::{Asked, Registered, ask, register, view};
+use super::reader::{ReadSettings, Reader, Remembered};
+use super::retire;
+use super::roster::Roster;
 use super::step::{StepResult, Stepped, Workshop, step};
 use crate::clock;
 use crate::delivery::{Target, Timestamp};
+use crate::discovery::targets::Listed;
+use crate::ledger::decide::Policy;
+use crate::schedule::allocation::stretched;
 use crate::schedule::allowance::Allowance;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::budget::Budget;
@@ -24,6 +30,7 @@ use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::source::client::Exchange;
 use crate::source::error::{ApiError, PollResult};
+use crate::store::Loaded;
 
 /// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
 const FAILURES_OF_TARGET: u32 = 5;
@@ -43,6 +50,15 @@ pub struct EnvironmentSettings {
     pub max_concurrent_requests: u32,
     /// Bounds of the time between polls of a target.
     pub intervals: Intervals,
+    /// How targets are read.
+    pub read: ReadSettings,
+}
+
+/// What a task of the loop came to.
+enum Done {
+    Stepped(Turn, Box<Stepped>),
+    Asked(Box<Asked>),
+    Registered(Box<Registered>),
 }
 
 /// Reads the token, before every request; nothing where that fails, and the one before is used.
@@ -56,6 +72,11 @@ pub struct Environment {
     budget: Budget,
     read_token: TokenReader,
     scheduler: Scheduler,
+    roster: Roster,
+    ids: HashMap<Arc<str>, TargetId>,
+    /// The webhooks that are not listed any more and have a step under way.
+    leaving: HashMap<TargetId, Arc<str>>,
+    search: Search,
     /// The readers of targets that are not being asked just now.
     idle: HashMap<TargetId, Seat>,
     /// How those fare whose readers are away.
@@ -67,12 +88,24 @@ pub struct Environment {
     rate: u32,
     /// The longest interval when it was last told.
     longest: Duration,
+    /// Targets taken in so far.
+    added: u64,
 }
 
 /// A reader in its place, and how it fares.
 struct Seat {
     reader: Reader,
     state: Standing,
+}
+
+/// How discovery fares.
+#[derive(Default)]
+struct Search {
+    /// When the request under way was begun, since the start.
+    asked_at: Duration,
+    /// Failures in a row.
+    failures: u32,
+    last: Option<PollResult>,
 }
 
 /// How a target fares, apart from its reader.
@@ -88,22 +121,18 @@ struct Standing {
 }
 
 impl Environment {
-    /// The loop for `readers`, with `workshop` to work in.
+    /// The loop for the targets of `roster`, with what is remembered of them, and `workshop` to work in.
     pub fn new(
         name: Arc<str>,
         settings: EnvironmentSettings,
         workshop: Workshop,
         budget: Budget,
         read_token: TokenReader,
-        readers: Vec<Reader>,
+        roster: Roster,
+        remembered: Vec<(Listed, Loaded)>,
     ) -> Self {
         let rate = settings.requests_per_minute;
-        let mut scheduler = Scheduler::new(settings.intervals, supply(rate, &budget));
-        let mut idle = HashMap::new();
-        for (id, reader) in (0..).map(TargetId).zip(readers) {
-            scheduler.add(id, Duration::ZERO);
-            idle.insert(id, Seat { reader, state: Standing::default() });
-        }
+        let scheduler = Scheduler::new(settings.intervals, supply(rate, &budget));
         let allowance = Allowance::new(rate, settings.max_concurrent_requests);
         let mut environment = Self {
             name,
@@ -111,29 +140,60 @@ impl Environment {
             budget,
             read_token,
             scheduler,
-            idle,
+            roster,
+            ids: HashMap::new(),
+            leaving: HashMap::new(),
+            search: Search::default(),
+            idle: HashMap::new(),
             away: HashMap::new(),
             started: Instant::now(),
             pause: Pause::default(),
             allowance,
             rate,
             longest: settings.intervals.max,
+            added: 0,
             settings,
         };
-        environment.tell_longest();
+        remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
+        environment.resize();
+        environment.scheduler.set_discovery_due(environment.roster.due());
         environment
+    }
+
+    /// Takes in a target.
+    fn add(&mut self, listed: &Listed, loaded: Loaded) {
+        let id = TargetId(self.added);
+        self.added += 1;
+        self.workshop.board.add_target(view(listed, &loaded, self.settings.intervals.min));
+        let Loaded { ledger, last_success, staged, .. } = loaded;
+        let remembered = Remembered { ledger, last_success, staged, known_at: listed.known_at };
+        let reader = Reader::new(listed.target.clone(), remembered, self.settings.read);
+        let now = self.now();
+        self.scheduler.add(id, now);
+        self.scheduler.set_disabled(id, listed.is_disabled(), now);
+        self.ids.insert(listed.target.webhook_id.clone(), id);
+        self.idle.insert(id, Seat { reader, state: Standing::default() });
+    }
+
+    /// Takes in that there are more or fewer targets than before.
+    fn resize(&mut self) {
+        self.tell_longest();
+        // Where the budget is too small for max_interval, being polled less often is no outage.
+        let budget = f64::from(self.settings.requests_per_minute);
+        let catch_up_after = stretched(self.settings.intervals.max, self.ids.len(), budget) * 2;
+        self.workshop.policy = Arc::new(Policy { catch_up_after, ..(*self.workshop.policy).clone() });
     }
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
     pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
-        let mut steps: JoinSet<(Turn, Stepped)> = JoinSet::new();
+        let mut steps: JoinSet<Done> = JoinSet::new();
         while !shutdown.is_requested() {
             let has_room = steps.len() < self.settings.max_concurrent_requests as usize;
             let due = if has_room { self.next_due() } else { Duration::MAX };
             tokio::select! {
                 () = shutdown.recv() => break,
                 Some(done) = steps.join_next(), if !steps.is_empty() => {
-                    self.receive(done);
+                    self.receive(done, &mut steps);
                     polled();
                 }
                 // Whose turn it is shows when it has come: others may be due by then.
@@ -145,7 +205,7 @@ impl Environment {
             }
         }
         while let Some(done) = steps.join_next().await {
-            self.receive(done);
+            self.receive(done, &mut steps);
         }
     }
 
@@ -163,10 +223,38 @@ impl Environment {
         self.started.elapsed()
     }
 
-    fn start(&mut self, turn: Turn, steps: &mut JoinSet<(Turn, Stepped)>, shutdown: &Shutdown) {
+    fn start(&mut self, turn: Turn, steps: &mut JoinSet<Done>, shutdown: &Shutdown) {
+        match turn {
+            Turn::Ask(target, class) => self.start_step(target, class, steps, shutdown),
+            Turn::Discover => self.start_search(steps, shutdown),
+        }
+    }
+
+    fn start_search(&mut self, steps: &mut JoinSet<Done>, shutdown: &Shutdown) {
         let now = self.now();
-        // Nobody asks for discovery yet.
-        let Turn::Ask(target, class) = turn else { return self.scheduler.set_discovery_due(None) };
+        let Some(request) = self.roster.request(now) else {
+            return self.scheduler.set_discovery_due(self.roster.due().filter(|due| *due > now));
+        };
+        if !self.take_from_budget() {
+            return;
+        }
+        self.renew_token();
+        self.roster.start();
+        self.scheduler.start(Turn::Discover, now);
+        self.search.asked_at = now;
+        let (workshop, name, shutdown) = (self.workshop.clone(), self.name.clone(), shutdown.clone());
+        steps.spawn(async move { Done::Asked(Box::new(ask(workshop, &name, request, shutdown).await)) });
+    }
+
+    /// Its file may have changed, above all after a 401.
+    fn renew_token(&self) {
+        if let Some(token) = (self.read_token)() {
+            self.workshop.client.set_token(&token);
+        }
+    }
+
+    fn start_step(&mut self, target: TargetId, class: Class, steps: &mut JoinSet<Done>, shutdown: &Shutdown) {
+        let now = self.now();
         let expected = self.scheduler.expected(target, now);
         let Some(seat) = self.idle.get_mut(&target) else { return };
         let needs_request = seat.reader.needs_request();
@@ -180,15 +268,15 @@ impl Environment {
             return;
         }
         let Some(mut seat) = self.idle.remove(&target) else { return };
-        // Its file may have changed, above all after a 401.
-        if needs_request && let Some(token) = (self.read_token)() {
-            self.workshop.client.set_token(&token);
+        if needs_request {
+            self.renew_token();
         }
+        let turn = Turn::Ask(target, class);
         self.scheduler.start(turn, now);
         let (workshop, shutdown) = (self.workshop.clone(), shutdown.clone());
         seat.state.asked_at = now;
         self.away.insert(target, seat.state);
-        steps.spawn(async move { (turn, step(workshop, seat.reader, now, shutdown).await) });
+        steps.spawn(async move { Done::Stepped(turn, Box::new(step(workshop, seat.reader, now, shutdown).await)) });
     }
 
     fn take_from_budget(&mut self) -> bool {
@@ -246,16 +334,131 @@ impl Environment {
         }
     }
 
-    fn receive(&mut self, done: Result<(Turn, Stepped), tokio::task::JoinError>) {
-        let (turn, stepped) = match done {
-            Ok(done) => done,
+    fn receive(&mut self, done: Result<Done, tokio::task::JoinError>, steps: &mut JoinSet<Done>) {
+        match done {
+            Ok(Done::Stepped(turn, stepped)) => self.receive_step(turn, *stepped),
+            Ok(Done::Asked(asked)) => self.receive_answer(*asked, steps),
+            Ok(Done::Registered(registered)) => self.receive_registered(*registered),
             // What the target remembered is lost with the task, and counting without it would count twice.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        }
+    }
+
+    fn receive_answer(&mut self, asked: Asked, steps: &mut JoinSet<Done>) {
+        let Asked { request, answer } = asked;
+        let Some(answer) = answer else {
+            self.roster.abandon();
+            return self.end_search();
         };
+        self.learn(&answer.exchange);
+        match &answer.result {
+            Ok(_) => {
+                self.pause.succeed();
+                self.search.failures = 0;
+                self.search.last = None;
+            }
+            Err(failure) => self.fail_search(failure),
+        }
+        let date = answer.exchange.date.unwrap_or_else(clock::now);
+        let now = self.now();
+        let update = match answer.result {
+            Ok(found) => self.roster.absorb(request, Ok(found), date, now),
+            Err(failure) => self.roster.absorb(request, Err(&failure), date, now),
+        };
+        let Some(update) = update.filter(|update| !update.is_empty()) else { return self.end_search() };
+        // One that comes back while its last step is under way has to wait: what that commits is not loaded yet.
+        let is_leaving = |listed: &Listed| self.leaving.values().any(|id| *id == listed.target.webhook_id);
+        if update.changes.appeared.iter().any(is_leaving) {
+            self.roster.keep(update);
+            return self.end_search();
+        }
+        let (workshop, name) = (self.workshop.clone(), self.name.clone());
+        steps.spawn_blocking(move || Done::Registered(Box::new(register(&workshop, &name, update))));
+    }
+
+    fn fail_search(&mut self, failure: &ApiError) {
+        let name = &self.name;
+        self.search.failures += 1;
+        if self.search.last.replace(failure.poll_result()) == Some(failure.poll_result()) {
+            debug!(environment = %name, "discovery failed again: {failure}");
+        } else {
+            warn!(environment = %name, "discovery failed: {failure}");
+        }
+        self.pause_for(failure, self.search.asked_at);
+    }
+
+    /// Puts an update in force that is on disk.
+    fn receive_registered(&mut self, registered: Registered) {
+        let Registered { update, appeared } = registered;
+        match appeared {
+            Ok(appeared) => {
+                for (listed, loaded) in appeared {
+                    info!(target = %listed.target, name = %listed.target.webhook_name, "found a webhook");
+                    self.add(&listed, loaded);
+                }
+                update.changes.changed.iter().for_each(|listed| self.change(listed));
+                update.changes.disappeared.iter().for_each(|target| self.remove(target));
+                self.roster.confirm(update);
+                self.resize();
+            }
+            Err(failure) => {
+                self.workshop.write_errors.inc();
+                error!(environment = %self.name, "failed to keep what discovery has found: {failure}");
+                self.roster.keep(update);
+            }
+        }
+        self.end_search();
+    }
+
+    fn end_search(&mut self) {
+        self.scheduler.finish(Turn::Discover, Outcome::Complete(0), self.now());
+        self.scheduler.set_discovery_due(self.roster.due());
+        let (last_success, failures) = (self.roster.last_success(), self.search.failures);
+        let is_searching = !self.roster.is_complete();
+        self.workshop.board.update_environment(&self.name, |view| {
+            view.discovery_last_success = last_success;
+            view.discovery_failures = failures;
+            view.is_searching = is_searching;
+        });
+    }
+
+    /// Takes in what discovery says of a target that is polled already.
+    fn change(&mut self, listed: &Listed) {
+        let target = &listed.target;
+        self.workshop.board.update(target, |view, _| {
+            view.target = target.clone();
+            view.info = listed.info.clone();
+        });
+        let Some(id) = self.ids.get(&target.webhook_id).copied() else { return };
+        let now = self.now();
+        self.scheduler.set_disabled(id, listed.is_disabled(), now);
+        if let Some(seat) = self.idle.get_mut(&id) {
+            seat.reader.target = target.clone();
+        }
+    }
+
+    /// Lets a target go; its series stay for a while.
+    fn remove(&mut self, target: &Target) {
+        info!(%target, "not listed any more: its series go when it has been so for 24 h");
+        self.workshop.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
+        if let Some(id) = self.ids.remove(&target.webhook_id) {
+            self.scheduler.remove(id);
+            self.idle.remove(&id);
+            if self.away.remove(&id).is_some() {
+                self.leaving.insert(id, target.webhook_id.clone());
+            }
+        }
+    }
+
+    fn receive_step(&mut self, turn: Turn, mut stepped: Stepped) {
         let Turn::Ask(target, class) = turn else { return };
-        let Some(mut state) = self.away.remove(&target) else { return };
         if let Some(exchange) = &stepped.exchange {
             self.learn(exchange);
+        }
+        self.leaving.remove(&target);
+        let Some(mut state) = self.away.remove(&target) else { return };
+        if let Some(listed) = self.roster.get(&stepped.reader.target.webhook_id) {
+            stepped.reader.target = listed.target.clone();
         }
         let outcome = self.judge(&stepped, class, &mut state);
         let now = self.now();
@@ -332,18 +535,25 @@ impl Environment {
         }
         self.end_poll(target, result, state, |_| {});
         let mut pause = state.backoff.fail(jitter());
-        if failure.concerns_environment() {
-            let failure = Failure {
-                asked_at: state.asked_at,
-                retry_after: failure.retry_after(),
-                is_rejection: matches!(failure, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }),
-            };
-            self.pause.fail(failure, self.now(), jitter());
-        } else if state.backoff.failures() > FAILURES_OF_TARGET {
+        if !self.pause_for(failure, state.asked_at) && state.backoff.failures() > FAILURES_OF_TARGET {
             // A webhook that is gone must not cost more than one that is idle.
             pause = pause.max(self.scheduler.max_interval());
         }
         Outcome::Failed(pause)
+    }
+
+    /// Leaves the whole environment alone for a while where a failure speaks of all of it; says whether it does.
+    fn pause_for(&mut self, failure: &ApiError, asked_at: Duration) -> bool {
+        if !failure.concerns_environment() {
+            return false;
+        }
+        let failure = Failure {
+            asked_at,
+            retry_after: failure.retry_after(),
+            is_rejection: matches!(failure, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }),
+        };
+        self.pause.fail(failure, self.now(), jitter());
+        true
     }
 
     fn end_poll(

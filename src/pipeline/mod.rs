@@ -1,12 +1,14 @@
 //! Joins the stages: fetch, decide, commit, apply, for every target of every environment.
 //!
-//! [`reader`] knows what one target needs next, [`step`] makes one request and settles what it brought, [`environment`] is the
-//! loop that gives the steps their turns.
+//! [`reader`] knows what one target needs next, [`step`] makes one request and settles what it brought, [`roster`] and [`discover`]
+//! say which targets there are, and [`environment`] is the loop that gives all of them their turns.
 //!
 //! *Invariant:* [`step`] commits before it applies; nothing else writes to the store, to a ledger or to the board's totals.
 
+pub mod discover;
 pub mod environment;
 pub mod reader;
 pub mod release;
 pub mod retire;
+pub mod roster;
 pub mod step;

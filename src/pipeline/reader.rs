@@ -43,6 +43,8 @@ pub struct Remembered {
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
+    /// For its first contact: what was created later is live, by the server's clock; nothing where its first answer decides.
+    pub known_at: Option<Timestamp>,
 }
 
 /// A target, its memory, and what is being read of it.
@@ -80,6 +82,8 @@ pub struct Reader {
     uncommitted: Option<Batch>,
     /// When a poll last succeeded, by the server's clock.
     last_success: Option<Timestamp>,
+    /// When the target became known, where that was before its first answer.
+    known_at: Option<Timestamp>,
     /// The server's clock when something was last committed, and the time since the start.
     clock: Option<(Timestamp, Duration)>,
 }
@@ -116,7 +120,7 @@ pub enum Absorbed {
 impl Reader {
     /// A reader that goes on from what is remembered.
     pub fn new(target: Target, remembered: Remembered, settings: ReadSettings) -> Self {
-        let Remembered { ledger, last_success, staged } = remembered;
+        let Remembered { ledger, last_success, staged, known_at } = remembered;
         Self {
             target,
             ledger,
@@ -135,6 +139,7 @@ impl Reader {
             found_aside: 0,
             uncommitted: None,
             last_success,
+            known_at,
             clock: None,
         }
     }
@@ -277,7 +282,7 @@ impl Reader {
     /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
     pub fn meet(&self, date: Timestamp) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
-        is_new.then(|| Batch { coverage: Coverage::Met, now: date, ..Batch::default() })
+        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: date, ..Batch::default() })
     }
 
     /// Takes in the page that was asked for, as of `date` by the server's clock.

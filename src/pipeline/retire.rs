@@ -12,7 +12,7 @@ use crate::store::handle::StoreHandle;
 /// How long a target that is not listed any more keeps its series.
 pub const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked for targets to let go.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Removes targets when their time has come, until `shutdown`.
 pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {

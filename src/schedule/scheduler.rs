@@ -10,6 +10,7 @@
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::allocation::{Allocation, is_asleep, stretched};
@@ -111,8 +112,8 @@ impl Scheduler {
 
     /// Adds a target, which is due at once; one that is there already stays as it is.
     pub fn add(&mut self, target: TargetId, now: Duration) {
-        if !self.slots.contains_key(&target) {
-            self.slots.insert(target, Slot::default());
+        if let Entry::Vacant(vacant) = self.slots.entry(target) {
+            vacant.insert(Slot::default());
             self.queue(target, now);
         }
     }

@@ -80,6 +80,13 @@ pub struct Answer<T> {
     pub result: Result<T, ApiError>,
 }
 
+impl<T> Answer<T> {
+    /// The same outcome, with `change` made of what it brought.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { exchange: self.exchange, result: self.result.map(change) }
+    }
+}
+
 /// A client for the API of one environment.
 #[derive(Debug)]
 pub struct Client {

@@ -79,7 +79,7 @@ fn what_discovery_knows_outlives_the_process() {
     let mut store = open(directory.path());
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
     let unsaved = Unsaved { record: record(), gone: Vec::new() };
-    store.save_discovered("test", &unsaved).unwrap();
+    store.save_discovered("test", &unsaved, &[], &[], at(0)).unwrap();
     drop(store);
     let store = open(directory.path());
     assert_eq!(store.load_discovered("test").unwrap(), record());
@@ -91,7 +91,7 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
     for environment in ["test", "other"] {
-        store.save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }).unwrap();
+        store.save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }, &[], &[], at(0)).unwrap();
     }
     let (agent, campaign) = (key(OwnerType::Agent, "o"), key(OwnerType::Campaign, "o"));
     let mut expected = record();
@@ -101,7 +101,9 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     let changed = BTreeMap::from([(agent, owner.clone())]);
     expected.owners.remove(&campaign);
     let record_of_changes = Record { owners: changed, ..Record::default() };
-    store.save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }).unwrap();
+    store
+        .save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }, &[], &[], at(0))
+        .unwrap();
     assert_eq!(store.load_discovered("test").unwrap(), expected);
     assert_eq!(store.load_discovered("other").unwrap(), record(), "another environment's are its own");
 }
@@ -111,6 +113,6 @@ fn one_that_has_come_back_is_not_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
     let gone = record().owners.into_keys().collect();
-    store.save_discovered("test", &Unsaved { record: record(), gone }).unwrap();
+    store.save_discovered("test", &Unsaved { record: record(), gone }, &[], &[], at(0)).unwrap();
     assert_eq!(store.load_discovered("test").unwrap(), record());
 }

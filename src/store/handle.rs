@@ -101,12 +101,20 @@ impl StoreHandle {
         self.lock().adopt_layout(policy)
     }
 
-    /// Notes which targets are listed, as of `now` by the local clock; gives the others that the file knows.
+    /// Notes which targets of an environment are listed, as of `now` by the local clock; gives the others that the file knows.
     ///
     /// # Errors
     /// Where the file cannot be read or written.
-    pub fn list(&self, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
-        self.lock().list(listed, now)
+    pub fn list(&self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+        self.lock().list(environment, listed, now)
+    }
+
+    /// The environments that the file knows targets of.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn environments(&self) -> Result<Vec<String>, StoreError> {
+        self.lock().environments()
     }
 
     /// Forgets a target unless it is listed, calls `removed`, and says whether it did. Nobody can list it anew in between.
@@ -134,8 +142,15 @@ impl StoreHandle {
     ///
     /// # Errors
     /// Where nothing could be written.
-    pub fn save_discovered(&self, environment: &str, unsaved: &Unsaved) -> Result<(), StoreError> {
-        self.lock().save_discovered(environment, unsaved)
+    pub fn save_discovered(
+        &self,
+        environment: &str,
+        unsaved: &Unsaved,
+        listed: &[Target],
+        unlisted: &[Target],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.lock().save_discovered(environment, unsaved, listed, unlisted, now)
     }
 
     /// Keeps in mind when a target's poll last succeeded.

@@ -186,12 +186,20 @@ impl Store {
         })
     }
 
-    /// Notes which targets are listed, as of `now` by the local clock; gives the others that the file knows.
+    /// Notes which targets of an environment are listed, as of `now` by the local clock; gives the others that the file knows.
     ///
     /// # Errors
     /// Where the file cannot be read or written.
-    pub fn list(&mut self, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
-        self.transact(|transaction| targets::list(transaction, listed, now))
+    pub fn list(&mut self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+        self.transact(|transaction| targets::list(transaction, environment, listed, now))
+    }
+
+    /// The environments that the file knows targets of.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn environments(&self) -> Result<Vec<String>, StoreError> {
+        targets::environments(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
     /// Forgets a target and everything that belongs to it, unless it is listed; says whether it did.
@@ -219,12 +227,23 @@ impl Store {
         discovered::load(&self.connection, environment).map_err(failed)
     }
 
-    /// Writes what discovery has learned of an environment, all or nothing.
+    /// Writes what discovery has learned of an environment, and which targets are listed now or not any more, as of `now` by
+    /// the local clock; all or nothing.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
-    pub fn save_discovered(&mut self, environment: &str, unsaved: &Unsaved) -> Result<(), StoreError> {
-        self.transact(|transaction| discovered::write(transaction, environment, unsaved))
+    pub fn save_discovered(
+        &mut self,
+        environment: &str,
+        unsaved: &Unsaved,
+        listed: &[Target],
+        unlisted: &[Target],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            discovered::write(transaction, environment, unsaved)?;
+            targets::change_list(transaction, listed, unlisted, now)
+        })
     }
 
     /// Keeps in mind when a target's poll last succeeded, without waiting for the disk.

@@ -1,5 +1,7 @@
 //! What is kept of a target as a whole: its marks.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
@@ -132,40 +134,68 @@ pub struct Unlisted {
     pub since: Timestamp,
 }
 
-/// Notes which targets are listed, as of `now`; gives the others, each with the time since when it is not. Writes only what has
-/// changed.
+/// Notes which targets of an environment are listed, as of `now`; gives the others, each with the time since when it is not.
+/// Writes only what has changed.
 pub(super) fn list(
     transaction: &Transaction<'_>,
+    environment: &str,
     listed: &[Target],
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Unlisted>> {
+    let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
     let mut unlisted = Vec::new();
-    for (id, known, since) in all(transaction)? {
-        match listed.iter().find(|target| is_same(target, &known)) {
-            Some(target) if *target != known || since.is_some() => name(transaction, id, target)?,
+    for (id, known, since) in all(transaction, environment)? {
+        match listed.get(&*known.webhook_id) {
+            Some(target) if **target != known || since.is_some() => name(transaction, id, target)?,
             Some(_) => {}
             None => {
-                let since = since.unwrap_or(now);
-                transaction
-                    .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
-                    .execute(params![id.0, since.as_micros()])?;
-                unlisted.push(Unlisted { target: known, since });
+                unlist(transaction, id, now)?;
+                unlisted.push(Unlisted { target: known, since: since.unwrap_or(now) });
             }
         }
     }
     Ok(unlisted)
 }
 
-fn is_same(a: &Target, b: &Target) -> bool {
-    (&a.environment, &a.webhook_id) == (&b.environment, &b.webhook_id)
+/// Notes that these targets are listed, under these names, and those others not any more, as of `now`.
+pub(super) fn change_list(
+    transaction: &Transaction<'_>,
+    listed: &[Target],
+    unlisted: &[Target],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    for target in listed {
+        if let Some(id) = find_id(transaction, target)? {
+            name(transaction, id, target)?;
+        }
+    }
+    for target in unlisted {
+        if let Some(id) = find_id(transaction, target)? {
+            unlist(transaction, id, now)?;
+        }
+    }
+    Ok(())
 }
 
-fn all(connection: &Connection) -> rusqlite::Result<Vec<(TargetId, Target, Option<Timestamp>)>> {
+fn unlist(transaction: &Transaction<'_>, id: TargetId, now: Timestamp) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
+        .execute(params![id.0, now.as_micros()])?;
+    Ok(())
+}
+
+/// The environments that have targets.
+pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached("SELECT DISTINCT environment FROM targets")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(TargetId, Target, Option<Timestamp>)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at FROM targets ORDER BY id",
+        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at
+         FROM targets WHERE environment = ?1 ORDER BY id",
     )?;
     let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map([environment], |row| {
         let webhook_id: String = row.get(2)?;
         let target = Target {
             environment: row.get::<_, String>(1)?.into(),

@@ -403,7 +403,7 @@ fn a_file_of_the_second_version_is_brought_forward() {
     assert_same(&loaded.ledger, &after_batches());
     assert!(!loaded.births.is_empty());
     assert_sums(&store, &target("w-1"));
-    assert_eq!(store.list(&[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
+    assert_eq!(store.list("test", &[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
 }
 
@@ -422,7 +422,7 @@ fn space_that_is_free_is_given_back_a_little_with_each_commit() {
         |store: &Store| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
     let before = pages(&store);
     assert!(!store.remove_unlisted(&target("large")).unwrap(), "it is listed");
-    store.list(&[], at(0)).unwrap();
+    store.list("test", &[], at(0)).unwrap();
     assert!(store.remove_unlisted(&target("large")).unwrap());
     let mut last = pages(&store);
     assert!(last >= before - 256, "{last} of {before} pages: all at once");

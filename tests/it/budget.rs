@@ -77,3 +77,25 @@ async fn the_budget_is_lowered_while_somebody_else_spends() {
     assert!(of_exporter(simulator.requests()).len() > before, "it goes on, slowly");
     assert_eq!(exporter.scrape().await.sum("talkover_api_requests_total", &["code=\"429\""]), 0.0);
 }
+
+#[tokio::test]
+async fn a_quiet_webhook_costs_one_small_request_a_poll() {
+    let scenario = scenario(1, 1000);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 1000);
+    for ago in 0..150 {
+        let created_at = simulator.truth().now.minus(Duration::from_secs(ago * 60));
+        simulator.with_world(|world| world.insert("w-1", EntrySpec { created_at, ..EntrySpec::default() })).unwrap();
+    }
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    let polls = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_polls_total", &["success"]);
+    exporter.wait_for("twenty polls", |scrape| polls(scrape) >= 20.0).await;
+    exporter.terminate().await;
+    let paths: Vec<String> = simulator.requests().into_iter().map(|request| request.path).collect();
+    // The first contact takes two full pages. The lookback of ten minutes holds ten entries: polls reach behind it, so that no
+    // sweep comes by itself.
+    let (first, polls) = paths.split_at(2);
+    assert!(first.iter().all(|path| path.contains("per_page=100")), "{first:?}");
+    assert!(polls.iter().all(|path| path.ends_with("per_page=25&page=1")), "{polls:?}");
+}

@@ -66,7 +66,7 @@ impl Desk {
             self.discovery.start();
             self.ask(request).await;
             let unsaved = self.discovery.take_unsaved();
-            self.store.save_discovered("test", &unsaved).unwrap();
+            self.store.save_discovered("test", &unsaved, &[], &[], Timestamp::default()).unwrap();
             count += 1;
         }
         self.wait_until(end);

@@ -17,5 +17,6 @@ mod faults;
 mod harness;
 mod large;
 mod reload;
+mod roster;
 mod schedule;
 mod verify;

@@ -7,7 +7,7 @@ use crate::delivery::Status::{Failed, Pending, Success};
 use crate::delivery::{EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Pass};
 use crate::ledger::state::Marks;
-use crate::ledger::totals::{Family, SeriesKey, Total, Totals};
+use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
 use crate::ledger::transition::LogOutcome::{Ignored, Invalid, New};
 
 const DAY: i64 = 24 * 3600;
@@ -170,7 +170,21 @@ fn names_are_those_of_the_metrics_and_of_the_state_file() {
 fn totals_are_what_they_were_set_to() {
     let mut totals = Totals::default();
     totals.set(SeriesKey::history_gaps(), Total::Counter(7));
+    totals.set(SeriesKey::log_entries(New), Total::Counter(8));
+    assert_eq!((totals.counter(&SeriesKey::history_gaps()), totals.iter().count()), (7, 2));
+    totals.remove_family(Family::LogEntries);
     assert_eq!((totals.counter(&SeriesKey::history_gaps()), totals.iter().count()), (7, 1));
+}
+
+#[test]
+fn series_of_deliveries_are_born_and_those_of_the_daemon_are_not() {
+    let mut book = Book::new();
+    let decision = book.poll(20, &[entry("a", 10, Success)]);
+    let born = Family::ALL.map(|family| decision.changes.births.keys().any(|key| key.family == family));
+    // Nothing tells when it was delivered: there is no delay.
+    assert_eq!(born, [true, true, false, true, true, false, false]);
+    let birth = decision.changes.births.values().next().copied();
+    assert_eq!(birth, Some(Birth { at: at(20), is_held: true }));
 }
 
 #[test]

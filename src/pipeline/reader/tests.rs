@@ -217,7 +217,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     }
     // The process ends; meanwhile new entries push the others on.
     let ledger = desk.reader.ledger.clone();
-    let remembered = Remembered { ledger, last_success: None, staged };
+    let remembered = Remembered { ledger, staged, ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     for number in 0..35 {
         desk.insert(&format!("new-{number}"), 12_020 + number, Status::Success);

@@ -83,7 +83,8 @@ fn others_who_spend_much_are_left_their_part_and_what_they_give_up_is_ours_again
 #[test]
 fn when_nothing_is_left_there_is_still_a_request_a_minute() {
     let (rates, _) = play(60, 100, 600, |_| 3.0);
-    assert!(rates[120..].iter().all(|rate| (1..=3).contains(rate)), "{rates:?}");
+    assert!(rates[120..].iter().all(|rate| (1..=10).contains(rate)), "{rates:?}");
+    assert!(rates[300..].iter().all(|rate| *rate == 1), "{rates:?}");
 }
 
 #[test]

@@ -130,6 +130,10 @@ pub struct EnvironmentView {
     pub budget: u32,
     /// When discovery last knew everything.
     pub discovery_last_success: Option<Timestamp>,
+    /// Whether it searches for webhooks and has not seen all of them yet.
+    pub is_searching: bool,
+    /// Requests of discovery that have failed in a row.
+    pub discovery_failures: u32,
 }
 
 /// The settings that say what is shown, and how.

@@ -1,0 +1,75 @@
+//! One turn of discovery: one request; and where that changes which targets there are, what the state file has to say to it.
+
+use super::roster::Update;
+use super::step::Workshop;
+use crate::clock;
+use crate::delivery::Target;
+use crate::discovery::request::{Found, Request};
+use crate::discovery::targets::Listed;
+use crate::shutdown::Shutdown;
+use crate::sinks::metrics::board::TargetView;
+use crate::sinks::metrics::daemon::discovery_endpoint;
+use crate::sinks::metrics::exposure::Exposure;
+use crate::source::client::Answer;
+use crate::store::Loaded;
+use crate::store::error::StoreError;
+
+/// What a request of discovery was answered; nothing where it was given up because the program is to end.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub request: Request,
+    /// The answer.
+    pub answer: Option<Answer<Found>>,
+}
+
+/// What became of an update.
+#[derive(Debug)]
+pub struct Registered {
+    /// The update.
+    pub update: Update,
+    /// The targets that have appeared, with what is remembered of them; or why nothing was written.
+    pub appeared: Result<Vec<(Listed, Loaded)>, StoreError>,
+}
+
+/// Makes a request for the environment `name`.
+pub async fn ask(workshop: Workshop, name: &str, request: Request, mut shutdown: Shutdown) -> Asked {
+    let asked = async {
+        match &request {
+            Request::Owners { owner_type, page, per_page } => {
+                workshop.client.owners(*owner_type, *page, *per_page).await.map(Found::Owners)
+            }
+            Request::Webhooks { owner, page } => workshop.client.webhooks(owner, *page).await.map(Found::Webhooks),
+        }
+    };
+    let answer = tokio::select! {
+        answer = asked => Some(answer),
+        () = shutdown.recv() => None,
+    };
+    if let Some(answer) = &answer {
+        workshop.api.record(name, discovery_endpoint(&request), &answer.exchange);
+    }
+    Asked { request, answer }
+}
+
+/// Writes an update and looks up what is remembered of the targets that have appeared. Waits for the disk.
+pub fn register(workshop: &Workshop, name: &str, update: Update) -> Registered {
+    let appeared = write(workshop, name, &update);
+    Registered { update, appeared }
+}
+
+fn write(workshop: &Workshop, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
+    let (store, changes) = (&workshop.store, &update.changes);
+    let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
+    store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
+    let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
+    changes.appeared.iter().map(load).collect()
+}
+
+/// How a target is shown before it is polled.
+pub fn view(listed: &Listed, loaded: &Loaded, poll_interval: std::time::Duration) -> TargetView {
+    let mut exposure = Exposure::default();
+    exposure.add(&loaded.births, loaded.catching_up);
+    let view = TargetView::new(listed.target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval);
+    TargetView { info: listed.info.clone(), ..view }
+}

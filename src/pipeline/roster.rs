@@ -1,0 +1,126 @@
+//! Which targets an environment polls: those that the configuration names, and those that discovery has found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::{Target, Timestamp};
+use crate::discovery::plan::Discovery;
+use crate::discovery::record::Unsaved;
+use crate::discovery::request::{Found, Request};
+use crate::discovery::targets::{Listed, TargetChanges, Targets, compare, join};
+use crate::source::error::ApiError;
+
+/// The targets of one environment, and the search for them.
+#[derive(Debug)]
+pub struct Roster {
+    environment: Arc<str>,
+    named: Vec<Target>,
+    discovery: Option<Discovery>,
+    /// Those that are polled.
+    targets: Targets,
+    /// Whether discovery knows of something that they do not show yet.
+    is_outdated: bool,
+}
+
+/// What an answer has changed: in force once it is on disk.
+#[derive(Debug)]
+pub struct Update {
+    /// What is to be written.
+    pub unsaved: Unsaved,
+    /// How the targets change.
+    pub changes: TargetChanges,
+    targets: Targets,
+}
+
+impl Update {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.unsaved.is_empty() && self.changes == TargetChanges::default()
+    }
+}
+
+impl Roster {
+    /// The targets in `named`, and those that `discovery` knows already.
+    pub fn new(environment: Arc<str>, named: Vec<Target>, discovery: Option<Discovery>) -> Self {
+        let mut roster = Self { environment, named, discovery, targets: Targets::new(), is_outdated: false };
+        roster.targets = roster.join();
+        roster
+    }
+
+    fn join(&self) -> Targets {
+        join(&self.environment, &self.named, self.discovery.iter().flat_map(Discovery::targets))
+    }
+
+    /// All targets.
+    pub fn listed(&self) -> impl Iterator<Item = &Listed> {
+        self.targets.values()
+    }
+
+    /// The target of a webhook.
+    pub fn get(&self, webhook_id: &str) -> Option<&Listed> {
+        self.targets.get(webhook_id)
+    }
+
+    /// When discovery has something to ask; nothing where it is off or waits for an answer.
+    pub fn due(&self) -> Option<Duration> {
+        self.discovery.as_ref()?.due()
+    }
+
+    /// What discovery has to ask at `now`.
+    pub fn request(&self, now: Duration) -> Option<Request> {
+        self.discovery.as_ref()?.next(now)
+    }
+
+    /// Notes that this is being asked.
+    pub fn start(&mut self) {
+        if let Some(discovery) = &mut self.discovery {
+            discovery.start();
+        }
+    }
+
+    /// Notes that what was being asked was given up.
+    pub fn abandon(&mut self) {
+        if let Some(discovery) = &mut self.discovery {
+            discovery.abandon();
+        }
+    }
+
+    /// Takes in an answer at `now`; `date` is the server's clock. What it changes is in force when it is confirmed.
+    pub fn absorb(
+        &mut self,
+        request: Request,
+        result: Result<Found, &ApiError>,
+        date: Timestamp,
+        now: Duration,
+    ) -> Option<Update> {
+        let discovery = self.discovery.as_mut()?;
+        self.is_outdated |= discovery.finish(request, result, date, now);
+        let unsaved = discovery.take_unsaved();
+        let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
+        Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
+    }
+
+    /// Puts an update in force that is on disk.
+    pub fn confirm(&mut self, update: Update) {
+        self.targets = update.targets;
+        self.is_outdated = false;
+    }
+
+    /// Keeps an update for later that could not be written.
+    pub fn keep(&mut self, update: Update) {
+        if let Some(discovery) = &mut self.discovery {
+            discovery.keep_unsaved(update.unsaved);
+        }
+        self.is_outdated = true;
+    }
+
+    /// Whether all targets are known that there were when discovery began; also where there is none.
+    pub fn is_complete(&self) -> bool {
+        self.discovery.as_ref().is_none_or(Discovery::has_seen_all)
+    }
+
+    /// When discovery last knew everything, by the server's clock.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        self.discovery.as_ref()?.last_success()
+    }
+}

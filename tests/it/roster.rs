@@ -1,0 +1,118 @@
+//! The daemon finds its webhooks by itself: new ones are polled, gone ones stay for a while, and a restart knows them all.
+
+use std::path::PathBuf;
+
+use talkover_exporter::simulator::{Clock, EntrySpec, OwnerKind, Scenario, Simulator, Status, Webhook};
+
+use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
+
+const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
+const SETTINGS: &str = "poll: {min_interval: 50ms, max_interval: 100ms}\nmetrics: {birth_hold: 300ms}\n";
+
+struct Scene {
+    simulator: Simulator,
+    workspace: Workspace,
+}
+
+impl Scene {
+    async fn new(scenario: Scenario) -> Self {
+        Self { simulator: simulator(scenario, Clock::Real).await, workspace: Workspace::new() }
+    }
+
+    fn configure(&self, discovery: &str) -> PathBuf {
+        self.workspace.write("token", "talq_simulator\n");
+        let text = format!(
+            "server: {{listen: 127.0.0.1:0}}\nstate: {{path: {:?}}}\nenvironments:\n  - name: test\n    \
+             base_url: {}\n    token_file: {:?}\n    requests_per_minute: 6000\n    discovery: {discovery}\n{SETTINGS}",
+            self.workspace.path("state.db"),
+            self.simulator.base_url(),
+            self.workspace.path("token"),
+        );
+        self.workspace.write("config.yml", &text)
+    }
+
+    fn deliver(&self, webhook: &str, status: Status) {
+        let inserted = self.simulator.with_world(|world| {
+            let created_at = world.now();
+            let http_status = (status == Status::Failed).then_some(503).or(Some(200));
+            world.insert(webhook, EntrySpec { created_at, status, http_status, ..EntrySpec::default() })
+        });
+        inserted.unwrap();
+    }
+}
+
+fn infos(scrape: &Scrape) -> usize {
+    scrape.of("talkover_webhook_info").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_found_polled_and_let_go() {
+    let scene = Scene::new(quiet_scenario()).await;
+    scene.deliver("w-1", Status::Success);
+    let exporter = Exporter::start(&scene.configure("{agents: true, campaigns: true, refresh_interval: 500ms}")).await;
+    let scrape = exporter.wait_for("both", |scrape| scrape.of("talkover_up").count() == 2).await;
+    let info = "talkover_webhook_info{environment=\"test\",webhook_id=\"w-2\",webhook_name=\"webhook w-2\",\
+                owner_type=\"campaign\",owner_id=\"c-1\",owner_name=\"campaign c-1\",url_host=\"hooks.example.com\"}";
+    assert_eq!(scrape.get(info), Some(1.0), "{}", scrape.text);
+    assert_eq!(scrape.sum("talkover_webhook_enabled", &[]), 2.0);
+    assert_eq!(scrape.sum("talkover_webhook_max_retries", &[]), 6.0);
+    exporter.wait_for("history", |scrape| scrape.sum(ATTEMPTS, &["w-1"]) == 1.0).await;
+
+    // A new one, whose delivery happened after the last list that did not name its agent: that is live, and born at 0.
+    scene.simulator.with_world(|world| world.add_webhook(Webhook::of_agent("a-9", "w-9")));
+    scene.deliver("w-9", Status::Failed);
+    let is_born = |scrape: &Scrape| scrape.of(ATTEMPTS).any(|(series, value)| series.contains("w-9") && value == 0.0);
+    exporter.wait_for("the birth", is_born).await;
+    exporter.wait_for("its value", |scrape| scrape.sum(ATTEMPTS, &["w-9"]) == 1.0).await;
+
+    // A name that changes is shown; an owner that goes takes its webhook out of the polls, not out of the series.
+    scene.simulator.with_world(|world| {
+        world.rename_owner(OwnerKind::Campaign, "c-1", "Winter");
+        world.remove_owner(OwnerKind::Agent, "a-9");
+    });
+    let has_changed = |scrape: &Scrape| {
+        scrape.of("talkover_up").count() == 2 && scrape.sum("talkover_webhook_info", &["owner_name=\"Winter\""]) == 1.0
+    };
+    let scrape = exporter.wait_for("the changes", has_changed).await;
+    assert_eq!((infos(&scrape), scrape.sum(ATTEMPTS, &["w-9"])), (3, 1.0));
+    assert_eq!(scrape.sum("talkover_exporter_targets", &[]), 2.0);
+    assert!(scrape.sum("talkover_exporter_discovery_last_success_timestamp_seconds", &[]) > 0.0);
+    assert!(scrape.sum("talkover_api_requests_total", &["endpoint=\"agent_webhooks\"", "code=\"200\""]) >= 2.0);
+
+    // A restart knows everything before it has asked anything.
+    exporter.kill().await;
+    scene.simulator.set_tokens(Vec::new());
+    let exporter = Exporter::start(&scene.configure("{refresh_interval: 1h}")).await;
+    let scrape = exporter.scrape().await;
+    assert_eq!((infos(&scrape), scrape.sum(ATTEMPTS, &["w-9"])), (3, 1.0), "{}", scrape.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_what_is_wanted() {
+    let scene = Scene::new(quiet_scenario()).await;
+    let exporter = Exporter::start(&scene.configure("{refresh_interval: 500ms, exclude: [c-1]}")).await;
+    let scrape = exporter.wait_for("one", |scrape| scrape.of("talkover_up").count() == 1).await;
+    assert_eq!(infos(&scrape), 1);
+    scene.deliver("w-2", Status::Success);
+    scene.configure("{refresh_interval: 500ms, include: [\"campaign c-1/*\"]}");
+    exporter.signal(rustix::process::Signal::HUP);
+    let is_other = |scrape: &Scrape| {
+        scrape.sum(ATTEMPTS, &["w-2"]) == 1.0 && scrape.of("talkover_up").all(|(series, _)| series.contains("w-2"))
+    };
+    let scrape = exporter.wait_for("the other", is_other).await;
+    assert_eq!(infos(&scrape), 2, "the series of the first stay for a day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_means_that_the_lists_were_read() {
+    let scene = Scene::new(Scenario { tokens: Vec::new(), ..quiet_scenario() }).await;
+    let exporter = Exporter::start(&scene.configure("{refresh_interval: 1s}")).await;
+    let answer = reqwest::get(format!("{}/-/ready", exporter.url)).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().await.unwrap().contains("discovery"));
+    scene.simulator.set_tokens(vec!["talq_simulator".to_owned()]);
+    let url = format!("{}/-/ready", exporter.url);
+    crate::harness::wait_for("ready", || async { (reqwest::get(&url).await.ok()?.status() == 200).then_some(()) })
+        .await;
+    assert_eq!(infos(&exporter.scrape().await), 2);
+}
