@@ -1,6 +1,7 @@
 //! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +56,10 @@ pub struct Batch {
     pub last_success: Option<Timestamp>,
     /// When the target became known, where that was before its first answer.
     pub known_at: Option<Timestamp>,
-    /// The server's clock at the end of the reading.
+    /// The server's clock at the end of the reading, and
     pub now: Timestamp,
+    /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
+    pub began: Option<Timestamp>,
 }
 
 /// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is settled, because
@@ -72,6 +75,14 @@ pub enum Pass {
     Settle,
     /// The last part, which holds the newest entries.
     Last,
+}
+
+impl Pass {
+    /// Whether nothing of the reading is left to be decided. What is forgotten is forgotten then: what is known must not depend on
+    /// how a reading is cut into parts.
+    fn is_end(self) -> bool {
+        matches!(self, Self::Whole | Self::Last)
+    }
 }
 
 /// What part of the log a batch covers.
@@ -184,7 +195,8 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
         let marks = ledger.marks();
-        let computed = marks.watermark.map(|watermark| policy.windows.horizon(batch.now, watermark));
+        let swept = marks.swept.or(marks.watermark);
+        let computed = marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now, mark, swept));
         Self {
             ledger,
             batch,
@@ -276,7 +288,7 @@ impl<'a> Draft<'a> {
     /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives the opening entry, or
     /// nothing where the attempt opens a delivery itself.
     fn join(&mut self, attempt: &Attempt) -> Option<RowKey> {
-        let before = attempt.attempt.checked_sub(1).filter(|number| *number > 0)?;
+        let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
@@ -469,7 +481,9 @@ impl<'a> Draft<'a> {
             is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
             changes.catching_up = self.is_catching_up().then_some(self.batch.now);
-            self.forget(&mut changes, &mut marks);
+            if self.batch.pass.is_end() {
+                self.forget(&mut changes, &mut marks);
+            }
         }
         changes.marks = (marks != *before).then_some(marks);
         if self.batch.pass != Pass::Register {
@@ -483,11 +497,13 @@ impl<'a> Draft<'a> {
     fn marks(&self) -> Marks {
         let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
         let now = self.batch.now;
-        if matches!(self.batch.pass, Pass::Register | Pass::Settle) {
+        if !self.batch.pass.is_end() {
             return marks;
         }
         if self.batch.coverage.is_walk() {
             let newest = self.batch.attempts.iter().map(|attempt| self.time_of(attempt)).max();
+            // An entry that is dated ahead does not tell how far the reading has come.
+            let newest = newest.map(|newest| newest.min(self.batch.began.unwrap_or(now)));
             marks.watermark = marks.watermark.max(newest);
         }
         match self.batch.coverage {
@@ -497,9 +513,11 @@ impl<'a> Draft<'a> {
             }
             Coverage::FirstContact => {
                 marks.contacted = true;
-                marks.swept = marks.watermark;
+                // The first walk may have been interrupted, and have begun at any time since the first answer.
+                marks.swept = marks.watermark.min(marks.known_at);
             }
-            Coverage::Sweep => marks.swept = marks.watermark,
+            // Polls may have moved the watermark while the sweep went on.
+            Coverage::Sweep => marks.swept = marks.watermark.min(Some(self.batch.began.unwrap_or(now))),
             Coverage::Head | Coverage::Pages => {}
         }
         marks
@@ -510,7 +528,7 @@ impl<'a> Draft<'a> {
         let placed = self.placed.get(&attempt.id).copied();
         let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
         let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(&self.ledger.find(&attempt.id)?.row));
-        row.map_or(attempt.created_at, |row| row.at).min(self.batch.now)
+        row.map_or(attempt.created_at, |row| row.at)
     }
 
     /// Whether what this batch brings has happened while nobody looked.
@@ -532,8 +550,7 @@ impl<'a> Draft<'a> {
         let marks = self.ledger.marks();
         let Some(watermark) = marks.watermark else { return false };
         let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
-        let is_last = matches!(self.batch.pass, Pass::Whole | Pass::Last);
-        if !is_walk || !is_last || !self.batch.is_torn || marks.gap_at == Some(watermark) {
+        if !is_walk || !self.batch.pass.is_end() || !self.batch.is_torn || marks.gap_at == Some(watermark) {
             return false;
         }
         self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
@@ -545,6 +562,8 @@ impl<'a> Draft<'a> {
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
+        let gone = self.batch.now.minus(INVALID_RETENTION);
+        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
         let Some(horizon) = self.horizon else { return };
         let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);
         let pruned: Vec<&Entry> = self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
@@ -555,8 +574,6 @@ impl<'a> Draft<'a> {
             }
             changes.pruned = pruned.into_iter().map(|entry| entry.key.clone()).collect();
         }
-        let gone = self.batch.now.minus(INVALID_RETENTION);
-        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
     }
 }
 

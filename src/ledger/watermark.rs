@@ -39,10 +39,11 @@ impl Windows {
         mark.minus(self.lookback).minus(TIE_MARGIN)
     }
 
-    /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one.
-    pub fn horizon(&self, now: Timestamp, watermark: Timestamp) -> Timestamp {
+    /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one. `mark`
+    /// is the watermark as it stood at the previous sweep: what the next one reads must not be forgotten, however long it takes.
+    pub fn horizon(&self, now: Timestamp, watermark: Timestamp, mark: Timestamp) -> Timestamp {
         let settled = now.minus(self.settle_after);
-        settled.min(watermark.minus(self.lookback).minus(self.sweep_interval))
+        settled.min(watermark.minus(self.lookback).minus(self.sweep_interval)).min(self.sweep_until(mark))
     }
 
     /// Whether an entry of that age is no longer followed.

@@ -96,6 +96,16 @@ struct Reading {
     until: Timestamp,
     /// When it began, in time since the start.
     began: Duration,
+    /// When its first page was read, by the server's clock.
+    first_read: Option<Timestamp>,
+    /// Whether it goes on from what another walk has put on disk.
+    is_resumed: bool,
+}
+
+impl Reading {
+    fn new(walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
+        Self { walk, coverage, until, began, first_read: None, is_resumed: false }
+    }
 }
 
 /// What a page has brought.
@@ -192,7 +202,10 @@ impl Reader {
         let began = now;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
-            return Reading { walk: Walk::resume(until, per_page, stretch), coverage, until, began };
+            // Late entries may have turned up in what it had read: the sweep is still to be made.
+            let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
+            let walk = Walk::resume(until, per_page, stretch);
+            return Reading { is_resumed: true, ..Reading::new(walk, coverage, until, began) };
         }
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
@@ -207,7 +220,7 @@ impl Reader {
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
-        Reading { walk: Walk::new(until, per_page).with_first_page(first), coverage, until, began }
+        Reading::new(Walk::new(until, per_page).with_first_page(first), coverage, until, began)
     }
 
     /// The size of a head walk's first page.
@@ -227,7 +240,7 @@ impl Reader {
         // A long walk is on disk: it comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
-        Some(Reading { walk: Walk::new(until, self.settings.per_page), coverage: Coverage::Sweep, until, began: now })
+        Some(Reading::new(Walk::new(until, self.settings.per_page), Coverage::Sweep, until, now))
     }
 
     /// Where a sweep ends; nothing where there is no watermark yet.
@@ -301,20 +314,22 @@ impl Reader {
             reading.until = self.ledger.marks().cut.unwrap_or_default();
             reading.walk.set_until(reading.until);
         }
+        reading.first_read.get_or_insert(date);
         let ledger = &self.ledger;
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         if reading.walk.absorb(page, known)? == Progress::More {
             self.keep(reading);
             return Ok(Absorbed::More);
         }
-        let Reading { mut walk, coverage, .. } = reading;
+        let Reading { mut walk, coverage, first_read, is_resumed, .. } = reading;
         let has_met_known = walk.has_met_known() || (self.is_staged_turn() && self.staged_has_met_known());
         let is_torn = walk.has_reached_end() && !has_met_known;
         self.total = self.note_total(walk.total());
         let reaches_end = walk.has_reached_end();
         let (attempts, invalid) = walk.take();
         let oldest = attempts.last().map(|attempt| attempt.created_at);
-        let is_sweep = coverage == Coverage::Head && (reaches_end || oldest < self.sweep_until() && oldest.is_some());
+        let reaches_far = reaches_end || oldest < self.sweep_until() && oldest.is_some();
+        let is_sweep = coverage == Coverage::Head && reaches_far && !is_resumed;
         Ok(Absorbed::Complete(Batch {
             attempts,
             invalid,
@@ -322,6 +337,7 @@ impl Reader {
             is_torn,
             last_success: self.last_success,
             now: date,
+            began: first_read,
             ..Batch::default()
         }))
     }
@@ -388,7 +404,7 @@ impl Reader {
             return None;
         }
         let has_met_known = self.staged_has_met_known();
-        let Reading { walk, coverage, until, .. } = self.head.as_mut()?;
+        let Reading { walk, coverage, until, first_read, .. } = self.head.as_mut()?;
         if walk.len() < STAGED_AT_ONCE || !walk.has_attempts() || !walk.is_contiguous() {
             return None;
         }
@@ -396,7 +412,7 @@ impl Reader {
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), date)?;
+        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }
@@ -482,11 +498,11 @@ impl Reader {
     }
 }
 
-/// What has been read without a gap: `before`, and what was read after it as of `date`.
-fn stretch(before: Option<Stretch>, read: &[Attempt], invalid: usize, date: Timestamp) -> Option<Stretch> {
+/// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`.
+fn stretch(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
     let times = || read.iter().map(|attempt| attempt.created_at);
     // What is dated ahead says nothing of how far the reading has come.
-    let newest = times().max().map(|newest| newest.min(date)).max(before.map(|stretch| stretch.newest))?;
+    let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
     let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
     let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
     Some(Stretch { newest, oldest, count })

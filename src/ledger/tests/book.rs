@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::test_runner::Config;
+
 use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use crate::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
@@ -37,6 +39,11 @@ pub(crate) fn policy() -> Policy {
         catch_up_after: seconds(200),
         holds_births: true,
     }
+}
+
+/// So many cases of a property, unless `PROPTEST_CASES` asks for another number.
+pub(crate) fn cases(number: u32) -> Config {
+    if std::env::var_os("PROPTEST_CASES").is_some() { Config::default() } else { Config::with_cases(number) }
 }
 
 /// A first attempt, a second long, of a delivery of its own.

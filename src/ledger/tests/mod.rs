@@ -1,7 +1,13 @@
 //! The ledger's decisions: tables of what follows from what, and properties that hold for any log read in any way.
 
 pub(crate) mod book;
+mod bounds;
+mod daemon;
 mod deliveries;
+mod disk;
 mod entries;
 mod labels;
+mod moving;
+mod oracle;
 mod properties;
+mod world;

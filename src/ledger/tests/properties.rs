@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::book::{Book, attempt};
+use super::book::{Book, attempt, cases};
 use crate::delivery::{Attempt, EntryId, Status};
 use crate::ledger::decide::{Coverage, decide};
 use crate::ledger::state::Ledger;
@@ -109,7 +109,7 @@ fn restart(ledger: &Ledger) -> Ledger {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(cases(1_000))]
 
     #[test]
     fn splitting_repeating_and_reordering_change_no_totals_of_attempts(

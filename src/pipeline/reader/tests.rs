@@ -6,6 +6,8 @@ use super::*;
 use crate::delivery::{Attempt, EntryId, OwnerType, Status};
 use crate::ledger::decide::{Policy, decide};
 use crate::ledger::tests::book::{at, entry, policy};
+use crate::ledger::totals::SeriesKey;
+use crate::ledger::transition::LogOutcome;
 use crate::source::wire::Pagination;
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
@@ -228,6 +230,51 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     read.sort_unstable();
     read.dedup();
     assert_eq!(read.len(), 12_035);
+}
+
+#[test]
+fn an_interrupted_sweep_is_still_to_be_made() {
+    let mut desk = Desk::new();
+    for second in 0..1_000 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.poll(1_000);
+    let read = StagedWalk {
+        coverage: Coverage::Sweep,
+        until: at(897),
+        newest: at(999),
+        oldest: at(920),
+        count: 80,
+        has_met_known: true,
+    };
+    let remembered = Remembered { ledger: desk.reader.ledger.clone(), last_success: None, staged: Some(read) };
+    desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
+    // It turned up in what the sweep had read.
+    desk.insert("late", 950, Status::Success);
+    desk.insert("new", 1_500, Status::Success);
+    assert_eq!(desk.poll(1_500).0, [Coverage::Head]);
+    assert!(desk.reader.ledger.find(&EntryId::new("late")).is_none());
+    assert_eq!(desk.poll(1_501).0, [Coverage::Sweep]);
+    assert!(desk.reader.ledger.find(&EntryId::new("late")).is_some());
+}
+
+#[test]
+fn an_entry_that_is_dated_ahead_does_not_hide_what_is_made_while_a_walk_goes_on() {
+    let mut desk = Desk::new();
+    for second in 0..2_000 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.insert("ahead", 5_000, Status::Success);
+    assert!(desk.step(2_000).is_none());
+    let batch = (0..200).find_map(|_| desk.step(5_600)).unwrap();
+    desk.settle(&batch, 5_600);
+    assert_eq!(desk.reader.ledger.marks().watermark, Some(at(2_000)));
+    for second in 2_001..5_000 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    desk.poll(5_601);
+    let read = desk.reader.ledger.totals().counter(&SeriesKey::log_entries(LogOutcome::New));
+    assert_eq!(read, 1_000 + 1 + 2_999);
 }
 
 #[test]
