@@ -247,7 +247,7 @@ fn an_interrupted_sweep_is_still_to_be_made() {
         count: 80,
         has_met_known: true,
     };
-    let remembered = Remembered { ledger: desk.reader.ledger.clone(), last_success: None, staged: Some(read) };
+    let remembered = Remembered { ledger: desk.reader.ledger.clone(), staged: Some(read), ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     // It turned up in what the sweep had read.
     desk.insert("late", 950, Status::Success);
