@@ -3,8 +3,8 @@
 //! Everything that may fail at the start fails here, before the first request: the state file, the clients, the listener's
 //! settings. Called by the commands `run` and `demo`.
 //!
-//! [`assemble`] builds the loop of an environment, [`supervisor`] keeps the loops running and exchanges them at a reload,
-//! [`watch`] notices that there is one to make, [`readiness`] says when the metrics are worth scraping.
+//! `assemble` builds the loop of an environment, `supervisor` keeps the loops running and exchanges them at a reload,
+//! `watch` notices that there is one to make, `readiness` says when the metrics are worth scraping.
 
 mod assemble;
 mod readiness;

@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn an_unusable_entry_is_not_a_missing_one() {
         let mut only = page(&[1], Some(2), Some(1));
-        only.invalid.push(InvalidEntry { key: "x".into(), reason: "no id" });
+        only.invalid.push(InvalidEntry { key: "x".into(), reason: "no id", place: 0 });
         assert_eq!(read(&[only]).1, Certainty::OneMoment);
     }
 

@@ -88,6 +88,8 @@ pub struct Environment {
     rate: u32,
     /// The longest interval when it was last told.
     longest: Duration,
+    /// Whether the budget could not be used at the last attempt.
+    is_budget_failing: bool,
     /// Targets taken in so far.
     added: u64,
 }
@@ -118,6 +120,8 @@ struct Standing {
     asked_at: Duration,
     /// Whether the scheduler knows of the arrivals that are remembered.
     is_seeded: bool,
+    /// Whether the state file could not be written at the last attempt.
+    is_unwritten: bool,
 }
 
 impl Environment {
@@ -151,6 +155,7 @@ impl Environment {
             allowance,
             rate,
             longest: settings.intervals.max,
+            is_budget_failing: false,
             added: 0,
             settings,
         };
@@ -258,6 +263,9 @@ impl Environment {
         let expected = self.scheduler.expected(target, now);
         let Some(seat) = self.idle.get_mut(&target) else { return };
         let needs_request = seat.reader.needs_request();
+        if !seat.reader.is_reading() {
+            seat.state.backoff.begin();
+        }
         if needs_request && !seat.reader.turn_to(class, expected, now) {
             let (sweep, recheck) = (seat.reader.sweep_due(), seat.reader.recheck_due());
             // What was due a moment ago was read by something else since.
@@ -285,6 +293,9 @@ impl Environment {
         self.follow_allowance();
         match self.budget.take(clock::uptime_ns()) {
             Ok(None) => {
+                if std::mem::take(&mut self.is_budget_failing) {
+                    info!(environment = %self.name, "the memory of the request budget can be used again");
+                }
                 self.allowance.sent(now);
                 true
             }
@@ -294,10 +305,21 @@ impl Environment {
                 false
             }
             Err(failure) => {
-                error!(environment = %self.name, "failed to use the memory of the request budget: {failure}");
+                self.tell_budget_failing(&failure);
                 self.pause.extend(now + BUDGET_RETRY);
                 false
             }
+        }
+    }
+
+    fn tell_budget_failing(&mut self, failure: &std::io::Error) {
+        self.workshop.write_errors.inc();
+        if !std::mem::replace(&mut self.is_budget_failing, true) {
+            error!(environment = %self.name, "nothing is asked without the memory of the request budget: {failure}");
+        }
+        // Nobody can be polled, and so nobody's last poll speaks for the present.
+        for seat in self.idle.values() {
+            self.workshop.board.update(&seat.reader.target, |view, _| view.up = Some(false));
         }
     }
 
@@ -501,17 +523,25 @@ impl Environment {
             StepResult::Stopped => Outcome::Unfinished,
             StepResult::More(_) => {
                 self.pause.succeed();
+                state.backoff.progress();
+                tell_written(target, state);
                 Outcome::Unfinished
             }
             StepResult::Complete(tally) => {
                 self.pause.succeed();
                 state.backoff.succeed();
+                tell_written(target, state);
                 if class != Class::Rechecks {
                     self.succeed(target, stepped.date, state);
                 }
                 Outcome::Complete(tally.new)
             }
-            StepResult::NotWritten => {
+            StepResult::NotWritten(failure) => {
+                if std::mem::replace(&mut state.is_unwritten, true) {
+                    debug!(%target, "still not written: {failure}");
+                } else {
+                    error!(%target, "what was read is kept in memory until it can be written: {failure}");
+                }
                 self.workshop.board.update(target, |view, _| view.up = Some(false));
                 Outcome::Failed(state.backoff.fail(jitter()))
             }
@@ -577,6 +607,12 @@ impl Environment {
 /// What a budget gives.
 fn supply(rate: u32, budget: &Budget) -> Supply {
     Supply { per_minute: f64::from(rate), per_second: budget.per_second() }
+}
+
+fn tell_written(target: &Target, state: &mut Standing) {
+    if std::mem::take(&mut state.is_unwritten) {
+        info!(%target, "the state file can be written again");
+    }
 }
 
 /// Where between half and all of a pause to end it, so that several daemons do not come back at the same moment.

@@ -159,6 +159,11 @@ impl Reader {
         self.uncommitted.is_none()
     }
 
+    /// Whether something that was begun is not read to its end.
+    pub fn is_reading(&self) -> bool {
+        self.head.is_some() || self.sweep.is_some() || self.recheck.is_some()
+    }
+
     /// Turns to what the next request is made for, at `now` since the start, where about `expected` new entries are expected.
     /// Says whether there is anything to be asked for it.
     pub fn turn_to(&mut self, class: Class, expected: f64, now: Duration) -> bool {

@@ -35,7 +35,7 @@ pub struct Workshop {
     pub board: Board,
     /// Where requests are counted.
     pub api: ApiMetrics,
-    /// Commits that could not be written.
+    /// Writes to the state that have failed.
     pub write_errors: IntCounter,
 }
 
@@ -62,7 +62,7 @@ pub enum StepResult {
     /// The request failed.
     Failed(ApiError),
     /// The state file could not be written; what was read is kept.
-    NotWritten,
+    NotWritten(StoreError),
     /// The program is to end.
     Stopped,
 }
@@ -139,10 +139,9 @@ async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Read
             }
             Err(failure) => {
                 workshop.write_errors.inc();
-                error!(target = %reader.target, "{failure}");
                 // Read again from where the state file knows of; the walk must not go on without what it has just read.
                 reader.restart_walk();
-                (reader, StepResult::NotWritten)
+                (reader, StepResult::NotWritten(failure))
             }
         }
     })
@@ -178,7 +177,7 @@ fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dura
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
     if decision.changes.must_commit {
         if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes) {
-            return not_written(workshop, reader, batch, &failure);
+            return not_written(workshop, reader, batch, failure);
         }
         debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
     }
@@ -215,18 +214,17 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
             // A state file that can be neither written nor read: nothing that is counted from here on would be right.
             Err(unreadable) => panic!("the state file cannot be read any more: {unreadable}"),
         }
-        return not_written(workshop, reader, batch, &failure);
+        return not_written(workshop, reader, batch, failure);
     }
     // What was taken into the books by one pass was told again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     show(workshop, reader, &batch, tally, &committed, was_contacted, now)
 }
 
-fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: &StoreError) -> (Reader, StepResult) {
+fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
     workshop.write_errors.inc();
-    error!(target = %reader.target, "{failure}");
     reader.keep_uncommitted(batch);
-    (reader, StepResult::NotWritten)
+    (reader, StepResult::NotWritten(failure))
 }
 
 /// Shows what was committed and applied.

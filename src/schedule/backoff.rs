@@ -11,6 +11,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
+    /// Those that there were before the present attempt.
+    before: u32,
 }
 
 impl Backoff {
@@ -21,9 +23,20 @@ impl Backoff {
         doubled.min(LONGEST).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
+    /// Takes note that an attempt of several steps begins anew.
+    pub fn begin(&mut self) {
+        self.before = self.failures;
+    }
+
+    /// Takes note that one of its steps has succeeded: what has failed on the way to it is over, but not what failed before the
+    /// attempt, which may fail in the same way at its end.
+    pub fn progress(&mut self) {
+        self.failures = self.before;
+    }
+
     /// Takes note of a success.
     pub fn succeed(&mut self) {
-        self.failures = 0;
+        *self = Self::default();
     }
 
     /// The failures in a row.
@@ -44,5 +57,24 @@ mod tests {
         assert_eq!(backoff.fail(0.0), Duration::from_secs(30));
         backoff.succeed();
         assert_eq!((backoff.failures(), backoff.fail(1.0)), (0, BASE));
+    }
+
+    #[test]
+    fn a_long_attempt_gets_over_failures_on_its_way_but_not_over_those_before() {
+        let mut backoff = Backoff::default();
+        for _ in 0..5 {
+            backoff.fail(1.0);
+            assert_eq!(backoff.failures(), 1);
+            backoff.progress();
+        }
+        for attempts in 1..4 {
+            backoff.begin();
+            backoff.progress();
+            backoff.fail(1.0);
+            assert_eq!(backoff.failures(), attempts, "each attempt reaches the same step and fails there");
+        }
+        backoff.succeed();
+        backoff.progress();
+        assert_eq!(backoff.failures(), 0);
     }
 }

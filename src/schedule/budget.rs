@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -47,6 +47,7 @@ impl Bucket {
 #[derive(Debug)]
 pub struct Budget {
     file: File,
+    path: PathBuf,
     boot: u64,
     buckets: Vec<Bucket>,
 }
@@ -65,12 +66,13 @@ impl Budget {
         burst: u32,
         shared: Option<u32>,
     ) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(beside(state, "budget"))?;
+        let path = beside(state, "budget");
+        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = opened.map_err(|error| named(&path, &error))?;
         let own = Bucket::new(&format!("environment {environment}"), per_minute, burst);
         // The same for all environments, whatever each allows itself.
         let all = shared.map(|rate| Bucket::new("shared", rate, SHARED_BURST));
-        Ok(Self { file, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
+        Ok(Self { file, path, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
     }
 
     /// Lets only so many requests a minute of the environment's own budget be spent, or all of it again.
@@ -93,7 +95,7 @@ impl Budget {
         self.file.lock()?;
         let taken = self.take_locked(now);
         self.file.unlock()?;
-        taken
+        taken.map_err(|error| named(&self.path, &error))
     }
 
     fn take_locked(&self, now: u64) -> io::Result<Option<Duration>> {
@@ -178,6 +180,11 @@ impl Record {
             .flat_map(|number| number.to_le_bytes())
             .collect()
     }
+}
+
+/// The same error, with the file that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn digest(text: &str) -> u64 {

@@ -1,6 +1,6 @@
 //! Which target is asked next, and for what. Pure: time is passed in, as the time since any fixed moment.
 //!
-//! *Between the kinds of work*, [`Shares`] decides. *Among heads*, polls that are due and walks that need further pages take
+//! *Between the kinds of work*, `Shares` decides. *Among heads*, polls that are due and walks that need further pages take
 //! turns. *Among polls*, whoever has waited for `max_interval` comes first; the others are ordered by virtual time (stride
 //! scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the last poll that came in this order. So
 //! frequencies are proportional to √λ whatever the budget really is at the moment; nobody is asked before `min_interval` is over,

@@ -148,7 +148,7 @@ impl Walk {
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         self.total = page.pagination.total.or(self.total);
-        let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page.attempts, growth, is_end, known) };
+        let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, known);
 

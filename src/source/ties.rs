@@ -2,18 +2,22 @@
 //!
 //! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of the run
 //! may move from the next page to one that was read before. A run is complete when as many different entries of it were seen as
-//! it has places in the list; until then it is read again, or until several rounds bring nothing new. Pure, like the pager that
-//! uses it.
+//! it has places in the list; until then it is read again, or until several rounds bring nothing new. An unusable entry has no
+//! time: where one may be of the run, its places cannot be counted, and only rounds that bring nothing new are trusted. Pure,
+//! like the pager that uses it.
 
 use std::collections::HashSet;
 
 use super::pager::Known;
+use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// A run is taken for complete when so many rounds in a row have brought nothing new;
 const QUIET_ROUNDS: u32 = 3;
 /// or so many, where its places say that something is missing.
 const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
+/// or so many, where unusable entries keep its places from being counted. A round hides an entry with a probability below 0.4.
+const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 
 /// Where a walk goes after a page.
 #[must_use]
@@ -40,6 +44,10 @@ struct Tail {
     ids: Vec<EntryId>,
     /// Whether the next page may begin before this one has ended.
     overlaps: bool,
+    /// Whether some of that second may be among the page's unusable entries.
+    has_unusable: bool,
+    /// Whether the last entry of all on the page is unusable: then the page may end with another second than this.
+    ends_unusable: bool,
 }
 
 /// A run that is being read.
@@ -54,6 +62,8 @@ struct Run {
     before: i64,
     /// Whether the list was not as it is told to be while this round went on.
     is_disturbed: bool,
+    /// Whether some of it may be among the unusable entries of its pages.
+    has_unusable: bool,
     is_first_round: bool,
     has_news: bool,
     quiet: u32,
@@ -64,33 +74,32 @@ impl Ties {
     pub(super) fn see(
         &mut self,
         page: u32,
-        attempts: &[Attempt],
+        read: &LogPage,
         growth: Option<i64>,
         is_end: bool,
         known: Known<'_>,
     ) -> Step {
+        let attempts = &read.attempts;
         let times = attempts.first().zip(attempts.last()).map(|(first, last)| (first.created_at, last.created_at));
-        let Some((first, last)) = times else {
-            return if is_end { self.end_round() } else { Step::Onward };
-        };
         if self.run.is_none() {
-            self.begin_run(page, (first, last), known);
+            self.begin_run(page, read, times, known);
         }
         let Some(run) = &mut self.run else {
-            self.tail = Some(tail(page, attempts, last));
+            self.tail = times.map(|(_, last)| tail(page, read, last));
             return Step::Onward;
         };
-        if page == run.first_page && first == run.time && page > 1 {
+        if page == run.first_page && page > 1 && times.is_none_or(|(first, _)| first == run.time) {
             // Deletions have pulled the run's beginning to the page before.
             run.first_page -= 1;
             run.places = Some(0);
             return Step::Again(run.first_page);
         }
+        run.has_unusable |= may_hold_unusable(read, run.time);
         run.take_in(page, attempts, growth, known);
-        if last >= run.time && !is_end {
+        if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
             return Step::Onward;
         }
-        self.tail = Some(tail(page, attempts, last));
+        self.tail = times.map(|(_, last)| tail(page, read, last));
         self.end_round()
     }
 
@@ -122,10 +131,14 @@ impl Ties {
         }
     }
 
-    /// The last second of the page before goes on with this one.
-    fn begin_run(&mut self, page: u32, (first, last): (Timestamp, Timestamp), known: Known<'_>) {
+    /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the border.
+    fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: Known<'_>) {
+        let begins_unusable = read.invalid.first().is_some_and(|entry| entry.place == 0);
         let goes_on = |tail: &mut Tail| {
-            tail.page + 1 == page && (tail.time == first || tail.overlaps && (last..=first).contains(&tail.time))
+            let is_met = times.is_some_and(|(first, last)| {
+                tail.time == first || tail.overlaps && (last..=first).contains(&tail.time)
+            });
+            tail.page + 1 == page && (is_met || begins_unusable || tail.ends_unusable)
         };
         let Some(tail) = self.tail.take_if(goes_on) else { return };
         self.run = Some(Run {
@@ -136,6 +149,7 @@ impl Ties {
             before: tail.ids.len() as i64,
             ids: tail.ids.into_iter().collect(),
             is_disturbed: tail.overlaps,
+            has_unusable: tail.has_unusable || begins_unusable || tail.ends_unusable,
             is_first_round: true,
             quiet: 0,
         });
@@ -143,8 +157,13 @@ impl Ties {
 
     fn end_round(&mut self) -> Step {
         let Some(run) = &mut self.run else { return Step::Onward };
-        let patience = if run.places.is_some() { QUIET_ROUNDS_INCOMPLETE } else { QUIET_ROUNDS };
+        let patience = match run.places {
+            _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
+            Some(_) => QUIET_ROUNDS_INCOMPLETE,
+            None => QUIET_ROUNDS,
+        };
         let is_complete = match run.places {
+            _ if run.has_unusable => false,
             Some(places) => run.ids.len() as i64 >= places,
             // A single entry on both sides of the border was pushed there by a new one.
             None => run.ids.len() == 1 && !run.is_disturbed,
@@ -182,8 +201,22 @@ impl Run {
     }
 }
 
-fn tail(page: u32, attempts: &[Attempt], time: Timestamp) -> Tail {
-    Tail { page, time, ids: of_time(attempts, time).cloned().collect(), overlaps: false }
+fn tail(page: u32, read: &LogPage, time: Timestamp) -> Tail {
+    Tail {
+        page,
+        time,
+        ids: of_time(&read.attempts, time).cloned().collect(),
+        overlaps: false,
+        has_unusable: may_hold_unusable(read, time),
+        ends_unusable: read.invalid.last().is_some_and(|entry| entry.place == read.attempts.len()),
+    }
+}
+
+/// Whether an unusable entry of the page may be of `time`: it is where the usable one before or behind it is, as the list is in
+/// order.
+fn may_hold_unusable(read: &LogPage, time: Timestamp) -> bool {
+    let is_of_time = |place: usize| read.attempts.get(place).is_none_or(|attempt| attempt.created_at == time);
+    read.invalid.iter().any(|entry| is_of_time(entry.place) || entry.place.checked_sub(1).is_none_or(is_of_time))
 }
 
 fn of_time(attempts: &[Attempt], time: Timestamp) -> impl Iterator<Item = &EntryId> {

@@ -64,6 +64,8 @@ pub struct InvalidEntry {
     pub key: Box<str>,
     /// What is wrong with it.
     pub reason: &'static str,
+    /// How many usable entries stand before it on its page.
+    pub place: usize,
 }
 
 /// Reads an answer of one of the two log endpoints.
@@ -82,7 +84,7 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     for entry in entries {
         match reader.read(entry.get()) {
             Ok(attempt) => page.attempts.push(attempt),
-            Err(invalid) => page.invalid.push(invalid),
+            Err((key, reason)) => page.invalid.push(InvalidEntry { key, reason, place: page.attempts.len() }),
         }
     }
     Ok(page)
@@ -272,15 +274,16 @@ struct EntryReader {
 }
 
 impl EntryReader {
-    fn read(&mut self, text: &str) -> Result<Attempt, InvalidEntry> {
+    /// The entry, or else the key and what is wrong of [`InvalidEntry`].
+    fn read(&mut self, text: &str) -> Result<Attempt, (Box<str>, &'static str)> {
         let Ok(raw) = serde_json::from_str::<RawEntry<'_>>(text) else {
-            return Err(InvalidEntry { key: digest(text.as_bytes()), reason: "it is no object" });
+            return Err((digest(text.as_bytes()), "it is no object"));
         };
         let Some(id) = raw.id.and_then(id_text) else {
-            return Err(InvalidEntry { key: digest(text.as_bytes()), reason: "it has no usable id" });
+            return Err((digest(text.as_bytes()), "it has no usable id"));
         };
         let Some(created_at) = raw.created_at.and_then(timestamp) else {
-            return Err(InvalidEntry { key: format!("id:{id}").into(), reason: "it has no usable created_at" });
+            return Err((format!("id:{id}").into(), "it has no usable created_at"));
         };
         let event = raw.event.and_then(string).filter(|name| !name.is_empty()).unwrap_or(Cow::Borrowed(NO_EVENT));
         let group = group_key(&event, raw.request_payload.map(RawValue::get), &mut self.scratch);

@@ -57,14 +57,16 @@ pub enum StoreError {
         reason: String,
     },
     /// Anything else that SQLite says.
-    #[error("failed to {action} state file {}: {error}", path.display())]
+    #[error("failed to {action} state file {}: {error}{}", path.display(), in_brackets(cause.as_ref()))]
     Sqlite {
         /// The state file.
         path: PathBuf,
         /// What was to be done.
         action: &'static str,
-        /// Why not.
+        /// Why not, in SQLite's words.
         error: rusqlite::Error,
+        /// Why not, in the system's words, where they are known.
+        cause: Option<io::Error>,
     },
 }
 
@@ -82,7 +84,40 @@ impl StoreError {
                 Self::Damaged { path, reason: error.to_string() }
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
-            _ => Self::Sqlite { path, action, error },
+            _ => Self::Sqlite { path, action, error, cause: None },
         }
+    }
+
+    /// The same error with what the system says of writing to that disk: SQLite tells no more than "disk I/O error".
+    #[must_use]
+    pub fn because(mut self, refusal: impl FnOnce() -> Option<io::Error>) -> Self {
+        if let Self::Sqlite { cause, .. } = &mut self {
+            *cause = refusal();
+        }
+        self
+    }
+}
+
+fn in_brackets(cause: Option<&io::Error>) -> String {
+    cause.map(|cause| format!(" ({cause})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_has_the_last_word() {
+        let vague = || {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+            let error = rusqlite::Error::SqliteFailure(code, Some("disk I/O error".to_owned()));
+            StoreError::sqlite(Path::new("/x/state.db"), "write", error)
+        };
+        assert_eq!(vague().because(|| None).to_string(), "failed to write state file /x/state.db: disk I/O error");
+        let full = io::Error::from_raw_os_error(28);
+        assert_eq!(
+            vague().because(|| Some(full)).to_string(),
+            "failed to write state file /x/state.db: disk I/O error (No space left on device (os error 28))"
+        );
     }
 }

@@ -5,6 +5,8 @@
 //! ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -12,8 +14,11 @@ use super::error::StoreError;
 /// The held lock; dropping it gives the state file free.
 #[derive(Debug)]
 pub struct LockFile {
-    _file: File,
+    file: File,
 }
+
+/// As much as SQLite asks for at once: its shared memory comes in pieces of 32 KiB.
+static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl LockFile {
     /// Takes the lock for the state file at `state`.
@@ -29,10 +34,26 @@ impl LockFile {
             .open(&path)
             .map_err(|error| StoreError::Io { path: path.clone(), action: "open", error })?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: state.to_owned() }),
             Err(TryLockError::Error(error)) => Err(StoreError::Io { path, action: "lock", error }),
         }
+    }
+
+    /// Writes a byte where there is one already.
+    ///
+    /// # Errors
+    /// Where the file system has become read-only, or its files immutable. SQLite must not be asked then: it writes to memory that
+    /// is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
+    pub fn touch(&self) -> io::Result<()> {
+        self.file.write_all_at(&[0], 0)
+    }
+
+    /// What the system says where this disk cannot be written to, found out by trying. Nothing where it can.
+    pub fn refusal(&self) -> Option<io::Error> {
+        let written = self.file.write_all_at(&PROBE, 0);
+        let shortened = self.file.set_len(1);
+        written.and(shortened).err()
     }
 }
 
@@ -42,4 +63,22 @@ pub fn beside(state: &Path, extension: &str) -> PathBuf {
     name.push(".");
     name.push(extension);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_found_out_by_trying() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = LockFile::acquire(&directory.path().join("state.db")).unwrap();
+        lock.touch().unwrap();
+        assert!(lock.refusal().is_none());
+        assert_eq!(lock.file.metadata().unwrap().len(), 1, "the attempt leaves nothing behind");
+
+        let full = LockFile { file: OpenOptions::new().write(true).open("/dev/full").unwrap() };
+        assert_eq!(full.refusal().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(full.touch().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 }

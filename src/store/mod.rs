@@ -58,7 +58,7 @@ pub struct Store {
     created_at: Timestamp,
     seen: SeenFile,
     /// Held as long as the file is open.
-    _lock: LockFile,
+    lock: LockFile,
 }
 
 impl Store {
@@ -77,10 +77,9 @@ impl Store {
         }
         let lock = LockFile::acquire(path)?;
         refuse_fragment(path)?;
-        let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
-        let created_at = format::prepare(&mut connection, path, now)?;
+        let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
-        Ok(Self { connection, path: path.to_owned(), created_at, seen, _lock: lock })
+        Ok(Self { connection, path: path.to_owned(), created_at, seen, lock })
     }
 
     /// When the file was made.
@@ -93,12 +92,7 @@ impl Store {
     /// # Errors
     /// Where the file cannot be read or written.
     pub fn adopt_layout(&mut self, policy: &LabelPolicy) -> Result<bool, StoreError> {
-        let path = self.path.clone();
-        let failed = |error| StoreError::sqlite(&path, "update", error);
-        let transaction = self.connection.transaction().map_err(failed)?;
-        let dropped = totals::adopt_layout(&transaction, policy).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        Ok(dropped)
+        self.transact(|transaction| totals::adopt_layout(transaction, policy))
     }
 
     /// The memory of a target; an empty one where it is not known yet, which writes nothing.
@@ -255,14 +249,21 @@ impl Store {
     }
 
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let path = self.path.clone();
-        let failed = |error| StoreError::sqlite(&path, "write", error);
+        let (path, lock) = (&self.path, &self.lock);
+        lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
+        let failed = |error| StoreError::sqlite(path, "write", error).because(|| lock.refusal());
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
         space::give_back(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(result)
     }
+}
+
+fn open_database(path: &Path, now: Timestamp) -> Result<(Connection, Timestamp), StoreError> {
+    let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
+    let created_at = format::prepare(&mut connection, path, now)?;
+    Ok((connection, created_at))
 }
 
 /// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.

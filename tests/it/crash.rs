@@ -1,69 +1,156 @@
-//! SIGKILL at any moment: the totals are those of never having stopped, and no scrape is below the one before.
+//! SIGKILL at any moment, over a log that moves and an API that fails: the totals are those of never having stopped, and no
+//! scrape is below the one before.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use talkover_exporter::simulator::{Clock, Scenario};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use talkover_exporter::simulator::{Clock, EntryTruth, FaultPlan, Scenario, Simulator};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::harness::{Exporter, Scrape, Workspace, simulator, true_attempts};
+use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, simulator, spawn, verify};
 
-const KILLS: u32 = 20;
+/// Kills, where `TALKOVER_TEST_KILLS` does not say how many.
+const KILLS: u64 = 20;
+/// What the moments of the kills are drawn from, where `TALKOVER_TEST_SEED` does not say.
+const SEED: u64 = 1;
+/// The longest life: long enough for several polls, and for one after a failed request.
+const LONGEST_LIFE: Duration = Duration::from_millis(1_400);
+/// One life in so many ends before so long: while the daemon starts.
+const START: (u32, Duration) = (5, Duration::from_millis(60));
+/// Between two scrapes.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The simulated API is sometimes silent for longer than a request may take.
+const SETTINGS: &str = "poll: {min_interval: 50ms, max_interval: 100ms, per_page: 50, lookback: 20s, sweep_interval: 2s}\n\
+                        metrics: {birth_hold: 100ms}\n";
 
-/// Entries flow fast, in all states, with ties, late ones, and retries.
-fn busy_scenario() -> Scenario {
-    let text = include_str!("busy.yml");
-    Scenario::from_yaml(text, "busy.yml").unwrap()
+/// What the scrapes of all lives have shown.
+#[derive(Default)]
+struct Seen {
+    last: Scrape,
+    scrapes: u32,
+    failed_polls: f64,
 }
 
-/// Waits a moment that is another one each time.
-async fn pause(milliseconds: u64) {
-    let _elapsed = tokio::time::timeout(Duration::from_millis(milliseconds), std::future::pending::<()>()).await;
-}
-
-fn assert_not_below(before: &Scrape, after: &Scrape) {
-    for (series, value) in before.durable() {
-        let now = after.get(series).unwrap_or_else(|| panic!("{series} is gone"));
-        assert!(now >= value, "{series} went from {value} down to {now}");
+impl Seen {
+    /// Checks a scrape against the one before, in whichever life that was. That its books balance is asserted of every scrape.
+    fn check(&mut self, scrape: Scrape) {
+        scrape.assert_not_below(&self.last);
+        self.last = scrape;
+        self.scrapes += 1;
     }
+
+    /// Notes how the polls of a life have fared; their counters end with it.
+    fn end_life(&mut self) {
+        let polls = |labels: &[&str]| self.last.sum("talkover_exporter_polls_total", labels);
+        self.failed_polls += polls(&[]) - polls(&["result=\"success\""]);
+    }
+}
+
+/// One life, scraped all the time, which ends at `end` whatever it is doing then.
+async fn live(config: &Path, end: Instant, seen: &mut Seen) {
+    let exporter = Exporter::listening(spawn(config, &[])).await;
+    while let Ok(scrape) = timeout_at(end, exporter.scrape()).await {
+        seen.check(scrape);
+        sleep_until(end.min(Instant::now() + PAUSE)).await;
+    }
+    exporter.kill().await;
+    seen.end_life();
+}
+
+/// The first life, which lasts until all there was before it has been read: of a first walk that is killed nothing is left.
+async fn meet(config: &Path, scenario: &Scenario) {
+    let exporter = Exporter::start(config).await;
+    let webhooks = scenario.webhooks.len() as f64;
+    exporter.wait_for("the first contact", |scrape| scrape.sum("talkover_up", &[]) == webhooks).await;
+    exporter.kill().await;
+}
+
+/// One life that ends at `end`, before anybody has heard of it.
+async fn begin_to_live(config: &Path, end: Instant) {
+    let mut child = spawn(config, &[]);
+    sleep_until(end).await;
+    child.kill().await.unwrap();
+}
+
+/// Sums over all webhooks that must be the truth's, each with its name.
+fn sums(scrape: &Scrape) -> [(&'static str, f64); 6] {
+    let read = |outcome| scrape.sum("talkover_exporter_log_entries_total", &[outcome]);
+    let ended = |result| scrape.sum("talkover_webhook_deliveries_total", &[result]);
+    [
+        ("read", read("outcome=\"new\"") + read("outcome=\"late\"")),
+        ("unusable", read("outcome=\"invalid\"")),
+        ("succeeded", ended("result=\"success\"")),
+        ("failed", ended("result=\"failed\"")),
+        ("durations", scrape.sum("talkover_webhook_delivery_duration_seconds_count", &[])),
+        ("delays", scrape.sum("talkover_webhook_delivery_delay_seconds_count", &[])),
+    ]
+}
+
+fn held(scrape: &Scrape) -> f64 {
+    scrape.sum("talkover_exporter_attempts_held", &[])
+}
+
+/// The same, of what really happened. Nothing is pending any more, and no `retrying` entry of this world becomes `failed`.
+fn true_sums(simulator: &Simulator) -> [(&'static str, f64); 6] {
+    let truth = simulator.truth();
+    let entries: Vec<&EntryTruth> = truth.webhooks.iter().flat_map(|webhook| &webhook.entries).collect();
+    let count = |is_counted: &dyn Fn(&EntryTruth) -> bool| {
+        entries.iter().filter(|entry| !entry.invalid && is_counted(entry)).count() as f64
+    };
+    [
+        ("read", count(&|_| true)),
+        ("unusable", entries.iter().filter(|entry| entry.invalid).count() as f64),
+        ("succeeded", count(&|entry| entry.status == "success")),
+        ("failed", count(&|entry| entry.status == "failed")),
+        ("durations", count(&|entry| entry.duration_ms.is_some())),
+        ("delays", count(&|entry| entry.delivered_at.is_some_and(|at| at >= entry.created_at))),
+    ]
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "how long the test is to last is up to whoever runs it")]
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_lose_nothing_and_repeat_nothing() {
-    let scenario = busy_scenario();
+#[expect(clippy::print_stdout, reason = "whoever asked for a long run wants to know what it was made of")]
+async fn kills_lose_nothing_and_repeat_nothing() {
+    let (kills, seed) = (number("TALKOVER_TEST_KILLS", KILLS), number("TALKOVER_TEST_SEED", SEED));
+    println!("TALKOVER_TEST_KILLS={kills} TALKOVER_TEST_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let scenario = Scenario::from_yaml(include_str!("crash.yml"), "crash.yml").unwrap();
     let simulator = simulator(scenario.clone(), Clock::Real).await;
     let workspace = Workspace::new();
-    let more = "poll: {min_interval: 50ms, max_interval: 100ms, lookback: 1m, sweep_interval: 2s}\nmetrics: {birth_hold: 100ms}\n";
-    let config = workspace.configure(&simulator.base_url(), &scenario.webhooks, more);
+    let request_timeout = "requests_per_minute: 6000\n    request_timeout: 1s";
+    let config = workspace.configure_with(request_timeout, &simulator.base_url(), &scenario.webhooks, SETTINGS);
 
-    let mut last = Scrape::default();
-    for kill in 0..KILLS {
-        let exporter = Exporter::start(&config).await;
-        let first = exporter.scrape().await;
-        assert_not_below(&last, &first);
-        // From the middle of the first walk to several polls later; scraping all the time.
-        let until = tokio::time::Instant::now() + Duration::from_millis(u64::from(kill * 37 % 20) * 25);
-        last = first;
-        while tokio::time::Instant::now() < until {
-            let next = exporter.scrape().await;
-            assert_not_below(&last, &next);
-            last = next;
-            pause(10).await;
+    let mut seen = Seen::default();
+    meet(&config, &scenario).await;
+    for _ in 0..kills {
+        if random.random_ratio(1, START.0) {
+            begin_to_live(&config, Instant::now() + START.1.mul_f64(random.random())).await;
+        } else {
+            live(&config, Instant::now() + LONGEST_LIFE.mul_f64(random.random()), &mut seen).await;
         }
-        exporter.kill().await;
     }
 
     simulator.freeze(true);
+    let truth = all_true_attempts(&simulator, &scenario.webhooks);
+    let attempts: f64 = truth.values().sum();
+    let deleted =
+        simulator.truth().webhooks.iter().flat_map(|webhook| &webhook.entries).filter(|entry| entry.deleted).count();
+    let Seen { scrapes, failed_polls, .. } = seen;
+    println!("{attempts} attempts, {deleted} deleted entries, {scrapes} scrapes, {failed_polls} failed polls");
+    assert!(attempts > 150.0 && failed_polls > 0.0, "the test would prove little");
     let exporter = Exporter::start(&config).await;
-    let expected: BTreeMap<String, f64> =
-        scenario.webhooks.iter().flat_map(|webhook| true_attempts(&simulator, "test", &webhook.id)).collect();
-    let total: f64 = expected.values().sum();
-    assert!(total > 300.0, "only {total} attempts: the test would prove little");
-    let counted = |scrape: &Scrape| scrape.sum("talkover_webhook_delivery_attempts_total", &[]);
-    let scrape = exporter.wait_for("all attempts", |scrape| counted(scrape) >= total).await;
-    assert_not_below(&last, &scrape);
-    let found: BTreeMap<String, f64> = scrape
-        .of("talkover_webhook_delivery_attempts_total")
-        .map(|(series, value)| (series.to_owned(), value))
-        .collect();
-    assert_eq!(found, expected);
+    let sum = |scrape: &Scrape| scrape.attempts().values().sum::<f64>();
+    exporter.wait_for("all attempts", |scrape| sum(scrape) >= attempts).await;
+    let scrape = exporter.wait_for("the end of all holds", |scrape| held(scrape) == 0.0).await;
+    assert_eq!(scrape.attempts(), truth);
+    assert_eq!(sums(&scrape), true_sums(&simulator));
+    seen.check(scrape);
+    simulator.set_faults(&FaultPlan::default());
+    verify(&config, &[], &[]).await.assert_ok();
 }

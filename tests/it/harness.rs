@@ -53,10 +53,15 @@ impl Workspace {
 
     /// Writes `config.yml` for `simulator`, with further sections as YAML text.
     pub(crate) fn configure(&self, base_url: &str, webhooks: &[Webhook], more: &str) -> PathBuf {
+        self.configure_with("requests_per_minute: 6000", base_url, webhooks, more)
+    }
+
+    /// The same, with these settings of the environment.
+    pub(crate) fn configure_with(&self, settings: &str, base_url: &str, webhooks: &[Webhook], more: &str) -> PathBuf {
         self.write("token", "talq_simulator\n");
         let mut text = format!(
             "server: {{listen: 127.0.0.1:0}}\nstate: {{path: {:?}}}\nenvironments:\n  - name: test\n    \
-             base_url: {base_url}\n    token_file: {:?}\n    requests_per_minute: 6000\n    webhooks:\n",
+             base_url: {base_url}\n    token_file: {:?}\n    {settings}\n    webhooks:\n",
             self.path("state.db"),
             self.path("token"),
         );
@@ -91,6 +96,62 @@ pub(crate) fn true_attempts(simulator: &Simulator, environment: &str, webhook: &
     sums
 }
 
+/// A variable of the environment, and its value.
+pub(crate) type Variable = (&'static str, String);
+
+fn command(name: &str, config: &Path, variables: &[Variable]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args([name, "--config"]).arg(config);
+    // Whatever proxy this machine uses has no part in a test.
+    command.env("NO_PROXY", "*").envs(variables.iter().cloned()).kill_on_drop(true);
+    command
+}
+
+/// Starts `run` and waits for nothing.
+pub(crate) fn spawn(config: &Path, variables: &[Variable]) -> Child {
+    command("run", config, variables).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Verdict {
+    /// Asserts that `verify` has found nothing wrong.
+    pub(crate) fn assert_ok(&self) {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert!(self.stdout.lines().last().unwrap().starts_with("OK: "), "{self:#?}");
+    }
+}
+
+/// Runs `verify`.
+pub(crate) async fn verify(config: &Path, more: &[&str], variables: &[Variable]) -> Verdict {
+    let mut command = command("verify", config, variables);
+    end(command.args(more)).await
+}
+
+/// Runs `run` where it cannot start.
+pub(crate) async fn refused(config: &Path, variables: &[Variable]) -> Verdict {
+    end(&mut command("run", config, variables)).await
+}
+
+async fn end(command: &mut Command) -> Verdict {
+    let output = tokio::time::timeout(PATIENCE * 2, command.output()).await.expect("no end").unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let verdict = Verdict { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+    assert!(!verdict.stderr.contains("panicked") && !verdict.stderr.contains("talq_"), "{verdict:#?}");
+    verdict
+}
+
+/// The attempts that the logs of all these webhooks hold.
+pub(crate) fn all_true_attempts(simulator: &Simulator, webhooks: &[Webhook]) -> BTreeMap<String, f64> {
+    webhooks.iter().flat_map(|webhook| true_attempts(simulator, "test", &webhook.id)).collect()
+}
+
 /// A running exporter; killed when it is dropped.
 pub(crate) struct Exporter {
     child: Child,
@@ -101,16 +162,16 @@ pub(crate) struct Exporter {
 impl Exporter {
     /// Starts `run` and waits until it listens.
     pub(crate) async fn start(config: &Path) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["run", "--config"])
-            .arg(config)
-            // Whatever proxy this machine uses has no part in a test.
-            .env("NO_PROXY", "*")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        Self::start_with(config, &[]).await
+    }
+
+    /// Starts `run` with these variables in its environment, and waits until it listens.
+    pub(crate) async fn start_with(config: &Path, variables: &[Variable]) -> Self {
+        Self::listening(spawn(config, variables)).await
+    }
+
+    /// Waits until `run`, started as `child`, listens.
+    pub(crate) async fn listening(mut child: Child) -> Self {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let address = loop {
@@ -229,12 +290,27 @@ impl Scrape {
         let is_durable = |series: &str| {
             let name = series.split('{').next().unwrap();
             let is_counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-            is_counter && (name.starts_with("talkover_webhook_") || name == "talkover_exporter_log_entries_total")
+            let is_read =
+                ["talkover_exporter_log_entries_total", "talkover_exporter_history_gaps_total"].contains(&name);
+            is_counter && (name.starts_with("talkover_webhook_") || is_read)
         };
         self.samples
             .iter()
             .map(|(series, value)| (series.as_str(), *value))
             .filter(move |(series, _)| is_durable(series))
+    }
+
+    /// The attempts, as the series that count them.
+    pub(crate) fn attempts(&self) -> BTreeMap<String, f64> {
+        self.of("talkover_webhook_delivery_attempts_total").map(|(series, value)| (series.to_owned(), value)).collect()
+    }
+
+    /// Asserts that what never goes down has not gone down since `before`.
+    pub(crate) fn assert_not_below(&self, before: &Self) {
+        for (series, value) in before.durable() {
+            let now = self.get(series).unwrap_or_else(|| panic!("{series} is gone"));
+            assert!(now >= value, "{series} went from {value} down to {now}");
+        }
     }
 
     /// Asserts of every target that what was read is counted, open, given up, or held.

@@ -14,6 +14,7 @@ mod discovery;
 mod docs;
 mod exposition;
 mod faults;
+mod hardships;
 mod harness;
 mod large;
 mod reload;

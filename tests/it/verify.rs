@@ -6,25 +6,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 use talkover_exporter::simulator::{Clock, EntrySpec, Fault, Scenario, Simulator, Status, largest_per_minute};
 
-use crate::harness::{BINARY, Exporter, Scrape, Workspace, quiet_scenario, simulator};
+use crate::harness::{self, Exporter, Scrape, Verdict, Workspace, quiet_scenario, simulator};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const POLL: &str = "poll: {min_interval: 100ms, max_interval: 200ms, lookback: 1m, sweep_interval: 1s}\n";
 
-/// What `verify` answered.
-#[derive(Debug)]
-struct Verdict {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
 impl Verdict {
-    fn assert_ok(&self) {
-        assert_eq!(self.code, Some(0), "{self:#?}");
-        assert!(self.stdout.lines().last().unwrap().starts_with("OK: "), "{self:#?}");
-    }
-
     /// Asserts that faults were found, and gives the lines under the title that begins with `title`.
     fn faults(&self, title: &str) -> Vec<&str> {
         assert_eq!(self.code, Some(1), "{self:#?}");
@@ -40,13 +27,7 @@ impl Verdict {
 }
 
 async fn verify(config: &Path, more: &[&str]) -> Verdict {
-    let mut command = tokio::process::Command::new(BINARY);
-    command.args(["verify", "--config"]).arg(config).args(more).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("no end").unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let verdict = Verdict { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
-    assert!(!verdict.stderr.contains("panicked") && !verdict.stderr.contains("talq_"), "{verdict:#?}");
-    verdict
+    harness::verify(config, more, &[]).await
 }
 
 fn entry(simulator: &Simulator, ago: u64, status: Status) -> EntrySpec {

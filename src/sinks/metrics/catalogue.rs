@@ -357,7 +357,7 @@ pub const STATE_SIZE: Metric = Metric {
 pub const STATE_WRITE_ERRORS: Metric = Metric {
     name: "talkover_exporter_state_write_errors_total",
     kind: Kind::Counter,
-    help: "Commits that could not be written. What they held is not shown, and is tried again.",
+    help: "Writes to the state that failed: commits, which are not shown and are tried again, and the memory of the request budget.",
     ..BASE
 };
 /// The state file's age.

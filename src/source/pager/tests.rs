@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::{HttpStatus, Status};
-use crate::source::wire::Pagination;
+use crate::source::wire::{InvalidEntry, Pagination};
 
 mod resume;
 
@@ -166,9 +166,19 @@ struct Tied {
     per_page: usize,
     next: u32,
     has_total: bool,
+    /// One number in so many is that of an entry that cannot be used.
+    unusable: u32,
 }
 
 impl Tied {
+    fn new(per_page: usize) -> Self {
+        Self { entries: Vec::new(), per_page, next: 0, has_total: true, unusable: u32::MAX }
+    }
+
+    fn is_unusable(&self, number: u32) -> bool {
+        number % self.unusable == self.unusable - 1
+    }
+
     fn page(&mut self, page: u32, shuffle: u64) -> LogPage {
         // A stable order within each second, but one that depends on the request.
         let order = |number: u32| {
@@ -178,10 +188,17 @@ impl Tied {
         self.entries.sort_by_key(|(second, number)| (std::cmp::Reverse(*second), order(*number)));
         let start = ((page as usize - 1) * self.per_page).min(self.entries.len());
         let end = (start + self.per_page).min(self.entries.len());
-        let attempts = self.entries[start..end].iter();
+        let (mut attempts, mut invalid) = (Vec::new(), Vec::new());
+        for (second, number) in &self.entries[start..end] {
+            if self.is_unusable(*number) {
+                invalid.push(InvalidEntry { key: number.to_string().into(), reason: "", place: attempts.len() });
+            } else {
+                attempts.push(tied(*second, *number));
+            }
+        }
         LogPage {
-            attempts: attempts.map(|(second, number)| tied(*second, *number)).collect(),
-            invalid: Vec::new(),
+            attempts,
+            invalid,
             pagination: Pagination {
                 per_page: Some(self.per_page as u64),
                 total: self.has_total.then_some(self.entries.len() as u64),
@@ -228,13 +245,15 @@ proptest! {
         shuffles in any::<u64>(),
         until in 0_i64..12,
         narrow in prop::option::of(1_usize..6),
+        unusable in prop_oneof![3 => Just(u32::MAX), 1 => 3_u32..12],
     ) {
-        let mut list = Tied { entries: Vec::new(), per_page, next: 0, has_total };
+        let mut list = Tied { has_total, unusable, ..Tied::new(per_page) };
         for (second, count) in (0..).zip(&runs) {
             (0..*count).for_each(|_| list.insert(second));
         }
+        let is_expected = |(second, number): &&(i64, u32)| *second >= until && !list.is_unusable(*number);
         let mut expected: HashSet<EntryId> =
-            list.entries.iter().filter(|(second, _)| *second >= until).map(|(s, n)| tied(*s, *n).id).collect();
+            list.entries.iter().filter(is_expected).map(|(second, number)| tied(*second, *number).id).collect();
         // The list's length tells of deletions, and of whether a run is complete: of both at the same time it cannot.
         let has_deletions = events.iter().any(|event| matches!(event, Event::Delete(_)));
         let narrow = narrow.filter(|_| !has_deletions);
@@ -277,7 +296,7 @@ proptest! {
 
 #[test]
 fn a_run_over_many_pages_is_read_until_all_of_it_was_seen() {
-    let mut list = Tied { entries: Vec::new(), per_page: 100, next: 0, has_total: true };
+    let mut list = Tied::new(100);
     (0..250).for_each(|_| list.insert(1));
     (0..3000).for_each(|_| list.insert(2));
     (0..150).for_each(|_| list.insert(3));
@@ -301,7 +320,7 @@ fn a_run_over_many_pages_is_read_until_all_of_it_was_seen() {
 
 #[test]
 fn ties_in_a_stable_order_cost_no_further_request() {
-    let mut list = Tied { entries: Vec::new(), per_page: 10, next: 0, has_total: true };
+    let mut list = Tied::new(10);
     (0..100).for_each(|number| list.insert(number / 4));
     let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
     let mut requests = 0;

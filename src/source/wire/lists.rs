@@ -64,7 +64,8 @@ fn entries_of(raw: &RawValue) -> Option<Vec<&RawValue>> {
 fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&Members<'_>, &str) -> T) -> ListPage<T> {
     let mut page = ListPage { entries: Vec::with_capacity(entries.len()), invalid: Vec::new(), pagination };
     for entry in entries {
-        let refused = |reason| InvalidEntry { key: digest(entry.get().as_bytes()), reason };
+        let place = page.entries.len();
+        let refused = |reason| InvalidEntry { key: digest(entry.get().as_bytes()), reason, place };
         let Ok(members) = serde_json::from_str::<Members<'_>>(entry.get()) else {
             page.invalid.push(refused("it is no object"));
             continue;
