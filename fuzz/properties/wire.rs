@@ -61,6 +61,7 @@ fn check_page(page: &LogPage, entries: &[&RawValue]) {
     assert_eq!(page.len(), entries.len(), "every element is an attempt or invalid");
     let mut attempts = page.attempts.iter();
     let mut invalid = page.invalid.iter();
+    let mut place = 0;
     for entry in entries {
         // Read alone, an entry means what it means among others.
         let alone = format!(r#"{{"data":[{}]}}"#, entry.get());
@@ -68,10 +69,13 @@ fn check_page(page: &LogPage, entries: &[&RawValue]) {
         match (&alone.attempts[..], &alone.invalid[..]) {
             ([attempt], []) => {
                 assert_eq!(Some(attempt), attempts.next(), "{entry}");
+                place += 1;
                 check_attempt(attempt, entry);
             }
             ([], [bad]) => {
-                assert_eq!(Some(bad), invalid.next(), "{entry}");
+                // Its place alone depends on the others: how many usable ones stand before it.
+                let expected = InvalidEntry { place, ..bad.clone() };
+                assert_eq!(Some(&expected), invalid.next(), "{entry}");
                 check_invalid(bad, entry);
             }
             _ => panic!("one entry gives {alone:?}: {entry}"),

@@ -73,7 +73,7 @@ fn a_walk_tells_what_it_has_read() {
     let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
     assert!((walk.is_empty(), walk.has_attempts(), walk.len(), walk.total()) == (true, false, 0, None));
     let mut page = list.page(1);
-    page.invalid.push(InvalidEntry { key: "id:x".into(), reason: "" });
+    page.invalid.push(InvalidEntry { key: "id:x".into(), reason: "", place: 0 });
     assert_eq!(walk.absorb(page, NOTHING), Ok(Progress::More));
     assert!((walk.is_empty(), walk.has_attempts(), walk.len(), walk.total()) == (false, true, 11, Some(25)));
     let (attempts, invalid) = walk.take();
@@ -102,7 +102,7 @@ fn known_ground_is_a_known_entry_or_a_known_unusable_one() {
         let list = List::new(15, 10);
         let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
         let mut first = list.page(1);
-        first.invalid.push(InvalidEntry { key: "id:x".into(), reason: "" });
+        first.invalid.push(InvalidEntry { key: "id:x".into(), reason: "", place: 0 });
         assert_eq!(walk.absorb(first, known), Ok(Progress::More));
         assert_eq!(walk.absorb(list.page(2), known), Ok(Progress::Done));
         walk.has_met_known()
