@@ -20,6 +20,7 @@ use crate::source::error::ApiError;
 use crate::source::wire::LogPage;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::outbox::SpanBatch;
 use crate::store::staged::StagedPart;
 
 /// What every step of an environment works with.
@@ -176,7 +177,7 @@ async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce
 fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
     if decision.changes.must_commit {
-        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes) {
+        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &SpanBatch::default()) {
             return not_written(workshop, reader, batch, failure);
         }
         debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
@@ -204,7 +205,7 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
         tally.unchanged += decision.tally.unchanged;
         committed.add(&decision.changes);
         ledger.apply(decision.changes.clone());
-        decision.changes
+        (decision.changes, SpanBatch::default())
     });
     if let Err(failure) = decided {
         // The memory has run ahead of the disk. It may be large: it goes before the other is made.

@@ -5,6 +5,7 @@
 //! | 1 | 0.1.0 | the first |
 //! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
 //! | 3 | 0.2.0 | what discovery knows |
+//! | 4 | 0.2.0 | spans on their way, and spans that are parked |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -199,6 +200,25 @@ const MIGRATIONS: &[&str] = &[
         missed INTEGER NOT NULL,
         PRIMARY KEY (environment, owner_type, owner_id, webhook_id)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    -- Encoded spans that wait for a receiver. Times are the local clock's. Numbers are never used twice (AUTOINCREMENT).
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queued_at INTEGER NOT NULL,
+        span BLOB NOT NULL
+    ) STRICT;
+
+    -- Encoded spans of deliveries that sampling leaves out, as long as a later attempt may call them back.
+    CREATE TABLE parked_spans (
+        seq INTEGER PRIMARY KEY,
+        target INTEGER NOT NULL,
+        parked_at INTEGER NOT NULL,
+        trace_id BLOB NOT NULL,
+        span BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX parked_spans_by_time ON parked_spans (target, parked_at);
+    CREATE INDEX parked_spans_by_trace ON parked_spans (trace_id);
 ",
 ];
 

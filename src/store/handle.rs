@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::lock::beside;
+use super::outbox::{QueuedSpan, SpanBatch};
+use super::queue::Queue;
 use super::staged::{StagedPart, StagedWalk};
 use super::targets::Unlisted;
 use super::{Loaded, Store};
@@ -20,6 +22,7 @@ pub struct StoreHandle {
     store: Arc<Mutex<Store>>,
     path: Arc<PathBuf>,
     created_at: Timestamp,
+    queue: Queue,
 }
 
 impl StoreHandle {
@@ -27,15 +30,16 @@ impl StoreHandle {
     pub fn new(store: Store) -> Self {
         let path = Arc::new(store.path.clone());
         let created_at = store.created_at();
-        Self { store: Arc::new(Mutex::new(store)), path, created_at }
+        let queue = store.queue().clone();
+        Self { store: Arc::new(Mutex::new(store)), path, created_at, queue }
     }
 
-    /// Commits `changes` and returns when they are on disk: the caller waits, and so must not be an asynchronous task.
+    /// Commits `changes` and `spans`, and returns when they are on disk: the caller waits, and so must not be an asynchronous task.
     ///
     /// # Errors
     /// Where nothing could be written.
-    pub fn commit(&self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
-        self.lock().commit(target, changes)
+    pub fn commit(&self, target: &Target, changes: &Changes, spans: &SpanBatch) -> Result<(), StoreError> {
+        self.lock().commit(target, changes, spans)
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -67,7 +71,7 @@ impl StoreHandle {
         target: &Target,
         attempts: &[Attempt],
         invalid: &[Box<str>],
-        decide: impl FnMut(StagedPart) -> Changes,
+        decide: impl FnMut(StagedPart) -> (Changes, SpanBatch),
     ) -> Result<(), StoreError> {
         self.lock().commit_staged(target, attempts, invalid, decide)
     }
@@ -156,6 +160,37 @@ impl StoreHandle {
     /// Keeps in mind when a target's poll last succeeded.
     pub fn note_success(&self, target: &Target, date: Timestamp) {
         self.lock().note_success(target, date);
+    }
+
+    /// Sets how many spans may wait, and drops the oldest where more do; says how many. The caller waits for the disk, and so must
+    /// not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn limit_spans(&self, capacity: u32) -> Result<u64, StoreError> {
+        self.lock().limit_spans(capacity)
+    }
+
+    /// The oldest spans that wait ([`Store::oldest_spans`]): the caller waits for commits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
+        self.lock().oldest_spans(max_spans, max_bytes)
+    }
+
+    /// Removes spans that a receiver has or has refused ([`Store::acknowledge_spans`]), and returns when that is on disk: the caller
+    /// waits, and so must not be an asynchronous task.
+    ///
+    /// # Errors
+    /// Where nothing could be written.
+    pub fn acknowledge_spans(&self, through: i64, rejected: u64) -> Result<(), StoreError> {
+        self.lock().acknowledge_spans(through, rejected)
+    }
+
+    /// The outbox at a glance; waits for no commit.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// When the state file was made.

@@ -9,6 +9,8 @@ pub mod error;
 pub mod format;
 pub mod handle;
 pub mod lock;
+pub mod outbox;
+pub mod queue;
 mod seen;
 mod space;
 pub mod staged;
@@ -22,6 +24,8 @@ use rusqlite::{Connection, Transaction};
 
 use self::error::StoreError;
 use self::lock::LockFile;
+use self::outbox::{QueuedSpan, SpanBatch};
+use self::queue::Queue;
 use self::seen::SeenFile;
 use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
@@ -57,6 +61,7 @@ pub struct Store {
     path: PathBuf,
     created_at: Timestamp,
     seen: SeenFile,
+    queue: Queue,
     /// Held as long as the file is open.
     lock: LockFile,
 }
@@ -79,7 +84,8 @@ impl Store {
         refuse_fragment(path)?;
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
-        Ok(Self { connection, path: path.to_owned(), created_at, seen, lock })
+        let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
+        Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
     }
 
     /// When the file was made.
@@ -117,12 +123,12 @@ impl Store {
         })
     }
 
-    /// Writes the changes of one decision, all or nothing, and waits until they are on disk.
+    /// Writes the changes of one decision and its spans, all or nothing, and waits until they are on disk.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before.
-    pub fn commit(&mut self, target: &Target, changes: &Changes) -> Result<(), StoreError> {
-        self.transact(|transaction| write(transaction, target, changes))
+    pub fn commit(&mut self, target: &Target, changes: &Changes, spans: &SpanBatch) -> Result<(), StoreError> {
+        self.transact_spans(|transaction, capacity| write(transaction, target, changes, spans, capacity))
     }
 
     /// Adds what a long walk has read, which is not decided yet, and how far it has come.
@@ -144,7 +150,7 @@ impl Store {
     }
 
     /// Decides a long walk, of which `attempts` and `invalid` are the rest: gives it to `decide` part by part, and writes what
-    /// that changes, all or nothing.
+    /// that changes and the spans that come of it, all or nothing.
     ///
     /// # Errors
     /// Where nothing could be written; the file is as it was before, but `decide` has been asked.
@@ -153,14 +159,71 @@ impl Store {
         target: &Target,
         attempts: &[Attempt],
         invalid: &[Box<str>],
-        mut decide: impl FnMut(StagedPart) -> Changes,
+        mut decide: impl FnMut(StagedPart) -> (Changes, SpanBatch),
     ) -> Result<(), StoreError> {
-        self.transact(|transaction| {
+        self.transact_spans(|transaction, capacity| {
             let id = targets::upsert(transaction, target)?;
             staged::add(transaction, id, attempts, invalid)?;
-            staged::for_each_part(transaction, id, |part| write(transaction, target, &decide(part)))?;
-            staged::clear(transaction, id)
+            let mut dropped = None;
+            staged::for_each_part(transaction, id, |part| {
+                let (changes, spans) = decide(part);
+                if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
+                    *dropped.get_or_insert(0) += more;
+                }
+                Ok(())
+            })?;
+            staged::clear(transaction, id)?;
+            Ok(dropped)
         })
+    }
+
+    /// Sets how many spans may wait, and drops the oldest where more do; says how many.
+    ///
+    /// # Errors
+    /// Where nothing could be written; the limit is as it was before.
+    pub fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError> {
+        let capacity = u64::from(capacity);
+        if self.queue.status().length > capacity {
+            let (waiting, dropped) = self.transact(|transaction| {
+                let dropped = outbox::limit(transaction, capacity)?;
+                Ok((outbox::waiting(transaction)?, dropped))
+            })?;
+            self.queue.committed(waiting, dropped);
+            self.queue.set_capacity(capacity);
+            return Ok(dropped);
+        }
+        self.queue.set_capacity(capacity);
+        Ok(0)
+    }
+
+    /// The oldest spans that wait: at most `max_spans`, and together at most `max_bytes`, but one in any case where there is one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
+        outbox::oldest(&self.connection, max_spans, max_bytes)
+            .map_err(|error| StoreError::sqlite(&self.path, "read", error))
+    }
+
+    /// Removes the spans up to the number `through`, and that one: a receiver has them, but for `rejected` of them, which it has
+    /// refused for good.
+    ///
+    /// # Errors
+    /// Where nothing could be written: then they still wait.
+    pub fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
+        let (waiting, removed) = self.transact(|transaction| {
+            let removed = outbox::remove(transaction, through)?;
+            Ok((outbox::waiting(transaction)?, removed))
+        })?;
+        // What was dropped while it was on its way has been counted as such.
+        let rejected = rejected.min(removed);
+        self.queue.acknowledged(waiting, removed - rejected, rejected);
+        Ok(())
+    }
+
+    /// The outbox at a glance.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Ends the holds of `series`, and the catching-up whose last batch was read at `caught_up`.
@@ -248,6 +311,22 @@ impl Store {
         }
     }
 
+    /// As [`Store::transact`], for work that is given how many spans may wait, and says how many had to go, where any was queued.
+    fn transact_spans(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<Option<u64>>,
+    ) -> Result<(), StoreError> {
+        let capacity = self.queue.status().capacity;
+        let queued = self.transact(|transaction| match work(transaction, capacity)? {
+            Some(dropped) => Ok(Some((outbox::waiting(transaction)?, dropped))),
+            None => Ok(None),
+        })?;
+        if let Some((waiting, dropped)) = queued {
+            self.queue.committed(waiting, dropped);
+        }
+        Ok(())
+    }
+
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let (path, lock) = (&self.path, &self.lock);
         lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
@@ -277,7 +356,14 @@ fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn write(transaction: &Transaction<'_>, target: &Target, changes: &Changes) -> rusqlite::Result<()> {
+/// Says how many spans had to go where more than `capacity` wait, where any was queued.
+fn write(
+    transaction: &Transaction<'_>,
+    target: &Target,
+    changes: &Changes,
+    spans: &SpanBatch,
+    capacity: u64,
+) -> rusqlite::Result<Option<u64>> {
     let id = targets::upsert(transaction, target)?;
     entries::write(transaction, id, &changes.rows)?;
     entries::prune(transaction, id, &changes.pruned)?;
@@ -288,13 +374,15 @@ fn write(transaction: &Transaction<'_>, target: &Target, changes: &Changes) -> r
     if let Some(since) = changes.catching_up {
         targets::begin_catching_up(transaction, id, since)?;
     }
-    match &changes.marks {
-        Some(marks) => targets::write_marks(transaction, id, marks),
-        None => Ok(()),
+    if let Some(marks) = &changes.marks {
+        targets::write_marks(transaction, id, marks)?;
     }
+    outbox::add(transaction, id, spans, capacity)
 }
 
 #[cfg(test)]
 mod discovered_tests;
+#[cfg(test)]
+mod outbox_tests;
 #[cfg(test)]
 mod tests;

@@ -222,8 +222,17 @@ fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlit
 
 /// Forgets a target and everything that belongs to it.
 pub(super) fn remove(transaction: &Transaction<'_>, id: TargetId) -> rusqlite::Result<()> {
-    let tables = ["entries", "invalid_entries", "totals", "pruned_totals", "staged_entries", "staged_invalid", "walks"];
-    for table in tables {
+    const TABLES: [&str; 8] = [
+        "entries",
+        "invalid_entries",
+        "totals",
+        "pruned_totals",
+        "staged_entries",
+        "staged_invalid",
+        "walks",
+        "parked_spans",
+    ];
+    for table in TABLES {
         transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![id.0])?;
     }
     transaction.execute("DELETE FROM targets WHERE id = ?1", params![id.0])?;

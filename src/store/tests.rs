@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::error::StoreError;
+use super::outbox::SpanBatch;
 use super::{Store, format, targets};
 use crate::delivery::{OwnerType, Status, Target};
 use crate::discovery::record::Record;
@@ -74,7 +75,7 @@ fn batches() -> Vec<Batch> {
 /// Commits and applies `batch`, as the pipeline does.
 fn settle(store: &mut Store, target: &Target, ledger: &mut Ledger, batch: &Batch) -> Changes {
     let changes = decide(ledger, batch, &policy()).changes;
-    store.commit(target, &changes).unwrap();
+    store.commit(target, &changes, &SpanBatch::default()).unwrap();
     ledger.apply(changes.clone());
     changes
 }
@@ -160,7 +161,7 @@ fn a_commit_that_fails_half_way_leaves_nothing_behind() {
         .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END")
         .unwrap();
     let changes = decide(&ledger, &batches()[2], &policy()).changes;
-    let error = store.commit(&target("w-1"), &changes).unwrap_err().to_string();
+    let error = store.commit(&target("w-1"), &changes, &SpanBatch::default()).unwrap_err().to_string();
     assert!(error.contains("failed to write") && error.contains("no room"), "{error}");
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &ledger);
     store.connection.execute_batch("DROP TRIGGER full").unwrap();
