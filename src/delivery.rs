@@ -135,6 +135,11 @@ impl Status {
     pub const fn is_outcome(self) -> bool {
         !matches!(self, Self::Pending)
     }
+
+    /// Whether the attempt has failed, whatever becomes of its delivery.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Retrying)
+    }
 }
 
 /// The answer of the webhook's endpoint.
@@ -272,6 +277,8 @@ pub struct Attempt {
     pub status: Status,
     /// What the endpoint answered.
     pub http_status: HttpStatus,
+    /// Why a failed attempt failed, as far as the log says so: a short line without secrets.
+    pub error: Option<Box<str>>,
     /// How long the attempt took, in nanoseconds; absent where it cannot be used.
     pub duration_ns: Option<u64>,
     /// When the attempt was delivered.
@@ -280,6 +287,17 @@ pub struct Attempt {
     pub created_at: Timestamp,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
+}
+
+impl Attempt {
+    /// When the attempt began and when it was over, in whole microseconds. It began when its entry was made, or, where the log
+    /// knows when it was delivered, so long before that as it took, if that is later.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        let duration = std::time::Duration::from_nanos(self.duration_ns.unwrap_or(0));
+        let sent_at = self.delivered_at.map(|delivered_at| delivered_at.minus(duration));
+        let start = self.created_at.max(sent_at.unwrap_or(self.created_at));
+        (start, start.plus(duration))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::rows::Entry;
 use super::state::{Changes, Ledger, Marks, OUTCOMES, Row, RowKey};
 use super::tips::Tips;
 use super::totals::Birth;
-use super::transition::{LogOutcome, Origin, Transition};
+use super::transition::{Delivery, LogOutcome, Origin, Transition};
 use super::watermark::{Windows, effective_time};
 use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
@@ -252,7 +252,8 @@ impl<'a> Draft<'a> {
         self.tally.new += 1;
 
         let key = RowKey { created_at: attempt.created_at, id: attempt.id.clone() };
-        let opening = self.join(attempt);
+        let joined = self.join(attempt);
+        let is_retry = joined.as_ref().map_or(attempt.attempt > 1, |joined| joined.is_retry);
         let row = Row {
             at: effective_time(attempt.created_at, self.batch.now),
             attempt: attempt.attempt,
@@ -260,7 +261,9 @@ impl<'a> Draft<'a> {
             event: self.labeller.event(&attempt.event),
             counted: None,
             group: attempt.group,
-            opening: opening.map(Arc::new),
+            finished_at: attempt.created_at,
+            is_retry,
+            opening: joined.map(|joined| Arc::new(joined.opening)),
             superseded: false,
             open: true,
             ended: false,
@@ -285,13 +288,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives the opening entry, or
-    /// nothing where the attempt opens a delivery itself.
-    fn join(&mut self, attempt: &Attempt) -> Option<RowKey> {
+    /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives nothing where the attempt
+    /// opens a delivery itself.
+    fn join(&mut self, attempt: &Attempt) -> Option<Delivery> {
         let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
+        let is_retry = row.is_retry || row.status != Status::Success;
         if self.ledger.row(&latest).is_some() {
             self.use_up(attempt.group, before, &latest, &row);
         } else {
@@ -302,7 +306,7 @@ impl<'a> Draft<'a> {
             row.open = false;
         }
         self.rows.insert(latest, row);
-        Some(opening)
+        Some(Delivery { opening, is_retry })
     }
 
     /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for one,
@@ -352,7 +356,7 @@ impl<'a> Draft<'a> {
             self.count(attempt, &key, &mut row);
         }
         if !row.ended {
-            self.end(&before, &key, &mut row);
+            self.end(attempt, &before, &key, &mut row);
         }
         row.open = is_followed(&row);
         if row.status != before.status {
@@ -368,18 +372,19 @@ impl<'a> Draft<'a> {
         if let Some(position) = OUTCOMES.iter().position(|outcome| *outcome == attempt.status) {
             self.last_attempt[position] = self.last_attempt[position].max(Some(row.at));
         }
+        row.finished_at = attempt.span().1;
         self.transitions.push(Transition::Counted {
-            id: key.id.clone(),
+            attempt: Box::new(attempt.clone()),
             at: row.at,
+            delivery: delivery(key, row),
             labels: labels.clone(),
-            duration_ns: attempt.duration_ns,
             delay_ns: delay_ns(attempt),
             origin: self.origin(key),
         });
         row.counted = Some((labels.status, labels.http_status));
     }
 
-    fn end(&mut self, before: &Row, key: &RowKey, row: &mut Row) {
+    fn end(&mut self, attempt: &Attempt, before: &Row, key: &RowKey, row: &mut Row) {
         let was_counted = before.counted.is_some();
         let is_settled = self.policy.windows.is_settled(row.at, self.batch.now);
         let result = match row.status {
@@ -391,14 +396,17 @@ impl<'a> Draft<'a> {
             Status::Failed => DeliveryResult::Failed,
             _ => return,
         };
-        self.end_with(result, key, row);
+        self.end_with(result, &attempt.event, key, row);
     }
 
-    fn end_with(&mut self, result: DeliveryResult, key: &RowKey, row: &mut Row) {
+    fn end_with(&mut self, result: DeliveryResult, name: &Arc<str>, key: &RowKey, row: &mut Row) {
         row.ended = true;
         row.result = Some(result);
         self.transitions.push(Transition::Ended {
             id: key.id.clone(),
+            delivery: delivery(key, row),
+            at: row.finished_at,
+            name: name.clone(),
             event: row.event.clone(),
             result,
             attempts: row.attempt,
@@ -427,11 +435,12 @@ impl<'a> Draft<'a> {
         if settled.is_empty() {
             return;
         }
-        let read = self.batch.attempts.iter().map(|attempt| &attempt.id);
-        let looked_for: HashSet<&EntryId> = read.chain(&self.batch.missing).collect();
-        for key in settled.iter().filter(|key| looked_for.contains(&key.id)) {
-            if let Some(row) = self.row(key).cloned() {
-                self.abandon(key, row);
+        let missing = self.batch.missing.iter().map(|id| (id, None));
+        let read = self.batch.attempts.iter().map(|attempt| (&attempt.id, Some(&attempt.event)));
+        let looked_for: HashMap<&EntryId, Option<&Arc<str>>> = missing.chain(read).collect();
+        for key in &settled {
+            if let Some((name, row)) = looked_for.get(&key.id).zip(self.row(key).cloned()) {
+                self.abandon(key, row, *name);
             }
         }
     }
@@ -447,12 +456,13 @@ impl<'a> Draft<'a> {
             .collect()
     }
 
-    fn abandon(&mut self, key: &RowKey, mut row: Row) {
+    fn abandon(&mut self, key: &RowKey, mut row: Row, name: Option<&Arc<str>>) {
         if row.status == Status::Pending {
             self.log(LogOutcome::Expired);
         }
         if !row.superseded {
-            self.end_with(DeliveryResult::Abandoned, key, &mut row);
+            let name = name.unwrap_or(&row.event).clone();
+            self.end_with(DeliveryResult::Abandoned, &name, key, &mut row);
         }
         row.open = false;
         row.ended = true;
@@ -514,10 +524,10 @@ impl<'a> Draft<'a> {
             Coverage::FirstContact => {
                 marks.contacted = true;
                 // The first walk may have been interrupted, and have begun at any time since the first answer.
-                marks.swept = marks.watermark.min(marks.known_at);
+                marks.swept = Some(swept_to(marks.watermark, marks.known_at.unwrap_or(now)));
             }
             // Polls may have moved the watermark while the sweep went on.
-            Coverage::Sweep => marks.swept = marks.watermark.min(Some(self.batch.began.unwrap_or(now))),
+            Coverage::Sweep => marks.swept = Some(swept_to(marks.watermark, self.batch.began.unwrap_or(now))),
             Coverage::Head | Coverage::Pages => {}
         }
         marks
@@ -585,6 +595,16 @@ fn is_followed(row: &Row) -> bool {
         Status::Retrying => !row.superseded,
         _ => false,
     }
+}
+
+/// The mark of a sweep that began at `began`. In an empty log there was nothing up to then; what is dated earlier is late.
+fn swept_to(watermark: Option<Timestamp>, began: Timestamp) -> Timestamp {
+    watermark.map_or(began, |watermark| watermark.min(began))
+}
+
+/// The delivery of the entry at `key`.
+fn delivery(key: &RowKey, row: &Row) -> Delivery {
+    Delivery { opening: row.opening(key).clone(), is_retry: row.is_retry }
 }
 
 /// From creation to delivery; nothing where that is negative or more than a day.

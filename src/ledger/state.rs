@@ -36,6 +36,10 @@ pub struct Row {
     pub counted: Option<(Status, HttpLabel)>,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
+    /// When the attempt was over; the time of its creation while it is pending.
+    pub finished_at: Timestamp,
+    /// Whether an earlier attempt of its delivery did not succeed, as far as was known when this one turned up.
+    pub is_retry: bool,
     /// The entry that opened its delivery; nothing where that is itself.
     pub opening: Option<Arc<RowKey>>,
     /// Whether a later attempt of its delivery is known.

@@ -247,11 +247,11 @@ impl Changed<'_> {
         match transition {
             Transition::Logged(outcome) => self.increment(SeriesKey::log_entries(*outcome), Origin::Live),
             Transition::Gap => self.increment(SeriesKey::history_gaps(), Origin::Live),
-            Transition::Counted { labels, duration_ns, delay_ns, origin, .. } => {
+            Transition::Counted { attempt, labels, delay_ns, origin, .. } => {
                 self.increment(labels.attempts_series(), *origin);
-                if let Some(duration) = duration_ns {
+                if let Some(duration) = attempt.duration_ns {
                     let series = labels.duration_series(&policy.duration_labels);
-                    self.observe(series, &policy.duration_buckets, *duration, NANOS_PER_SECOND, *origin);
+                    self.observe(series, &policy.duration_buckets, duration, NANOS_PER_SECOND, *origin);
                 }
                 if let Some(delay) = delay_ns {
                     let series = SeriesKey::new(Family::Delay, [labels.event.clone()]);

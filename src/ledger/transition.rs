@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::labels::AttemptLabels;
-use crate::delivery::{DeliveryResult, EntryId, Timestamp};
+use super::state::RowKey;
+use crate::delivery::{Attempt, DeliveryResult, EntryId, Timestamp};
 
 /// What became of a log entry when it was read: the label `outcome` of `talkover_exporter_log_entries_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,15 @@ pub enum Origin {
     Live,
 }
 
+/// The delivery that an attempt belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The entry that opened it.
+    pub opening: RowKey,
+    /// Whether an attempt before this one did not succeed.
+    pub is_retry: bool,
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
@@ -52,14 +62,14 @@ pub enum Transition {
     Logged(LogOutcome),
     /// An attempt was first seen with an outcome.
     Counted {
-        /// The entry.
-        id: EntryId,
+        /// The entry as it was read.
+        attempt: Box<Attempt>,
         /// Its time.
         at: Timestamp,
+        /// Its delivery.
+        delivery: Delivery,
         /// The labels it counts with.
         labels: AttemptLabels,
-        /// How long the attempt took, in nanoseconds.
-        duration_ns: Option<u64>,
         /// From creation to delivery, in nanoseconds.
         delay_ns: Option<u64>,
         /// Whether it is history.
@@ -69,6 +79,12 @@ pub enum Transition {
     Ended {
         /// The entry with which it ended.
         id: EntryId,
+        /// The delivery.
+        delivery: Delivery,
+        /// When its last attempt was over.
+        at: Timestamp,
+        /// The event's name, or its label where the entry could not be read again.
+        name: Arc<str>,
         /// The label `event`.
         event: Arc<str>,
         /// How.

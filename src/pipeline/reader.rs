@@ -251,7 +251,7 @@ impl Reader {
     /// Where a sweep ends; nothing where there is no watermark yet.
     fn sweep_until(&self) -> Option<Timestamp> {
         let marks = self.ledger.marks();
-        let mark = marks.swept.or(marks.watermark)?;
+        let mark = marks.swept.unwrap_or(marks.watermark?);
         Some(self.settings.windows.sweep_until(self.sweep_mark.map_or(mark, |own| own.min(mark))))
     }
 

@@ -3,6 +3,7 @@
 //! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave this
 //! file. The client calls it with the bytes of one answer.
 
+mod error_text;
 pub mod lists;
 
 use std::borrow::Cow;
@@ -206,6 +207,7 @@ struct RawEntry<'a> {
     attempt: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
     http_status: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
     request_payload: Option<&'a RawValue>,
     duration_ms: Option<&'a RawValue>,
     delivered_at: Option<&'a RawValue>,
@@ -220,6 +222,7 @@ enum EntryField {
     Attempt,
     Status,
     HttpStatus,
+    Error,
     RequestPayload,
     DurationMs,
     DeliveredAt,
@@ -247,6 +250,7 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
                         EntryField::Attempt => &mut entry.attempt,
                         EntryField::Status => &mut entry.status,
                         EntryField::HttpStatus => &mut entry.http_status,
+                        EntryField::Error => &mut entry.error,
                         EntryField::RequestPayload => &mut entry.request_payload,
                         EntryField::DurationMs => &mut entry.duration_ms,
                         EntryField::DeliveredAt => &mut entry.delivered_at,
@@ -287,12 +291,14 @@ impl EntryReader {
         };
         let event = raw.event.and_then(string).filter(|name| !name.is_empty()).unwrap_or(Cow::Borrowed(NO_EVENT));
         let group = group_key(&event, raw.request_payload.map(RawValue::get), &mut self.scratch);
+        let status = status(raw.status);
         Ok(Attempt {
             id: EntryId::new(&id),
             event: self.intern(&event),
             attempt: raw.attempt.and_then(attempt_number).unwrap_or(1),
-            status: status(raw.status),
+            status,
             http_status: http_status(raw.http_status),
+            error: raw.error.filter(|_| status.is_failure()).and_then(string).map(|text| error_text::cleaned(&text)),
             duration_ns: raw.duration_ms.and_then(duration_ns),
             delivered_at: raw.delivered_at.and_then(timestamp),
             created_at,

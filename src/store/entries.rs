@@ -15,6 +15,7 @@ const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
 const LATE: i64 = 8;
+const RETRY: i64 = 16;
 
 /// Writes rows that are new or different.
 pub(super) fn write(
@@ -24,10 +25,11 @@ pub(super) fn write(
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO entries (target, created_at, id, at, attempt, status, event, counted_status, counted_http_status,
-                              grp, opening_at, opening_id, flags, result)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                              grp, opening_at, opening_id, flags, result, finished_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
          ON CONFLICT DO UPDATE SET status = excluded.status, counted_status = excluded.counted_status,
-             counted_http_status = excluded.counted_http_status, flags = excluded.flags, result = excluded.result",
+             counted_http_status = excluded.counted_http_status, flags = excluded.flags, result = excluded.result,
+             finished_at = excluded.finished_at",
     )?;
     for (key, row) in rows {
         let counted = row.counted;
@@ -45,8 +47,13 @@ pub(super) fn write(
             &row.group[..],
             row.opening.as_ref().map(|opening| opening.created_at.as_micros()),
             row.opening.as_ref().map(|opening| opening.id.to_string()),
-            flag(row.superseded, SUPERSEDED) | flag(row.open, OPEN) | flag(row.ended, ENDED) | flag(row.late, LATE),
+            flag(row.superseded, SUPERSEDED)
+                | flag(row.open, OPEN)
+                | flag(row.ended, ENDED)
+                | flag(row.late, LATE)
+                | flag(row.is_retry, RETRY),
             row.result.map(DeliveryResult::as_str),
+            row.finished_at.as_micros(),
         ])?;
     }
     Ok(())
@@ -60,7 +67,7 @@ pub(super) fn for_each(
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT created_at, id, at, attempt, status, event, counted_status, counted_http_status, grp, opening_at,
-                opening_id, flags, result
+                opening_id, flags, result, finished_at
          FROM entries WHERE target = ?1 ORDER BY created_at, id",
     )?;
     let mut events = Names::default();
@@ -100,6 +107,9 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
         event,
         counted,
         group: row.get(8)?,
+        // Version 3 did not keep it.
+        finished_at: row.get::<_, Option<i64>>(13)?.map_or(created_at, Timestamp::from_micros),
+        is_retry: flags & RETRY != 0,
         opening,
         superseded: flags & SUPERSEDED != 0,
         open: flags & OPEN != 0,

@@ -5,7 +5,7 @@
 //! | 1 | 0.1.0 | the first |
 //! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
 //! | 3 | 0.2.0 | what discovery knows |
-//! | 4 | 0.2.0 | spans on their way, and spans that are parked |
+//! | 4 | 0.2.0 | what spans tell of attempts and deliveries; spans on their way, and spans that are parked |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -202,6 +202,11 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
 ",
     "
+    ALTER TABLE entries ADD COLUMN finished_at INTEGER;
+    -- Bit 16: an earlier attempt did not succeed. Of those that are there it is assumed.
+    UPDATE entries SET flags = flags | 16 WHERE attempt > 1;
+    ALTER TABLE staged_entries ADD COLUMN error TEXT;
+
     -- Encoded spans that wait for a receiver. Times are the local clock's. Numbers are never used twice (AUTOINCREMENT).
     CREATE TABLE outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,

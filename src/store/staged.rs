@@ -52,8 +52,8 @@ pub(super) fn add(
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT OR REPLACE INTO staged_entries
-         (target, created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         (target, created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp, error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for attempt in attempts {
         statement.execute(params![
@@ -67,6 +67,7 @@ pub(super) fn add(
             attempt.duration_ns.and_then(|nanos| i64::try_from(nanos).ok()),
             attempt.delivered_at.map(Timestamp::as_micros),
             &attempt.group[..],
+            attempt.error,
         ])?;
     }
     let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO staged_invalid VALUES (?1, ?2)")?;
@@ -159,7 +160,7 @@ impl<'a> Parts<'a> {
 
     fn next(&mut self) -> rusqlite::Result<Vec<Attempt>> {
         let mut statement = self.transaction.prepare_cached(
-            "SELECT created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp
+            "SELECT created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp, error
              FROM staged_entries WHERE target = ?1 AND (created_at, attempt, id) > (?2, ?3, ?4)
              ORDER BY created_at, attempt, id LIMIT ?5",
         )?;
@@ -188,6 +189,7 @@ fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt>
         duration_ns: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
         delivered_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_micros),
         group: row.get(8)?,
+        error: row.get(9)?,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::delivery::{OwnerType, Status, Target};
 use crate::discovery::record::Record;
 use crate::ledger::decide::{Batch, Coverage, decide};
 use crate::ledger::labels::{AttemptLabel, LabelPolicy};
-use crate::ledger::state::{Changes, Ledger, Marks, Row};
+use crate::ledger::state::{Changes, Ledger, Marks, Row, RowKey};
 use crate::ledger::tests::book::{Book, at, attempt, entry, policy};
 use crate::ledger::totals::{Birth, Family, SeriesKey, Total};
 
@@ -360,6 +360,9 @@ const VERSION_1: &str = include_str!("../../tests/fixtures/state/v1.sql");
 /// The same as the state before version 3 was, as the migrations had it.
 const VERSION_2: &str = include_str!("../../tests/fixtures/state/v2.sql");
 
+/// The same as the state before version 4 was, as the migrations had it.
+const VERSION_3: &str = include_str!("../../tests/fixtures/state/v3.sql");
+
 /// The state file that `dump` makes, opened by this program.
 fn brought_forward(place: &Place, dump: &str) -> Store {
     let old = Connection::open(place.path()).unwrap();
@@ -372,25 +375,30 @@ fn brought_forward(place: &Place, dump: &str) -> Store {
     store
 }
 
-/// The memory after [`batches`].
+/// The memory after [`batches`], as versions before 4 kept it: without what spans tell.
 fn after_batches() -> Ledger {
     let mut ledger = Ledger::default();
     for batch in batches() {
         ledger.apply(decide(&ledger, &batch, &policy()).changes);
     }
-    ledger
+    let older = |key: &RowKey, row: &Row| Row { finished_at: key.created_at, is_retry: row.attempt > 1, ..row.clone() };
+    with_rows(&ledger, older)
+}
+
+/// The same memory with other rows.
+fn with_rows(ledger: &Ledger, change: impl Fn(&RowKey, &Row) -> Row) -> Ledger {
+    let mut changed = Ledger::restore(ledger.marks().clone(), ledger.invalid().clone(), ledger.totals().clone());
+    ledger.rows().for_each(|(key, row)| changed.remember(key.clone(), change(key, row)));
+    changed
 }
 
 #[test]
 fn a_file_of_the_first_version_is_brought_forward() {
     let place = Place::new();
-    let expected = after_batches();
     // What that version did not keep.
+    let mut expected = with_rows(&after_batches(), |_, row| Row { late: false, result: None, ..row.clone() });
     let marks = Marks { known_at: None, ..expected.marks().clone() };
-    let rows = expected.rows().map(|(key, row)| (key.clone(), Row { late: false, result: None, ..row.clone() }));
-    let mut remembered = Ledger::restore(marks, expected.invalid().clone(), expected.totals().clone());
-    rows.for_each(|(key, row)| remembered.remember(key.clone(), row));
-    let expected = remembered;
+    expected.apply(Changes { marks: Some(marks), ..Changes::default() });
     let store = brought_forward(&place, VERSION_1);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
     assert_sums(&store, &target("w-1"));
@@ -406,6 +414,14 @@ fn a_file_of_the_second_version_is_brought_forward() {
     assert_sums(&store, &target("w-1"));
     assert_eq!(store.list("test", &[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
+}
+
+#[test]
+fn a_file_of_the_third_version_is_brought_forward() {
+    let place = Place::new();
+    let store = brought_forward(&place, VERSION_3);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
+    assert_sums(&store, &target("w-1"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn attempt(id: &str, created_at: i64, status: Status, http_status: HttpStatus) -
         attempt: 1,
         status,
         http_status,
+        error: None,
         duration_ns: None,
         delivered_at: None,
         created_at: at(created_at),

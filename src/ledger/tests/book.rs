@@ -58,6 +58,7 @@ pub(crate) fn entry(id: &str, second: i64, status: Status) -> Attempt {
         attempt: 1,
         status,
         http_status: if status == Status::Success { HttpStatus::Code(200) } else { HttpStatus::None },
+        error: None,
         duration_ns: Some(1_000_000_000),
         delivered_at: None,
         created_at: at(second),
@@ -102,6 +103,11 @@ impl Book {
     /// A walk to known ground.
     pub(crate) fn poll(&mut self, now: i64, attempts: &[Attempt]) -> Decision {
         self.read(Coverage::Head, now, attempts)
+    }
+
+    /// A walk to the end of the window in which late entries may turn up.
+    pub(crate) fn sweep(&mut self, now: i64, attempts: &[Attempt]) -> Decision {
+        self.read(Coverage::Sweep, now, attempts)
     }
 
     pub(crate) fn log(&self, outcome: LogOutcome) -> u64 {

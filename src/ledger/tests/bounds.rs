@@ -116,7 +116,7 @@ fn a_delay_of_a_day_is_observed_and_a_longer_one_is_not() {
 fn an_entry_at_the_horizon_is_remembered_and_one_before_it_is_not() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 15, Success), entry("b", 16, Success), entry("open", 3, Pending)]);
-    book.poll(1_000, &[entry("c", 990, Success)]);
+    book.sweep(1_000, &[entry("c", 990, Success)]);
     // The horizon: 516 less `settle_after`.
     book.poll(516, &[entry("d", 516, Success)]);
     let knows = |book: &Book, id: &str| book.ledger.find(&EntryId::new(id)).is_some();
@@ -194,4 +194,18 @@ fn a_ledger_is_empty_until_it_remembers_something() {
     book.poll(20, &[entry("a", 15, Success)]);
     assert!(!book.ledger.is_empty());
     assert_eq!(book.ledger.marks().watermark, Some(Timestamp::plus(at(0), Duration::from_secs(15))));
+}
+
+#[test]
+fn an_empty_log_was_read_up_to_its_first_answer_too() {
+    // What turns up late before the first entry is met by the next sweep, though no sweep has met anything.
+    let mut book = Book::new();
+    assert_eq!(book.ledger.marks().swept, Some(at(0)));
+    book.poll(300, &[entry("a", 290, Success)]);
+    let marks = book.ledger.marks();
+    assert_eq!((marks.watermark, marks.swept), (Some(at(290)), Some(at(0))));
+
+    let mut book = Book::new();
+    book.apply(&Batch { began: Some(at(40)), ..Book::batch(Coverage::Sweep, 45, &[]) });
+    assert_eq!(book.ledger.marks().swept, Some(at(40)));
 }

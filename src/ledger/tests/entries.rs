@@ -84,7 +84,7 @@ fn what_is_older_than_the_cut_or_than_memory_is_ignored_once_and_outside_the_boo
     assert_eq!(book.log(Ignored), 1);
 
     // The horizon: the older of now - settle_after and watermark - lookback - sweep_interval.
-    book.poll(2000, &[entry("b", 1995, Success)]);
+    book.sweep(2000, &[entry("b", 1995, Success)]);
     book.poll(2001, &[entry("old", 1499, Success), entry("young", 1502, Success)]);
     assert_eq!((book.log(Ignored), book.log(Late)), (2, 1));
     assert!(book.balances());
@@ -94,7 +94,7 @@ fn what_is_older_than_the_cut_or_than_memory_is_ignored_once_and_outside_the_boo
 fn forgotten_entries_stay_forgotten_when_the_settings_change() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 10, Success)]);
-    book.poll(2000, &[entry("b", 1990, Success)]);
+    book.sweep(2000, &[entry("b", 1990, Success)]);
     book.poll(2010, &[entry("c", 2001, Success)]);
     assert!(book.ledger.find(&EntryId::new("a")).is_none(), "it is older than all windows");
     assert!(book.ledger.find(&EntryId::new("b")).is_some());
@@ -196,7 +196,7 @@ fn durations_and_delays_are_observed_within_bounds() {
 fn a_sweep_that_finds_nothing_moves_its_mark_without_a_commit() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 15, Success)]);
-    assert_eq!(book.ledger.marks().swept, None);
+    assert_eq!(book.ledger.marks().swept, Some(at(0)));
     let decision = book.read(Coverage::Sweep, 30, &[entry("a", 15, Success)]);
     assert!(!decision.changes.must_commit);
     assert_eq!(book.ledger.marks().swept, Some(at(15)));
@@ -207,7 +207,7 @@ fn what_a_quiet_target_remembers_shrinks_all_the_same() {
     let mut book = Book::new();
     let entries: Vec<_> = (0..1_500).map(|n| entry(&format!("id-{n}"), 1 + n / 100, Success)).collect();
     book.poll(20, &entries);
-    book.poll(2_000, &[entry("last", 1_990, Success)]);
+    book.sweep(2_000, &[entry("last", 1_990, Success)]);
     assert_eq!(book.ledger.len(), 1_501, "its own commit forgets by the watermark that was");
     let decision = book.poll(2_050, &[]);
     assert!(decision.changes.must_commit);

@@ -84,8 +84,8 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
         prop_assert!(book.ledger.marks().watermark >= before);
         prop_assert!(book.ledger.marks().watermark <= Some(batch.now));
         for transition in &decision.transitions {
-            if let Transition::Counted { id, .. } = transition {
-                *counted.entry(id.clone()).or_default() += 1;
+            if let Transition::Counted { attempt, .. } = transition {
+                *counted.entry(attempt.id.clone()).or_default() += 1;
             }
         }
         let changed = folded.after(&decision.transitions, &book.policy.labels);

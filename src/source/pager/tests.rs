@@ -58,6 +58,7 @@ fn entry(number: i64) -> Attempt {
         attempt: 1,
         status: Status::Success,
         http_status: HttpStatus::Code(200),
+        error: None,
         duration_ns: None,
         delivered_at: None,
         created_at: Timestamp::from_seconds(number),

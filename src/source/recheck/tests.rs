@@ -11,6 +11,7 @@ fn entry(number: i64) -> Attempt {
         attempt: 1,
         status: Status::Pending,
         http_status: HttpStatus::None,
+        error: None,
         duration_ns: None,
         delivered_at: None,
         created_at: Timestamp::from_seconds(number),
