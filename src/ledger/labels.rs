@@ -10,7 +10,7 @@ use crate::delivery::{Attempt, HttpStatus, Status};
 /// The label value of what exceeds a bound.
 const OVERFLOW: &str = "overflow";
 /// Longer event names count as overflow, in bytes.
-const MAX_EVENT_BYTES: usize = 128;
+pub(crate) const MAX_EVENT_BYTES: usize = 128;
 
 /// How `http_status` is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,3 +1,4 @@
 //! Where the numbers go: what users see of the ledger's decisions.
 
 pub mod metrics;
+pub mod traces;

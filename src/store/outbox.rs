@@ -35,6 +35,13 @@ pub enum Fate {
     Park,
 }
 
+impl Fate {
+    /// Whether the span is sent, whatever comes later.
+    pub fn is_sent(self) -> bool {
+        self != Self::Park
+    }
+}
+
 /// The spans of one decision. Without any of them, the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanBatch {
