@@ -6,7 +6,7 @@ use prometheus::IntCounter;
 
 use super::AppError;
 use crate::clock;
-use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, WebhookConfig};
+use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
 use crate::delivery::{OwnerType, Target};
 use crate::discovery;
 use crate::discovery::filter::Filter;
@@ -23,6 +23,8 @@ use crate::schedule::Intervals;
 use crate::schedule::budget::Budget;
 use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
+use crate::sinks::traces::sampling::Sampler;
+use crate::sinks::traces::span::SpanPolicy;
 use crate::source::client::{Client, ClientOptions};
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
@@ -43,6 +45,8 @@ pub(super) struct Plan {
     environment: EnvironmentConfig,
     poll: PollConfig,
     metrics: MetricsConfig,
+    /// How spans are made; nothing where there is nobody to send them to.
+    spans: Option<SpanPolicy>,
     state: StateConfig,
     /// Requests a minute over all environments together.
     requests_together: Option<u32>,
@@ -61,6 +65,7 @@ impl Plan {
             environment: environment.clone(),
             poll: config.poll.clone(),
             metrics: config.metrics.clone(),
+            spans: spans(&config.traces),
             state: config.state.clone(),
             requests_together: config.requests_per_minute,
         };
@@ -131,6 +136,7 @@ impl Plan {
         let workshop = Workshop {
             client: Arc::new(tools.client),
             policy,
+            spans: self.spans,
             store: commons.store.clone(),
             board: commons.board.clone(),
             api: commons.api.clone(),
@@ -177,6 +183,11 @@ pub(super) fn display(metrics: &MetricsConfig) -> Display {
         duration_buckets: metrics.duration_buckets.clone().into(),
         birth_hold: metrics.birth_hold,
     }
+}
+
+fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
+    let is_on = traces.enabled && traces.endpoint.is_some();
+    is_on.then(|| SpanPolicy { sampler: Sampler::new(traces.success_sample_ratio), history: traces.history })
 }
 
 fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {

@@ -172,7 +172,8 @@ impl Environment {
         self.workshop.board.add_target(view(listed, &loaded, self.settings.intervals.min));
         let Loaded { ledger, last_success, staged, .. } = loaded;
         let remembered = Remembered { ledger, last_success, staged, known_at: listed.known_at };
-        let reader = Reader::new(listed.target.clone(), remembered, self.settings.read);
+        let mut reader = Reader::new(listed.target.clone(), remembered, self.settings.read);
+        reader.info = listed.info.clone();
         let now = self.now();
         self.scheduler.add(id, now);
         self.scheduler.set_disabled(id, listed.is_disabled(), now);
@@ -456,6 +457,7 @@ impl Environment {
         self.scheduler.set_disabled(id, listed.is_disabled(), now);
         if let Some(seat) = self.idle.get_mut(&id) {
             seat.reader.target = target.clone();
+            seat.reader.info = listed.info.clone();
         }
     }
 
@@ -481,6 +483,7 @@ impl Environment {
         let Some(mut state) = self.away.remove(&target) else { return };
         if let Some(listed) = self.roster.get(&stepped.reader.target.webhook_id) {
             stepped.reader.target = listed.target.clone();
+            stepped.reader.info = listed.info.clone();
         }
         let outcome = self.judge(&stepped, class, &mut state);
         let now = self.now();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use self::rechecks::Rechecks;
 use crate::delivery::{Attempt, Target, Timestamp};
+use crate::discovery::targets::WebhookInfo;
 use crate::ledger::decide::{Batch, Coverage, Tally};
 use crate::ledger::state::Ledger;
 use crate::ledger::watermark::Windows;
@@ -52,6 +53,8 @@ pub struct Remembered {
 pub struct Reader {
     /// The target.
     pub target: Target,
+    /// What discovery knows of it.
+    pub info: Option<WebhookInfo>,
     /// Its memory.
     pub ledger: Ledger,
     settings: ReadSettings,
@@ -123,6 +126,7 @@ impl Reader {
         let Remembered { ledger, last_success, staged, known_at } = remembered;
         Self {
             target,
+            info: None,
             ledger,
             settings,
             turn: Class::Heads,

@@ -10,11 +10,14 @@ use tracing::{debug, error, info};
 use super::reader::{Absorbed, Reader};
 use crate::clock;
 use crate::delivery::{Target, Timestamp};
+use crate::discovery::targets::WebhookInfo;
 use crate::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use crate::ledger::state::Ledger;
+use crate::ledger::transition::Transition;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, Committed};
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
+use crate::sinks::traces::span::{Made, SampledAttempt, SpanPolicy, Webhook, spans};
 use crate::source::client::{Client, Exchange};
 use crate::source::error::ApiError;
 use crate::source::wire::LogPage;
@@ -30,6 +33,8 @@ pub struct Workshop {
     pub client: Arc<Client>,
     /// How decisions are made.
     pub policy: Arc<Policy>,
+    /// How spans are made of them; nothing where there is nobody to send them to.
+    pub spans: Option<SpanPolicy>,
     /// Where decisions become durable.
     pub store: StoreHandle,
     /// Where they are shown.
@@ -176,13 +181,15 @@ async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce
 
 fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
+    let mut committed = Committed::default();
     if decision.changes.must_commit {
-        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &SpanBatch::default()) {
+        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), &decision.transitions);
+        committed.add_sampled(&sampled, &workshop.policy.labels);
+        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &spans) {
             return not_written(workshop, reader, batch, failure);
         }
         debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
     }
-    let mut committed = Committed::default();
     committed.add(&decision.changes);
     let was_contacted = reader.ledger.marks().contacted;
     reader.ledger.apply(decision.changes);
@@ -203,9 +210,11 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
+        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), &decision.transitions);
+        committed.add_sampled(&sampled, &workshop.policy.labels);
         committed.add(&decision.changes);
         ledger.apply(decision.changes.clone());
-        (decision.changes, SpanBatch::default())
+        (decision.changes, spans)
     });
     if let Err(failure) = decided {
         // The memory has run ahead of the disk. It may be large: it goes before the other is made.
@@ -220,6 +229,21 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
     // What was taken into the books by one pass was told again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     show(workshop, reader, &batch, tally, &committed, was_contacted, now)
+}
+
+/// The spans that a decision gives, and the attempts among them that are sent. Where there is nobody to send them to, none is made.
+fn make_spans(
+    workshop: &Workshop,
+    target: &Target,
+    info: Option<&WebhookInfo>,
+    transitions: &[Transition],
+) -> (SpanBatch, Vec<SampledAttempt>) {
+    let Some(policy) = &workshop.spans else { return Default::default() };
+    let Made { records, sampled } = spans(transitions, Webhook { target, info }, policy);
+    let now = clock::now();
+    // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
+    let parked_since = now.minus(workshop.policy.windows.settle_after * 2);
+    (SpanBatch { records, now, parked_since }, sampled)
 }
 
 fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {

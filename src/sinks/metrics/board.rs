@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::exemplars::Exemplars;
 use super::exposure::Exposure;
 use crate::delivery::{Status, Target, Timestamp};
 use crate::discovery::targets::WebhookInfo;
 use crate::ledger::decide::Tally;
-use crate::ledger::labels::AttemptLabel;
+use crate::ledger::labels::{AttemptLabel, LabelPolicy};
 use crate::ledger::state::{Changes, Ledger, Marks};
 use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
+use crate::sinks::traces::span::SampledAttempt;
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
@@ -32,6 +34,8 @@ pub struct TargetView {
     pub totals: Totals,
     /// Which of them are held at 0.
     pub exposure: Exposure,
+    /// Spans to look at for them.
+    pub exemplars: Exemplars,
     /// The watermark and the newest attempts.
     pub marks: Marks,
     /// Entries followed, by [`OPEN_STATES`].
@@ -64,6 +68,7 @@ impl TargetView {
             exposed: false,
             totals: ledger.totals().clone(),
             exposure,
+            exemplars: Exemplars::default(),
             marks: Marks::default(),
             open: [0; 2],
             oldest_open: [None; 2],
@@ -85,6 +90,7 @@ impl TargetView {
     pub fn show(&mut self, ledger: &Ledger, committed: &Committed) {
         self.totals.apply(&committed.totals);
         self.exposure.add(&committed.births, committed.catching_up);
+        self.exemplars.merge(&committed.exemplars);
         self.marks = ledger.marks().clone();
         self.exposed = self.marks.contacted;
         self.open = [0; 2];
@@ -104,6 +110,7 @@ pub struct Committed {
     totals: BTreeMap<SeriesKey, Total>,
     births: BTreeMap<SeriesKey, Birth>,
     catching_up: Option<Timestamp>,
+    exemplars: Exemplars,
 }
 
 impl Committed {
@@ -112,6 +119,11 @@ impl Committed {
         self.totals.extend(changes.totals.iter().map(|(key, total)| (key.clone(), total.clone())));
         self.births.extend(changes.births.iter().map(|(key, birth)| (key.clone(), *birth)));
         self.catching_up = changes.catching_up.or(self.catching_up);
+    }
+
+    /// Adds the attempts whose spans are sent, with the labels and buckets that they count with.
+    pub fn add_sampled(&mut self, sampled: &[SampledAttempt], policy: &LabelPolicy) {
+        self.exemplars.observe(sampled, policy);
     }
 }
 
@@ -186,7 +198,10 @@ impl Board {
         self.write(|views| {
             let layout = |display: &Display| (display.duration_labels.clone(), display.duration_buckets.clone());
             if layout(&views.display) != layout(&display) {
-                views.targets.values_mut().for_each(|view| view.totals.remove_family(Family::Duration));
+                for view in views.targets.values_mut() {
+                    view.totals.remove_family(Family::Duration);
+                    view.exemplars = Exemplars::default();
+                }
             }
             views.display = display;
         });

@@ -94,9 +94,12 @@ fn counters(views: &Views, metric: &'static Metric, of: TotalsFamily) -> MetricF
     for view in exposed(views) {
         for (key, total) in view.totals.family(of) {
             let values: Vec<&str> = key.labels.iter().map(|value| &**value).collect();
-            if let Total::Counter(value) = total {
-                let value = if view.exposure.is_held(key) { 0 } else { *value };
-                family.push_created(&labels(view, &values), value as f64, view.exposure.born_at(key));
+            let Total::Counter(value) = total else { continue };
+            let is_held = view.exposure.is_held(key);
+            let value = if is_held { 0 } else { *value };
+            family.push_created(&labels(view, &values), value as f64, view.exposure.born_at(key));
+            if !is_held {
+                family.add_exemplars(view.exemplars.get(key));
             }
         }
     }
@@ -122,6 +125,7 @@ fn histograms(
                 family.push_histogram(scope.chain(own), &empty, per_unit, created);
             } else {
                 family.push_histogram(scope.chain(own), histogram, per_unit, created);
+                family.add_exemplars(view.exemplars.get(key));
             }
         }
     }

@@ -6,8 +6,13 @@ use prometheus::proto::{
 };
 
 use super::catalogue::{Kind, Metric};
+use super::exemplars::Exemplar;
 use crate::delivery::Timestamp;
 use crate::ledger::totals::Histogram;
+
+/// The name of a label that no series has: the crate's samples have no place for exemplars either, so that they travel to
+/// `render` as the value of this one, as [`add_exemplars`](Family::add_exemplars) writes them.
+pub(super) const EXEMPLARS: &str = "\0exemplars";
 
 /// A family that is being filled.
 pub(super) struct Family {
@@ -75,6 +80,17 @@ impl Family {
         sample.set_histogram(proto);
         set_created(&mut sample, created);
         self.samples.push(sample);
+    }
+
+    /// Adds exemplars to the series that was added last, by the position of the bucket: each as the line `POSITION EXEMPLAR`,
+    /// the exemplar as OpenMetrics writes it.
+    pub(super) fn add_exemplars(&mut self, exemplars: impl Iterator<Item = (usize, Exemplar)>) {
+        let lines: String = exemplars.map(|(position, exemplar)| format!("{position} {exemplar}\n")).collect();
+        if let Some(sample) = self.samples.last_mut().filter(|_| !lines.is_empty()) {
+            let mut labels = sample.take_label();
+            labels.push(pair(EXEMPLARS, &lines));
+            sample.set_label(labels);
+        }
     }
 
     /// The family as the registry wants it.

@@ -7,6 +7,7 @@ pub mod board;
 pub mod catalogue;
 pub mod daemon;
 pub mod deliveries;
+pub mod exemplars;
 pub mod exposure;
 mod families;
 pub mod process;

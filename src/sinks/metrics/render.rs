@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
+use super::families::EXEMPLARS;
+
 /// The content type of the text format.
 pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -20,7 +22,7 @@ pub const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; versio
 pub enum Format {
     /// Prometheus' text format 0.0.4.
     Text,
-    /// OpenMetrics 1.0: the same series, and of those that were born while the daemon looked on, when.
+    /// OpenMetrics 1.0: the same series; of those that were born while the daemon looked on, when; and exemplars.
     OpenMetrics,
 }
 
@@ -69,41 +71,55 @@ impl Writer {
         escape(&mut self.out, family.help(), is_open);
         self.push(&["\n# TYPE ", name, " ", kind, "\n"]);
         for metric in family.get_metric() {
+            let (labels, exemplars) = split(metric.get_label());
             if is_histogram {
-                self.histogram(name, metric);
+                self.histogram(name, labels, metric, exemplars);
             } else {
-                self.sample(name, suffix, metric.get_label(), None, value_of(family, metric));
+                let exemplar = exemplar_at(exemplars, 0);
+                self.sample(name, suffix, labels, None, value_of(family, metric), exemplar);
             }
             if is_open && kind != "gauge" {
-                self.created(name, metric);
+                self.created(name, labels, metric);
             }
         }
     }
 
     /// When a series was born, where that is known.
-    fn created(&mut self, name: &str, metric: &Metric) {
+    fn created(&mut self, name: &str, labels: &[LabelPair], metric: &Metric) {
         let millis = metric.timestamp_ms();
         if millis != 0 {
-            self.sample(name, "_created", metric.get_label(), None, millis as f64 / 1e3);
+            self.sample(name, "_created", labels, None, millis as f64 / 1e3, None);
         }
     }
 
-    fn histogram(&mut self, name: &str, metric: &Metric) {
+    fn histogram(&mut self, name: &str, labels: &[LabelPair], metric: &Metric, exemplars: &str) {
         let histogram = metric.get_histogram();
         let count = histogram.get_sample_count() as f64;
         let mut bound = String::new();
-        for bucket in histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite()) {
+        let finite = histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
+        let mut position = 0;
+        for bucket in finite {
             bound.clear();
             // Rust writes a float of this notation with a decimal point always, as OpenMetrics demands for `le`.
             push_fmt(&mut bound, format_args!("{:?}", bucket.upper_bound()));
-            self.sample(name, "_bucket", metric.get_label(), Some(&bound), bucket.cumulative_count() as f64);
+            let exemplar = exemplar_at(exemplars, position);
+            self.sample(name, "_bucket", labels, Some(&bound), bucket.cumulative_count() as f64, exemplar);
+            position += 1;
         }
-        self.sample(name, "_bucket", metric.get_label(), Some("+Inf"), count);
-        self.sample(name, "_sum", metric.get_label(), None, histogram.get_sample_sum());
-        self.sample(name, "_count", metric.get_label(), None, count);
+        self.sample(name, "_bucket", labels, Some("+Inf"), count, exemplar_at(exemplars, position));
+        self.sample(name, "_sum", labels, None, histogram.get_sample_sum(), None);
+        self.sample(name, "_count", labels, None, count, None);
     }
 
-    fn sample(&mut self, name: &str, suffix: &str, labels: &[LabelPair], le: Option<&str>, value: f64) {
+    fn sample(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        labels: &[LabelPair],
+        le: Option<&str>,
+        value: f64,
+        exemplar: Option<&str>,
+    ) {
         self.push(&[name, suffix]);
         let pairs = labels.iter().map(|pair| (pair.name(), pair.value())).chain(le.map(|bound| ("le", bound)));
         let mut opening = "{";
@@ -118,6 +134,9 @@ impl Writer {
         }
         self.out.push(' ');
         number(&mut self.out, value);
+        if let Some(exemplar) = exemplar.filter(|_| self.format == Format::OpenMetrics) {
+            self.push(&[" # ", exemplar]);
+        }
         self.out.push('\n');
     }
 
@@ -126,6 +145,20 @@ impl Writer {
             self.out.push_str(text);
         }
     }
+}
+
+/// The labels of a series, and the exemplars that travel with them.
+fn split(labels: &[LabelPair]) -> (&[LabelPair], &str) {
+    match labels {
+        [own @ .., last] if last.name() == EXEMPLARS => (own, last.value()),
+        _ => (labels, ""),
+    }
+}
+
+/// The exemplar of the bucket at that position.
+fn exemplar_at(exemplars: &str, position: usize) -> Option<&str> {
+    let mut placed = exemplars.lines().filter_map(|line| line.split_once(' '));
+    placed.find(|(at, _)| at.parse() == Ok(position)).map(|(_, exemplar)| exemplar)
 }
 
 fn value_of(family: &MetricFamily, metric: &Metric) -> f64 {

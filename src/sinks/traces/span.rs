@@ -59,7 +59,7 @@ pub struct SampledAttempt {
     pub labels: AttemptLabels,
     /// How long it took, in nanoseconds.
     pub duration_ns: Option<u64>,
-    /// When it was over.
+    /// When it was made; never far ahead of the server's clock.
     pub at: Timestamp,
     /// Its delivery.
     pub trace_id: TraceId,
@@ -80,8 +80,9 @@ pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPoli
     }
     for (place, transition) in transitions.iter().enumerate() {
         match transition {
-            Transition::Counted { attempt, delivery, labels, origin, .. } if wanted(*origin) => {
-                made.add_attempt(attempt, delivery, labels, webhook, policy);
+            Transition::Counted { attempt, at, delivery, labels, origin, .. } if wanted(*origin) => {
+                let counted = Counted { attempt, at: *at, delivery, labels };
+                made.add_attempt(&counted, webhook, policy);
             }
             Transition::Ended { delivery, at, name, event, result, attempts, origin, .. }
                 if wanted(*origin) && last_ends.get(&delivery.opening.id) == Some(&place) =>
@@ -95,6 +96,14 @@ pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPoli
     made
 }
 
+/// An attempt that was counted.
+struct Counted<'a> {
+    attempt: &'a Attempt,
+    at: Timestamp,
+    delivery: &'a Delivery,
+    labels: &'a AttemptLabels,
+}
+
 /// The end of a delivery.
 struct End<'a> {
     delivery: &'a Delivery,
@@ -105,14 +114,8 @@ struct End<'a> {
 }
 
 impl Made {
-    fn add_attempt(
-        &mut self,
-        attempt: &Attempt,
-        delivery: &Delivery,
-        labels: &AttemptLabels,
-        webhook: Webhook<'_>,
-        policy: &SpanPolicy,
-    ) {
+    fn add_attempt(&mut self, counted: &Counted<'_>, webhook: Webhook<'_>, policy: &SpanPolicy) {
+        let Counted { attempt, at, delivery, labels } = *counted;
         let trace_id = ids::trace(webhook.target, &delivery.opening.id);
         let span_id = ids::attempt(webhook.target, &attempt.id);
         let is_opening = attempt.id == delivery.opening.id;
@@ -136,7 +139,7 @@ impl Made {
         self.records.push(SpanRecord { trace_id, span: span.encode_to_vec(), fate });
         if fate.is_sent() {
             let (labels, duration_ns) = (labels.clone(), attempt.duration_ns);
-            self.sampled.push(SampledAttempt { labels, duration_ns, at: end, trace_id, span_id });
+            self.sampled.push(SampledAttempt { labels, duration_ns, at, trace_id, span_id });
         }
     }
 

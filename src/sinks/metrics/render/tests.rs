@@ -6,6 +6,9 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sinks::metrics::catalogue;
+use crate::sinks::metrics::exemplars::Exemplar;
+use crate::sinks::metrics::families::Family;
 
 fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
     pairs
@@ -197,4 +200,48 @@ g 1
 "#;
     assert_eq!(render(&families, Format::OpenMetrics), expected);
     assert!(!text(&families).contains("created"));
+}
+
+#[test]
+fn exemplars_stand_on_counters_and_buckets_in_openmetrics_alone() {
+    let exemplar = |value| Exemplar {
+        trace_id: [0xab; 16],
+        span_id: [0x0c; 8],
+        value,
+        at: crate::delivery::Timestamp::from_micros(1_700_000_000_500_000),
+    };
+    let mut counters = Family::new(&catalogue::DELIVERIES);
+    counters.push(&["e", "w", "x", "failed"], 2.0);
+    counters.add_exemplars([(0, exemplar(1.0))].into_iter());
+    counters.push(&["e", "w", "x", "success"], 1.0);
+    counters.add_exemplars(std::iter::empty());
+    let mut histogram = crate::ledger::totals::Histogram::new([0.1, 1.0].into());
+    histogram.observe(50, 1000.0);
+    histogram.observe(7_000, 1000.0);
+    let mut histograms = Family::new(&catalogue::DELIVERY_DELAY);
+    histograms.push_histogram([("event", "x")].into_iter(), &histogram, 1000.0, None);
+    histograms.add_exemplars([(0, exemplar(0.05)), (2, exemplar(7.0))].into_iter());
+    let families = [counters.finish(), histograms.finish()];
+
+    let ids = r#"{trace_id="abababababababababababababababab",span_id="0c0c0c0c0c0c0c0c"}"#;
+    let rendered = render(&families, Format::OpenMetrics);
+    let samples: Vec<&str> = rendered.lines().filter(|line| !line.starts_with('#')).collect();
+    let name = "talkover_webhook_deliver";
+    assert_eq!(
+        samples,
+        [
+            format!(
+                r#"{name}ies_total{{environment="e",webhook_id="w",event="x",result="failed"}} 2 # {ids} 1 1700000000.5"#
+            ),
+            format!(r#"{name}ies_total{{environment="e",webhook_id="w",event="x",result="success"}} 1"#),
+            format!(r#"{name}y_delay_seconds_bucket{{event="x",le="0.1"}} 1 # {ids} 0.05 1700000000.5"#),
+            format!(r#"{name}y_delay_seconds_bucket{{event="x",le="1.0"}} 1"#),
+            format!(r#"{name}y_delay_seconds_bucket{{event="x",le="+Inf"}} 2 # {ids} 7 1700000000.5"#),
+            format!(r#"{name}y_delay_seconds_sum{{event="x"}} 7.05"#),
+            format!(r#"{name}y_delay_seconds_count{{event="x"}} 2"#),
+        ]
+    );
+    assert!(ids.len() <= 128);
+    let plain = text(&families);
+    assert!(!plain.contains("trace_id") && !plain.contains('\0'), "{plain}");
 }

@@ -1,0 +1,126 @@
+//! Exemplars: of each series, and of each bucket, the latest attempt whose span is sent
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars>).
+//!
+//! They lead from a spike to a trace. Nothing durable: after a start there are none until attempts come. Shown in OpenMetrics
+//! only, and never on a series that is served as 0.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::delivery::Timestamp;
+use crate::ledger::labels::LabelPolicy;
+use crate::ledger::totals::{NANOS_PER_SECOND, SeriesKey};
+use crate::sinks::traces::ids::{SpanId, TraceId};
+use crate::sinks::traces::span::SampledAttempt;
+
+/// An observation, and the span that it is seen in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The span.
+    pub span_id: SpanId,
+    /// What was observed, in the unit of the metric; 1 for a counter.
+    pub value: f64,
+    /// When the attempt was made.
+    pub at: Timestamp,
+}
+
+/// As OpenMetrics writes it, within 128 characters of labels: `{trace_id="…",span_id="…"} 0.25 1700000000.5`.
+impl fmt::Display for Exemplar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = |f: &mut fmt::Formatter<'_>, id: &[u8]| id.iter().try_for_each(|byte| write!(f, "{byte:02x}"));
+        f.write_str("{trace_id=\"")?;
+        hex(f, &self.trace_id)?;
+        f.write_str("\",span_id=\"")?;
+        hex(f, &self.span_id)?;
+        write!(f, "\"}} {} {}", self.value, self.at.as_seconds_f64())
+    }
+}
+
+/// The exemplars of one target, by series and by the position of the bucket; counters have the position 0.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exemplars(BTreeMap<SeriesKey, BTreeMap<usize, Exemplar>>);
+
+impl Exemplars {
+    /// Takes in attempts, with the labels and buckets that they count with.
+    pub fn observe(&mut self, sampled: &[SampledAttempt], policy: &LabelPolicy) {
+        for attempt in sampled {
+            let exemplar =
+                Exemplar { trace_id: attempt.trace_id, span_id: attempt.span_id, value: 1.0, at: attempt.at };
+            self.set(attempt.labels.attempts_series(), 0, exemplar);
+            if let Some(nanos) = attempt.duration_ns {
+                let value = nanos as f64 / NANOS_PER_SECOND;
+                let bucket = policy.duration_buckets.partition_point(|bound| *bound < value);
+                let series = attempt.labels.duration_series(&policy.duration_labels);
+                self.set(series, bucket, Exemplar { value, ..exemplar });
+            }
+        }
+    }
+
+    /// Takes over those that are not older.
+    pub fn merge(&mut self, newer: &Self) {
+        for (series, exemplars) in &newer.0 {
+            for (position, exemplar) in exemplars {
+                self.set(series.clone(), *position, *exemplar);
+            }
+        }
+    }
+
+    /// The exemplars of a series, by position.
+    pub fn get(&self, series: &SeriesKey) -> impl Iterator<Item = (usize, Exemplar)> {
+        self.0.get(series).into_iter().flatten().map(|(position, exemplar)| (*position, *exemplar))
+    }
+
+    fn set(&mut self, series: SeriesKey, position: usize, exemplar: Exemplar) {
+        let slot = self.0.entry(series).or_default().entry(position).or_insert(exemplar);
+        // Prometheus refuses what is older than what it has.
+        if exemplar.at >= slot.at {
+            *slot = exemplar;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::{HttpStatus, Status};
+    use crate::ledger::labels::{AttemptLabels, HttpLabel};
+    use crate::ledger::tests::book::policy;
+
+    fn sampled(second: i64, duration_ns: Option<u64>, span: u8) -> SampledAttempt {
+        let http_status = HttpLabel::Exact(HttpStatus::Code(200));
+        SampledAttempt {
+            labels: AttemptLabels { event: "e".into(), status: Status::Success, http_status },
+            duration_ns,
+            at: Timestamp::from_seconds(second),
+            trace_id: [1; 16],
+            span_id: [span; 8],
+        }
+    }
+
+    fn spans(exemplars: &Exemplars, series: &SeriesKey) -> Vec<(usize, u8, f64)> {
+        exemplars.get(series).map(|(position, one)| (position, one.span_id[0], one.value)).collect()
+    }
+
+    #[test]
+    fn the_latest_of_each_series_and_bucket_is_kept() {
+        let labels = policy().labels;
+        let [attempts, durations] = {
+            let one = sampled(0, None, 0).labels;
+            [one.attempts_series(), one.duration_series(&labels.duration_labels)]
+        };
+        let mut exemplars = Exemplars::default();
+        // The bounds are 0.1 s and 1 s, both inclusive.
+        let first = [sampled(10, Some(100_000_000), 1), sampled(12, Some(1_000_000_000), 2), sampled(11, None, 3)];
+        exemplars.observe(&first, &labels);
+        assert_eq!(spans(&exemplars, &attempts), [(0, 2, 1.0)], "the third is older");
+        assert_eq!(spans(&exemplars, &durations), [(0, 1, 0.1), (1, 2, 1.0)]);
+
+        let mut newer = Exemplars::default();
+        newer.observe(&[sampled(12, Some(1_000_000_001), 4), sampled(9, Some(1), 5)], &labels);
+        exemplars.merge(&newer);
+        assert_eq!(spans(&exemplars, &attempts), [(0, 4, 1.0)]);
+        assert_eq!(spans(&exemplars, &durations), [(0, 1, 0.1), (1, 2, 1.0), (2, 4, 1.000_000_001)]);
+    }
+}
