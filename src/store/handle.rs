@@ -188,6 +188,15 @@ impl StoreHandle {
         self.lock().acknowledge_spans(through, rejected)
     }
 
+    /// What tells this state file from all others ([`Store::instance_id`]): the caller waits for the disk, and so must not be an
+    /// asynchronous task.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn instance_id(&self) -> Result<String, StoreError> {
+        self.lock().instance_id()
+    }
+
     /// The outbox at a glance; waits for no commit.
     pub fn queue(&self) -> &Queue {
         &self.queue

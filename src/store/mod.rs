@@ -20,7 +20,8 @@ pub mod totals;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Transaction};
+use rand::RngExt;
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use self::error::StoreError;
 use self::lock::LockFile;
@@ -34,6 +35,9 @@ use crate::discovery::record::{Record, Unsaved};
 use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::{Changes, Ledger};
 use crate::ledger::totals::{Birth, SeriesKey};
+
+/// Where `meta` keeps the identity of the file.
+const INSTANCE_ID: &str = "instance_id";
 
 /// The number under which the state file keeps a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,6 +225,22 @@ impl Store {
         Ok(())
     }
 
+    /// What tells this state file from all others: a random UUID, made when it is first asked for.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn instance_id(&mut self) -> Result<String, StoreError> {
+        self.transact(|transaction| {
+            let known = transaction.query_row("SELECT value FROM meta WHERE key = ?1", [INSTANCE_ID], |row| row.get(0));
+            if let Some(known) = known.optional()? {
+                return Ok(known);
+            }
+            let made = random_uuid(rand::rng().random());
+            transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [INSTANCE_ID, &made])?;
+            Ok(made)
+        })
+    }
+
     /// The outbox at a glance.
     pub fn queue(&self) -> &Queue {
         &self.queue
@@ -343,6 +363,13 @@ fn open_database(path: &Path, now: Timestamp) -> Result<(Connection, Timestamp),
     let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
     let created_at = format::prepare(&mut connection, path, now)?;
     Ok((connection, created_at))
+}
+
+/// A UUID of random bits (RFC 9562, section 5.4).
+fn random_uuid(bits: u128) -> String {
+    let bits = bits & !(0xF << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let digits = format!("{bits:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
 /// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.

@@ -253,3 +253,18 @@ async fn whoever_waits_is_woken_by_a_commit_that_queues_something() {
     assert!(arrives().await.is_err());
     assert_eq!(handle.queue().status().length, 1);
 }
+
+#[test]
+fn a_state_file_has_an_identity_of_its_own_that_stays() {
+    let (one, other) = (Place::new(), Place::new());
+    let id = one.open().instance_id().unwrap();
+    assert_eq!(one.open().instance_id().unwrap(), id);
+    assert_ne!(other.open().instance_id().unwrap(), id);
+    let groups: Vec<usize> = id.split('-').map(str::len).collect();
+    assert_eq!(groups, [8, 4, 4, 4, 12]);
+    for bits in [0, u128::MAX] {
+        let uuid = super::random_uuid(bits);
+        assert_eq!(uuid.as_bytes()[14], b'4', "{uuid}");
+        assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
+    }
+}
