@@ -13,7 +13,7 @@ use reqwest::header::HeaderMap;
 use std::time::Duration;
 
 /// The name under which spans are shown where no variable gives another.
-const SERVICE_NAME: &str = "talkover-exporter";
+const SERVICE_NAME: &str = "talkover-webhooks";
 
 /// What the variables say; what is unset is absent.
 #[derive(Default)]
@@ -167,7 +167,7 @@ mod tests {
         let of =
             |pairs: &[(&str, &str)]| resource(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(of(&[]), [pair("service.name", "talkover-exporter")]);
+        assert_eq!(of(&[]), [pair("service.name", "talkover-webhooks")]);
         let listed = ("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=x%20y,broken,b=2=3");
         assert_eq!(of(&[listed]), [pair("service.name", "x y"), pair("a", "1"), pair("b", "2=3")]);
         let named = ("OTEL_SERVICE_NAME", "own");

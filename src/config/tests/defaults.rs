@@ -56,7 +56,7 @@ fn a_file_without_settings_gets_the_documented_ones() {
             headers: reqwest::header::HeaderMap::new(),
             gzip: None,
             timeout: None,
-            resource_attributes: vec![("service.name".to_owned(), "talkover-exporter".to_owned())],
+            resource_attributes: vec![("service.name".to_owned(), "talkover-webhooks".to_owned())],
             tls: TracesTls::default(),
             success_sample_ratio: 1.0,
             history: false,
