@@ -3,10 +3,11 @@
 //! Everything that may fail at the start fails here, before the first request: the state file, the clients, the listener's
 //! settings. Called by the commands `run` and `demo`.
 //!
-//! `assemble` builds the loop of an environment, `supervisor` keeps the loops running and exchanges them at a reload,
+//! `assemble` builds the loop of an environment, `export` runs what sends spans, `supervisor` keeps the loops running and exchanges them at a reload,
 //! `watch` notices that there is one to make, `readiness` says when the metrics are worth scraping.
 
 mod assemble;
+mod export;
 mod readiness;
 mod supervisor;
 mod watch;
@@ -35,6 +36,7 @@ use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
 use crate::sinks::metrics::deliveries::TargetCollector;
 use crate::sinks::metrics::process::ProcessCollector;
+use crate::sinks::traces::transport::TransportError;
 use crate::source::client::ClientError;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -63,6 +65,9 @@ pub enum AppError {
         /// Why not.
         error: ClientError,
     },
+    /// The receiver of spans cannot be set up.
+    #[error(transparent)]
+    Traces(#[from] TransportError),
     /// A defect of ours.
     #[error("failed to register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::assemble::{Commons, Plan, Tools, display, labels};
+use super::export::{self, Export};
 use super::{AppError, readiness};
 use crate::clock;
 use crate::config::{self, Config};
@@ -23,6 +24,7 @@ use crate::pipeline::retire;
 use crate::reload::Request;
 use crate::server::health::Readiness;
 use crate::shutdown::{self, Trigger};
+use crate::sinks::traces::exporter::Exporter;
 use crate::store::error::StoreError;
 use crate::store::targets::Unlisted;
 
@@ -44,6 +46,7 @@ pub(super) struct Supervisor {
     running: BTreeMap<Arc<str>, Running>,
     /// Each ends with the name of its environment.
     tasks: JoinSet<Arc<str>>,
+    export: Export,
 }
 
 struct Running {
@@ -52,7 +55,29 @@ struct Running {
 }
 
 /// Environments that are ready to run.
-pub(super) type Ready = Vec<(Plan, Environment)>;
+type Environments = Vec<(Plan, Environment)>;
+
+/// What is ready to run.
+pub(super) struct Ready {
+    environments: Environments,
+    exporter: Option<Box<Exporter>>,
+}
+
+/// What a reload puts in force.
+struct Prepared {
+    config: Config,
+    /// Of environments that are new or have changed.
+    tools: Vec<(Tools, Plan)>,
+    exporter: NextExporter,
+}
+
+/// What a reload does with the exporter of spans.
+enum NextExporter {
+    /// The section `traces` is as it was.
+    Same,
+    /// It is exchanged, for another or for none.
+    Other(Option<Box<Exporter>>),
+}
 
 impl Supervisor {
     /// Sets all environments up; nothing runs before [`Supervisor::start`].
@@ -67,10 +92,11 @@ impl Supervisor {
     ) -> Result<(Self, Ready), AppError> {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
-        let ready = assemble(&commons, &config, tools)?;
+        let exporter = export::prepare(&config.traces, &commons)?;
+        let ready = Ready { environments: assemble(&commons, &config, tools)?, exporter };
         readiness::show(&commons.board, &readiness);
-        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        Ok((Self { commons, readiness, config, source, running, tasks }, ready))
+        let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
+        Ok((Self { commons, readiness, config, source, running, tasks, export }, ready))
     }
 
     /// The file that the configuration comes from.
@@ -78,9 +104,14 @@ impl Supervisor {
         self.source.as_ref().map(|source| source.path.clone())
     }
 
-    /// Lets environments run.
+    /// Lets everything run.
     pub(super) fn start(&mut self, ready: Ready) {
-        for (plan, environment) in ready {
+        self.start_environments(ready.environments);
+        self.export.start(ready.exporter, &self.commons);
+    }
+
+    fn start_environments(&mut self, environments: Environments) {
+        for (plan, environment) in environments {
             let name: Arc<str> = plan.name().into();
             let (stop, signal) = shutdown::channel();
             let (board, readiness) = (self.commons.board.clone(), self.readiness.clone());
@@ -93,19 +124,27 @@ impl Supervisor {
         }
     }
 
-    /// Returns when an environment ends that was not asked to: a defect of ours.
+    /// Returns when something ends that was not asked to: a defect of ours.
     pub(super) async fn failure(&mut self) -> AppError {
-        match self.tasks.join_next().await {
-            Some(Err(failure)) => AppError::Polling(failure),
-            // None is running, or one has ended by itself, which none does.
-            Some(Ok(_)) | None => std::future::pending().await,
+        let (tasks, export) = (&mut self.tasks, &mut self.export);
+        let environment = async {
+            match tasks.join_next().await {
+                Some(Err(failure)) => failure,
+                // None is running, or one has ended by itself, which none does.
+                Some(Ok(_)) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failure = environment => AppError::Polling(failure),
+            failure = export.failure() => AppError::Polling(failure),
         }
     }
 
-    /// Asks all environments to end, and returns when they have.
+    /// Asks everything to end, and returns when it has.
     pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
         let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
-        self.stop(&all).await
+        self.stop(&all).await?;
+        self.export.stop().await
     }
 
     async fn stop(&mut self, names: &[Arc<str>]) -> Result<(), AppError> {
@@ -131,7 +170,7 @@ impl Supervisor {
     pub(super) async fn reload(&mut self, request: Request) -> Result<(), AppError> {
         let cause = request.cause;
         let outcome = match self.prepare().await {
-            Ok((config, tools)) => self.exchange(config, tools).await?,
+            Ok(prepared) => self.exchange(prepared).await?,
             Err(reasons) => Err(reasons),
         };
         let board = &self.commons.board;
@@ -149,8 +188,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reads the file, and makes what the environments need whose settings have changed. Nothing that is running is touched.
-    async fn prepare(&self) -> Result<(Config, Vec<(Tools, Plan)>), String> {
+    /// Reads the file, and makes what those need whose settings have changed. Nothing that is running is touched.
+    async fn prepare(&self) -> Result<Prepared, String> {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
         };
@@ -163,11 +202,21 @@ impl Supervisor {
         let changed: Vec<Plan> = Plan::all(&config).into_iter().filter(is_changed).collect();
         let tools = changed.into_iter().map(|plan| Ok((plan.tools()?, plan)));
         let tools = tools.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
-        Ok((config, tools))
+        let exporter = self.next_exporter(&config).await.map_err(|failure| failure.to_string())?;
+        Ok(Prepared { config, tools, exporter })
     }
 
-    /// Ends the environments that are gone or have changed, and starts those that are new or have changed.
-    async fn exchange(&mut self, config: Config, tools: Vec<(Tools, Plan)>) -> Result<Result<(), String>, AppError> {
+    async fn next_exporter(&self, config: &Config) -> Result<NextExporter, AppError> {
+        if config.traces == self.config.traces {
+            return Ok(NextExporter::Same);
+        }
+        let (traces, commons) = (config.traces.clone(), self.commons.clone());
+        blocking(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
+    }
+
+    /// Ends what is gone or has changed, and starts what is new or has changed.
+    async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
+        let Prepared { config, tools, exporter } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -178,8 +227,12 @@ impl Supervisor {
 
         let (commons, next) = (self.commons.clone(), config.clone());
         match blocking(move || assemble(&commons, &next, tools)).await {
-            Ok(ready) => {
-                self.start(ready);
+            Ok(environments) => {
+                self.start_environments(environments);
+                if let NextExporter::Other(exporter) = exporter {
+                    self.export.stop().await?;
+                    self.export.start(exporter, &self.commons);
+                }
                 gone.iter().for_each(|name| self.commons.board.remove_environment(name));
                 self.config = config;
                 Ok(Ok(()))
@@ -195,14 +248,18 @@ impl Supervisor {
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let (commons, config) = (self.commons.clone(), self.config.clone());
-        let ready = blocking(move || assemble(&commons, &config, tools)).await?;
-        self.start(ready);
+        let environments = blocking(move || assemble(&commons, &config, tools)).await?;
+        self.start_environments(environments);
         Ok(())
     }
 }
 
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
-fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Ready, StoreError> {
+fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
+    let dropped = commons.store.limit_spans(config.traces.max_queued_spans)?;
+    if dropped > 0 {
+        warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
+    }
     if commons.store.adopt_layout(&labels(&config.metrics))? {
         warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
     }

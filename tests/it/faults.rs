@@ -15,7 +15,7 @@ use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, tru
 use front::{Front, fixture};
 use table::{Cause, Concerned, Row, TABLE, markdown};
 
-mod front;
+pub(crate) mod front;
 mod table;
 
 const WEBHOOKS: [&str; 2] = ["w-1", "w-2"];

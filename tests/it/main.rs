@@ -20,4 +20,5 @@ mod large;
 mod reload;
 mod roster;
 mod schedule;
+mod traces;
 mod verify;

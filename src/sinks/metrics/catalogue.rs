@@ -347,6 +347,34 @@ pub const DISCOVERY_LAST_SUCCESS: Metric = Metric {
     help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
     ..BASE
 };
+/// What became of spans.
+pub const SPANS: Metric = Metric {
+    name: "talkover_exporter_spans_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or dropped (the queue was full).",
+    ..BASE
+};
+/// Spans that wait.
+pub const SPAN_QUEUE_LENGTH: Metric = Metric {
+    name: "talkover_exporter_span_queue_length",
+    durable: true,
+    help: "Spans on disk that wait to be sent.",
+    ..BASE
+};
+/// Spans that may wait.
+pub const SPAN_QUEUE_CAPACITY: Metric = Metric {
+    name: "talkover_exporter_span_queue_capacity",
+    help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
+    ..BASE
+};
+/// How long they have waited.
+pub const SPAN_QUEUE_OLDEST: Metric = Metric {
+    name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
+    durable: true,
+    help: "When the oldest span that waits was queued, by the local clock; absent where none waits.",
+    ..BASE
+};
 /// The state file's size.
 pub const STATE_SIZE: Metric = Metric {
     name: "talkover_exporter_state_size_bytes",
@@ -448,6 +476,10 @@ pub const ALL: &[&Metric] = &[
     &BUDGET,
     &TARGETS,
     &DISCOVERY_LAST_SUCCESS,
+    &SPANS,
+    &SPAN_QUEUE_LENGTH,
+    &SPAN_QUEUE_CAPACITY,
+    &SPAN_QUEUE_OLDEST,
     &STATE_SIZE,
     &STATE_WRITE_ERRORS,
     &STATE_CREATED,

@@ -91,7 +91,7 @@ fn options(metric: &Metric) -> Opts {
 }
 
 /// The metrics that [`DaemonCollector`] gives.
-const METRICS: [&Metric; 12] = [
+const METRICS: [&Metric; 16] = [
     &catalogue::ENTRIES_READ,
     &catalogue::RATE_LIMIT_REMAINING,
     &catalogue::RATE_LIMIT_LIMIT,
@@ -99,6 +99,10 @@ const METRICS: [&Metric; 12] = [
     &catalogue::BUDGET,
     &catalogue::TARGETS,
     &catalogue::DISCOVERY_LAST_SUCCESS,
+    &catalogue::SPANS,
+    &catalogue::SPAN_QUEUE_LENGTH,
+    &catalogue::SPAN_QUEUE_CAPACITY,
+    &catalogue::SPAN_QUEUE_OLDEST,
     &catalogue::STATE_SIZE,
     &catalogue::STATE_CREATED,
     &catalogue::CONFIG_SUCCESS,
@@ -140,6 +144,26 @@ impl DaemonCollector {
         build.push(&[build_info::VERSION, build_info::REVISION, build_info::RUSTVERSION], 1.0);
         families.push(build.finish());
         families
+    }
+
+    /// The outbox, which waits for no commit.
+    fn spans(&self) -> Vec<MetricFamily> {
+        let status = self.store.queue().status();
+        let mut spans = Family::new(&catalogue::SPANS);
+        for (outcome, count) in
+            [("exported", status.exported), ("rejected", status.rejected), ("dropped", status.dropped)]
+        {
+            spans.push(&[outcome], count as f64);
+        }
+        let mut length = Family::new(&catalogue::SPAN_QUEUE_LENGTH);
+        length.push(&[], status.length as f64);
+        let mut capacity = Family::new(&catalogue::SPAN_QUEUE_CAPACITY);
+        capacity.push(&[], status.capacity as f64);
+        let mut oldest = Family::new(&catalogue::SPAN_QUEUE_OLDEST);
+        if let Some(time) = status.oldest {
+            oldest.push(&[], time.as_seconds_f64());
+        }
+        [spans, length, capacity, oldest].into_iter().map(Family::finish).collect()
     }
 
     fn environments(&self) -> Vec<MetricFamily> {
@@ -200,6 +224,7 @@ impl Collector for DaemonCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = self.environments();
+        families.extend(self.spans());
         families.extend(self.process());
         families
     }

@@ -1,0 +1,175 @@
+//! Sends what waits in the outbox, oldest first, and removes it when the receiver has it: peek, send, acknowledge.
+//!
+//! A task of its own, which sleeps until a commit brings something. *Invariant:* a span leaves the outbox after the receiver has
+//! answered for it, and never before: a crash at any moment sends it again, under the same ids, and loses none. It touches nothing
+//! that scrapes or counters depend on. Started and stopped by the daemon.
+
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use rand::RngExt;
+use tracing::{debug, error, info, warn};
+
+use super::otlp::Envelope;
+use super::pace::{Next, Notice, Pace};
+use super::transport::{Transport, TransportError};
+use super::verdict::Verdict;
+use crate::config::TracesConfig;
+use crate::schedule::backoff::Backoff;
+use crate::shutdown::Shutdown;
+use crate::store::error::StoreError;
+use crate::store::handle::StoreHandle;
+use crate::store::outbox::QueuedSpan;
+
+/// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
+const MAX_BYTES: usize = 1024 * 1024;
+/// A request under way when the daemon stops has this long to end; what it sends is sent again by the next start otherwise.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Sends spans to one receiver.
+pub struct Exporter {
+    config: TracesConfig,
+    envelope: Envelope,
+    /// Nothing after a failure: the next attempt connects anew, with certificates as they are then.
+    transport: Option<Transport>,
+    store: StoreHandle,
+    write_errors: IntCounter,
+    pace: Pace,
+}
+
+/// What a turn of the exporter came to.
+enum Turn {
+    /// The next one may follow after this long.
+    Again(Duration),
+    /// Nothing waits.
+    Idle,
+    /// The daemon is stopping.
+    Stopped,
+}
+
+impl Exporter {
+    /// An exporter to the receiver of `config`. Spans are labelled with `instance_id`, the identity of this state file.
+    ///
+    /// # Errors
+    /// Where the settings or the certificates cannot be used.
+    pub fn new(
+        config: TracesConfig,
+        instance_id: &str,
+        store: StoreHandle,
+        write_errors: IntCounter,
+    ) -> Result<Self, TransportError> {
+        let transport = Some(Transport::open(&config)?);
+        let envelope = Envelope::new(&config.resource_attributes, instance_id);
+        Ok(Self { config, envelope, transport, store, write_errors, pace: Pace::default() })
+    }
+
+    /// Sends until `shutdown`.
+    pub async fn run(mut self, mut shutdown: Shutdown) {
+        loop {
+            let may_go_on = match self.turn(&mut shutdown).await {
+                Turn::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
+                Turn::Again(pause) => shutdown.wait(pause).await,
+                Turn::Idle => {
+                    tokio::select! {
+                        () = self.store.queue().arrival() => true,
+                        () = shutdown.recv() => false,
+                    }
+                }
+                Turn::Stopped => false,
+            };
+            if !may_go_on {
+                return;
+            }
+        }
+    }
+
+    async fn turn(&mut self, shutdown: &mut Shutdown) -> Turn {
+        let max_spans = self.pace.max_spans();
+        let spans = match self.on_disk(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
+            Ok(spans) => spans,
+            Err(failure) => return Turn::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
+        };
+        let (Some(last), sent) = (spans.last().map(|span| span.seq), spans.len()) else { return Turn::Idle };
+        let Some(verdict) = self.send(spans, shutdown).await else { return Turn::Stopped };
+        let next = self.judge(verdict, sent);
+        if let Some(rejected) = next.leaving
+            && !self.acknowledge(last, rejected, shutdown).await
+        {
+            return Turn::Stopped;
+        }
+        Turn::Again(next.pause)
+    }
+
+    /// Sends a batch; nothing where the daemon stops before an answer has come.
+    async fn send(&mut self, spans: Vec<QueuedSpan>, shutdown: &mut Shutdown) -> Option<Verdict> {
+        let request = self.envelope.request(spans.into_iter().map(|span| span.span).collect());
+        let transport = match &mut self.transport {
+            Some(transport) => transport,
+            closed => match Transport::open(&self.config) {
+                Ok(transport) => closed.insert(transport),
+                Err(failure) => return Some(Verdict::Unreachable(failure.to_string())),
+            },
+        };
+        let stopping = async {
+            shutdown.recv().await;
+            tokio::time::timeout(GRACE, std::future::pending::<()>()).await
+        };
+        let verdict = tokio::select! {
+            verdict = transport.send(request) => verdict,
+            _elapsed = stopping => return None,
+        };
+        if matches!(verdict, Verdict::Unreachable(_)) {
+            self.transport = None;
+        }
+        Some(verdict)
+    }
+
+    fn judge(&mut self, verdict: Verdict, sent: usize) -> Next {
+        debug!(spans = sent, ?verdict, "sent spans");
+        let next = self.pace.judge(verdict, sent, rand::rng().random());
+        let endpoint = self.config.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        match &next.notice {
+            Some(Notice::Well) => info!(endpoint, "spans arrive again"),
+            Some(Notice::Failing(reason)) => {
+                warn!(endpoint, "failed to send spans: {reason}; they are kept, and sent again until they arrive");
+            }
+            Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "the receiver of spans warns: {words}"),
+            Some(Notice::Rejecting(rejected, of, words)) => {
+                error!(endpoint, "the receiver has refused {rejected} of {of} spans for good: {words}; they are lost");
+            }
+            None => {}
+        }
+        next
+    }
+
+    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send once more what
+    /// has arrived. Says whether to go on.
+    async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
+        let mut backoff = Backoff::default();
+        loop {
+            let Err(failure) = self.on_disk(move |store| store.acknowledge_spans(last, rejected)).await else {
+                return true;
+            };
+            self.write_errors.inc();
+            if backoff.failures() == 0 {
+                error!("spans that have been sent stay in the queue: {failure}");
+            }
+            let pause = backoff.fail(rand::rng().random());
+            if !shutdown.wait(pause).await {
+                return false;
+            }
+        }
+    }
+
+    /// Does what waits for the disk on a thread that may.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StoreHandle) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.store.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! OTLP over gRPC.
+//!
+//! The library maps everything that can go wrong to a status, whether the receiver has sent one or the connection broke before it
+//! could. For the spans that makes the difference between "never" and "again", so a layer below the library watches for the receiver's
+//! own status.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use tonic::body::Body;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
+use tonic::codegen::{Body as HttpBody, Bytes, CompressionEncoding, Service};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Extensions, Request, Status};
+use tonic_prost::ProstCodec;
+
+use super::otlp::ExportRequest;
+use super::transport::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
+use super::verdict::Verdict;
+
+/// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// The field of headers or trailers with which a receiver ends an answer.
+const GRPC_STATUS: &str = "grpc-status";
+
+/// A client for one receiver.
+pub(super) struct Grpc {
+    endpoint: Endpoint,
+    /// Made with the first request, as it needs the runtime.
+    channel: OnceLock<Channel>,
+    metadata: MetadataMap,
+    compresses: bool,
+    timeout: Duration,
+}
+
+impl Grpc {
+    pub(super) fn new(
+        url: &Url,
+        headers: HeaderMap,
+        certificates: Certificates,
+        compresses: bool,
+        timeout: Duration,
+    ) -> Result<Self, TransportError> {
+        // The specification knows no path here: the service has one of its own.
+        let mut base = url.clone();
+        base.set_path("");
+        let mut endpoint = Endpoint::from_shared(base.to_string())
+            .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
+            .map_err(TransportError::Grpc)?
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout));
+        if url.scheme() == "https" {
+            endpoint = with_tls(endpoint, certificates)?;
+        }
+        let metadata = MetadataMap::from_headers(headers);
+        Ok(Self { endpoint, channel: OnceLock::new(), metadata, compresses, timeout })
+    }
+
+    pub(super) async fn send(&self, batch: ExportRequest) -> Verdict {
+        let has_answered = Arc::new(AtomicBool::new(false));
+        let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone();
+        let watched = Watched { channel, has_answered: has_answered.clone() };
+        let mut client = tonic::client::Grpc::new(watched);
+        if self.compresses {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        client = client.accept_compressed(CompressionEncoding::Gzip);
+        if let Err(error) = client.ready().await {
+            return Verdict::Unreachable(innermost(&error));
+        }
+        let mut request = Request::from_parts(self.metadata.clone(), Extensions::default(), batch);
+        request.set_timeout(self.timeout);
+        let codec = ProstCodec::<ExportRequest, ExportTraceServiceResponse>::default();
+        match client.unary(request, PathAndQuery::from_static(EXPORT), codec).await {
+            Ok(response) => Verdict::of_success(response.get_ref()),
+            Err(status) if has_answered.load(Ordering::Relaxed) => {
+                Verdict::of_status(status.code(), status.message(), status.details())
+            }
+            Err(status) => Verdict::Unreachable(cause(&status)),
+        }
+    }
+}
+
+fn cause(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => innermost(source),
+        None => status.message().to_owned(),
+    }
+}
+
+fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, TransportError> {
+    let mut tls = ClientTlsConfig::new().timeout(CONNECT_TIMEOUT);
+    let has_ca = certificates.ca.is_some();
+    if let Some(pem) = certificates.ca {
+        tls = tls.ca_certificate(Certificate::from_pem(pem));
+    }
+    if let Some((pem, key)) = certificates.client {
+        tls = tls.identity(Identity::from_pem(pem, key));
+    }
+    match endpoint.clone().tls_config(tls.clone().with_native_roots()) {
+        // A small container has no authorities of its own.
+        Err(_) if has_ca => endpoint.tls_config(tls),
+        configured => configured,
+    }
+    .map_err(TransportError::Grpc)
+}
+
+/// A channel that notices whether the receiver itself has ended its answer.
+#[derive(Clone)]
+struct Watched {
+    channel: Channel,
+    has_answered: Arc<AtomicBool>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse<WatchedBody>, tonic::transport::Error>> + Send>>;
+
+impl Service<HttpRequest<Body>> for Watched {
+    type Response = HttpResponse<WatchedBody>;
+    type Error = tonic::transport::Error;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(&mut self.channel, context)
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let has_answered = self.has_answered.clone();
+        let answer = Service::call(&mut self.channel, request);
+        Box::pin(async move {
+            let response = answer.await?;
+            // A proxy's own error has a status of HTTP, and no other.
+            if response.headers().contains_key(GRPC_STATUS) || !response.status().is_success() {
+                has_answered.store(true, Ordering::Relaxed);
+            }
+            Ok(response.map(|body| WatchedBody { body, has_answered }))
+        })
+    }
+}
+
+/// The body of an answer, which a status may follow.
+struct WatchedBody {
+    body: Body,
+    has_answered: Arc<AtomicBool>,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && frame.trailers_ref().is_some_and(|trailers| trailers.contains_key(GRPC_STATUS))
+        {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+}

@@ -1,0 +1,159 @@
+//! The way to a receiver: OTLP over gRPC or over HTTP, each request made once.
+//!
+//! It repeats nothing by itself and follows no redirect. Header values are secrets: they are in no error and no debug output. Called
+//! by [`super::exporter`]; set up by the daemon when it starts and reloads, so that a missing certificate is told there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::grpc::Grpc;
+use super::http::Http;
+use super::otlp::ExportRequest;
+use super::verdict::Verdict;
+use crate::config::{TracesConfig, TracesProtocol};
+
+/// The time for a request where no variable sets another: the specification's default.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that takes longer than this will not come.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How this program introduces itself.
+pub(super) const USER_AGENT: &str = concat!("talkover-exporter/", env!("CARGO_PKG_VERSION"));
+
+/// Why there is no way to the receiver.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// No endpoint is set.
+    #[error("there is no endpoint for traces")]
+    NoEndpoint,
+    /// A certificate or key cannot be read.
+    #[error("traces.tls: failed to read {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The HTTP library refuses the settings.
+    #[error("traces: failed to set up the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The gRPC library refuses the settings.
+    #[error("traces: failed to set up the gRPC client: {0}")]
+    Grpc(#[source] tonic::transport::Error),
+}
+
+/// A way to the receiver.
+pub struct Transport {
+    way: Way,
+    timeout: Duration,
+    /// What must not be in the log.
+    secrets: Vec<String>,
+}
+
+enum Way {
+    Grpc(Box<Grpc>),
+    Http(Http),
+}
+
+/// The certificates of `traces.tls`, in PEM form.
+#[derive(Default)]
+pub(super) struct Certificates {
+    pub(super) ca: Option<Vec<u8>>,
+    /// A certificate and its key.
+    pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Transport {
+    /// Reads the certificates and sets the client up; connects to nothing yet.
+    ///
+    /// # Errors
+    /// Where a certificate cannot be read, or the settings contradict each other.
+    pub fn open(config: &TracesConfig) -> Result<Self, TransportError> {
+        let endpoint = config.endpoint.as_ref().ok_or(TransportError::NoEndpoint)?;
+        let timeout = config.timeout.unwrap_or(TIMEOUT);
+        let certificates = Certificates::read(config)?;
+        // The specification's default is none; a batch of spans shrinks to a tenth.
+        let compresses = config.gzip.unwrap_or(true);
+        let headers = config.headers.clone();
+        let way = match config.protocol {
+            TracesProtocol::Grpc => {
+                Way::Grpc(Box::new(Grpc::new(endpoint, headers, certificates, compresses, timeout)?))
+            }
+            TracesProtocol::HttpProtobuf => {
+                Way::Http(Http::new(endpoint.clone(), headers, certificates, compresses, timeout)?)
+            }
+        };
+        let values = config.headers.values().filter_map(|value| value.to_str().ok());
+        Ok(Self { way, timeout, secrets: values.flat_map(secrets).collect() })
+    }
+
+    /// Sends one batch, once.
+    pub async fn send(&self, request: ExportRequest) -> Verdict {
+        let sent = async {
+            match &self.way {
+                Way::Grpc(grpc) => grpc.send(request).await,
+                Way::Http(http) => http.send(request).await,
+            }
+        };
+        let verdict = match tokio::time::timeout(self.timeout, sent).await {
+            Ok(verdict) => verdict,
+            Err(_elapsed) => Verdict::Unreachable(format!("no answer within {} ms", self.timeout.as_millis())),
+        };
+        verdict.without_secrets(|text| self.secrets.iter().any(|secret| text.contains(secret)))
+    }
+}
+
+/// What of a header's value must not be repeated: all of it, and its last word, as in `Bearer …`.
+fn secrets(value: &str) -> impl Iterator<Item = String> {
+    let last = value.split_whitespace().next_back().unwrap_or_default();
+    [value.trim(), last].into_iter().filter(|secret| !secret.is_empty()).map(str::to_owned)
+}
+
+impl Certificates {
+    fn read(config: &TracesConfig) -> Result<Self, TransportError> {
+        let read = |path: &PathBuf| read(path);
+        let tls = &config.tls;
+        let ca = tls.ca_file.as_ref().map(read).transpose()?;
+        let client = match (&tls.cert_file, &tls.key_file) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            _ => None,
+        };
+        Ok(Self { ca, client })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TransportError> {
+    std::fs::read(path).map_err(|error| TransportError::File { path: path.to_owned(), error })
+}
+
+/// The innermost cause of an error: the outer ones name the URL, or say nothing.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_header_its_value_and_its_last_word_are_secret() {
+        let of = |value| secrets(value).collect::<Vec<_>>();
+        assert_eq!(of("Bearer abc"), ["Bearer abc", "abc"]);
+        assert_eq!(of("abc"), ["abc", "abc"]);
+        assert_eq!(of(" "), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_an_error_the_innermost_cause_is_told() {
+        let file = TransportError::File { path: "/x".into(), error: std::io::Error::from_raw_os_error(2) };
+        assert_eq!(file.to_string(), "traces.tls: failed to read /x: No such file or directory (os error 2)");
+        assert_eq!(innermost(&file), file.to_string(), "it has no source");
+        let refused = std::io::Error::other(std::io::Error::other("refused"));
+        assert_eq!(innermost(&std::io::Error::other(refused)), "refused");
+    }
+}

@@ -1,0 +1,212 @@
+//! What a receiver's answer means for the spans that were sent: gone, refused for good, too many at once, or to be sent again.
+//!
+//! The rules are those of the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response": over HTTP only
+//! 429, 502, 503 and 504 are tried again, over gRPC only the codes listed there, RESOURCE_EXHAUSTED only where the answer says when;
+//! a partial success never is. Beyond them, what may have been refused for its size alone is sent in smaller parts before anything is
+//! given up. Pure; called by the transports.
+
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use tonic::Code;
+
+use crate::delivery::Timestamp;
+
+/// Of a receiver's own words so much goes into the log.
+const MAX_WORDS: usize = 200;
+
+/// What becomes of the spans of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The receiver has them.
+    Accepted {
+        /// How many it has refused for good nevertheless.
+        rejected: u64,
+        /// What it says of that, or a warning.
+        words: String,
+    },
+    /// It will never take them.
+    Refused(String),
+    /// It does not take so many at once.
+    TooLarge {
+        /// What it says.
+        reason: String,
+        /// Whether it will never take a single one that is too large.
+        is_final: bool,
+    },
+    /// It may take them later.
+    Later {
+        /// What it says.
+        reason: String,
+        /// How long it wants to be left alone.
+        after: Option<Duration>,
+    },
+    /// It was not reached, or did not answer.
+    Unreachable(String),
+}
+
+/// The part of `google.rpc.Status` that is of use here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<RetryDelay>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryDelay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+impl Verdict {
+    /// The meaning of an answer over gRPC that was a success.
+    pub fn of_success(response: &ExportTraceServiceResponse) -> Self {
+        let partial = response.partial_success.clone().unwrap_or_default();
+        Self::Accepted {
+            rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
+            words: first_words(&partial.error_message),
+        }
+    }
+
+    /// The meaning of an answer over HTTP. `now` stands in for a `Date` that is missing.
+    pub fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
+        if status.is_success() {
+            // Some receivers answer with no body, or with JSON: that they have taken the spans is certain from the status.
+            return Self::of_success(&ExportTraceServiceResponse::decode(body).unwrap_or_default());
+        }
+        let reason = with_words(format!("status {}", status.as_u16()), &error_words(headers, body));
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Self::Later { reason, after: retry_after(headers, now) },
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge { reason, is_final: true },
+            _ => Self::Refused(reason),
+        }
+    }
+
+    /// The meaning of an error over gRPC that the receiver has sent.
+    pub fn of_status(code: Code, message: &str, details: &[u8]) -> Self {
+        let reason = with_words(name(code).to_owned(), &first_words(message));
+        let after = retry_delay(details);
+        match code {
+            Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::Unavailable | Code::DataLoss => {
+                Self::Later { reason, after }
+            }
+            Code::ResourceExhausted if after.is_some() => Self::Later { reason, after },
+            // Without a time to come back it is final. Most servers answer so to a message that is too large for them, too.
+            Code::ResourceExhausted => Self::TooLarge { reason, is_final: true },
+            // To be tried again; but some servers answer so to a message that is too large for them.
+            Code::OutOfRange => Self::TooLarge { reason, is_final: false },
+            _ => Self::Refused(reason),
+        }
+    }
+
+    /// The same without the receiver's own words where these repeat what `is_secret` knows.
+    pub fn without_secrets(self, is_secret: impl Fn(&str) -> bool) -> Self {
+        let clean = |text: String| {
+            if is_secret(&text) { "what it says is left out: it repeats a header".to_owned() } else { text }
+        };
+        match self {
+            Self::Accepted { rejected, words } => Self::Accepted { rejected, words: clean(words) },
+            Self::Refused(reason) => Self::Refused(clean(reason)),
+            Self::TooLarge { reason, is_final } => Self::TooLarge { reason: clean(reason), is_final },
+            Self::Later { reason, after } => Self::Later { reason: clean(reason), after },
+            Self::Unreachable(reason) => Self::Unreachable(clean(reason)),
+        }
+    }
+}
+
+fn with_words(what: String, words: &str) -> String {
+    if words.is_empty() { what } else { format!("{what} ({words})") }
+}
+
+/// The first line, without control characters, and not too long.
+fn first_words(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
+}
+
+/// What an error over HTTP says: a `google.rpc.Status`, or else text.
+fn error_words(headers: &HeaderMap, body: &[u8]) -> String {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/x-protobuf") {
+        return RpcStatus::decode(body).map(|status| first_words(&status.message)).unwrap_or_default();
+    }
+    let is_text = kind.starts_with("text/plain") || kind.starts_with("application/json");
+    if is_text { first_words(&String::from_utf8_lossy(body)) } else { String::new() }
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), which is held against the receiver's own clock.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?));
+    Some(http_date(text)?.since(date.unwrap_or(now)))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+}
+
+/// The delay of a RetryInfo among the details of a status.
+fn retry_delay(details: &[u8]) -> Option<Duration> {
+    let status = RpcStatus::decode(details).ok()?;
+    let info = status.details.iter().find(|any| any.type_url.ends_with("google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay.unwrap_or_default();
+    let (seconds, nanos) = (u64::try_from(delay.seconds).unwrap_or(0), u32::try_from(delay.nanos).unwrap_or(0));
+    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())))
+}
+
+/// A code as the specification writes it.
+const fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests;

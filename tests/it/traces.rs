@@ -1,0 +1,7 @@
+//! Spans on their way: whatever a receiver does, in the end it has every span at least once, and the outbox is empty.
+
+mod daemon;
+mod delivery;
+mod receiver;
+mod rig;
+mod tls;
