@@ -1,6 +1,7 @@
-//! SIGKILL at any moment, over a log that moves and an API that fails: the totals are those of never having stopped, and no
-//! scrape is below the one before.
+//! SIGKILL at any moment, over a log that moves, an API that fails and a receiver of spans that fails too: the totals are those of
+//! never having stopped, no scrape is below the one before, and every attempt has its span.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use talkover_exporter::simulator::{Clock, EntryTruth, FaultPlan, Scenario, Simul
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, simulator, spawn, verify};
+use crate::traces::receiver::{Answer, Receiver};
+use crate::traces::truth::{attempt_id, hex, root_id};
 
 /// Kills, where `TALKOVER_TEST_KILLS` does not say how many.
 const KILLS: u64 = 20;
@@ -24,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The simulated API is sometimes silent for longer than a request may take.
 const SETTINGS: &str = "poll: {min_interval: 50ms, max_interval: 100ms, per_page: 50, lookback: 20s, sweep_interval: 2s}\n\
                         metrics: {birth_hold: 100ms}\n";
+
+/// What the receiver does, in turn from life to life.
+const ANSWERS: [Answer; 5] = [Answer::Accept, Answer::BreakOff, Answer::Unavailable, Answer::Hang, Answer::Accept];
 
 /// What the scrapes of all lives have shown.
 #[derive(Default)]
@@ -92,6 +98,24 @@ fn held(scrape: &Scrape) -> f64 {
     scrape.sum("talkover_exporter_attempts_held", &[])
 }
 
+/// Asserts that the receiver has a span of every attempt that is counted, and none that nothing stands for.
+fn assert_all_sent(receiver: &Receiver, simulator: &Simulator) {
+    let truth = simulator.truth();
+    let entries = truth.webhooks.iter().flat_map(|webhook| &webhook.entries).filter(|entry| !entry.invalid);
+    let (mut attempts, mut roots) = (BTreeSet::new(), BTreeSet::new());
+    for entry in entries {
+        attempts.insert(attempt_id(&entry.id));
+        roots.insert(root_id(&entry.id));
+    }
+    let spans = receiver.spans();
+    let sent: BTreeSet<String> = spans.iter().map(|span| hex(&span.span_id)).collect();
+    let missing: Vec<_> = attempts.difference(&sent).collect();
+    assert!(missing.is_empty(), "{} of {} attempts have no span: {missing:?}", missing.len(), attempts.len());
+    let further: BTreeSet<String> = sent.difference(&attempts).cloned().collect();
+    assert!(further.is_subset(&roots), "spans of nothing: {:?}", further.difference(&roots));
+    assert!(further.len() * 2 > attempts.len() / 2, "only {} deliveries have ended", further.len());
+}
+
 /// The same, of what really happened. Nothing is pending any more, and no `retrying` entry of this world becomes `failed`.
 fn true_sums(simulator: &Simulator) -> [(&'static str, f64); 6] {
     let truth = simulator.truth();
@@ -123,12 +147,15 @@ async fn kills_lose_nothing_and_repeat_nothing() {
     let scenario = Scenario::from_yaml(include_str!("crash.yml"), "crash.yml").unwrap();
     let simulator = simulator(scenario.clone(), Clock::Real).await;
     let workspace = Workspace::new();
+    let receiver = Receiver::start([]).await;
+    let settings = format!("{SETTINGS}traces: {{endpoint: '{}', history: true}}\n", receiver.url());
     let request_timeout = "requests_per_minute: 6000\n    request_timeout: 1s";
-    let config = workspace.configure_with(request_timeout, &simulator.base_url(), &scenario.webhooks, SETTINGS);
+    let config = workspace.configure_with(request_timeout, &simulator.base_url(), &scenario.webhooks, &settings);
 
     let mut seen = Seen::default();
     meet(&config, &scenario).await;
-    for _ in 0..kills {
+    for kill in 0..kills {
+        receiver.always(ANSWERS[kill as usize % ANSWERS.len()].clone());
         if random.random_ratio(1, START.0) {
             begin_to_live(&config, Instant::now() + START.1.mul_f64(random.random())).await;
         } else {
@@ -151,6 +178,10 @@ async fn kills_lose_nothing_and_repeat_nothing() {
     assert_eq!(scrape.attempts(), truth);
     assert_eq!(sums(&scrape), true_sums(&simulator));
     seen.check(scrape);
+    receiver.always(Answer::Accept);
+    let is_empty = |scrape: &Scrape| scrape.get("talkover_exporter_span_queue_length") == Some(0.0);
+    exporter.wait_for("an empty outbox", is_empty).await;
+    assert_all_sent(&receiver, &simulator);
     simulator.set_faults(&FaultPlan::default());
     verify(&config, &[], &[]).await.assert_ok();
 }

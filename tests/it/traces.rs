@@ -2,6 +2,8 @@
 
 mod daemon;
 mod delivery;
-mod receiver;
+pub(crate) mod receiver;
 mod rig;
+mod secrets;
 mod tls;
+pub(crate) mod truth;

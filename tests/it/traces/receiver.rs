@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
@@ -57,6 +58,8 @@ struct Known {
     afterwards: Option<Answer>,
     /// How often each span has been taken, by its name.
     taken: BTreeMap<String, u32>,
+    /// All spans that have been taken.
+    spans: Vec<Span>,
     seen: Vec<Seen>,
 }
 
@@ -119,6 +122,11 @@ impl Receiver {
         self.known.lock().unwrap().taken.clone()
     }
 
+    /// All spans that were taken, as often as they were.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.known.lock().unwrap().spans.clone()
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.known.lock().unwrap().seen.clone()
     }
@@ -162,15 +170,20 @@ async fn script(State(known): State<Shared>, mut request: Request, next: Next) -
 
 impl Known {
     fn take(&mut self, request: &ExportTraceServiceRequest) {
-        for name in names(request) {
-            *self.taken.entry(name).or_default() += 1;
+        for span in spans(request) {
+            *self.taken.entry(span.name.clone()).or_default() += 1;
+            self.spans.push(span.clone());
         }
     }
 }
 
-fn names(request: &ExportTraceServiceRequest) -> Vec<String> {
+fn spans(request: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-    scopes.flat_map(|scope| &scope.spans).map(|span| span.name.clone()).collect()
+    scopes.flat_map(|scope| &scope.spans)
+}
+
+fn names(request: &ExportTraceServiceRequest) -> Vec<String> {
+    spans(request).map(|span| span.name.clone()).collect()
 }
 
 fn see(known: &Shared, answer: &Answer, headers: HeaderMap, request: &ExportTraceServiceRequest) {
