@@ -15,8 +15,10 @@ import urllib.parse
 import urllib.request
 
 SPIKE = "TalkoverWebhookFailureSpike"
-# `for` of the spike's alert as bundled, in seconds; `scale` finds it there.
+# A duration where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`; none in a name or a text.
 DURATION = re.compile(r"(?P<before>\[|:(?=\d+\w+\])|offset |for: |interval: )(?P<number>\d+)(?P<unit>[smhdw])(?=[\]:\s)])")
+# The spike's `for` as it is bundled, in seconds.
+BUNDLED_FOR = 300
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 LABELS = {"alertname": SPIKE, "severity": "critical", "environment": "test", "webhook_id": "orders", "webhook_name": "Orders",
           "owner_name": "Shop"}
@@ -110,8 +112,8 @@ def judge(server, file, factor, evaluation):
     check_text(alert)
     rule = next(r for g in get(f"{server}/api/v1/rules")["groups"] for r in g["rules"] if r["name"] == SPIKE)
     wait = rule["duration"]
-    if wait * factor != 300:
-        fail(f"the alert waits for {wait} s, which is not a {factor}th of its 5 minutes")
+    if wait * factor != BUNDLED_FOR:
+        fail(f"the alert waits for {wait} s, which is not a {factor}th of its {BUNDLED_FOR} s")
     active = float(query(server, f'ALERTS_FOR_STATE{{alertname="{SPIKE}"}}')[0]["value"][1])
     late = at - active - wait
     print(f"{SPIKE}: {alert['annotations']['summary']}; notified {late:.1f} s after its `for` of {wait} s was over")
