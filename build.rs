@@ -1,4 +1,4 @@
-//! Tells the program which revision and compiler it was built from. Never fails: what is not known is `unknown`.
+//! Tells the program which revision and compiler it was built from, and cargo that it carries the dashboards. Never fails: what is not known is `unknown`.
 
 #![allow(clippy::disallowed_methods, reason = "cargo tells a build script what it needs by variables")]
 
@@ -7,6 +7,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // A file that is new there is not noticed otherwise.
+    println!("cargo:rerun-if-changed=dashboards");
     println!("cargo:rerun-if-env-changed=TALKOVER_EXPORTER_REVISION");
     println!("cargo:rustc-env=TALKOVER_EXPORTER_BUILD_REVISION={}", revision());
     println!("cargo:rustc-env=TALKOVER_EXPORTER_BUILD_RUSTC={}", rustc());

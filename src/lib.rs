@@ -17,13 +17,14 @@
 //! - Only the server's clock decides what has been read.
 //!
 //! The modules in reading order: [`delivery`] is the vocabulary; [`source`], [`ledger`], [`store`] and [`sinks`] are the stages;
-//! [`schedule`] says who is next; [`pipeline`] joins them; [`server`] answers scrapes; [`app`] starts and stops it all for the
+//! [`schedule`] says who is next; [`pipeline`] joins them; [`server`] answers scrapes, and hands out the [`bundle`]; [`app`] starts and stops it all for the
 //! commands in [`cli`]. [`audit`] checks the state against the log a second time. [`simulator`] is the other end in the demo, the tests and the benchmarks.
 
 pub mod app;
 pub mod asking;
 pub mod audit;
 pub mod build_info;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;

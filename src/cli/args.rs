@@ -37,6 +37,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
     Verify(VerifyArgs),
+    /// Write the bundled Grafana dashboards, Prometheus rules and provisioning files
+    Dashboards(DashboardsArgs),
     /// Ask a daemon whether it is alive: for containers without curl
     Healthcheck(HealthcheckArgs),
 }
@@ -102,6 +104,19 @@ pub struct SimulateArgs {
     /// The seed of its random numbers: the same seed, the same deliveries
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// The options of `dashboards`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Writes the dashboards (*.json), and below rules/ and provisioning/ what Prometheus and Grafana load beside \
+them, and prints their names. Files of the same name are replaced, others are left alone. A daemon serves the same files at \
+/dashboards/ and /rules/."
+)]
+pub struct DashboardsArgs {
+    /// The directory to write to; it is made where there is none
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 /// The options of `healthcheck`.

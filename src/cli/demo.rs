@@ -81,6 +81,7 @@ fn welcome(exporter: &str, api: &str) -> String {
 
   Metrics         {exporter}/metrics
   Status page     {exporter}/
+  Dashboards      {exporter}/dashboards/   (for Grafana; rules and alerts: {exporter}/rules/)
   Simulated API   {api}   (what really happened: {api}/_simulator/truth)
 
 Try next:

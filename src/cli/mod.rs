@@ -6,13 +6,14 @@
 mod args;
 mod asker;
 mod check;
+mod dashboards;
 mod demo;
 mod healthcheck;
 mod run;
 mod simulate;
 mod verify;
 
-pub use args::{CheckArgs, ConfigArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
+pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
 
 use crate::config::{self, Environment, Faults};
 use crate::logging::{self, LoggingError};
@@ -98,6 +99,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
             logging::init(&config.log)?;
             verify::run(&config, &args)
         }
+        Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     }
 }

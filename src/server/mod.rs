@@ -1,4 +1,4 @@
-//! What the daemon serves over HTTP: metrics, probes and a status page.
+//! What the daemon serves over HTTP: metrics, probes, a status page, and the bundled dashboards and rules.
 //!
 //! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
 //! when to stop, so that tests can bind port 0.
@@ -7,6 +7,7 @@
 //! users, the [`router`] answers.
 
 mod auth;
+mod bundled;
 pub mod health;
 mod lifecycle;
 pub mod listen;
@@ -86,6 +87,10 @@ pub fn router(sources: Sources) -> Router {
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))
+        .route("/dashboards/", get(bundled::dashboards))
+        .route("/dashboards/{name}", get(bundled::dashboard))
+        .route("/rules/", get(bundled::rules))
+        .route("/rules/{name}", get(bundled::rule))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(CompressionLayer::new())

@@ -64,7 +64,8 @@ fn render(mut status: Status) -> String {
          <title>talkover-exporter</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>talkover-exporter</h1>\n<p>Version {version} ({revision}). {ready} {config}</p>\n\
          <nav><a href=\"metrics\">/metrics</a><a href=\"api/v1/status\">/api/v1/status</a>\
-         <a href=\"-/healthy\">/-/healthy</a><a href=\"-/ready\">/-/ready</a></nav>\n\
+         <a href=\"-/healthy\">/-/healthy</a><a href=\"-/ready\">/-/ready</a>\
+         <a href=\"dashboards/\">/dashboards/</a><a href=\"rules/\">/rules/</a></nav>\n\
          {environments}{targets}</main>\n</body>\n</html>\n",
         version = escape(status.version),
         revision = escape(status.revision),

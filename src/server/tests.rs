@@ -396,3 +396,29 @@ async fn clients_need_a_certificate_where_the_file_says_so() {
         assert!(served.healthy_over(&secure("ca.crt", is_known)).await.is_some(), "{is_known}");
     }
 }
+
+#[tokio::test]
+async fn the_bundled_files_are_served_as_they_are() {
+    let served = Served::start(None);
+    for (directory, ending, content_type) in
+        [("dashboards", ".json", "application/json"), ("rules", ".yml", "application/yaml")]
+    {
+        let list = served.get(&format!("/{directory}/")).await;
+        assert!(list.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+        let list = list.text().await.unwrap();
+        let inside = if directory == "rules" { "rules/" } else { "" };
+        for file in crate::bundle::files() {
+            let name = file.path.strip_prefix(inside).filter(|name| name.ends_with(ending) && !name.contains('/'));
+            let Some(name) = name else { continue };
+            assert!(list.contains(&format!("<a href=\"{name}\">")), "{name} in {list}");
+            let response = served.get(&format!("/{directory}/{name}")).await;
+            assert_eq!(response.headers()[header::CONTENT_TYPE], content_type, "{name}");
+            assert_eq!(response.bytes().await.unwrap(), &*file.content, "{name}");
+        }
+    }
+    for path in ["/dashboards/overview", "/dashboards/rules%2Fslo.yml", "/rules/..%2Foverview.json", "/rules/none.yml"]
+    {
+        assert_eq!(served.get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(served.get("/dashboards/overview.json").await.status(), StatusCode::OK);
+}
