@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::cursor::Cursor;
 use super::ties::{Step, Ties};
-use super::wire::LogPage;
+use super::wire::{LogPage, Pagination};
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// After this many pages in a row that repeat the page before them, the server does not turn its pages.
@@ -83,6 +83,8 @@ pub struct Walk {
     returned_from: (u32, u32),
     total: Option<u64>,
     repeated: u32,
+    /// Whether the size of pages is that of the first one, because nothing tells it.
+    is_size_guessed: bool,
     last_ids: HashSet<EntryId>,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
@@ -103,6 +105,7 @@ impl Walk {
             returned_from: (0, 0),
             total: None,
             repeated: 0,
+            is_size_guessed: false,
             last_ids: HashSet::new(),
             attempts: Vec::new(),
             invalid: Vec::new(),
@@ -138,12 +141,13 @@ impl Walk {
     /// # Errors
     /// Where the server's pages do not lead on.
     pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
-        self.cursor.note_served(page.pagination.per_page);
+        let served = self.served(&page);
+        self.cursor.note_served(served);
         let at = self.cursor.request().page;
         let growth = self.growth(&page);
         let back = self.pages_to_repeat(at, growth);
-        let is_end = self.is_end(&page);
         let is_repeated = self.is_repeated(&page);
+        let is_end = self.is_end(&page, is_repeated);
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
@@ -312,14 +316,31 @@ impl Walk {
         Some(u32::try_from(removed.div_ceil(per_page)).unwrap_or(u32::MAX))
     }
 
+    /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be longer than
+    /// that, or nothing is told at all. Then a short page need not be the last one.
+    fn served(&mut self, page: &LogPage) -> Option<u64> {
+        let PageRequest { page: at, per_page } = self.cursor.request();
+        let Pagination { per_page: told, total, .. } = page.pagination;
+        let shown = page.len() as u64;
+        let is_short = (1..told.unwrap_or(u64::MAX).min(per_page.into())).contains(&shown);
+        let is_untold = page.pagination == Pagination::default();
+        if at > 1 || !is_short || !total.map_or(is_untold, |total| total > shown) {
+            return told;
+        }
+        self.is_size_guessed = is_untold;
+        Some(shown)
+    }
+
     /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full is the
-    /// last one unless they promise more, and an empty one is behind the end whatever they say.
-    fn is_end(&self, page: &LogPage) -> bool {
+    /// last one unless they promise more, and an empty one is behind the end whatever they say. One that is always the same is
+    /// the whole list, where nothing tells of more.
+    fn is_end(&self, page: &LogPage, is_repeated: bool) -> bool {
         let PageRequest { page: at, per_page } = self.cursor.request();
         let is_full = page.len() as u64 >= u64::from(per_page);
         let promised = page.pagination.last_page.or(page.pagination.total.map(|all| all.div_ceil(per_page.into())));
         let promises_more = promised.is_some_and(|last| last > u64::from(at));
-        page.is_empty() || (!is_full && !promises_more)
+        let is_all = self.is_size_guessed && is_repeated && self.repeated > 0;
+        page.is_empty() || is_all || (!is_full && !promises_more)
     }
 
     fn is_repeated(&mut self, page: &LogPage) -> bool {

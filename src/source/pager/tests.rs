@@ -114,6 +114,48 @@ fn a_server_that_cuts_smaller_pages_is_believed() {
 }
 
 #[test]
+fn a_server_that_cuts_smaller_pages_and_does_not_say_so_is_found_out() {
+    let claims = Pagination { per_page: Some(100), total: Some(250), last_page: Some(3) };
+    let total_alone = Pagination { total: Some(250), ..Pagination::default() };
+    for (count, pagination, expected) in [
+        (250, claims, 9),
+        (250, total_alone, 9),
+        (250, Pagination::default(), 9),
+        // The last page is full, or the only one is short.
+        (240, Pagination::default(), 9),
+        (12, Pagination::default(), 2),
+        (12, Pagination { total: Some(13), ..claims }, 2),
+        // What is told is believed where it fits.
+        (12, Pagination { per_page: Some(100), ..Pagination::default() }, 1),
+        (12, Pagination { last_page: Some(1), ..Pagination::default() }, 1),
+        (12, Pagination { total: Some(12), ..Pagination::default() }, 1),
+    ] {
+        let list = List::new(count, 30);
+        let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+        let mut requests = 0;
+        loop {
+            requests += 1;
+            let page = LogPage { pagination, ..list.page(walk.request().page) };
+            if walk.absorb(page, NOTHING).unwrap() == Progress::Done {
+                break;
+            }
+        }
+        assert_eq!((walk.take().0.len() as i64, requests), (count, expected), "{pagination:?}");
+    }
+}
+
+#[test]
+fn a_page_that_comes_under_every_number_is_the_whole_list_where_nothing_tells_of_more() {
+    let list = List::new(12, 100);
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+    let ends = (1..10).find(|_| {
+        let page = LogPage { pagination: Pagination::default(), ..list.page(1) };
+        walk.absorb(page, NOTHING) == Ok(Progress::Done)
+    });
+    assert_eq!(ends, Some(3));
+}
+
+#[test]
 fn insertions_and_deletions_between_pages_lose_nothing() {
     let mut list = List::new(1000, 100);
     let (numbers, _) = walk(&mut list, 0, |list, requests| {
