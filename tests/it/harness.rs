@@ -134,6 +134,11 @@ pub(crate) async fn verify(config: &Path, more: &[&str], variables: &[Variable])
     end(command.args(more)).await
 }
 
+/// Runs `check --online`.
+pub(crate) async fn check_online(config: &Path) -> Verdict {
+    end(command("check", config, &[]).arg("--online")).await
+}
+
 /// Runs `run` where it cannot start.
 pub(crate) async fn refused(config: &Path, variables: &[Variable]) -> Verdict {
     end(&mut command("run", config, variables)).await

@@ -13,6 +13,7 @@ mod dashboards;
 mod demo;
 mod discovery;
 mod docs;
+mod environments;
 mod exposition;
 mod faults;
 mod hardships;
