@@ -49,13 +49,11 @@ fn render(mut status: Status) -> String {
         None => "Ready.".to_owned(),
         Some(reason) => format!("Not ready: {reason}."),
     };
+    let loaded = seconds(&status.config.last_reload_success_time.replacen('T', " ", 1));
     let config = if status.config.last_reload_successful {
-        format!("Configuration of {}.", status.config.last_reload_success_time)
+        format!("Configuration of {loaded} UTC.")
     } else {
-        format!(
-            "The last reload of the configuration FAILED (see the log); in force is that of {}.",
-            status.config.last_reload_success_time
-        )
+        format!("The last reload of the configuration FAILED (see the log); in force is that of {loaded} UTC.")
     };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -107,7 +105,7 @@ fn environments(environments: &[Environment]) -> String {
 fn targets(targets: &[Target]) -> String {
     let mut html =
         "<h2>Webhooks</h2>\n<div class=\"wide\"><table>\n<tr><th>Webhook</th><th>Environment</th><th>State</th>\
-                    <th>Read at</th><th>Read up to</th><th class=\"n\">Polled every</th>\
+                    <th>Read at, UTC</th><th>Read up to</th><th class=\"n\">Polled every</th>\
                     <th class=\"n\">Success</th><th class=\"n\">Failed</th><th class=\"n\">Retrying</th>\
                     <th class=\"n\">Open</th><th></th></tr>\n"
             .to_owned();
@@ -146,10 +144,16 @@ fn targets(targets: &[Target]) -> String {
     html
 }
 
-/// A time without its fraction, as it is easier to read.
+/// A time without its fraction, in two lines: with whole dates side by side the table would be wider than most windows.
 fn time(text: Option<&str>) -> String {
-    let text = text.unwrap_or("–");
-    escape(&text.split_once('.').map_or_else(|| text.to_owned(), |(seconds, _)| format!("{seconds}Z")))
+    let Some((date, time)) = text.and_then(|text| text.split_once('T')) else { return "–".to_owned() };
+    format!("{}<br><small>{}</small>", escape(&seconds(time)), escape(date))
+}
+
+/// A time without its fraction.
+fn seconds(time: &str) -> String {
+    let time = time.trim_end_matches('Z');
+    time.split_once('.').map_or(time, |(seconds, _)| seconds).to_owned()
 }
 
 fn notes(target: &Target) -> String {

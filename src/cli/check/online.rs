@@ -298,11 +298,10 @@ fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
     }
 }
 
-/// To seconds where it is long: nobody needs more.
+/// To seconds where it is long, else to tenths: nobody needs more.
 fn rounded(time: Duration) -> String {
-    format_duration(if time.as_secs() >= 10 {
-        Duration::from_secs(time.as_secs())
-    } else {
-        Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-    })
+    if time >= Duration::from_secs(10) {
+        return format_duration(Duration::from_secs(time.as_secs()));
+    }
+    format!("{:.1}s", time.as_secs_f64())
 }
