@@ -6,7 +6,7 @@ use reqwest::{Client, StatusCode};
 use rustix::process::Signal;
 use talkover_exporter::simulator::{Clock, EntrySpec, Simulator, Status};
 
-use crate::harness::{Exporter, Workspace, quiet_scenario, simulator};
+use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
 
 const SETTINGS: &str = "poll: {min_interval: 50ms, max_interval: 100ms}\n";
 const SUCCESSFUL: &str = "talkover_exporter_config_last_reload_successful";
@@ -142,6 +142,38 @@ async fn other_buckets_begin_at_0_and_the_counters_go_on() {
         scrape.get(&format!("{BUCKETS}{{{labels}}}"))
     };
     assert_eq!((series("7.0").is_some(), series("+Inf")), (true, Some(1.0)), "{}", scrape.text);
+}
+
+#[tokio::test]
+async fn with_another_http_status_the_old_series_stand_still_and_new_ones_are_born() {
+    let scene = Scene::new().await;
+    let config = scene.configure(1, SETTINGS);
+    add_lifecycle(&config);
+    scene.deliver("w-1");
+    let exporter = Exporter::start(&config).await;
+    scene.wait_for_attempts(&exporter, "w-1", 1.0).await;
+    let text = std::fs::read_to_string(&config).unwrap();
+    let attempts = |scrape: &Scrape| -> Vec<(String, f64)> {
+        let label = |series: &str| series.rsplit_once("http_status=\"").unwrap().1.trim_end_matches("\"}").to_owned();
+        scrape.attempts().iter().map(|(series, value)| (label(series), *value)).collect()
+    };
+    for (setting, number, expected) in [
+        ("class", 2.0, vec![("200", 1.0), ("2xx", 1.0)]),
+        ("off", 3.0, vec![("", 1.0), ("200", 1.0), ("2xx", 1.0)]),
+        ("exact", 4.0, vec![("", 1.0), ("200", 2.0), ("2xx", 1.0)]),
+    ] {
+        let metrics = format!("metrics: {{birth_hold: 0s, http_status: {setting}}}");
+        std::fs::write(&config, text.replace("metrics: {birth_hold: 0s}", &metrics)).unwrap();
+        assert_eq!(ask(&exporter).await.0, StatusCode::OK);
+        scene.deliver("w-1");
+        scene.wait_for_attempts(&exporter, "w-1", number).await;
+        let expected: Vec<_> = expected.into_iter().map(|(label, value)| (label.to_owned(), value)).collect();
+        assert_eq!(attempts(&exporter.scrape().await), expected, "{setting}");
+    }
+    let before = exporter.scrape().await;
+    exporter.kill().await;
+    let exporter = Exporter::start(&config).await;
+    assert_eq!(exporter.scrape().await.attempts(), before.attempts());
 }
 
 #[tokio::test]
