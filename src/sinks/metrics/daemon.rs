@@ -16,6 +16,9 @@ use crate::store::handle::StoreHandle;
 /// The endpoint of delivery logs, as the label `endpoint` names it.
 pub const LOGS: &str = "logs";
 
+/// The label `code` where no answer came.
+const NO_ANSWER: &str = "none";
+
 /// The endpoint of what discovery asks, as the label `endpoint` names it.
 pub const fn discovery_endpoint(request: &Request) -> &'static str {
     match request {
@@ -64,13 +67,15 @@ impl ApiMetrics {
     }
 
     fn add_endpoint(&self, environment: &str, endpoint: &str) {
-        self.requests.with_label_values(&[environment, endpoint, "200"]);
+        for code in ["200", NO_ANSWER] {
+            self.requests.with_label_values(&[environment, endpoint, code]);
+        }
         self.durations.with_label_values(&[environment, endpoint]);
     }
 
     /// Counts a request.
     pub fn record(&self, environment: &str, endpoint: &str, exchange: &Exchange) {
-        let code = exchange.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        let code = exchange.code.map_or_else(|| NO_ANSWER.to_owned(), |code| code.to_string());
         self.requests.with_label_values(&[environment, endpoint, &code]).inc();
         self.durations.with_label_values(&[environment, endpoint]).observe(exchange.duration.as_secs_f64());
     }
