@@ -28,6 +28,16 @@ const RECHECK_AFTER: f64 = 15.0;
 /// The rate of a webhook at a time, in entries a second.
 pub(crate) type Rates = Box<dyn Fn(usize, f64) -> f64>;
 
+/// How targets are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By what polls bring.
+    Learned,
+    /// All alike: round-robin, by the same machinery, with the same sweeps and rechecks in its way. The size of pages is chosen
+    /// by the true rates.
+    InTurn,
+}
+
 /// What is simulated.
 pub(crate) struct Case {
     pub(crate) webhooks: usize,
@@ -142,6 +152,8 @@ struct Webhook {
     sweep: Option<u32>,
     next_sweep: f64,
     rechecks: VecDeque<f64>,
+    /// When a poll was last complete.
+    read_at: f64,
 }
 
 struct World<'a> {
@@ -208,6 +220,7 @@ impl World<'_> {
     /// What came until `began` is read at `now`.
     fn read(&mut self, index: usize, began: f64, now: f64) -> u64 {
         let webhook = &mut self.webhooks[index];
+        webhook.read_at = now;
         let mut found = 0;
         while let Some(came) = webhook.unread.pop_front_if(|came| *came <= began) {
             found += 1;
@@ -241,6 +254,12 @@ impl World<'_> {
 
 /// Plays a case.
 pub(crate) fn play(case: &Case) -> Observed {
+    play_in(Order::Learned, case)
+}
+
+/// Plays a case, with targets chosen in this order.
+pub(crate) fn play_in(order: Order, case: &Case) -> Observed {
+    let alike = Rate::from_ages((0..3600).map(Duration::from_secs), Duration::from_secs(3600));
     let gcra = Gcra::new(case.requests_per_minute, BURST);
     let supply = Supply { per_minute: f64::from(case.requests_per_minute), per_second: gcra.per_second() };
     let mut world = World { case, random: StdRng::seed_from_u64(case.seed), webhooks: Vec::new(), waits: Vec::new() };
@@ -255,11 +274,16 @@ pub(crate) fn play(case: &Case) -> Observed {
             sweep: None,
             next_sweep: SWEEP_INTERVAL,
             rechecks: VecDeque::new(),
+            read_at: 0.0,
         });
         let target = TargetId(index as u64);
         scheduler.add(target, Duration::ZERO);
         let past = past(&mut world.random, (case.rates)(index, 0.0));
-        scheduler.seed(target, Rate::from_ages(past, Duration::from_secs(86_400)), Duration::ZERO);
+        let rate = match order {
+            Order::Learned => Rate::from_ages(past, Duration::from_secs(86_400)),
+            Order::InTurn => alike,
+        };
+        scheduler.seed(target, rate, Duration::ZERO);
     }
     let mut observed = Observed {
         waits: Vec::new(),
@@ -292,7 +316,10 @@ pub(crate) fn play(case: &Case) -> Observed {
         }
         let Turn::Ask(target, class) = turn else { unreachable!("nobody asks for discovery") };
         let (index, at) = (target.0 as usize, now.as_secs_f64());
-        let expected = scheduler.expected(target, now);
+        let expected = match order {
+            Order::Learned => scheduler.expected(target, now),
+            Order::InTurn => (case.rates)(index, at) * (at - world.webhooks[index].read_at),
+        };
         let was_sweeping = world.webhooks[index].sweep;
         let is_first = class == Class::Heads && world.webhooks[index].walk.is_none();
         if is_first {
@@ -316,6 +343,9 @@ pub(crate) fn play(case: &Case) -> Observed {
         let clock = std::time::Instant::now();
         scheduler.start(turn, now);
         scheduler.finish(turn, found.map_or(Outcome::Unfinished, Outcome::Complete), now);
+        if order == Order::InTurn {
+            scheduler.seed(target, alike, now);
+        }
         scheduler.set_due(target, sweep, recheck, now);
         std::hint::black_box(scheduler.interval(target, now));
         observed.spent += clock.elapsed();

@@ -3,7 +3,7 @@
 #[path = "../../benches/schedule/model.rs"]
 mod model;
 
-use model::{BOUNDS, Case, Observed, play, zipf};
+use model::{BOUNDS, Case, Observed, Order, play, play_in, zipf};
 
 const HOURS: f64 = 3.0;
 const WARM_UP: f64 = 1800.0;
@@ -29,13 +29,21 @@ fn waiting_is_near_the_optimum_and_never_worse_than_round_robin() {
     for (webhooks, budget) in [(10, 30), (50, 30), (500, 300)] {
         for exponent in [0.0, 1.0, 2.0] {
             let rates = zipf(webhooks, exponent, 1.0);
-            let observed = play(&Case::steady(rates.clone(), budget, HOURS, 1));
+            let case = Case::steady(rates.clone(), budget, HOURS, 1);
+            let observed = play(&case);
             let (waiting, optimum) = (observed.waiting(WARM_UP), observed.optimum(&rates));
-            let (mean, best, turns) = (waiting.mean, optimum.mean, observed.round_robin(&rates).mean);
-            assert!(waiting.p99 <= 1.6 * optimum.p99, "{webhooks} webhooks, Zipf({exponent}): {waiting:?} {optimum:?}");
-            assert!(mean <= 1.15 * best, "{webhooks} webhooks, Zipf({exponent}): {mean} s, at best {best} s");
-            // Two in a hundred is what chance makes of some thousand entries where nobody can do better than in turn.
-            assert!(mean <= 1.02 * turns, "{webhooks} webhooks, Zipf({exponent}): {mean} s, in turn {turns} s");
+            // Where webhooks differ, not even a round-robin that nothing disturbs comes near.
+            let in_turn = match exponent {
+                0.0 => play_in(Order::InTurn, &case).waiting(WARM_UP),
+                _ => observed.round_robin(&rates),
+            };
+            let what =
+                format!("{webhooks} webhooks, Zipf({exponent}): {waiting:?}, at best {optimum:?}, in turn {in_turn:?}");
+            assert!(waiting.mean <= 1.15 * optimum.mean, "{what}");
+            // One in a hundred is what chance makes of some thousand entries where nobody can do better than in turn.
+            assert!(waiting.mean <= 1.01 * in_turn.mean, "{what}");
+            // The optimum for the mean lets the entries of quiet webhooks wait: in its tail it may be worse than in turn.
+            assert!(waiting.p99 <= 1.15 * optimum.p99.max(in_turn.p99), "{what}");
             assert_budget_holds(&observed, budget);
             assert_nobody_starves(&observed);
         }
@@ -53,9 +61,10 @@ fn the_gain_that_is_possible_without_bounds_is_as_theory_has_it() {
 #[test]
 fn bursts_are_read_sooner_than_in_turn() {
     for (webhooks, budget) in [(10, 30), (50, 30)] {
-        let observed = play(&model::bursts(webhooks, budget, HOURS));
-        let (mean, turns) = (observed.waiting(WARM_UP).mean, observed.round_robin(&vec![1.0; webhooks]).mean);
-        assert!(mean < 0.9 * turns, "{webhooks} webhooks: {mean} s, in turn {turns} s");
+        let case = model::bursts(webhooks, budget, HOURS);
+        let (observed, in_turn) = (play(&case), play_in(Order::InTurn, &case));
+        let (mean, turns) = (observed.waiting(WARM_UP).mean, in_turn.waiting(WARM_UP).mean);
+        assert!(mean < 0.8 * turns, "{webhooks} webhooks: {mean} s, in turn {turns} s");
         assert_budget_holds(&observed, budget);
     }
 }
