@@ -30,11 +30,6 @@ impl Cursor {
         Self { per_page, wide_from, ..self }
     }
 
-    /// At a page of that number and size.
-    pub(super) fn at(page: u32, per_page: u32) -> Self {
-        Self { page, ..Self::new(per_page) }
-    }
-
     pub(super) fn request(&self) -> PageRequest {
         PageRequest { page: self.page, per_page: self.per_page }
     }
@@ -82,8 +77,9 @@ impl Cursor {
     }
 }
 
-fn page_of(offset: u64, per_page: u32) -> u32 {
-    u32::try_from(offset / u64::from(per_page)).unwrap_or(u32::MAX - 1).saturating_add(1)
+/// The number of the page on which the entry with `offset` entries before it stands.
+pub(super) fn page_of(offset: u64, per_page: u32) -> u32 {
+    u32::try_from(offset / u64::from(per_page)).map_or(u32::MAX, |before| before.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -139,6 +135,10 @@ mod tests {
         cursor.note_served(Some(0));
         cursor.advance();
         assert_eq!((cursor.request(), cursor.offset()), (PageRequest { page: 2, per_page: 30 }, 30));
+        // Where full pages were asked for from the start, none is read twice.
+        let mut cursor = Cursor::new(100).with_first_page(100);
+        cursor.note_served(Some(30));
+        assert_eq!(requests(&mut cursor, 5), [(1, 30), (2, 30), (3, 30), (4, 30), (5, 30)]);
     }
 
     #[test]

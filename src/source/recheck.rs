@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, page_of};
 use super::pager::{PageRequest, Progress};
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
@@ -138,7 +138,7 @@ impl Recheck {
 
     /// Takes note that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is left alone.
     pub fn absorb_too_large(&mut self) -> Progress {
-        let mut cursor = Cursor::at(self.page, self.per_page);
+        let mut cursor = Cursor::new(self.per_page);
         self.requests += 1;
         if !cursor.narrow() {
             return self.skip_first();
@@ -175,8 +175,8 @@ impl Recheck {
 
     fn aim(&mut self) {
         if let Some(first) = self.wanted.front() {
-            let rank = i64::try_from(first.rank).unwrap_or(i64::MAX).saturating_add(self.shift).max(0);
-            self.page = u32::try_from(rank / i64::from(self.per_page)).unwrap_or(u32::MAX - 1) + 1;
+            let rank = (first.rank as u64).saturating_add_signed(self.shift);
+            self.page = page_of(rank, self.per_page);
         }
     }
 

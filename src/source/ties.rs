@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 
+use super::cursor::page_of;
 use super::pager::Known;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
@@ -125,7 +126,7 @@ impl Ties {
         }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
-            run.first_page = u32::try_from(before / u64::from(to.max(1))).unwrap_or(u32::MAX - 1) + 1;
+            run.first_page = page_of(before, to.max(1));
             run.places = None;
             run.is_disturbed = true;
         }
@@ -149,7 +150,8 @@ impl Ties {
             before: tail.ids.len() as i64,
             ids: tail.ids.into_iter().collect(),
             is_disturbed: tail.overlaps,
-            has_unusable: tail.has_unusable || begins_unusable || tail.ends_unusable,
+            // What stands at the very border is counted with the pages on both sides of it.
+            has_unusable: tail.has_unusable,
             is_first_round: true,
             quiet: 0,
         });

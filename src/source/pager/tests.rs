@@ -7,6 +7,7 @@ use crate::delivery::{HttpStatus, Status};
 use crate::source::wire::{InvalidEntry, Pagination};
 
 mod resume;
+mod runs;
 
 /// So many cases of a property, unless `PROPTEST_CASES` asks for another number.
 fn cases(number: u32) -> ProptestConfig {

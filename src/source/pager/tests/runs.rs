@@ -1,0 +1,98 @@
+//! Runs of one second, page by page: what is told of a list while it is read decides how often a run is read.
+
+use super::*;
+
+/// A page of three: names with their seconds. A name that begins with `!` is an entry that cannot be used.
+fn page_of(entries: &[(&str, i64)], total: Option<u64>) -> LogPage {
+    let pagination = Pagination { per_page: Some(3), total, last_page: None };
+    let mut page = LogPage { pagination, ..LogPage::default() };
+    for (name, second) in entries {
+        if name.starts_with('!') {
+            page.invalid.push(InvalidEntry { key: (*name).into(), reason: "", place: page.attempts.len() });
+        } else {
+            let created_at = Timestamp::from_seconds(*second);
+            page.attempts.push(Attempt { id: EntryId::new(name), created_at, ..entry(0) });
+        }
+    }
+    page
+}
+
+/// Walks over pages that are those of `first` for the first `first.len()` requests, and those of `then` from there on. Gives the
+/// names that were read, and the pages that were asked for.
+fn read(first: &[&[(&str, i64)]], then: &[&[(&str, i64)]], total: Option<u64>) -> (Vec<String>, Vec<u32>) {
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 3);
+    let mut asked = Vec::new();
+    let mut end = Progress::More;
+    while end == Progress::More {
+        assert!(asked.len() < 200, "the walk does not end");
+        let page = walk.request().page;
+        let entries = first.get(asked.len()).or_else(|| then.get(page as usize - 1)).copied().unwrap_or_default();
+        asked.push(page);
+        end = walk.absorb(page_of(entries, total), NOTHING).unwrap();
+    }
+    let mut names: Vec<String> = walk.take().0.iter().map(|attempt| attempt.id.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    (names, asked)
+}
+
+#[test]
+fn a_run_whose_beginning_was_pulled_to_the_page_before_is_read_from_there() {
+    let before: [&[_]; 4] = [
+        &[("z", 9), ("y", 8), ("x", 7)],
+        &[("a", 6), ("c", 2), ("d", 2)],
+        &[("d", 2), ("e", 2), ("f", 2)],
+        &[("g", 1)],
+    ];
+    // Two were deleted, of which nothing tells; `b` was hidden by the order in which its second came.
+    let after: [&[_]; 3] = [&[("x", 7), ("a", 6), ("b", 2)], &[("c", 2), ("d", 2), ("e", 2)], &[("f", 2), ("g", 1)]];
+    let (names, asked) = read(&before, &after, None);
+    assert_eq!(names.concat(), "abcdefgxyz");
+    // Four requests, one that shows where the run begins now, the round that brings `b`, and three that bring nothing.
+    assert_eq!((&asked[..7], asked.len()), (&[1, 2, 3, 4, 2, 1, 2][..], 4 + 1 + 3 + 3 * 3));
+}
+
+#[test]
+fn a_run_is_not_complete_by_its_places_where_an_unusable_entry_is_within_it() {
+    let before: [&[_]; 4] = [
+        &[("b", 2), ("c", 2), ("d", 2)],
+        &[("e", 2), ("!", 2), ("f", 2)],
+        &[("g", 2), ("!", 2), ("h", 2)],
+        &[("z", 1)],
+    ];
+    let after: [&[_]; 4] = [
+        &[("i", 2), ("b", 2), ("c", 2)],
+        &[("d", 2), ("e", 2), ("!", 2)],
+        &[("f", 2), ("g", 2), ("h", 2)],
+        &[("z", 1)],
+    ];
+    let (names, asked) = read(&before, &after, Some(10));
+    assert_eq!(names.concat(), "bcdefghiz");
+    // The first round, the one that brings `i`, and twelve that bring nothing.
+    assert_eq!(asked.len(), 14 * 4);
+}
+
+#[test]
+fn an_unusable_entry_at_a_border_may_hide_another_one_behind_it() {
+    // It begins the second page, and stands among the run's entries or at the end of the first one.
+    for before in [
+        [&[("b", 2), ("!", 2), ("c", 2)][..], &[("!", 2), ("a", 1), ("z", 1)]],
+        [&[("b", 2), ("c", 2), ("!", 1)], &[("z", 1), ("!", 1), ("y", 1)]],
+    ] {
+        let after: [&[_]; 2] = [&[("e", 2), ("b", 2), ("!", 2)], &[("c", 2), ("a", 1), ("z", 1)]];
+        let (names, _) = read(&before, &after, Some(6));
+        assert!(names.iter().any(|name| name == "e"), "{before:?}: {names:?}");
+    }
+}
+
+#[test]
+fn an_unusable_entry_on_either_side_of_a_run_may_be_of_it() {
+    for pages in [
+        [&[("b", 2), ("c", 2), ("d", 2)][..], &[("e", 2), ("!", 2), ("z", 1)]],
+        [&[("y", 3), ("!", 2), ("b", 2)], &[("c", 2), ("z", 1), ("x", 1)]],
+    ] {
+        let (_, asked) = read(&pages, &pages, Some(6));
+        // The first round, twelve that bring nothing, and the empty page behind the end.
+        assert_eq!(asked.len(), 13 * 2 + 1, "{pages:?}");
+    }
+}
