@@ -3,24 +3,64 @@
 //! A scrape never writes, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0 where `Accept` prefers
 //! that, else the text format 0.0.4, which every scraper reads. Called by the router; compression is the router's.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::Registry;
+use tokio::sync::oneshot;
 
 use crate::sinks::metrics::render::{Format, render};
 
-/// Gathers and renders off the threads that serve: a long list of series takes milliseconds.
-pub(super) async fn metrics(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+/// A scrape that waits for its answer.
+type Scrape = (Format, oneshot::Sender<String>);
+
+/// Gathers and renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
+/// memory that it needs is needed once. A thread of a pool would keep that memory each, for the next time that it renders.
+#[derive(Clone, Debug)]
+pub(super) struct Renderer(mpsc::Sender<Scrape>);
+
+impl Renderer {
+    /// Renders what `registry` holds, until the last clone is dropped.
+    pub(super) fn start(registry: Registry) -> Self {
+        let (scrapes, waiting) = mpsc::channel::<Scrape>();
+        let serve = move || {
+            for (format, answer) in waiting {
+                // Whoever has gone away needs no answer.
+                if !answer.is_closed()
+                    && let Ok(text) = catch_unwind(AssertUnwindSafe(|| render(&registry.gather(), format)))
+                {
+                    let _ = answer.send(text);
+                }
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("metrics".to_owned()).spawn(serve) {
+            tracing::error!(%error, "failed to start the thread that renders the metrics");
+        }
+        Self(scrapes)
+    }
+
+    /// The metrics as they are when it is their turn; nothing where gathering them has failed, which is a defect of ours.
+    async fn text(&self, format: Format) -> Option<String> {
+        let (answer, text) = oneshot::channel();
+        self.0.send((format, answer)).ok()?;
+        text.await.ok()
+    }
+}
+
+/// Answers a scrape.
+pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap) -> Response {
     let format = preferred(&headers);
-    let rendered = tokio::task::spawn_blocking(move || render(&registry.gather(), format)).await;
-    match rendered {
-        Ok(text) => {
+    match renderer.text(format).await {
+        Some(text) => {
             let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
             (headers, text).into_response()
         }
-        Err(error) => {
-            tracing::error!(%error, "failed to gather the metrics");
+        None => {
+            tracing::error!("failed to gather the metrics");
             (StatusCode::INTERNAL_SERVER_ERROR, "failed to gather the metrics: see the log\n").into_response()
         }
     }
@@ -67,7 +107,43 @@ impl<'a> Range<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use prometheus::IntGauge;
+    use prometheus::core::{Collector, Desc};
+    use prometheus::proto::MetricFamily;
+
     use super::*;
+
+    /// Gives which thread has asked how often; fails at the first time.
+    struct Moody {
+        times: AtomicUsize,
+        gauge: IntGauge,
+    }
+
+    impl Collector for Moody {
+        fn desc(&self) -> Vec<&Desc> {
+            self.gauge.desc()
+        }
+
+        fn collect(&self) -> Vec<MetricFamily> {
+            assert_eq!(thread::current().name(), Some("metrics"));
+            assert!(self.times.fetch_add(1, Ordering::Relaxed) > 0, "the first time goes wrong");
+            self.gauge.collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn one_thread_renders_all_scrapes_and_survives_one_that_fails() {
+        let registry = Registry::new();
+        let gauge = IntGauge::new("test_gauge", "A test.").unwrap();
+        registry.register(Box::new(Moody { times: AtomicUsize::new(0), gauge })).unwrap();
+        let renderer = Renderer::start(registry);
+        assert_eq!(renderer.text(Format::Text).await, None);
+        let (first, second) = tokio::join!(renderer.text(Format::Text), renderer.text(Format::OpenMetrics));
+        assert!(first.unwrap().ends_with("test_gauge 0\n"));
+        assert!(second.unwrap().ends_with("test_gauge 0\n# EOF\n"));
+    }
 
     #[test]
     fn openmetrics_is_served_where_it_is_preferred() {

@@ -80,10 +80,11 @@ pub enum ServeError {
 
 /// All paths. Answers are compressed where the client accepts gzip.
 pub fn router(sources: Sources) -> Router {
+    let renderer = metrics::Renderer::start(sources.registry.clone());
     Router::new()
         .route("/", get(page::page))
         .route("/api/v1/status", get(status::status))
-        .route("/metrics", get(metrics::metrics))
+        .route("/metrics", get(metrics::metrics).with_state(renderer))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))
