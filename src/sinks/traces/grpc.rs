@@ -37,7 +37,6 @@ pub(super) struct Grpc {
     /// Made with the first request, as it needs the runtime.
     channel: OnceLock<Channel>,
     metadata: MetadataMap,
-    compresses: bool,
     timeout: Duration,
 }
 
@@ -46,7 +45,6 @@ impl Grpc {
         url: &Url,
         headers: HeaderMap,
         certificates: Certificates,
-        compresses: bool,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
         // The specification knows no path here: the service has one of its own.
@@ -60,15 +58,15 @@ impl Grpc {
             endpoint = with_tls(endpoint, certificates)?;
         }
         let metadata = MetadataMap::from_headers(headers);
-        Ok(Self { endpoint, channel: OnceLock::new(), metadata, compresses, timeout })
+        Ok(Self { endpoint, channel: OnceLock::new(), metadata, timeout })
     }
 
-    pub(super) async fn send(&self, batch: ExportRequest) -> Verdict {
+    pub(super) async fn send(&self, batch: ExportRequest, compresses: bool) -> Verdict {
         let has_answered = Arc::new(AtomicBool::new(false));
         let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone();
         let watched = Watched { channel, has_answered: has_answered.clone() };
         let mut client = tonic::client::Grpc::new(watched);
-        if self.compresses {
+        if compresses {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
         client = client.accept_compressed(CompressionEncoding::Gzip);

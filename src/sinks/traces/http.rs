@@ -22,7 +22,6 @@ pub(super) struct Http {
     client: Client,
     url: Url,
     headers: HeaderMap,
-    compresses: bool,
 }
 
 impl Http {
@@ -30,7 +29,6 @@ impl Http {
         url: Url,
         mut headers: HeaderMap,
         certificates: Certificates,
-        compresses: bool,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
         let mut builder = Client::builder()
@@ -49,21 +47,20 @@ impl Http {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         // An answer is short, and read as far as it is of use.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if compresses {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        Ok(Self { client: builder.build()?, url, headers, compresses })
+        Ok(Self { client: builder.build()?, url, headers })
     }
 
-    pub(super) async fn send(&self, request: ExportRequest) -> Verdict {
+    pub(super) async fn send(&self, request: ExportRequest, compresses: bool) -> Verdict {
+        let mut headers = self.headers.clone();
         let mut body = request.encode_to_vec();
-        if self.compresses {
+        if compresses {
             match gzip(&body) {
                 Ok(compressed) => body = compressed,
                 Err(error) => return Verdict::Unreachable(format!("failed to compress the request: {error}")),
             }
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let sent = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body).send();
+        let sent = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let mut response = match sent.await {
             Ok(response) => response,
             Err(error) => return Verdict::Unreachable(innermost(&error)),

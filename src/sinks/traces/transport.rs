@@ -1,12 +1,15 @@
 //! The way to a receiver: OTLP over gRPC or over HTTP, each request made once.
 //!
-//! It repeats nothing by itself and follows no redirect. Header values are secrets: they are in no error and no debug output. Called
+//! It repeats nothing by itself and follows no redirect; but a receiver that says that it cannot decompress a request, where nobody
+//! has asked for compression, is sent the same as it is. Header values are secrets: they are in no error and no debug output. Called
 //! by [`super::exporter`]; set up by the daemon when it starts and reloads, so that a missing certificate is told there.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
+use tracing::info;
 
 use super::grpc::Grpc;
 use super::http::Http;
@@ -47,6 +50,10 @@ pub enum TransportError {
 pub struct Transport {
     way: Way,
     timeout: Duration,
+    /// Whether requests are compressed.
+    compresses: AtomicBool,
+    /// Whether a variable says so.
+    is_told_to: bool,
     /// What must not be in the log.
     secrets: Vec<String>,
 }
@@ -73,27 +80,45 @@ impl Transport {
         let endpoint = config.endpoint.as_ref().ok_or(TransportError::NoEndpoint)?;
         let timeout = config.timeout.unwrap_or(TIMEOUT);
         let certificates = Certificates::read(config)?;
-        // The specification's default is none; a batch of spans shrinks to a tenth.
-        let compresses = config.gzip.unwrap_or(true);
         let headers = config.headers.clone();
         let way = match config.protocol {
-            TracesProtocol::Grpc => {
-                Way::Grpc(Box::new(Grpc::new(endpoint, headers, certificates, compresses, timeout)?))
-            }
-            TracesProtocol::HttpProtobuf => {
-                Way::Http(Http::new(endpoint.clone(), headers, certificates, compresses, timeout)?)
-            }
+            TracesProtocol::Grpc => Way::Grpc(Box::new(Grpc::new(endpoint, headers, certificates, timeout)?)),
+            TracesProtocol::HttpProtobuf => Way::Http(Http::new(endpoint.clone(), headers, certificates, timeout)?),
         };
         let values = config.headers.values().filter_map(|value| value.to_str().ok());
-        Ok(Self { way, timeout, secrets: values.flat_map(secrets).collect() })
+        Ok(Self {
+            way,
+            timeout,
+            // The specification's default is none; a batch of spans shrinks to a tenth.
+            compresses: AtomicBool::new(config.gzip.unwrap_or(true)),
+            is_told_to: config.gzip.is_some(),
+            secrets: values.flat_map(secrets).collect(),
+        })
     }
 
-    /// Sends one batch, once.
+    /// Sends one batch.
     pub async fn send(&self, request: ExportRequest) -> Verdict {
+        let compresses = self.compresses.load(Ordering::Relaxed);
+        if !compresses || self.is_told_to {
+            return self.send_once(request, compresses).await;
+        }
+        let verdict = self.send_once(request.clone(), true).await;
+        if !verdict.is_of_compression() {
+            return verdict;
+        }
+        let plain = self.send_once(request, false).await;
+        if matches!(plain, Verdict::Accepted { .. }) {
+            self.compresses.store(false, Ordering::Relaxed);
+            info!("the receiver of spans takes no compressed requests: they are sent as they are");
+        }
+        plain
+    }
+
+    async fn send_once(&self, request: ExportRequest, compresses: bool) -> Verdict {
         let sent = async {
             match &self.way {
-                Way::Grpc(grpc) => grpc.send(request).await,
-                Way::Http(http) => http.send(request).await,
+                Way::Grpc(grpc) => grpc.send(request, compresses).await,
+                Way::Http(http) => http.send(request, compresses).await,
             }
         };
         let verdict = match tokio::time::timeout(self.timeout, sent).await {

@@ -126,6 +126,18 @@ impl Verdict {
         }
     }
 
+    /// Whether the receiver has refused the request because it does not know how to decompress it, as far as its words tell.
+    pub fn is_of_compression(&self) -> bool {
+        const WORDS: [&str; 5] = ["status 415", "gzip", "compress", "encoding", "decod"];
+        match self {
+            Self::Refused(reason) => {
+                let reason = reason.to_lowercase();
+                WORDS.iter().any(|word| reason.contains(word))
+            }
+            _ => false,
+        }
+    }
+
     /// The same without the receiver's own words where these repeat what `is_secret` knows.
     pub fn without_secrets(self, is_secret: impl Fn(&str) -> bool) -> Self {
         let clean = |text: String| {
@@ -157,7 +169,7 @@ fn error_words(headers: &HeaderMap, body: &[u8]) -> String {
     if kind.starts_with("application/x-protobuf") {
         return RpcStatus::decode(body).map(|status| first_words(&status.message)).unwrap_or_default();
     }
-    let is_text = kind.starts_with("text/plain") || kind.starts_with("application/json");
+    let is_text = kind.is_empty() || kind.starts_with("text/plain") || kind.starts_with("application/json");
     if is_text { first_words(&String::from_utf8_lossy(body)) } else { String::new() }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use talkover_exporter::config::TracesConfig;
 use tokio::net::TcpListener;
 
 use super::receiver::{Answer, Receiver};
@@ -162,6 +163,24 @@ async fn what_is_too_large_is_sent_in_smaller_parts() {
         assert_eq!((status.exported, status.rejected), (700, 0));
         assert!(receiver.taken().values().all(|times| *times == 1));
         assert_all(&receiver, names(0, 700));
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_cannot_decompress_gets_them_as_they_are() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start([]).await;
+        receiver.always(Answer::Plain);
+        let mut rig = Rig::new(names(0, 700));
+        rig.start(traces(protocol, &receiver.url(), "", PATIENT));
+        let status = rig.empty().await;
+        assert_eq!((status.exported, status.rejected), (700, 0));
+        assert_eq!(receiver.seen().len(), 3, "it is asked once");
+
+        let mut rig = Rig::new(names(0, 1));
+        let told = TracesConfig { gzip: Some(true), ..traces(protocol, &receiver.url(), "", PATIENT) };
+        rig.start(told);
+        assert_eq!(rig.empty().await.rejected, 1, "where gzip is demanded it is not left out");
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Unauthorized,
     /// 400, or INVALID_ARGUMENT.
     Invalid,
+    /// Takes it where it is not compressed; else 400 or UNIMPLEMENTED, as servers say that do not know of compression.
+    Plain,
     /// 413, or RESOURCE_EXHAUSTED, where there are more spans than this; else takes it.
     AtMost(usize),
     /// Takes it, and breaks off in the midst of the answer.
@@ -192,12 +194,17 @@ fn see(known: &Shared, answer: &Answer, headers: HeaderMap, request: &ExportTrac
     let is_taken = match answer {
         Answer::Accept | Answer::Partial(_) | Answer::BreakOff => true,
         Answer::AtMost(limit) => names.len() <= *limit,
+        Answer::Plain => !is_compressed(&headers),
         _ => false,
     };
     if is_taken {
         known.take(request);
     }
     known.seen.push(Seen { at: Instant::now(), names, request: request.clone(), headers });
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key("grpc-encoding")
 }
 
 fn taken(answer: &Answer) -> ExportTraceServiceResponse {
@@ -227,8 +234,10 @@ async fn http(
     let request = ExportTraceServiceRequest::decode(&*plain).unwrap();
     let spans = names(&request).len();
     let shown = headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let is_compressed = is_compressed(&headers);
     see(&known, &answer, headers, &request);
     match answer {
+        Answer::Plain if is_compressed => (StatusCode::BAD_REQUEST, "failed to decode the body").into_response(),
         Answer::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Answer::Busy(seconds) => {
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
@@ -253,8 +262,10 @@ impl TraceService for Grpc {
         let shown = headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
         let request = request.into_inner();
         let spans = names(&request).len();
+        let is_compressed = is_compressed(&headers);
         see(&self.0, &answer, headers, &request);
         match answer {
+            Answer::Plain if is_compressed => Err(Status::unimplemented("gzip is not supported")),
             Answer::Unavailable => Err(Status::unavailable("going down")),
             Answer::Busy(seconds) => Err(busy(Duration::from_secs(seconds))),
             Answer::Unauthorized => Err(Status::unauthenticated(format!("unknown key {shown}"))),

@@ -152,3 +152,14 @@ fn what_a_receiver_says_is_shortened_and_never_repeats_a_secret() {
     assert!(hides(accepted(1, &told())));
     assert_eq!(accepted(1, "fine").without_secrets(|_| false), accepted(1, "fine"));
 }
+
+#[test]
+fn a_receiver_that_cannot_decompress_is_told_from_others_by_its_words() {
+    let refused = |reason: &str| Verdict::Refused(reason.to_owned()).is_of_compression();
+    assert!(refused("status 415"));
+    assert!(refused("status 400 (Failed to decode request body)"));
+    assert!(refused("UNIMPLEMENTED (Content is compressed with `gzip` which isn't supported)"));
+    assert!(!refused("status 400") && !refused("status 401 (unknown key)") && !refused("INVALID_ARGUMENT (bad span)"));
+    assert!(!later("status 503 (gzip)", None).is_of_compression());
+    assert_eq!(http(400, &[], b"no"), Verdict::Refused("status 400 (no)".to_owned()), "text without a type is text");
+}
