@@ -6,7 +6,7 @@ mod online;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print};
-use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, format_duration};
+use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
 use crate::logging;
 use crate::schedule::allocation::stretched;
 use std::fmt::Write;
@@ -118,8 +118,12 @@ fn need_line(need: &Need, poll: &PollConfig) -> String {
 
 fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    if config.traces.enabled && config.traces.endpoint.is_some() {
-        notes.push("an endpoint for traces is set: it is accepted, but this version sends no spans".to_owned());
+    if let Some(endpoint) = &config.traces.endpoint {
+        notes.push(match (config.traces.enabled, config.traces.protocol) {
+            (false, _) => "an endpoint for traces is set, but they are turned off: no spans are sent".to_owned(),
+            (true, TracesProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
+            (true, TracesProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
+        });
     }
     let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();
     if let Some(limit) = config.requests_per_minute
@@ -177,13 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_does_not_use_is_noted() {
+    fn what_is_easily_overlooked_is_noted() {
         let text =
             "requests_per_minute: 20\nenvironments: [{name: a, discovery: {}}]\ntraces: {endpoint: 'http://x:4317'}";
         insta::assert_snapshot!(summary_of(text), @"
         environment `a` at https://app.talkover.ai: 0 webhooks named in the file, and those that discovery finds
-        note: an endpoint for traces is set: it is accepted, but this version sends no spans
+        note: spans are sent to http://x:4317/ over grpc
         note: the environments' budgets add up to 30 requests a minute; together they are held to 20
         ");
+        let noted = |more: &str| {
+            let text =
+                format!("environments: [{{name: a, discovery: {{}}}}]\ntraces: {{endpoint: 'http://x:4318', {more}}}");
+            summary_of(&text).lines().filter_map(|line| line.strip_prefix("note: ")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(noted("protocol: http/protobuf"), "spans are sent to http://x:4318/v1/traces over http/protobuf");
+        assert_eq!(
+            noted("enabled: false"),
+            "an endpoint for traces is set, but they are turned off: no spans are sent"
+        );
     }
 }

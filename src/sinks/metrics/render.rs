@@ -2,8 +2,9 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>), and as OpenMetrics 1.0
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! Not the `prometheus` crate's encoder: that one takes several times as long, fails where a family is empty, and writes `le`
-//! without a decimal point, which Prometheus 3 renames on ingestion and Prometheus 2 does not.
+//! Not the `prometheus` crate's encoder: that one takes several times as long, fails where a family is empty, knows no OpenMetrics,
+//! prints an explicit +Inf bucket as `inf`, and writes `le` without a decimal point, which Prometheus 3 renames on ingestion and
+//! Prometheus 2 does not.
 
 use std::fmt::Write;
 
