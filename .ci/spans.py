@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
 from datetime import datetime
@@ -258,6 +259,39 @@ def compare(arguments):
         fail("a wrong start was not found")
 
 
+def exemplars(arguments):
+    """What a Prometheus server has stored as exemplars leads to spans of attempts, with their values and times."""
+    expected = {
+        (span["trace_id"], span["span_id"]): span
+        for span in expected_spans(arguments.simulator, arguments.environment).values()
+        if span["kind"] == "CLIENT"
+    }
+    created = {}
+    for webhook in get(f"{arguments.simulator}/_simulator/truth")["webhooks"]:
+        for entry in webhook["entries"]:
+            created[entry["id"]] = nanos(entry["created_at"]) / 1e9
+    for metric in "talkover_webhook_delivery_attempts_total", "talkover_webhook_delivery_duration_seconds_bucket":
+        query = urllib.parse.urlencode({"query": metric, "start": time.time() - 3600, "end": time.time() + 60})
+        series = get(f"{arguments.prometheus}/api/v1/query_exemplars?{query}")["data"]
+        found = [(one["seriesLabels"], exemplar) for one in series for exemplar in one["exemplars"]]
+        for labels, exemplar in found:
+            span = expected.get((exemplar["labels"]["trace_id"], exemplar["labels"]["span_id"]))
+            if span is None:
+                fail(f"{metric}: no attempt has the ids of {exemplar}")
+            seconds = (span["end"] - span["start"]) / 1e9
+            value = seconds if "le" in labels else 1.0
+            at = created[span["attributes"]["talkover.log.id"]]
+            if abs(float(exemplar["value"]) - value) > 1e-9 or exemplar["timestamp"] != at:
+                fail(f"{metric}: {exemplar} instead of {value} at {at}")
+            if "le" in labels and seconds > float(labels["le"]):
+                fail(f"{metric}: {exemplar} in the bucket up to {labels['le']}")
+            if labels["status"] != span["attributes"]["talkover.delivery.status"]:
+                fail(f"{metric}: {exemplar} on {labels}")
+        if len(found) < 5:
+            fail(f"{metric}: only {len(found)} exemplars")
+        print(f"{arguments.prometheus}: {metric}: {len(found)} exemplars on {len(series)} series, each the span of its attempt")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -272,9 +306,15 @@ def main():
     source = compared.add_mutually_exclusive_group(required=True)
     source.add_argument("--rotel")
     source.add_argument("--tap")
+    read_back = commands.add_parser("exemplars")
+    read_back.add_argument("--simulator", required=True)
+    read_back.add_argument("--prometheus", required=True)
+    read_back.add_argument("--environment", default="test")
     arguments = parser.parse_args()
     if arguments.command == "tap":
         tap(arguments.port, arguments.path)
+    elif arguments.command == "exemplars":
+        exemplars(arguments)
     else:
         compare(arguments)
 
