@@ -2,11 +2,12 @@
 
 use super::book::{Book, at, attempt, ends, entry};
 use crate::delivery::DeliveryResult::{self, Abandoned};
-use crate::delivery::EntryId;
 use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
-use crate::ledger::decide::Coverage;
+use crate::delivery::{Attempt, EntryId};
+use crate::ledger::decide::{Batch, Coverage, Decision};
 use crate::ledger::rows::Entry;
 use crate::ledger::state::RowKey;
+use crate::ledger::transition::Transition;
 
 const ENDED_WELL: DeliveryResult = DeliveryResult::Success;
 const ENDED_BADLY: DeliveryResult = DeliveryResult::Failed;
@@ -186,4 +187,60 @@ fn the_rank_of_an_entry_is_the_number_of_newer_ones() {
     assert_eq!(book.ledger.ranks(&[]), [0; 0]);
     let open: Vec<_> = book.ledger.open().map(|(key, _)| key.created_at).collect();
     assert_eq!(open, [at(10)]);
+}
+
+/// Of each attempt that was counted: its id, the entry that opened its delivery, and whether one before it did not succeed.
+fn counted(decision: &Decision) -> Vec<(String, String, bool)> {
+    let told = decision.transitions.iter().filter_map(|transition| match transition {
+        Transition::Counted { attempt, delivery, .. } => {
+            Some((attempt.id.to_string(), delivery.opening.id.to_string(), delivery.is_retry))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn an_attempt_tells_its_delivery_and_whether_one_before_it_did_not_succeed() {
+    let told = |id: &str, opening: &str, is_retry| (id.to_owned(), opening.to_owned(), is_retry);
+    for (status, is_retry) in [(Success, false), (Failed, true), (Retrying, true), (Unknown, true)] {
+        let mut book = Book::new();
+        let first = book.poll(20, &[attempt("a1", "g", 1, 10, status)]);
+        assert_eq!(counted(&first), [told("a1", "a1", false)], "{status:?}");
+        let second = book.poll(40, &[attempt("a2", "g", 2, 30, Success)]);
+        assert_eq!(counted(&second), [told("a2", "a1", is_retry)], "{status:?}");
+        let third = book.poll(60, &[attempt("a3", "g", 3, 50, Success)]);
+        assert_eq!(counted(&third), [told("a3", "a1", is_retry)], "{status:?}: a success does not make good for it");
+    }
+    // What is not known did not succeed, as far as anybody can tell.
+    assert_eq!(counted(&Book::new().poll(20, &[attempt("a2", "g", 2, 10, Success)])), [told("a2", "a2", true)]);
+    let mut book = Book::new();
+    book.poll(20, &[attempt("a1", "g", 1, 10, Pending)]);
+    book.poll(30, &[attempt("a2", "g", 2, 25, Pending)]);
+    let both = [attempt("a1", "g", 1, 10, Success), attempt("a2", "g", 2, 25, Success)];
+    assert_eq!(counted(&book.poll(40, &both)), [told("a1", "a1", false), told("a2", "a1", true)]);
+}
+
+#[test]
+fn an_end_tells_when_the_last_attempt_was_over_and_the_name_of_its_event() {
+    let told = |decision: &Decision| -> Vec<_> {
+        let ended = decision.transitions.iter().filter_map(|transition| match transition {
+            Transition::Ended { at, name, event, .. } => Some((*at, name.to_string(), event.to_string())),
+            _ => None,
+        });
+        ended.collect()
+    };
+    let name = "e".repeat(200);
+    let long = |one: Attempt| Attempt { event: name.as_str().into(), ..one };
+    let overflow = || "overflow".to_owned();
+    let mut book = Book::new();
+    let ended = book.poll(20, &[long(entry("a", 10, Success))]);
+    assert_eq!(told(&ended), [(at(11), name.clone(), overflow())]);
+
+    // What was retrying was over when it was first seen, whatever is read of it later; what was pending never was.
+    book.poll(20, &[long(entry("r", 12, Retrying)), long(entry("p", 13, Pending)), long(entry("gone", 14, Retrying))]);
+    let longer = Attempt { duration_ns: Some(9_000_000_000), ..long(entry("r", 12, Retrying)) };
+    let missing = Batch { missing: vec![EntryId::new("gone")], ..Book::batch(Coverage::Pages, 600, &[longer]) };
+    assert_eq!(told(&book.apply(&missing)), [(at(13), name.clone(), overflow()), (at(15), overflow(), overflow())]);
+    assert_eq!(told(&book.poll(610, &[long(entry("p", 13, Pending))])), [(at(13), name, overflow())]);
 }
