@@ -12,7 +12,7 @@ use crate::server::listen;
 use crate::shutdown;
 use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
-pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Failure> {
     // What a daemon says of itself at `info` would bury what the demonstration prints.
     logging::init(&LogConfig { level: "warn".to_owned(), format: LogFormat::Text })?;
     let state = tempfile::Builder::new()
@@ -26,9 +26,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
         let simulator =
             Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
-        let config = daemon_config(&scenario, &simulator.base_url(), state.path())?;
+        let config = daemon_config(&scenario, &simulator.base_url(), state.path(), environment)?;
+        let traces = config.traces.endpoint.as_ref().map(ToString::to_string);
         let app = App::new(config, None).map_err(Failure::running)?;
-        print(&welcome(&format!("http://{address}"), &simulator.base_url()))?;
+        print(&welcome(&format!("http://{address}"), &simulator.base_url(), traces.as_deref()))?;
 
         let (trigger, signal) = shutdown::channel();
         let running = app.run(listener, None, signal);
@@ -46,8 +47,14 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     })
 }
 
-/// A daemon that polls every webhook of the simulated world, and often.
-fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path) -> Result<Config, Failure> {
+/// A daemon that polls every webhook of the simulated world, and often. It sends spans where the variables of OpenTelemetry say so;
+/// the other settings are the demonstration's own.
+fn daemon_config(
+    scenario: &Scenario,
+    base_url: &str,
+    state: &Path,
+    environment: &Environment,
+) -> Result<Config, Failure> {
     let mut text = format!(
         "environments:
   - name: demo
@@ -71,11 +78,14 @@ state: {{path: {:?}}}
         state.display().to_string()
     );
     let token = scenario.tokens.first().cloned().unwrap_or_default();
-    let environment = Environment::from([("TALKOVER_TOKEN".to_owned(), token)]);
-    Ok(config::parse(Path::new("the demonstration's configuration"), text.as_bytes(), &environment)?)
+    let mut variables = environment.clone();
+    variables.retain(|name, _| name.starts_with("OTEL_"));
+    variables.insert("TALKOVER_TOKEN".to_owned(), token);
+    Ok(config::parse(Path::new("the demonstration's configuration"), text.as_bytes(), &variables)?)
 }
 
-fn welcome(exporter: &str, api: &str) -> String {
+fn welcome(exporter: &str, api: &str, traces: Option<&str>) -> String {
+    let traces = traces.unwrap_or("are not sent: OTEL_EXPORTER_OTLP_ENDPOINT would say where to");
     format!(
         "talkover-exporter demo: a simulated TalkOver makes webhook deliveries, and the exporter reads their log.
 
@@ -83,6 +93,7 @@ fn welcome(exporter: &str, api: &str) -> String {
   Status page     {exporter}/
   Dashboards      {exporter}/dashboards/   (for Grafana; rules and alerts: {exporter}/rules/)
   Simulated API   {api}   (what really happened: {api}/_simulator/truth)
+  Traces          {traces}
 
 Try next:
   curl -s {exporter}/metrics | grep ^talkover_webhook_delivery_attempts_total
@@ -94,8 +105,35 @@ Try next:
   talkover-exporter simulate --help
       only the simulated API, for your own configuration and scenarios
 
-Nothing leaves this machine, and nothing is kept. Ctrl-C ends it.
+Nothing else leaves this machine, and nothing is kept. Ctrl-C ends it.
 ",
         exporter.trim_start_matches("http://")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_environment_only_the_settings_of_traces_count() {
+        let scenario = Scenario::demo().expect("a scenario");
+        let config = |variables: &[(&str, &str)]| {
+            let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            daemon_config(&scenario, "http://127.0.0.1:1", Path::new("/state"), &environment).expect("a configuration")
+        };
+        let own = config(&[]);
+        assert_eq!(own.traces.endpoint, None);
+        let set = config(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://tempo:4317"),
+            ("TALKOVER_TOKEN", "talq_of_somebody"),
+            ("TALKOVER_EXPORTER__POLL__MIN_INTERVAL", "2s"),
+            ("TALKOVER_EXPORTER__STATE__PATH", "/somewhere/else.db"),
+        ]);
+        assert_eq!(set.traces.endpoint.map(String::from).as_deref(), Some("http://tempo:4317/"));
+        assert_eq!(set.poll.min_interval, own.poll.min_interval);
+        assert_eq!(set.state.path, own.state.path);
+        let token = set.environments[0].token.read().expect("a token");
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&token), scenario.tokens[0]);
+    }
 }

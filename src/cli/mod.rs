@@ -91,7 +91,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
             logging::init(&config.log)?;
             run::run(config, &args, environment)
         }
-        Command::Demo(args) => demo::run(&args),
+        Command::Demo(args) => demo::run(&args, environment),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args, environment),
         Command::Verify(args) => {

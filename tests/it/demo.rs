@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{BINARY, Scrape, wait_for};
+use crate::traces::receiver::Receiver;
 
 #[tokio::test]
 async fn within_five_seconds_there_is_one_of_everything() {
@@ -44,4 +45,18 @@ async fn within_five_seconds_there_is_one_of_everything() {
         has_everything(&scrape).then_some(())
     });
     tokio::time::timeout(Duration::from_secs(5), everything).await.expect("more than 5 s");
+}
+
+#[tokio::test]
+async fn spans_go_where_the_variables_of_open_telemetry_say() {
+    let receiver = Receiver::start([]).await;
+    let _demo = Command::new(BINARY)
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let is_there = || receiver.spans().iter().any(|span| span.name.starts_with("deliver "));
+    wait_for("the span of a delivery", || async { is_there().then_some(()) }).await;
 }
