@@ -105,7 +105,7 @@ impl App {
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
         registry.register(Box::new(TargetCollector::new(board.clone())))?;
-        registry.register(Box::new(DaemonCollector::new(board.clone(), store.clone())))?;
+        registry.register(Box::new(DaemonCollector::new(board.clone(), store.info().clone())))?;
         registry.register(Box::new(ProcessCollector::default()))?;
 
         let commons = Commons { store, board, api, write_errors };

@@ -16,22 +16,50 @@ use crate::ledger::labels::LabelPolicy;
 use crate::ledger::state::Changes;
 use crate::ledger::totals::SeriesKey;
 
-/// A shared way to the open state file.
+/// A shared way to the open state file. When the last one goes, the file is closed, and SQLite carries its log over into it.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     store: Arc<Mutex<Store>>,
+    info: StoreInfo,
+}
+
+/// What is shown of the state file. It does not keep the file open.
+#[derive(Clone, Debug)]
+pub struct StoreInfo {
     path: Arc<PathBuf>,
     created_at: Timestamp,
     queue: Queue,
 }
 
+impl StoreInfo {
+    /// When the state file was made.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// The bytes that the state takes on disk now, with its write-ahead log and the memory of the budget.
+    pub fn size_bytes(&self) -> u64 {
+        let mut wal = self.path.as_os_str().to_owned();
+        wal.push("-wal");
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        length(&self.path) + length(Path::new(&wal)) + length(&beside(&self.path, "budget"))
+    }
+
+    /// The outbox at a glance.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
 impl StoreHandle {
     /// Shares an open state file.
     pub fn new(store: Store) -> Self {
-        let path = Arc::new(store.path.clone());
-        let created_at = store.created_at();
-        let queue = store.queue().clone();
-        Self { store: Arc::new(Mutex::new(store)), path, created_at, queue }
+        let info = StoreInfo {
+            path: Arc::new(store.path.clone()),
+            created_at: store.created_at(),
+            queue: store.queue().clone(),
+        };
+        Self { store: Arc::new(Mutex::new(store)), info }
     }
 
     /// Commits `changes` and `spans`, and returns when they are on disk: the caller waits, and so must not be an asynchronous task.
@@ -199,19 +227,11 @@ impl StoreHandle {
 
     /// The outbox at a glance; waits for no commit.
     pub fn queue(&self) -> &Queue {
-        &self.queue
+        &self.info.queue
     }
 
-    /// When the state file was made.
-    pub fn created_at(&self) -> Timestamp {
-        self.created_at
-    }
-
-    /// The bytes that the state takes on disk now, with its write-ahead log and the memory of the budget.
-    pub fn size_bytes(&self) -> u64 {
-        let mut wal = self.path.as_os_str().to_owned();
-        wal.push("-wal");
-        let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        length(&self.path) + length(Path::new(&wal)) + length(&beside(&self.path, "budget"))
+    /// What is shown of the file.
+    pub fn info(&self) -> &StoreInfo {
+        &self.info
     }
 }

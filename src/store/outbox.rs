@@ -80,9 +80,10 @@ pub(super) fn add(
     capacity: u64,
 ) -> rusqlite::Result<Option<u64>> {
     let now = batch.now.as_micros();
-    let mut has_queued = false;
+    let (mut has_queued, mut has_parked) = (false, false);
     for record in &batch.records {
         if record.fate == Fate::Park {
+            has_parked = true;
             transaction
                 .prepare_cached("INSERT INTO parked_spans (target, parked_at, trace_id, span) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![target.0, now, &record.trace_id[..], record.span])?;
@@ -97,6 +98,9 @@ pub(super) fn add(
         has_queued = true;
     }
     forget_parked(transaction, target, batch.parked_since)?;
+    if has_parked {
+        limit_parked(transaction, capacity)?;
+    }
     if has_queued { limit(transaction, capacity).map(Some) } else { Ok(None) }
 }
 
@@ -122,6 +126,16 @@ fn forget_parked(transaction: &Transaction<'_>, target: TargetId, since: Timesta
              )",
         )?
         .execute(params![target.0, since.as_micros(), FORGOTTEN_AT_ONCE])?;
+    Ok(())
+}
+
+/// Forgets the oldest of all that is parked where it is more than `capacity`: sampling must not fill the disk. They were not to be
+/// sent; what a later attempt would have called back is missing from its trace.
+fn limit_parked(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::Result<()> {
+    let capacity = i64::try_from(capacity).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached("DELETE FROM parked_spans WHERE seq <= (SELECT max(seq) FROM parked_spans) - ?1")?
+        .execute(params![capacity])?;
     Ok(())
 }
 

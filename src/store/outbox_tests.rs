@@ -186,6 +186,19 @@ fn what_is_parked_goes_before_the_span_that_calls_it_back_and_only_then() {
 }
 
 #[test]
+fn no_more_is_parked_than_may_wait() {
+    let place = Place::new();
+    let mut store = place.open();
+    store.limit_spans(3).unwrap();
+    commit(&mut store, "w-1", &batch(1, &[("a1", Fate::Park), ("b1", Fate::Park)]));
+    commit(&mut store, "w-2", &batch(2, &[("c1", Fate::Park), ("d1", Fate::Park)]));
+    assert_eq!(parked(&store), 3);
+    commit(&mut store, "w-1", &batch(3, &[("a2", Fate::QueueWithParked), ("b2", Fate::QueueWithParked)]));
+    assert_eq!(names(&all(&store)), ["a2", "b1", "b2"], "the oldest is forgotten");
+    assert_eq!(store.queue().status().dropped, 0, "it was not on its way");
+}
+
+#[test]
 fn parked_spans_are_forgotten_in_time_and_with_their_target() {
     let place = Place::new();
     let mut store = place.open();

@@ -86,6 +86,7 @@ impl Audited {
             })
             .await;
         assert_eq!(exporter.terminate().await, Some(0));
+        assert!(!self.workspace.path("state.db-wal").exists(), "the file was not closed");
     }
 
     fn state(&self) -> PathBuf {

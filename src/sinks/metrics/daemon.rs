@@ -11,7 +11,7 @@ use crate::build_info;
 use crate::delivery::OwnerType;
 use crate::discovery::request::Request;
 use crate::source::client::Exchange;
-use crate::store::handle::StoreHandle;
+use crate::store::handle::StoreInfo;
 
 /// The endpoint of delivery logs, as the label `endpoint` names it.
 pub const LOGS: &str = "logs";
@@ -118,13 +118,13 @@ const METRICS: [&Metric; 16] = [
 /// Collects what the daemon knows of its environments and of itself.
 pub struct DaemonCollector {
     board: Board,
-    store: StoreHandle,
+    store: StoreInfo,
     descriptions: Vec<Desc>,
 }
 
 impl DaemonCollector {
     /// A collector of what `board` shows and of the state file.
-    pub fn new(board: Board, store: StoreHandle) -> Self {
+    pub fn new(board: Board, store: StoreInfo) -> Self {
         let descriptions = METRICS.iter().filter_map(|metric| describe(metric)).collect();
         Self { board, store, descriptions }
     }
