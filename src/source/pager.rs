@@ -167,20 +167,19 @@ impl Walk {
             self.last_ids.clear();
             return Ok(Progress::More);
         }
-        if !self.ties.is_in_run() {
-            if self.is_before_landing(at, newest) {
-                return Ok(Progress::More);
-            }
-            if let Some((stretch, above)) = self.skip.zip(above_stretch)
-                && has_reached(stretch.newest.minus(OVERLAP))
-            {
-                self.leap_over(stretch, above);
-                return Ok(Progress::More);
-            }
-            if has_reached(self.until) || is_end {
-                self.has_reached_end = !has_reached(self.until);
-                return Ok(Progress::Done);
-            }
+        // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second began.
+        if self.is_before_landing(at, newest) {
+            return Ok(Progress::More);
+        }
+        if let Some((stretch, above)) = self.skip.zip(above_stretch)
+            && has_reached(stretch.newest.minus(OVERLAP))
+        {
+            self.leap_over(stretch, above);
+            return Ok(Progress::More);
+        }
+        if has_reached(self.until) || is_end {
+            self.has_reached_end = !has_reached(self.until);
+            return Ok(Progress::Done);
         }
         self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
         if self.repeated >= MAX_REPEATED_PAGES {

@@ -104,11 +104,6 @@ impl Ties {
         self.end_round()
     }
 
-    /// Whether a run is being read again.
-    pub(super) fn is_in_run(&self) -> bool {
-        self.run.is_some()
-    }
-
     /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
     pub(super) fn leap(&mut self) {
         self.tail = None;
@@ -224,3 +219,6 @@ fn may_hold_unusable(read: &LogPage, time: Timestamp) -> bool {
 fn of_time(attempts: &[Attempt], time: Timestamp) -> impl Iterator<Item = &EntryId> {
     attempts.iter().filter(move |attempt| attempt.created_at == time).map(|attempt| &attempt.id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,6 +188,23 @@ fn a_total_that_wobbles_does_not_keep_a_walk_from_ending() {
 }
 
 #[test]
+fn a_length_that_keeps_falling_sends_a_walk_back_five_times_from_each_page() {
+    let list = List::new(1000, 100);
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+    let asked: Vec<u32> = (0..22)
+        .map(|request| {
+            let at = walk.request().page;
+            let mut page = list.page(at);
+            page.pagination.total = Some(1000 - request);
+            assert_eq!(walk.absorb(page, NOTHING), Ok(Progress::More));
+            at
+        })
+        .collect();
+    assert_eq!(asked, [1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 3, 2, 1, 2, 1, 2, 1, 2, 1, 2]);
+    assert_eq!(walk.request().page, 3);
+}
+
+#[test]
 fn a_server_that_does_not_turn_its_pages_is_found_out() {
     let list = List::new(100, 100);
     let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
@@ -225,7 +242,7 @@ impl Tied {
             let mixed = (u64::from(number) + 1).wrapping_mul(shuffle | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9)
         };
-        self.entries.sort_by_key(|(second, number)| (std::cmp::Reverse(*second), order(*number)));
+        self.entries.sort_by_cached_key(|(second, number)| (std::cmp::Reverse(*second), order(*number)));
         let start = ((page as usize - 1) * self.per_page).min(self.entries.len());
         let end = (start + self.per_page).min(self.entries.len());
         let (mut attempts, mut invalid) = (Vec::new(), Vec::new());
