@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::delivery::{HttpStatus, Status};
-use crate::source::wire::InvalidEntry;
 
 /// Nothing was known before.
 const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
@@ -22,18 +21,13 @@ fn attempt(name: &str, second: i64) -> Attempt {
     }
 }
 
-/// A page of entries, each a letter and its second; `!` is an entry that cannot be used.
+/// A page of entries, each a letter and its second.
 fn page(entries: &str) -> LogPage {
-    let mut page = LogPage::default();
-    for entry in entries.split_whitespace() {
+    let read = |entry: &str| {
         let (name, second) = entry.split_at(1);
-        if name == "!" {
-            page.invalid.push(InvalidEntry { key: entry.into(), reason: "", place: page.attempts.len() });
-        } else {
-            page.attempts.push(attempt(name, second.parse().unwrap()));
-        }
-    }
-    page
+        attempt(name, second.parse().unwrap())
+    };
+    LogPage { attempts: entries.split_whitespace().map(read).collect(), ..LogPage::default() }
 }
 
 /// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each.
