@@ -23,18 +23,73 @@ fn waiting_for(views: &Views) -> Option<String> {
 }
 
 fn waiting_for_discovery(views: &Views) -> Option<String> {
-    let is_waiting = |view: &EnvironmentView| {
-        let has_failed = u64::from(view.discovery_failures) >= FAILURES_UNTIL_READY;
+    let is_waiting = |name: &str, view: &EnvironmentView| {
+        let has_failed = u64::from(view.discovery_failures) >= FAILURES_UNTIL_READY || is_dead(views, name);
         view.is_searching && !has_failed
     };
-    let (name, _) = views.environments.iter().find(|(_, view)| is_waiting(view))?;
+    let (name, _) = views.environments.iter().find(|(name, view)| is_waiting(name, view))?;
     Some(format!("the discovery of environment {name} has not read all lists yet"))
 }
 
+/// Whether an environment has targets, all of which have failed often enough and none of which was ever read: nothing speaks for
+/// its discovery to fare better, and while the environment is left alone it may be long before that has failed as often.
+fn is_dead(views: &Views, name: &str) -> bool {
+    let mut targets = views.listed().filter(|view| &*view.target.environment == name).peekable();
+    let only_fails = |view: &TargetView| successes(view) == 0 && failures(view) >= FAILURES_UNTIL_READY;
+    targets.peek().is_some() && targets.all(only_fails)
+}
+
+fn successes(view: &TargetView) -> u64 {
+    view.polls.first().copied().unwrap_or(0)
+}
+
+fn failures(view: &TargetView) -> u64 {
+    view.polls.iter().skip(1).sum()
+}
+
 fn waiting_for_targets(views: &Views) -> Option<String> {
-    let failures = |view: &TargetView| view.polls.iter().skip(1).sum::<u64>();
     let is_waiting = |view: &&TargetView| !view.exposed && failures(view) < FAILURES_UNTIL_READY;
     let waiting: Vec<&TargetView> = views.listed().filter(is_waiting).collect();
     let first = waiting.first()?;
     Some(format!("{} of {} webhooks not read yet, among them {}", waiting.len(), views.listed().count(), first.target))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::{OwnerType, Target};
+    use crate::ledger::state::Ledger;
+    use crate::sinks::metrics::exposure::Exposure;
+
+    /// A board with an environment that is being searched, and one webhook in it whose polls came to these numbers.
+    fn waiting_after(successes: u64, failures: u64) -> Option<String> {
+        let board = Board::default();
+        board.add_environment("prod".into(), 30);
+        board.update_environment(&"prod".into(), |view| view.is_searching = true);
+        let target = Target {
+            environment: "prod".into(),
+            webhook_id: "w".into(),
+            webhook_name: "w".into(),
+            owner_type: OwnerType::Agent,
+            owner_id: "a".into(),
+        };
+        let mut view = TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::ZERO);
+        (view.polls[0], view.polls[3]) = (successes, failures);
+        board.add_target(view);
+        board.read(waiting_for)
+    }
+
+    #[test]
+    fn the_discovery_of_a_dead_environment_is_not_waited_for() {
+        assert_eq!(waiting_after(0, 3), None);
+        for (successes, failures) in [(0, 2), (1, 3)] {
+            let reason = waiting_after(successes, failures);
+            assert!(
+                reason.is_some_and(|reason| reason.contains("prod has not read all lists")),
+                "{successes} {failures}"
+            );
+        }
+    }
 }
