@@ -260,8 +260,10 @@ impl Discovery {
             self.reading = Some((key, listing));
             return false;
         };
+        let was_called = known.record.is_changed;
         let has_changed = known.record.take_over(&key, complete, &self.filter);
-        known.turn.succeed(now);
+        // What is missing and not yet known to be gone is looked for again, but not at once.
+        known.turn.succeed(now, was_called && !has_changed || known.record.is_changed);
         self.unsaved.insert(key);
         has_changed
     }

@@ -11,7 +11,8 @@ const PERIOD: Duration = Duration::from_secs(3600);
 const ENDED_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// Within a period everybody has a turn, and a twentieth of it is left for turns that come late.
 const SPREAD: f64 = 0.95;
-/// However often the list tells of changes, an owner's webhooks are read no more often: some APIs touch `updated_at` at every call.
+/// A change that the list told of and that was none of the owner's webhooks: the next one is not followed sooner than this, because
+/// some APIs touch `updated_at` at every call.
 const CHANGED_PERIOD: Duration = Duration::from_secs(15 * 60);
 /// The status of campaigns that have ended.
 const ENDED: [&str; 2] = ["completed", "cancelled"];
@@ -42,21 +43,26 @@ pub(super) fn class(key: &OwnerKey, record: &OwnerRecord) -> Class {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
     read: Option<Duration>,
+    /// When they were last read for a change, and in vain.
+    vain: Option<Duration>,
     not_before: Duration,
     failures: u32,
 }
 
 impl Turn {
-    /// The turn of an owner whose webhooks were last read then, if ever.
+    /// The turn of an owner whose webhooks were last read then, if ever; why and with what success is not known.
     pub(super) fn read_at(read: Option<Duration>) -> Self {
-        Self { read, ..Self::default() }
+        Self { read, vain: read, ..Self::default() }
     }
 
     /// When they are to be read ahead of all others, where they are.
     pub(super) fn urgent_at(&self, class: Class) -> Option<Duration> {
         match self.read {
             None => Some(self.not_before),
-            Some(read) => class.is_changed.then(|| self.not_before.max(read + CHANGED_PERIOD)),
+            Some(_) => {
+                let patience = self.vain.map_or(Duration::ZERO, |vain| vain + CHANGED_PERIOD);
+                class.is_changed.then(|| self.not_before.max(patience))
+            }
         }
     }
 
@@ -65,9 +71,9 @@ impl Turn {
         self.read.is_some() || self.failures > 0
     }
 
-    /// Notes that they were read.
-    pub(super) fn succeed(&mut self, now: Duration) {
-        *self = Self::read_at(Some(now));
+    /// Notes that they were read; and whether that was in vain, for a change that was none of theirs.
+    pub(super) fn succeed(&mut self, now: Duration, is_vain: bool) {
+        *self = Self { read: Some(now), vain: is_vain.then_some(now), ..Self::default() };
     }
 
     /// Notes that they could not be read.

@@ -270,6 +270,20 @@ fn a_changed_owner_is_read_soon_but_not_at_every_touch() {
 }
 
 #[test]
+fn a_change_of_an_owners_webhooks_is_found_by_the_next_refresh() {
+    let mut world = World::with(3, 0, 0);
+    world.run(M(7));
+    for change in ["first", "second", "third"] {
+        let (owner, webhooks) = world.owners.get_mut(&agent(1)).unwrap();
+        owner.updated_at = Some(world.epoch.plus(world.now));
+        webhooks.push(change.into());
+        world.run(world.now + M(6));
+        assert!(world.ids().contains(&change.to_owned()), "{change}");
+    }
+    assert!(world.reads_of(&agent(1)).len() <= 4);
+}
+
+#[test]
 fn what_is_gone_goes_and_what_was_only_missed_stays() {
     let mut world = World::with(250, 1, 0);
     world.run(H(1));
