@@ -80,7 +80,7 @@ impl LogReader {
                     walk.absorb(page, Known { entry: &|id| known.contains_key(id), invalid: &|_| false })?
                 }
                 Page::TooLarge(key) => {
-                    walk.absorb_too_large(key);
+                    walk.absorb_too_large(key)?;
                     Progress::More
                 }
             };

@@ -384,17 +384,21 @@ impl Reader {
     }
 
     /// Takes note that the page that was asked for is too large to be read, as of `date`; `key` stands for what is on it.
-    pub fn absorb_too_large(&mut self, key: Box<str>, date: Timestamp) -> Absorbed {
+    ///
+    /// # Errors
+    /// Where page after page is too large in the same way; the walk starts anew at the next poll.
+    pub fn absorb_too_large(&mut self, key: Box<str>, date: Timestamp) -> Result<Absorbed, WalkError> {
         if self.turn == Class::Rechecks {
-            let Some(mut recheck) = self.recheck.take() else { return Absorbed::More };
+            let Some(mut recheck) = self.recheck.take() else { return Ok(Absorbed::More) };
             let progress = recheck.absorb_too_large();
-            return self.go_on_rechecking(recheck, progress, date);
+            return Ok(self.go_on_rechecking(recheck, progress, date));
         }
-        let reading = if self.turn == Class::Sweeps { &mut self.sweep } else { &mut self.head };
-        if let Some(reading) = reading {
-            reading.walk.absorb_too_large(key);
+        let reading = if self.turn == Class::Sweeps { self.sweep.take() } else { self.head.take() };
+        if let Some(mut reading) = reading {
+            reading.walk.absorb_too_large(key)?;
+            self.keep(reading);
         }
-        Absorbed::More
+        Ok(Absorbed::More)
     }
 
     /// Takes note that a request has failed. A walk asks for the same page again; rechecks wait for their next turn, because

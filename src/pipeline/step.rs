@@ -94,8 +94,9 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
         Err(ApiError::TooLarge { key, limit_mib }) => {
             debug!(target = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
             match reader.absorb_too_large(key, date) {
-                Absorbed::More => (reader, StepResult::More(Tally::default())),
-                Absorbed::Complete(batch) => settle(workshop, reader, batch, now).await,
+                Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
+                Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
+                Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
             }
         }
         Err(error) => {

@@ -83,6 +83,8 @@ pub struct Walk {
     returned_from: (u32, u32),
     total: Option<u64>,
     repeated: u32,
+    /// The key of the page before that was too large though it held one entry only, and how many such pages in a row had it.
+    too_large: (Box<str>, u32),
     /// Whether the size of pages is that of the first one, because nothing tells it.
     is_size_guessed: bool,
     last_ids: HashSet<EntryId>,
@@ -105,6 +107,7 @@ impl Walk {
             returned_from: (0, 0),
             total: None,
             repeated: 0,
+            too_large: ("".into(), 0),
             is_size_guessed: false,
             last_ids: HashSet::new(),
             attempts: Vec::new(),
@@ -141,6 +144,7 @@ impl Walk {
     /// # Errors
     /// Where the server's pages do not lead on.
     pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
+        self.too_large.1 = 0;
         let served = self.served(&page);
         self.cursor.note_served(served);
         let at = self.cursor.request().page;
@@ -191,17 +195,27 @@ impl Walk {
 
     /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that is
     /// unusable, counted under `key` and walked past.
-    pub fn absorb_too_large(&mut self, key: Box<str>) {
+    ///
+    /// # Errors
+    /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server answers.
+    pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
         let before = self.cursor.request().per_page;
         if self.cursor.narrow() {
             let PageRequest { page, per_page } = self.cursor.request();
             self.ties.rescale(before, per_page, page);
             self.last_ids.clear();
-        } else {
-            self.invalid.push(key);
-            self.advance();
-            self.ties.leap();
+            return Ok(());
         }
+        let (before, times) = &mut self.too_large;
+        *times = if *before == key { *times + 1 } else { 1 };
+        if *times >= MAX_REPEATED_PAGES {
+            return Err(WalkError::Repeating);
+        }
+        before.clone_from(&key);
+        self.invalid.push(key);
+        self.advance();
+        self.ties.leap();
+        Ok(())
     }
 
     /// Entries read that nobody has taken yet.

@@ -323,7 +323,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         let request = desk.reader.request(Duration::from_secs(30));
         desk.pages.push(request.per_page);
         if is_too_large(request) {
-            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)) {
+            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)).unwrap() {
                 Absorbed::More => None,
                 Absorbed::Complete(batch) => Some(batch),
             };

@@ -216,6 +216,24 @@ fn a_server_that_does_not_turn_its_pages_is_found_out() {
     assert_eq!(error, Some(WalkError::Repeating));
 }
 
+#[test]
+fn a_server_that_always_answers_too_much_is_found_out() {
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+    let error = (0..100).find_map(|_| walk.absorb_too_large("the same".into()).err());
+    assert_eq!(error, Some(WalkError::Repeating));
+
+    let list = List::new(400, 100);
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 1);
+    for number in 0..300 {
+        match number % 20 {
+            // One that is pushed on by new entries is met again.
+            0..19 => walk.absorb_too_large(format!("{}", number / 20).into()).unwrap(),
+            _ => assert_eq!(walk.absorb(list.page(4), NOTHING), Ok(Progress::More)),
+        }
+    }
+    assert_eq!(walk.request().page, 301, "entries that are too large are walked past");
+}
+
 /// A list in which many entries share a second, and in which the order within a second is another one at every request.
 struct Tied {
     /// Seconds and numbers, newest first.
@@ -325,7 +343,7 @@ proptest! {
             let PageRequest { page, per_page } = walk.request();
             list.per_page = (per_page as usize).min(list.per_page);
             if narrow == Some(request as usize) && per_page > 1 {
-                walk.absorb_too_large("x".into());
+                walk.absorb_too_large("x".into()).unwrap();
                 continue;
             }
             list.per_page = per_page as usize;
