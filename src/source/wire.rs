@@ -196,7 +196,13 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
         return Pagination::default();
     };
     let count = |raw: Option<&RawValue>| raw.and_then(number).filter(|n| *n >= 0.0 && *n < 1e15).map(|n| n as u64);
-    Pagination { per_page: count(fields.per_page), total: count(fields.total), last_page: count(fields.last_page) }
+    // No page holds nothing, and none is the last one before the first.
+    let positive = |raw| count(raw).filter(|count| *count > 0);
+    Pagination {
+        per_page: positive(fields.per_page),
+        total: count(fields.total),
+        last_page: positive(fields.last_page),
+    }
 }
 
 /// The fields of an entry as they stand in the answer, unread.

@@ -319,3 +319,13 @@ fn an_answer_is_never_quoted() {
     let error = parse_logs(br#""somebody's name and number""#).unwrap_err();
     assert_eq!(error, "the answer is no JSON object");
 }
+
+#[test]
+fn numbers_of_pages_that_cannot_be_are_left_out() {
+    let read = |pagination: &str| {
+        parse_logs(format!(r#"{{"data": [], "pagination": {pagination}}}"#).as_bytes()).unwrap().pagination
+    };
+    assert_eq!(read(r#"{"per_page": 0, "total": -5, "last_page": 0}"#), Pagination::default());
+    let empty = Pagination { per_page: Some(25), total: Some(0), last_page: Some(1) };
+    assert_eq!(read(r#"{"per_page": "25", "total": 0, "last_page": 1.0}"#), empty);
+}
