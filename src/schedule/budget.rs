@@ -41,6 +41,12 @@ impl Bucket {
         let configured = Gcra::new(per_minute, burst);
         Self { name: digest(name), settings, configured, gcra: configured }
     }
+
+    /// Whether no more can have been spent in a minute under other `settings` than under these.
+    fn covers(&self, settings: u64) -> bool {
+        let (per_minute, burst) = ((settings >> 32) as u32, settings as u32);
+        per_minute <= (self.settings >> 32) as u32 && Gcra::new(per_minute, burst).burst() <= self.configured.burst()
+    }
 }
 
 /// The budgets that the requests of one environment draw from.
@@ -108,6 +114,10 @@ impl Budget {
             let arrival = match known.map(|slot| records[slot]) {
                 // Nothing is known of the last minute: the machine was started anew since.
                 Some(record) if record.boot != self.boot => bucket.gcra.exhausted(now),
+                // The budget was raised: as if all of the new one were spent, which no minute across the change exceeds.
+                Some(record) if record.settings != bucket.settings && bucket.covers(record.settings) => {
+                    bucket.gcra.exhausted(now)
+                }
                 // It was spent by another measure: a minute without requests makes them comparable.
                 Some(record) if record.settings != bucket.settings => {
                     let rest = record.last.min(now).saturating_add(WINDOW_NS).saturating_sub(now);
@@ -235,6 +245,33 @@ mod tests {
         assert_eq!(take_all(&first, 100 * SECOND) + take_all(&second, 100 * SECOND), 2);
     }
 
+    /// Takes all that there is, twice a second from 100 s on, while the budget is raised at 165 s and `pause` later.
+    fn spend_while_raised(settings: [(u32, u32); 3], pause: u64) -> Vec<(u64, u32)> {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state.db");
+        let open = |(rate, burst)| Budget::open(&state, "boot", "production", rate, burst, None).unwrap();
+        let budgets = settings.map(open);
+        let at = |moment: u64| usize::from(moment >= 165 * SECOND) + usize::from(moment >= (165 + pause) * SECOND);
+        let moments = (200..600).map(|half| half * SECOND / 2);
+        let take = |now| std::iter::repeat_n((now, settings[at(now)].0), take_all(&budgets[at(now)], now));
+        moments.flat_map(take).collect()
+    }
+
+    #[test]
+    fn a_raised_budget_goes_on_at_once_and_no_minute_exceeds_it() {
+        for settings in [[(30, 4), (60, 4), (90, 4)], [(30, 4), (31, 15), (100, 15)], [(2, 1), (5, 4), (30, 4)]] {
+            for pause in (1..64).step_by(3) {
+                let sent = spend_while_raised(settings, pause);
+                for (now, rate) in &sent {
+                    let minute = sent.iter().filter(|(at, _)| (*at..at + 60 * SECOND).contains(now)).count();
+                    assert!(minute <= *rate as usize, "{settings:?}, {pause} s: {minute} in a minute of {rate}");
+                }
+                let goes_on = sent.iter().any(|(at, _)| (165 * SECOND..=190 * SECOND).contains(at));
+                assert!(goes_on, "{settings:?}, {pause} s: silent after it was raised");
+            }
+        }
+    }
+
     #[test]
     fn other_settings_begin_with_a_minute_of_silence() {
         let directory = tempfile::tempdir().unwrap();
@@ -242,10 +279,10 @@ mod tests {
             let state = directory.path().join("state.db");
             Budget::open(&state, "boot", "production", 30, burst, Some(100)).unwrap()
         };
-        let (before, after) = (open(4), open(15));
+        let (before, after) = (open(15), open(4));
         let sent: usize = (100..160).map(|second| take_all(&before, second * SECOND)).sum();
         assert!((25..=30).contains(&sent), "{sent}");
-        let sent: usize = (160..220).map(|second| take_all(&after, second * SECOND)).sum();
+        let sent: usize = (160..216).map(|second| take_all(&after, second * SECOND)).sum();
         assert_eq!(sent, 0, "the last request of the others was at 159 s or a little before");
         assert_eq!(take_all(&after, 221 * SECOND), 4, "a burst of the shared plan");
     }

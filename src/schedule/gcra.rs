@@ -47,6 +47,11 @@ impl Gcra {
         Ok(arrival + self.interval_ns)
     }
 
+    /// The requests that may go out together after a pause.
+    pub fn burst(&self) -> u64 {
+        self.burst
+    }
+
     /// The requests a second that it allows in the long run.
     pub fn per_second(&self) -> f64 {
         1e9 / self.interval_ns as f64
