@@ -41,9 +41,10 @@ impl Windows {
 
     /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one. `mark`
     /// is the watermark as it stood at the previous sweep: what the next one reads must not be forgotten, however long it takes.
+    /// An attempt joins one that is `settle_after` older than itself, and may be seen as late as the next sweep finds it.
     pub fn horizon(&self, now: Timestamp, watermark: Timestamp, mark: Timestamp) -> Timestamp {
-        let settled = now.minus(self.settle_after);
-        settled.min(watermark.minus(self.lookback).minus(self.sweep_interval)).min(self.sweep_until(mark))
+        let latest_find = |time: Timestamp| time.minus(self.lookback).minus(self.sweep_interval);
+        latest_find(now.minus(self.settle_after)).min(latest_find(watermark)).min(self.sweep_until(mark))
     }
 
     /// Whether an entry of that age is no longer followed.

@@ -23,9 +23,9 @@ fn the_windows_reach_as_far_as_they_say() {
     assert_eq!(windows.head_until(at(2_000)), at(1_998));
     assert_eq!(windows.sweep_until(at(2_000)), at(1_898));
     // Each of the three bounds in turn is the oldest.
-    assert_eq!(windows.horizon(at(2_000), at(1_999), at(1_950)), at(1_500));
-    assert_eq!(windows.horizon(at(2_000), at(1_600), at(1_600)), at(1_450));
-    assert_eq!(windows.horizon(at(2_000), at(1_600), at(1_500)), at(1_398));
+    assert_eq!(windows.horizon(at(2_000), at(1_999), at(1_950)), at(1_350));
+    assert_eq!(windows.horizon(at(2_000), at(1_450), at(1_450)), at(1_300));
+    assert_eq!(windows.horizon(at(2_000), at(1_450), at(1_350)), at(1_248));
 }
 
 #[test]
@@ -117,12 +117,12 @@ fn an_entry_at_the_horizon_is_remembered_and_one_before_it_is_not() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 15, Success), entry("b", 16, Success), entry("open", 3, Pending)]);
     book.sweep(1_000, &[entry("c", 990, Success)]);
-    // The horizon: 516 less `settle_after`.
-    book.poll(516, &[entry("d", 516, Success)]);
+    // The horizon: 666 less `settle_after`, `lookback` and `sweep_interval`.
+    book.poll(666, &[entry("d", 666, Success)]);
     let knows = |book: &Book, id: &str| book.ledger.find(&EntryId::new(id)).is_some();
     assert_eq!(["a", "b", "open"].map(|id| knows(&book, id)), [false, true, true]);
     let before = book.log(New) + book.log(crate::ledger::transition::LogOutcome::Late);
-    book.poll(516, &[entry("at", 16, Success), entry("before", 15, Success)]);
+    book.poll(666, &[entry("at", 16, Success), entry("before", 15, Success)]);
     assert_eq!(["at", "before"].map(|id| knows(&book, id)), [true, false]);
     let after = book.log(New) + book.log(crate::ledger::transition::LogOutcome::Late);
     assert_eq!((after - before, book.log(Ignored)), (1, 1));

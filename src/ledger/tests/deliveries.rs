@@ -152,6 +152,19 @@ fn where_none_waits_the_newest_is_joined_and_where_there_is_none_one_is_opened()
 }
 
 #[test]
+fn an_attempt_that_turns_up_late_joins_one_that_is_settled_by_then() {
+    let mut book = Book::new();
+    book.sweep(20, &[attempt("a1", "g", 1, 10, Failed), attempt("b1", "h", 1, 10, Retrying)]);
+    // Each follows within `settle_after` (500), and is seen as late as can be: `lookback` and `sweep_interval` after it was made.
+    for now in [515, 580, 645] {
+        book.sweep(now, &[entry(&now.to_string(), now - 5, Success), attempt("b1", "h", 1, 10, Retrying)]);
+    }
+    assert_eq!(book.ended(Abandoned), 1, "b1 was given up in the meantime");
+    book.sweep(659, &[attempt("a2", "g", 2, 510, Success), attempt("b2", "h", 2, 510, Success)]);
+    assert_eq!(["a2", "b2"].map(|id| opening(&book, id)), ["a1", "b1"]);
+}
+
+#[test]
 fn within_a_batch_attempts_join_in_the_order_of_time_whatever_order_they_are_read_in() {
     let mut book = Book::new();
     let mut batch: Vec<_> = [(3_u8, Success), (2, Retrying), (1, Retrying)]

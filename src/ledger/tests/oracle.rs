@@ -244,8 +244,9 @@ impl Oracle {
     /// Takes note that the ledger has forgotten entries, as of `now` and of the watermark as it was.
     pub(super) fn forget(&mut self, keys: &[RowKey], now: Timestamp, watermark: Option<Timestamp>) {
         let windows = policy().windows;
-        let settled = now.minus(windows.settle_after);
-        let swept = watermark.map(|mark| mark.minus(windows.lookback).minus(windows.sweep_interval));
+        let latest_find = |time: Timestamp| time.minus(windows.lookback).minus(windows.sweep_interval);
+        let settled = latest_find(now.minus(windows.settle_after));
+        let swept = watermark.map(latest_find);
         for key in keys {
             let known = &self.entries[&key.id];
             assert!(!self.is_open(known), "{key:?} is open, and was forgotten");
