@@ -74,8 +74,8 @@ impl Exemplars {
 
     fn set(&mut self, series: SeriesKey, position: usize, exemplar: Exemplar) {
         let slot = self.0.entry(series).or_default().entry(position).or_insert(exemplar);
-        // Prometheus refuses what is older than what it has.
-        if exemplar.at >= slot.at {
+        // Prometheus refuses what is not newer than what it has, and warns of it at every scrape.
+        if exemplar.at > slot.at {
             *slot = exemplar;
         }
     }
@@ -120,7 +120,10 @@ mod tests {
         let mut newer = Exemplars::default();
         newer.observe(&[sampled(12, Some(1_000_000_001), 4), sampled(9, Some(1), 5)], &labels);
         exemplars.merge(&newer);
-        assert_eq!(spans(&exemplars, &attempts), [(0, 4, 1.0)]);
+        assert_eq!(spans(&exemplars, &attempts), [(0, 2, 1.0)], "the fourth is of the same second");
         assert_eq!(spans(&exemplars, &durations), [(0, 1, 0.1), (1, 2, 1.0), (2, 4, 1.000_000_001)]);
+        exemplars.observe(&[sampled(13, Some(1), 6)], &labels);
+        assert_eq!(spans(&exemplars, &attempts), [(0, 6, 1.0)]);
+        assert_eq!(spans(&exemplars, &durations), [(0, 6, 0.000_000_001), (1, 2, 1.0), (2, 4, 1.000_000_001)]);
     }
 }
