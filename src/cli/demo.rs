@@ -1,6 +1,5 @@
 //! `demo`: the simulator and the daemon in one process, so that a stranger sees the whole product with one command.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use super::run::block_on;
@@ -47,35 +46,25 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
     })
 }
 
-/// A daemon that polls every webhook of the simulated world, and often. It sends spans where the variables of OpenTelemetry say so;
-/// the other settings are the demonstration's own.
+/// A daemon that finds every webhook of the simulated world, and polls it often. It sends spans where the variables of OpenTelemetry say
+/// so; the other settings are the demonstration's own.
 fn daemon_config(
     scenario: &Scenario,
     base_url: &str,
     state: &Path,
     environment: &Environment,
 ) -> Result<Config, Failure> {
-    let mut text = format!(
+    let text = format!(
         "environments:
   - name: demo
     base_url: {base_url}
     requests_per_minute: 900
-    webhooks:
-"
-    );
-    for webhook in &scenario.webhooks {
-        let (owner, id, name) = (webhook.owner.kind.as_str(), &webhook.owner.id, &webhook.name);
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "      - {{{owner}_id: \"{id}\", webhook_id: \"{}\", name: {name:?}}}", webhook.id);
-    }
-    let state = state.join("state.db");
-    let _ = write!(
-        text,
-        "poll: {{min_interval: 1s, max_interval: 2s, lookback: 2m, sweep_interval: 30s, settle_after: 1h}}
+    discovery: {{refresh_interval: 1m}}
+poll: {{min_interval: 1s, max_interval: 2s, lookback: 2m, sweep_interval: 30s, settle_after: 1h}}
 metrics: {{birth_hold: 10s}}
 state: {{path: {:?}}}
 ",
-        state.display().to_string()
+        state.join("state.db").display().to_string()
     );
     let token = scenario.tokens.first().cloned().unwrap_or_default();
     let mut variables = environment.clone();

@@ -36,7 +36,10 @@ async fn there_is_one_of_everything_soon() {
             && open > 0.0
             && retried > 0.0
             && scrape.of("talkover_up").count() >= 4
-            && scrape.sum("talkover_webhook_info", &["owner_type=\"campaign\""]) == 1.0
+            && scrape.sum("talkover_webhook_info", &["owner_type=\"campaign\"", "url_host=\"hooks.example.com\""])
+                == 1.0
+            && scrape.of("talkover_webhook_max_retries").count() >= 4
+            && scrape.of("talkover_exporter_discovery_last_success_timestamp_seconds").count() == 1
     };
     let everything = wait_for("one of everything", || async {
         let text = reqwest::get(format!("{url}/metrics")).await.ok()?.text().await.ok()?;
