@@ -193,7 +193,7 @@ class Judge:
 
     def variables(self):
         for name, dashboard in self.dashboards.items():
-            values = {"environment": ALL, "webhook": ALL, "event": ALL}
+            values = WINDOWS[self.mode] | {"environment": ALL, "webhook": ALL, "event": ALL}
             for variable in dashboard["templating"]["list"]:
                 if variable["type"] == "query":
                     found = options(self.prometheus, variable, values, self.at)
