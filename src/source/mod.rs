@@ -9,5 +9,6 @@ pub mod error;
 pub mod pager;
 pub mod payload;
 pub mod recheck;
+mod returns;
 mod ties;
 pub mod wire;

@@ -2,22 +2,21 @@
 //!
 //! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to earlier
 //! pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a border are read
-//! several times (see `ties.rs`). Pure: it says which page to ask for, and is given what came. A walk that was interrupted goes
-//! on where it stopped.
+//! several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask for, and is given what came.
+//! A walk that was interrupted goes on where it stopped.
 
 use std::collections::HashSet;
 
 use thiserror::Error;
 
 use super::cursor::Cursor;
+use super::returns::Returns;
 use super::ties::{Step, Ties};
 use super::wire::{LogPage, Pagination};
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
 /// After this many pages in a row that repeat the page before them, the server does not turn its pages.
 const MAX_REPEATED_PAGES: u32 = 20;
-/// How often a shorter list sends a walk back before it gets any further: a length that is told wrongly must not hold it up for ever.
-const MAX_RETURNS: u32 = 5;
 /// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -79,8 +78,7 @@ pub struct Walk {
     /// After the leap over that: its oldest entry, and the page before which no landing need be looked for.
     landing: Option<(Timestamp, u32)>,
     leap: u32,
-    /// The highest page from which a shorter list has sent the walk back, and how often since.
-    returned_from: (u32, u32),
+    returns: Returns,
     total: Option<u64>,
     repeated: u32,
     /// The key of the page before that was too large though it held one entry only, and how many such pages in a row had it.
@@ -104,7 +102,7 @@ impl Walk {
             skip: None,
             landing: None,
             leap: 1,
-            returned_from: (0, 0),
+            returns: Returns::default(),
             total: None,
             repeated: 0,
             too_large: ("".into(), 0),
@@ -149,25 +147,26 @@ impl Walk {
         self.cursor.note_served(served);
         let at = self.cursor.request().page;
         let growth = self.growth(&page);
-        let back = self.pages_to_repeat(at, growth);
         let is_repeated = self.is_repeated(&page);
         let is_end = self.is_end(&page, is_repeated);
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
+        let begin = self.ties.first_page().unwrap_or(at);
+        let back = self.returns.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
         let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, known);
 
-        if let Some(back) = back {
-            let (highest, times) = self.returned_from;
-            self.returned_from = if at > highest { (at, 1) } else { (highest, times + 1) };
-            self.go_back(back);
+        if let Some(page) = back {
+            self.ties = Ties::default();
+            self.cursor.go_to(page);
+            self.last_ids.clear();
             return Ok(Progress::More);
         }
-        if let Step::Again(first) = step {
-            self.cursor.go_to(first);
+        if let Step::To(page) = step {
+            self.cursor.go_to(page);
             self.last_ids.clear();
             return Ok(Progress::More);
         }
@@ -307,26 +306,9 @@ impl Walk {
         }
     }
 
-    fn go_back(&mut self, pages: u32) {
-        self.cursor.go_to(self.cursor.request().page.saturating_sub(pages).max(1));
-        self.ties.leap();
-        self.last_ids.clear();
-    }
-
     fn growth(&self, page: &LogPage) -> Option<i64> {
         let (before, after) = (self.total?, page.pagination.total?);
         i64::try_from(after).ok()?.checked_sub(i64::try_from(before).ok()?)
-    }
-
-    /// How many pages back entries may have been pulled by deletions since the last answer.
-    fn pages_to_repeat(&self, at: u32, growth: Option<i64>) -> Option<u32> {
-        let removed = growth.filter(|growth| *growth < 0)?.unsigned_abs();
-        let (highest, times) = self.returned_from;
-        if at <= 1 || (at <= highest && times >= MAX_RETURNS) {
-            return None;
-        }
-        let per_page = u64::from(self.cursor.request().per_page);
-        Some(u32::try_from(removed.div_ceil(per_page)).unwrap_or(u32::MAX))
     }
 
     /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be longer than
@@ -365,4 +347,4 @@ impl Walk {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

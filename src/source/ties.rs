@@ -24,10 +24,10 @@ const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// To the next page.
+    /// To the next page, if the walk is not over.
     Onward,
-    /// Back to this one: a run is to be read again.
-    Again(u32),
+    /// To this one: a run is to be read again, or to its end.
+    To(u32),
 }
 
 /// What a walk has met of runs.
@@ -56,6 +56,8 @@ struct Tail {
 struct Run {
     time: Timestamp,
     first_page: u32,
+    /// The last page of its longest round: where unusable entries stand behind it, a shorter one does not tell that it has ended.
+    last_page: u32,
     ids: HashSet<EntryId>,
     /// How many places in the list it has, by this round; nothing where the list's length is not told.
     places: Option<i64>,
@@ -80,6 +82,10 @@ impl Ties {
         is_end: bool,
         known: Known<'_>,
     ) -> Step {
+        if page == 1 && growth.is_some_and(|growth| growth < 0) {
+            // Some of what was seen of a run may be gone: it would be counted for others.
+            *self = Self::default();
+        }
         let attempts = &read.attempts;
         let times = attempts.first().zip(attempts.last()).map(|(first, last)| (first.created_at, last.created_at));
         if self.run.is_none() {
@@ -93,15 +99,25 @@ impl Ties {
             // Deletions have pulled the run's beginning to the page before.
             run.first_page -= 1;
             run.places = Some(0);
-            return Step::Again(run.first_page);
+            return Step::To(run.first_page);
         }
         run.has_unusable |= may_hold_unusable(read, run.time);
         run.take_in(page, attempts, growth, known);
+        let is_cut_short = run.has_unusable && page < run.last_page;
+        run.last_page = run.last_page.max(page);
         if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
             return Step::Onward;
         }
+        if is_cut_short && !is_end {
+            return Step::To(page.saturating_add(1));
+        }
         self.tail = times.map(|(_, last)| tail(page, read, last));
         self.end_round()
+    }
+
+    /// The page on which the run begins that is being read.
+    pub(super) fn first_page(&self) -> Option<u32> {
+        self.run.as_ref().map(|run| run.first_page)
     }
 
     /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
@@ -122,6 +138,7 @@ impl Ties {
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
             run.first_page = page_of(before, to.max(1));
+            run.last_page = 0;
             run.places = None;
             run.is_disturbed = true;
         }
@@ -140,6 +157,7 @@ impl Ties {
         self.run = Some(Run {
             time: tail.time,
             first_page: tail.page.max(1),
+            last_page: 0,
             has_news: tail.ids.iter().any(|id| !(known.entry)(id)),
             places: i64::try_from(tail.ids.len()).ok().filter(|_| !tail.overlaps),
             before: tail.ids.len() as i64,
@@ -177,7 +195,7 @@ impl Ties {
         run.places = Some(0);
         run.is_disturbed = false;
         self.tail = None;
-        Step::Again(run.first_page)
+        Step::To(run.first_page)
     }
 }
 

@@ -42,13 +42,13 @@ fn a_leap_leaves_no_border_behind() {
     ties.leap();
     assert_eq!(see(&mut ties, 2, None, &["c2 z1"]), [Step::Onward]);
     // Without a leap, the second that goes on is a run.
-    assert_eq!(see(&mut Ties::default(), 1, None, &["a3 b2", "c2 z1"]), [Step::Onward, Step::Again(1)]);
+    assert_eq!(see(&mut Ties::default(), 1, None, &["a3 b2", "c2 z1"]), [Step::Onward, Step::To(1)]);
 }
 
 #[test]
 fn the_places_of_a_run_are_not_counted_over_a_leap() {
     let (before, behind) = (["a3 b2", "c2 d2"], ["e2 z1"]);
-    for (leaps, end) in [(false, Step::Onward), (true, Step::Again(1))] {
+    for (leaps, end) in [(false, Step::Onward), (true, Step::To(1))] {
         let mut ties = Ties::default();
         assert_eq!(see(&mut ties, 1, Some(0), &before), [Step::Onward; 2]);
         if leaps {
@@ -62,12 +62,12 @@ fn the_places_of_a_run_are_not_counted_over_a_leap() {
 fn a_single_entry_on_both_sides_of_a_border_is_all_of_its_second_unless_the_list_was_left_or_pulled() {
     for (leaps, growth, behind, end) in [
         (false, None, None, Step::Onward),
-        (true, None, None, Step::Again(1)),
+        (true, None, None, Step::To(1)),
         // It became longer, or did not change, where its length was told again.
         (false, None, Some(1), Step::Onward),
         (false, None, Some(0), Step::Onward),
-        (false, Some(-1), Some(0), Step::Again(1)),
-        (false, None, Some(-1), Step::Again(1)),
+        (false, Some(-1), Some(0), Step::To(1)),
+        (false, None, Some(-1), Step::To(1)),
     ] {
         let mut ties = Ties::default();
         assert_eq!(see(&mut ties, 1, growth, &["b2", "b2"]), [Step::Onward; 2]);
@@ -85,12 +85,12 @@ fn in_pages_of_another_size_a_run_begins_where_it_did() {
     // The third page of ten begins with the twenty-first entry, and so does the fifth of five.
     ties.rescale(10, 5, 9);
     // All places are filled, but they were not counted.
-    assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [Step::Again(5)]);
+    assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [Step::To(5)]);
 }
 
 #[test]
 fn behind_a_border_that_has_moved_a_run_may_begin_within_the_page() {
-    for (rescales, end) in [(false, Step::Onward), (true, Step::Again(2))] {
+    for (rescales, end) in [(false, Step::Onward), (true, Step::To(2))] {
         let mut ties = Ties::default();
         assert_eq!(see(&mut ties, 2, None, &["a5 b4"]), [Step::Onward]);
         if rescales {
