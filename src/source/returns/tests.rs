@@ -49,10 +49,13 @@ fn it_does_so_over_five_pages_for_each_that_the_walk_has_come_to() {
     assert_eq!([4, 4, 4, 3, 4, 4].map(|at| is_sent(at, 1)), [true, true, true, true, true, false]);
 }
 
+/// How many were removed, the pages that come, and where they send.
+type Case<'a> = (i64, [&'a [i64]; 2], &'a [Option<u32>]);
+
 #[test]
 fn the_second_of_what_was_pulled_is_read_from_where_it_begins() {
     let goes_on = &[None, None];
-    let cases: [(i64, [&[i64]; 2], &[Option<u32>]); 13] = [
+    let cases: [Case<'_>; 13] = [
         // It begins on the page, before the last place of it.
         (1, [&[7, 6, 6, 6], &[6, 6, 6, 6]], goes_on),
         // It may begin before the page, as all of that has the second of its last place,
