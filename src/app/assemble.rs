@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use super::AppError;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
-use crate::delivery::{OwnerType, Target};
+use crate::delivery::Target;
 use crate::discovery;
 use crate::discovery::filter::Filter;
 use crate::discovery::plan::Discovery;
@@ -156,12 +156,6 @@ impl Plan {
             view.is_searching = !roster.is_complete();
             view.discovery_last_success = roster.last_success();
         });
-        if let Some(discovery) = &self.environment.discovery {
-            let searched = [(OwnerType::Agent, discovery.agents), (OwnerType::Campaign, discovery.campaigns)];
-            for (owner_type, _) in searched.into_iter().filter(|(_, is_on)| *is_on) {
-                commons.api.add_discovery(name, owner_type);
-            }
-        }
     }
 }
 

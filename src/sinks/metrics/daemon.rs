@@ -56,14 +56,12 @@ impl ApiMetrics {
         Ok(Self { requests, durations })
     }
 
-    /// Shows the series of an environment before its first request.
+    /// Shows the series of an environment before its first request, of all endpoints: a reload may switch discovery on.
     pub fn add_environment(&self, environment: &str) {
         self.add_endpoint(environment, LOGS);
-    }
-
-    /// Shows the series of discovery before its first request.
-    pub fn add_discovery(&self, environment: &str, owner_type: OwnerType) {
-        list_endpoints(owner_type).iter().for_each(|endpoint| self.add_endpoint(environment, endpoint));
+        for owner_type in [OwnerType::Agent, OwnerType::Campaign] {
+            list_endpoints(owner_type).iter().for_each(|endpoint| self.add_endpoint(environment, endpoint));
+        }
     }
 
     fn add_endpoint(&self, environment: &str, endpoint: &str) {
