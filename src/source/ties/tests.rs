@@ -36,6 +36,16 @@ fn see(ties: &mut Ties, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<S
 }
 
 #[test]
+fn what_was_deleted_is_not_counted_for_what_was_not_seen() {
+    let mut ties = Ties::default();
+    assert_eq!(see(&mut ties, 1, Some(0), &["a2 b2", "b2 c2", "z1 y1"]), [Step::Onward, Step::Onward, Step::To(1)]);
+    // `a` is gone: three of three places were seen, but `d` was not.
+    assert_eq!(see(&mut ties, 1, Some(-1), &["b2 c2"]), [Step::Onward]);
+    assert_eq!(see(&mut ties, 2, Some(0), &["c2 z1"]), [Step::To(1)]);
+    assert_eq!(see(&mut ties, 1, Some(0), &["b2 d2", "c2 z1"]), [Step::Onward; 2]);
+}
+
+#[test]
 fn a_leap_leaves_no_border_behind() {
     let mut ties = Ties::default();
     assert_eq!(see(&mut ties, 1, None, &["a3 b2"]), [Step::Onward]);
