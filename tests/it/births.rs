@@ -49,17 +49,25 @@ fn attempts(scrape: &Scrape, status: &str) -> Option<f64> {
     found.first().copied()
 }
 
-/// Scrapes until a series is shown with `value`; gives how long it was shown as 0.
+/// Scrapes until a series is shown with `value`; gives how long it was shown as 0, counted from before the scrape that showed it
+/// first was asked for.
 async fn born(exporter: &Exporter, status: &str, value: f64) -> Duration {
-    let first = exporter.wait_for("a series at 0", |scrape| attempts(scrape, status).is_some()).await;
-    let start = Instant::now();
+    let start = Cell::new(Instant::now());
+    let is_shown = |scrape: &Scrape| {
+        let is_shown = attempts(scrape, status).is_some();
+        if !is_shown {
+            start.set(Instant::now());
+        }
+        is_shown
+    };
+    let first = exporter.wait_for("a series at 0", is_shown).await;
     assert_eq!(attempts(&first, status), Some(0.0), "{}", first.text);
     assert_eq!(first.sum("talkover_exporter_attempts_held", &["w-1"]), value);
     let label = format!("status=\"{status}\"");
     assert_eq!(first.sum("talkover_webhook_delivery_duration_seconds_count", &[&label]), 0.0);
     let shown = exporter.wait_for("the value", |scrape| attempts(scrape, status) == Some(value)).await;
     assert_eq!(shown.sum("talkover_exporter_attempts_held", &["w-1"]), 0.0);
-    start.elapsed()
+    start.get().elapsed()
 }
 
 #[tokio::test]
