@@ -54,9 +54,10 @@ impl Seen {
     }
 }
 
-/// One life, scraped all the time, which ends at `end` whatever it is doing then.
-async fn live(config: &Path, end: Instant, seen: &mut Seen) {
-    let exporter = Exporter::listening(spawn(config, &[])).await;
+/// One life, scraped all the time, which ends so long after its start, whatever it is doing then.
+async fn live(config: &Path, length: Duration, seen: &mut Seen) {
+    let exporter = Exporter::start(config).await;
+    let end = Instant::now() + length;
     while let Ok(scrape) = timeout_at(end, exporter.scrape()).await {
         seen.check(scrape);
         sleep_until(end.min(Instant::now() + PAUSE)).await;
@@ -159,7 +160,7 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         if random.random_ratio(1, START.0) {
             begin_to_live(&config, Instant::now() + START.1.mul_f64(random.random())).await;
         } else {
-            live(&config, Instant::now() + LONGEST_LIFE.mul_f64(random.random()), &mut seen).await;
+            live(&config, LONGEST_LIFE.mul_f64(random.random()), &mut seen).await;
         }
     }
 
