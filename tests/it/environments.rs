@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use talkover_exporter::simulator::{Clock, EntrySpec, Scenario, Simulator, largest_per_minute};
+use talkover_exporter::simulator::{Clock, EntrySpec, Scenario, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::budget::assert_paced;
 use crate::faults::front::{Front, fixture};
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, wait_for};
 
@@ -166,5 +167,5 @@ async fn those_that_share_a_plan_share_a_budget_over_a_kill() {
     let exporter = Exporter::start(&config).await;
     wait_for("another request", || async { (requests().len() >= 4).then_some(()) }).await;
     exporter.kill().await;
-    assert!(largest_per_minute(&requests()) <= 6, "{:?}", requests());
+    assert_paced(&requests(), 6, 3);
 }
