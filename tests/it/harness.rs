@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 /// The binary of this build.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_talkover-exporter");
 /// A deadline that only a defect, or a machine at a standstill, can miss.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A simulated API on a port of its own.
 pub(crate) async fn simulator(scenario: Scenario, clock: impl Into<Clock>) -> Simulator {
@@ -200,6 +200,15 @@ impl Exporter {
     /// The lines that it has logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until `is_there` in what it has logged so far, which comes by another way than scrapes, and gives that.
+    pub(crate) async fn wait_for_log(&self, what: &str, is_there: impl Fn(&[String]) -> bool) -> Vec<String> {
+        wait_for(what, || async {
+            let log = self.log();
+            is_there(&log).then_some(log)
+        })
+        .await
     }
 
     pub(crate) async fn scrape(&self) -> Scrape {

@@ -199,6 +199,6 @@ async fn an_environment_comes_and_goes_and_the_other_is_not_disturbed() {
     let budgets = "talkover_exporter_budget_requests_per_minute";
     let scrape = exporter.wait_for("its end", |scrape| scrape.of(budgets).count() == 1).await;
     assert_eq!(scrape.sum(attempts, &["environment=\"second\""]), 1.0, "its series stay for a day");
-    let reloads = exporter.log().iter().filter(|line| line.contains("reloaded the configuration")).count();
-    assert!(reloads >= 2, "{:?}", exporter.log());
+    let reloads = |log: &[String]| log.iter().filter(|line| line.contains("reloaded the configuration")).count();
+    exporter.wait_for_log("both reloads", |log| reloads(log) >= 2).await;
 }

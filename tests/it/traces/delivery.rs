@@ -221,7 +221,7 @@ async fn an_exporter_that_stops_lets_a_request_end_but_does_not_wait_for_ever() 
     let receiver = Receiver::start([Answer::Hang]).await;
     let mut rig = Rig::new(names(0, 3));
     rig.start(traces("http/protobuf", &receiver.url(), "", PATIENT));
-    tokio::time::timeout(Duration::from_secs(3), rig.stop()).await.expect("it waits for an answer");
+    tokio::time::timeout(Duration::from_millis(PATIENT.into()) / 2, rig.stop()).await.expect("it waits for an answer");
     assert_eq!(rig.status().length, 3, "nothing is lost");
     rig.start(traces("grpc", &receiver.url(), "", PATIENT));
     rig.empty().await;
