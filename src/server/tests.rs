@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::web_config::WebConfig;
 use super::{Readiness, ServeError, Sources, health, listen, router, serve};
@@ -282,10 +282,9 @@ async fn an_open_connection_does_not_hold_up_the_end() {
     let mut half = TcpStream::connect(served.address).await.unwrap();
     half.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
     let _silent = TcpStream::connect(served.address).await.unwrap();
-    let before = Instant::now();
     served.trigger.shut_down();
-    timeout(Duration::from_secs(3), served.serving).await.expect("within 3 s").unwrap().unwrap();
-    assert!(before.elapsed() < Duration::from_secs(3));
+    // It takes 2 s; the whole program has 5.
+    timeout(Duration::from_secs(5), served.serving).await.expect("within 5 s").unwrap().unwrap();
     assert!(TcpStream::connect(served.address).await.is_err(), "still listening");
 }
 
