@@ -3,6 +3,7 @@
 //! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave this
 //! file. The client calls it with the bytes of one answer.
 
+mod entries;
 mod error_text;
 pub mod lists;
 
@@ -76,9 +77,7 @@ pub struct InvalidEntry {
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
-    let entries: Vec<&RawValue> =
-        serde_json::from_str(data.get()).map_err(|_| "the answer's data is no list".to_owned())?;
-
+    let entries = entries::entries(data)?;
     let mut page = LogPage { pagination, ..LogPage::default() };
     page.attempts.reserve(entries.len());
     let mut reader = EntryReader::default();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use reqwest::Url;
 use serde_json::value::RawValue;
 
+use super::entries::entries;
 use super::{InvalidEntry, Pagination, digest, id_text, number, open, readable, string, timestamp};
 use crate::discovery::{Endpoint, Method, Owner, Webhook};
 
@@ -41,7 +42,7 @@ type Members<'a> = HashMap<String, &'a RawValue>;
 pub fn parse_owners(body: &[u8]) -> Result<ListPage<Owner>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
-    let entries = entries_of(data).ok_or("the answer's data is no list")?;
+    let entries = entries(data)?;
     Ok(page(&entries, pagination, owner))
 }
 
@@ -52,13 +53,10 @@ pub fn parse_owners(body: &[u8]) -> Result<ListPage<Owner>, String> {
 pub fn parse_webhooks(body: &[u8]) -> Result<ListPage<Webhook>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
-    let nested = || serde_json::from_str::<Members<'_>>(data.get()).ok()?.get("webhooks").copied().and_then(entries_of);
-    let entries = entries_of(data).or_else(nested).ok_or("the answer's data holds no list of webhooks")?;
+    let members = serde_json::from_str::<Members<'_>>(data.get()).unwrap_or_default();
+    let list = members.get("webhooks").copied().unwrap_or(data);
+    let entries = entries(list)?;
     Ok(page(&entries, pagination, webhook))
-}
-
-fn entries_of(raw: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(raw.get()).ok()
 }
 
 fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&Members<'_>, &str) -> T) -> ListPage<T> {
