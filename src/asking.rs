@@ -13,6 +13,7 @@ use crate::config::TokenSource;
 use crate::delivery::Timestamp;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::budget::Budget;
+use crate::schedule::pause::asked_for;
 use crate::shutdown::Shutdown;
 use crate::source::client::{Answer, Client, Exchange};
 use crate::source::error::ApiError;
@@ -21,8 +22,6 @@ use crate::source::error::ApiError;
 const MAX_FAILURES: u32 = 4;
 /// A request that the API has put off is given up after so often in a row.
 const MAX_PUT_OFF: u32 = 10;
-/// A longer `Retry-After` is taken for a mistake.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Waits for the budget or for the API that are worth a line in the log.
 const TOLD_FROM: Duration = Duration::from_secs(5);
 
@@ -120,9 +119,7 @@ impl Asker {
             if !is_worth_another {
                 return Err(AskError::Api { error, times: backoff.failures(), date });
             }
-            // Now, or a moment that has passed, is no answer to the question of when.
-            let asked_for = error.retry_after().filter(|wait| !wait.is_zero());
-            let pause = asked_for.map_or(pause, |wait| wait.min(LONGEST_RETRY_AFTER));
+            let pause = asked_for(error.retry_after()).unwrap_or(pause);
             warn!(subject, "a request failed, the next attempt follows in {:.1} s: {error}", pause.as_secs_f64());
             self.wait(pause).await?;
         }

@@ -1,7 +1,7 @@
 //! How commands beside the daemon ask the API.
 
 use super::Failure;
-use crate::app;
+use crate::app::{self, AppError};
 use crate::asking::Asker;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
@@ -23,12 +23,9 @@ pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: 
         environment.max_concurrent_requests,
         config.requests_per_minute,
     );
-    let budget = budget.map_err(|error| {
-        Failure::running(format!("failed to open the memory of the request budget beside the state file: {error}"))
-    })?;
     Ok(Asker {
         client: app::client(environment).map_err(Failure::running)?,
-        budget,
+        budget: budget.map_err(AppError::Budget).map_err(Failure::running)?,
         token: environment.token.clone(),
         requests_per_minute: environment.requests_per_minute,
         shutdown,

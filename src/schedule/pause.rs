@@ -50,9 +50,7 @@ impl Pause {
     pub fn fail(&mut self, failure: Failure, now: Duration, jitter: f64) {
         let is_known = self.began.is_some_and(|began| failure.asked_at < began);
         let backoff = if is_known { None } else { self.back_off(failure.is_rejection, jitter) };
-        // Now, or a moment that has passed, is no answer to the question of when.
-        let asked_for = failure.retry_after.filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_RETRY_AFTER));
-        if let Some(pause) = asked_for.or(backoff) {
+        if let Some(pause) = asked_for(failure.retry_after).or(backoff) {
             self.extend(now + pause);
             self.began = if is_known { self.began } else { Some(now) };
         }
@@ -62,6 +60,12 @@ impl Pause {
         let pause = self.backoff.fail(jitter);
         (is_rejection || self.backoff.failures() >= FAILURES_OF_ENVIRONMENT).then_some(pause)
     }
+}
+
+/// The pause that an API asks for with this `Retry-After`.
+pub fn asked_for(retry_after: Option<Duration>) -> Option<Duration> {
+    // Now, or a moment that has passed, is no answer to the question of when.
+    retry_after.filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
