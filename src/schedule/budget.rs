@@ -111,24 +111,12 @@ impl Budget {
         let mut end = records.len();
         for bucket in &self.buckets {
             let known = records.iter().position(|record| record.name == bucket.name);
-            let arrival = match known.map(|slot| records[slot]) {
-                // Nothing is known of the last minute: the machine was started anew since.
-                Some(record) if record.boot != self.boot => bucket.gcra.exhausted(now),
-                // The budget was raised: as if all of the new one were spent, which no minute across the change exceeds.
-                Some(record) if record.settings != bucket.settings && bucket.covers(record.settings) => {
-                    bucket.gcra.exhausted(now)
+            let arrival = match self.arrival(bucket, known.map(|slot| records[slot]), now) {
+                Ok(arrival) => arrival,
+                Err(rest) => {
+                    wait = wait.max(rest);
+                    continue;
                 }
-                // It was spent by another measure: a minute without requests makes them comparable.
-                Some(record) if record.settings != bucket.settings => {
-                    let rest = record.last.min(now).saturating_add(WINDOW_NS).saturating_sub(now);
-                    if rest > 0 {
-                        wait = wait.max(rest);
-                        continue;
-                    }
-                    0
-                }
-                Some(record) => record.arrival,
-                None => 0,
             };
             let record =
                 |arrival, last| Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last };
@@ -153,6 +141,26 @@ impl Budget {
             self.write(slot, record)?;
         }
         Ok(None)
+    }
+
+    /// The theoretical arrival time of what was spent of a bucket, as its record tells at `now`.
+    ///
+    /// # Errors
+    /// The nanoseconds to wait until the record tells it.
+    fn arrival(&self, bucket: &Bucket, record: Option<Record>, now: u64) -> Result<u64, u64> {
+        let Some(record) = record else { return Ok(0) };
+        let is_of_this_boot = record.boot == self.boot;
+        if is_of_this_boot && record.settings == bucket.settings {
+            return Ok(record.arrival);
+        }
+        // The machine was started anew since, and nothing is known of the last minute. Or the budget was raised: as if all of the
+        // new one were spent, which no minute across the change exceeds.
+        if !is_of_this_boot || bucket.covers(record.settings) {
+            return Ok(bucket.gcra.exhausted(now));
+        }
+        // It was spent by another measure: a minute without requests makes them comparable.
+        let rest = record.last.min(now).saturating_add(WINDOW_NS).saturating_sub(now);
+        if rest > 0 { Err(rest) } else { Ok(0) }
     }
 
     fn read(&self) -> io::Result<Vec<Record>> {
