@@ -156,6 +156,21 @@ struct Webhook {
     read_at: f64,
 }
 
+impl Webhook {
+    fn new(next_arrival: f64) -> Self {
+        Self {
+            unread: VecDeque::new(),
+            window: VecDeque::new(),
+            next_arrival,
+            walk: None,
+            sweep: None,
+            next_sweep: SWEEP_INTERVAL,
+            rechecks: VecDeque::new(),
+            read_at: 0.0,
+        }
+    }
+}
+
 struct World<'a> {
     case: &'a Case,
     random: StdRng,
@@ -259,46 +274,15 @@ pub(crate) fn play(case: &Case) -> Observed {
 
 /// Plays a case, with targets chosen in this order.
 pub(crate) fn play_in(order: Order, case: &Case) -> Observed {
-    let alike = Rate::from_ages((0..3600).map(Duration::from_secs), Duration::from_secs(3600));
     let gcra = Gcra::new(case.requests_per_minute, BURST);
     let supply = Supply { per_minute: f64::from(case.requests_per_minute), per_second: gcra.per_second() };
-    let mut world = World { case, random: StdRng::seed_from_u64(case.seed), webhooks: Vec::new(), waits: Vec::new() };
-    let mut scheduler = Scheduler::new(BOUNDS, supply);
-    for index in 0..case.webhooks {
-        let next_arrival = world.draw(index, 0.0);
-        world.webhooks.push(Webhook {
-            unread: VecDeque::new(),
-            window: VecDeque::new(),
-            next_arrival,
-            walk: None,
-            sweep: None,
-            next_sweep: SWEEP_INTERVAL,
-            rechecks: VecDeque::new(),
-            read_at: 0.0,
-        });
-        let target = TargetId(index as u64);
-        scheduler.add(target, Duration::ZERO);
-        let past = past(&mut world.random, (case.rates)(index, 0.0));
-        let rate = match order {
-            Order::Learned => Rate::from_ages(past, Duration::from_secs(86_400)),
-            Order::InTurn => alike,
-        };
-        scheduler.seed(target, rate, Duration::ZERO);
-    }
-    let mut observed = Observed {
-        waits: Vec::new(),
-        polls: vec![Vec::new(); case.webhooks],
-        requests: Vec::new(),
-        others_per_second: 0.0,
-        supply_per_second: gcra.per_second(),
-        spent: Duration::ZERO,
-    };
+    let mut game = Game::new(order, case, supply);
     let end = Duration::from_secs_f64(case.hours * 3600.0);
     let (mut now, mut arrival, mut others) = (Duration::ZERO, 0, 0_u64);
     while now < end {
         let clock = std::time::Instant::now();
-        let next = scheduler.next(now);
-        observed.spent += clock.elapsed();
+        let next = game.scheduler.next(now);
+        game.observed.spent += clock.elapsed();
         let turn = match next {
             Some(Next::Turn(turn)) => turn,
             Some(Next::At(moment)) => {
@@ -315,41 +299,9 @@ pub(crate) fn play_in(order: Order, case: &Case) -> Observed {
             }
         }
         let Turn::Ask(target, class) = turn else { unreachable!("nobody asks for discovery") };
-        let (index, at) = (target.0 as usize, now.as_secs_f64());
-        let expected = match order {
-            Order::Learned => scheduler.expected(target, now),
-            Order::InTurn => (case.rates)(index, at) * (at - world.webhooks[index].read_at),
-        };
-        let was_sweeping = world.webhooks[index].sweep;
-        let is_first = class == Class::Heads && world.webhooks[index].walk.is_none();
-        if is_first {
-            observed.polls[index].push(at);
-        }
-        observed.requests.push(at);
-        let found = match class {
-            Class::Sweeps => world.sweep(index, at),
-            Class::Rechecks => world.recheck(index, at),
-            _ => world.poll(index, expected, at),
-        };
-        if class == Class::Sweeps && found.is_some() && was_sweeping.is_none() {
-            // A sweep of one request is a poll that reads further.
-            observed.polls[index].push(at);
-        } else if !is_first {
-            others += 1;
-        }
-        let webhook = &world.webhooks[index];
-        let sweep = Some(Duration::from_secs_f64(webhook.next_sweep));
-        let recheck = webhook.rechecks.front().map(|due| Duration::from_secs_f64(*due));
-        let clock = std::time::Instant::now();
-        scheduler.start(turn, now);
-        scheduler.finish(turn, found.map_or(Outcome::Unfinished, Outcome::Complete), now);
-        if order == Order::InTurn {
-            scheduler.seed(target, alike, now);
-        }
-        scheduler.set_due(target, sweep, recheck, now);
-        std::hint::black_box(scheduler.interval(target, now));
-        observed.spent += clock.elapsed();
+        others += u64::from(!game.ask(target, class, now));
     }
+    let Game { mut world, mut observed, .. } = game;
     observed.others_per_second = others as f64 / end.as_secs_f64();
     // What nobody has read by the end has waited at least until then.
     for index in 0..case.webhooks {
@@ -358,6 +310,82 @@ pub(crate) fn play_in(order: Order, case: &Case) -> Observed {
     }
     observed.waits = world.waits;
     observed
+}
+
+/// A case that is being played.
+struct Game<'a> {
+    world: World<'a>,
+    scheduler: Scheduler,
+    observed: Observed,
+    /// What is told of every webhook's rate, where they take their turns and nothing is learned.
+    alike: Option<Rate>,
+}
+
+impl<'a> Game<'a> {
+    fn new(order: Order, case: &'a Case, supply: Supply) -> Self {
+        let alike = match order {
+            Order::Learned => None,
+            Order::InTurn => Some(Rate::from_ages((0..3600).map(Duration::from_secs), Duration::from_secs(3600))),
+        };
+        let mut world =
+            World { case, random: StdRng::seed_from_u64(case.seed), webhooks: Vec::new(), waits: Vec::new() };
+        let mut scheduler = Scheduler::new(BOUNDS, supply);
+        for index in 0..case.webhooks {
+            let next_arrival = world.draw(index, 0.0);
+            world.webhooks.push(Webhook::new(next_arrival));
+            let target = TargetId(index as u64);
+            scheduler.add(target, Duration::ZERO);
+            let past = past(&mut world.random, (case.rates)(index, 0.0));
+            let rate = alike.unwrap_or_else(|| Rate::from_ages(past, Duration::from_secs(86_400)));
+            scheduler.seed(target, rate, Duration::ZERO);
+        }
+        let observed = Observed {
+            waits: Vec::new(),
+            polls: vec![Vec::new(); case.webhooks],
+            requests: Vec::new(),
+            others_per_second: 0.0,
+            supply_per_second: supply.per_second,
+            spent: Duration::ZERO,
+        };
+        Self { world, scheduler, observed, alike }
+    }
+
+    /// Makes one request; says whether it was a poll.
+    fn ask(&mut self, target: TargetId, class: Class, now: Duration) -> bool {
+        let Self { world, scheduler, observed, alike } = self;
+        let (index, at) = (target.0 as usize, now.as_secs_f64());
+        let expected = match alike {
+            None => scheduler.expected(target, now),
+            Some(_) => (world.case.rates)(index, at) * (at - world.webhooks[index].read_at),
+        };
+        let was_sweeping = world.webhooks[index].sweep.is_some();
+        let is_first = class == Class::Heads && world.webhooks[index].walk.is_none();
+        observed.requests.push(at);
+        let found = match class {
+            Class::Sweeps => world.sweep(index, at),
+            Class::Rechecks => world.recheck(index, at),
+            _ => world.poll(index, expected, at),
+        };
+        // A sweep of one request is a poll that reads further.
+        let is_poll = is_first || class == Class::Sweeps && found.is_some() && !was_sweeping;
+        if is_poll {
+            observed.polls[index].push(at);
+        }
+        let webhook = &world.webhooks[index];
+        let sweep = Some(Duration::from_secs_f64(webhook.next_sweep));
+        let recheck = webhook.rechecks.front().map(|due| Duration::from_secs_f64(*due));
+        let (turn, outcome) = (Turn::Ask(target, class), found.map_or(Outcome::Unfinished, Outcome::Complete));
+        let clock = std::time::Instant::now();
+        scheduler.start(turn, now);
+        scheduler.finish(turn, outcome, now);
+        if let Some(alike) = alike {
+            scheduler.seed(target, *alike, now);
+        }
+        scheduler.set_due(target, sweep, recheck, now);
+        std::hint::black_box(scheduler.interval(target, now));
+        observed.spent += clock.elapsed();
+        is_poll
+    }
 }
 
 /// The ages of the entries of the last day, as a Poisson process has them.
