@@ -9,10 +9,9 @@ import http.server
 import json
 import pathlib
 import re
-import sys
 import time
-import urllib.parse
-import urllib.request
+
+from servers import fail, get, query
 
 SPIKE = "TalkoverWebhookFailureSpike"
 # A duration where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`; none in a name or a text.
@@ -24,10 +23,6 @@ LABELS = {"alertname": SPIKE, "severity": "critical", "environment": "test", "we
           "owner_name": "Shop"}
 SUMMARY = re.compile(r"^Webhook Orders \(test\): (\d+(\.\d+)?)% of delivery attempts fail$")
 DESCRIPTION = re.compile(r"attempts of webhook Orders in test failed \(about [1-9]\d*\)")
-
-
-def fail(message):
-    sys.exit(f"error: {message}")
 
 
 def scale(factor, target, files):
@@ -56,20 +51,15 @@ def receive(address, file):
     http.server.HTTPServer((host, int(port)), Handler).serve_forever()
 
 
-def get(url):
-    # Loopback only: whatever proxy this machine uses has no part in it.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
-        return json.load(answer)["data"]
-
-
-def query(server, promql):
-    return get(f"{server}/api/v1/query?" + urllib.parse.urlencode({"query": promql}))["result"]
+def groups(server):
+    return get(f"{server}/api/v1/rules")["data"]["groups"]
 
 
 def arrivals(file):
     """(time of arrival, alert) of all that has been notified so far."""
     path = pathlib.Path(file)
-    lines = path.read_text().splitlines() if path.exists() else []
+    # What follows the last line's end is being written.
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(line["at"], alert) for line in map(json.loads, lines) for alert in line["alerts"]]
 
 
@@ -97,7 +87,7 @@ def check_text(alert):
 
 def check_rules(server):
     """No rule fails; says which return data."""
-    rules = [rule for group in get(f"{server}/api/v1/rules")["groups"] for rule in group["rules"]]
+    rules = [rule for group in groups(server) for rule in group["rules"]]
     broken = [f"{rule['name']}: {rule.get('lastError')}" for rule in rules if rule["health"] != "ok"]
     if broken:
         fail("rules fail:\n" + "\n".join(broken))
@@ -110,7 +100,7 @@ def check_rules(server):
 def judge(server, file, factor, evaluation):
     at, alert = await_spike(file, "firing", time.time() + 120)
     check_text(alert)
-    rule = next(r for g in get(f"{server}/api/v1/rules")["groups"] for r in g["rules"] if r["name"] == SPIKE)
+    rule = next(r for g in groups(server) for r in g["rules"] if r["name"] == SPIKE)
     wait = rule["duration"]
     if wait * factor != BUNDLED_FOR:
         fail(f"the alert waits for {wait} s, which is not a {factor}th of its {BUNDLED_FOR} s")

@@ -7,10 +7,9 @@ scrape carry the same timestamp. A series that is absent from a scrape counts as
 
 import argparse
 import json
-import sys
-import urllib.parse
-import urllib.request
 from collections import defaultdict
+
+from servers import fail, get, query
 
 ATTEMPTS = "talkover_webhook_delivery_attempts_total"
 TOTALS = [ATTEMPTS, "talkover_webhook_deliveries_total", "talkover_webhook_delivery_duration_seconds_count"]
@@ -22,17 +21,6 @@ LOOK_BACK = "1h"
 
 def entries(outcomes):
     return f'talkover_exporter_log_entries_total{{outcome=~"{outcomes}"}}'
-
-
-def get(url):
-    # Loopback only: whatever proxy this machine uses has no part in it.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
-        return json.load(answer)
-
-
-def query(server, promql):
-    """The result of an instant query, a list of series."""
-    return get(f"{server}/api/v1/query?" + urllib.parse.urlencode({"query": promql}))["data"]["result"]
 
 
 def target_of(labels):
@@ -47,10 +35,6 @@ def sums_by_scrape(server, selector):
         for time, value in series["values"]:
             of_target[time] += float(value)
     return sums
-
-
-def fail(message):
-    sys.exit(f"error: {message}")
 
 
 def check_books(server, at_least):

@@ -13,24 +13,13 @@ import re
 import sys
 import time
 import urllib.parse
-import urllib.request
 from collections import Counter, defaultdict
 from datetime import datetime
 
-TOKEN = "talq_simulator"
+from servers import fail, get, read
+
+TOKEN = {"Authorization": "Bearer talq_simulator"}
 PATIENCE = 90
-
-
-def fail(message):
-    sys.exit(f"error: {message}")
-
-
-def get(url, text=False):
-    # Loopback only: whatever proxy this machine uses has no part in it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
-    with opener.open(request, timeout=30) as answer:
-        return answer.read().decode() if text else json.load(answer)
 
 
 # What the log says.
@@ -39,7 +28,7 @@ def get(url, text=False):
 def pages(url):
     page, entries = 1, None
     while entries != []:
-        entries = get(f"{url}?per_page=100&page={page}")["data"]
+        entries = get(f"{url}?per_page=100&page={page}", TOKEN)["data"]
         yield from entries
         page += 1
 
@@ -77,7 +66,7 @@ def expected_spans(simulator, environment):
         kind, owner = webhook["owner_type"], webhook["owner_id"]
         base = f"{simulator}/api/v1/{kind}s/{owner}/webhooks"
         # Of an agent they stand one level deeper.
-        data = get(base)["data"]
+        data = get(base, TOKEN)["data"]
         listed = data["webhooks"] if kind == "agent" else data
         about = next(found for found in listed if found["id"] == webhook["webhook_id"])
         entries = {entry["id"]: entry for entry in pages(f"{base}/{webhook['webhook_id']}/logs")}
@@ -233,14 +222,14 @@ def faults_of(expected, received):
 
 
 def compare(arguments):
-    read = read_rotel if arguments.rotel else read_tap
+    read_spans = read_rotel if arguments.rotel else read_tap
     path = arguments.rotel or arguments.tap
     deadline = time.monotonic() + PATIENCE
     while True:
         expected = expected_spans(arguments.simulator, arguments.environment)
-        received = read(path)
+        received = read_spans(path)
         faults = list(faults_of(expected, received))
-        queue = re.search(r"^talkover_exporter_span_queue_length (\d+)$", get(f"{arguments.daemon}/metrics", True), re.M)
+        queue = re.search(r"^talkover_exporter_span_queue_length (\d+)$", read(f"{arguments.daemon}/metrics"), re.M)
         if not faults and queue.group(1) == "0":
             break
         if time.monotonic() > deadline:
@@ -259,6 +248,21 @@ def compare(arguments):
         fail("a wrong start was not found")
 
 
+def stored_exemplars(prometheus, metric):
+    """[(labels of the series, exemplar)] on a Prometheus server, once there are some."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        query = urllib.parse.urlencode({"query": metric, "start": time.time() - 3600, "end": time.time() + 60})
+        series = get(f"{prometheus}/api/v1/query_exemplars?{query}")["data"]
+        found = [(one["seriesLabels"], exemplar) for one in series for exemplar in one["exemplars"]]
+        if len(found) >= 5:
+            print(f"{prometheus}: {metric}: {len(found)} exemplars on {len(series)} series")
+            return found
+        if time.monotonic() > deadline:
+            fail(f"{metric}: only {len(found)} exemplars")
+        time.sleep(1)
+
+
 def exemplars(arguments):
     """What a Prometheus server has stored as exemplars leads to spans of attempts, with their values and times."""
     expected = {
@@ -271,10 +275,7 @@ def exemplars(arguments):
         for entry in webhook["entries"]:
             created[entry["id"]] = nanos(entry["created_at"]) / 1e9
     for metric in "talkover_webhook_delivery_attempts_total", "talkover_webhook_delivery_duration_seconds_bucket":
-        query = urllib.parse.urlencode({"query": metric, "start": time.time() - 3600, "end": time.time() + 60})
-        series = get(f"{arguments.prometheus}/api/v1/query_exemplars?{query}")["data"]
-        found = [(one["seriesLabels"], exemplar) for one in series for exemplar in one["exemplars"]]
-        for labels, exemplar in found:
+        for labels, exemplar in stored_exemplars(arguments.prometheus, metric):
             span = expected.get((exemplar["labels"]["trace_id"], exemplar["labels"]["span_id"]))
             if span is None:
                 fail(f"{metric}: no attempt has the ids of {exemplar}")
@@ -287,9 +288,7 @@ def exemplars(arguments):
                 fail(f"{metric}: {exemplar} in the bucket up to {labels['le']}")
             if labels["status"] != span["attributes"]["talkover.delivery.status"]:
                 fail(f"{metric}: {exemplar} on {labels}")
-        if len(found) < 5:
-            fail(f"{metric}: only {len(found)} exemplars")
-        print(f"{arguments.prometheus}: {metric}: {len(found)} exemplars on {len(series)} series, each the span of its attempt")
+        print(f"{metric}: each exemplar is the span of its attempt")
 
 
 def main():
