@@ -126,6 +126,8 @@ impl App {
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
         let Self { mut supervisor, ready, commons, registry, readiness, enable_lifecycle } = self;
+        let hangups = watch::hangups();
+        supervisor.tell_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             registry,
@@ -147,7 +149,9 @@ impl App {
         if let Some(path) = supervisor.config_path() {
             chores.spawn(watch::file(path, reloader.clone(), shutdown.clone()));
         }
-        chores.spawn(watch::hangups(reloader, shutdown.clone()));
+        if let Some(hangups) = hangups {
+            chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));
+        }
 
         supervisor.start(ready);
         loop {

@@ -43,19 +43,20 @@ impl Shutdown {
     }
 }
 
-/// Returns at the first SIGTERM or SIGINT.
+/// From now on SIGTERM and SIGINT do not end the process: what this gives returns at the first of them. Within a runtime.
 ///
 /// # Errors
 /// Where the operating system lets no handler be installed.
-pub async fn signal() -> std::io::Result<()> {
+pub fn signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

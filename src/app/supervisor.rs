@@ -4,6 +4,7 @@
 //! the state file. Everything that it has counted is there, as after any restart. The others go on undisturbed.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 use super::assemble::{Commons, Plan, Tools, display, labels};
 use super::export::{self, Export};
 use super::{AppError, readiness};
+use crate::build_info::VERSION;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::delivery::Timestamp;
@@ -102,6 +104,14 @@ impl Supervisor {
     /// The file that the configuration comes from.
     pub(super) fn config_path(&self) -> Option<PathBuf> {
         self.source.as_ref().map(|source| source.path.clone())
+    }
+
+    /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
+    pub(super) fn tell_start(&self, listener: &TcpListener) {
+        let webhooks: usize = self.config.environments.iter().map(|environment| environment.webhooks.len()).sum();
+        let listen = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+        let config = self.config_path().unwrap_or_default();
+        info!(version = VERSION, config = %config.display(), webhooks, %listen, "started");
     }
 
     /// Lets everything run.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
 use crate::reload::Reloader;
@@ -31,12 +31,13 @@ pub async fn file(path: PathBuf, reloader: Reloader, mut shutdown: Shutdown) {
     }
 }
 
-/// Waits for SIGHUP until `shutdown`. What came of a reload is in the log.
-pub async fn hangups(reloader: Reloader, mut shutdown: Shutdown) {
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return warn!("SIGHUP will end the daemon: {error}"),
-    };
+/// From now on SIGHUP does not end the process: it comes by what this gives. Within a runtime.
+pub fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).inspect_err(|error| warn!("SIGHUP will end the daemon: {error}")).ok()
+}
+
+/// Asks for a reload at each of `hangups`, until `shutdown`. What came of it is in the log.
+pub async fn follow(mut hangups: Signal, reloader: Reloader, mut shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.recv() => return,

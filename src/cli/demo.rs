@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use super::run::block_on;
+use super::run::run_until_stopped;
 use super::{DemoArgs, Failure, print};
 use crate::app::App;
 use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
 use crate::server::listen;
-use crate::shutdown;
 use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
 pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Failure> {
@@ -21,7 +20,7 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
     let scenario = Scenario::demo().map_err(Failure::running)?;
     let listener = listen::bind(args.listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
-    block_on(async {
+    run_until_stopped(async |shutdown| {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
         let simulator =
             Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
@@ -30,17 +29,7 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
         let app = App::new(config, None).map_err(Failure::running)?;
         print(&welcome(&format!("http://{address}"), &simulator.base_url(), traces.as_deref()))?;
 
-        let (trigger, signal) = shutdown::channel();
-        let running = app.run(listener, None, signal);
-        tokio::pin!(running);
-        let ended = tokio::select! {
-            ended = &mut running => ended.map_err(Failure::running),
-            stopped = shutdown::signal() => {
-                trigger.shut_down();
-                stopped.map_err(Failure::running)?;
-                running.await.map_err(Failure::running)
-            }
-        };
+        let ended = app.run(listener, None, shutdown).await.map_err(Failure::running);
         simulator.shutdown().await;
         ended
     })

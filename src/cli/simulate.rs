@@ -29,8 +29,9 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 
 /// Waits for the signal to stop. Without handlers the process ends by the system's own.
 async fn told_to_stop() {
-    if shutdown::signal().await.is_err() {
-        std::future::pending::<()>().await;
+    match shutdown::signal() {
+        Ok(stopped) => stopped.await,
+        Err(_) => std::future::pending().await,
     }
 }
 

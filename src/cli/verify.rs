@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::asker::asker;
-use super::run::block_on;
+use super::run::run_until_stopped;
 use super::{Failure, VerifyArgs, print};
 use crate::app;
 use crate::asking::AskError;
@@ -13,24 +13,12 @@ use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::config::{Config, EnvironmentConfig};
 use crate::delivery::{Target, Timestamp};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
     let known = state.targets().map_err(Failure::running)?;
-    block_on(async {
-        let (trigger, shutdown) = shutdown::channel();
-        let auditing = audit_all(config, args, &state, &known, shutdown);
-        tokio::pin!(auditing);
-        tokio::select! {
-            verdict = &mut auditing => verdict,
-            stopped = shutdown::signal() => {
-                trigger.shut_down();
-                stopped.map_err(Failure::running)?;
-                auditing.await
-            }
-        }
-    })
+    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, shutdown).await)
 }
 
 /// What all targets came to.

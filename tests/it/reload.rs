@@ -87,6 +87,20 @@ async fn a_webhook_comes_and_goes_without_a_restart() {
 }
 
 #[tokio::test]
+async fn signals_are_obeyed_from_the_moment_at_which_it_says_that_it_listens() {
+    let scene = Scene::new().await;
+    let config = scene.configure(1, SETTINGS);
+    for _ in 0..3 {
+        let exporter = Exporter::start(&config).await;
+        exporter.signal(Signal::HUP);
+        let is_told = |log: &[String]| log.iter().any(|line| line.contains("reloaded the configuration"));
+        exporter.wait_for_log("a reload", is_told).await;
+        assert_eq!(exporter.terminate().await, Some(0));
+        assert_eq!(Exporter::start(&config).await.terminate().await, Some(0));
+    }
+}
+
+#[tokio::test]
 async fn a_bad_file_is_refused_with_its_reasons_and_changes_nothing() {
     let scene = Scene::new().await;
     let config = scene.configure(1, SETTINGS);

@@ -12,7 +12,7 @@ use super::{Figures, per_minute, plural};
 use crate::app;
 use crate::asking::{AskError, Asker};
 use crate::cli::asker::asker;
-use crate::cli::run::block_on;
+use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
@@ -26,7 +26,7 @@ use crate::ledger::labels::AttemptLabel;
 use crate::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use crate::schedule::Intervals;
 use crate::schedule::allocation::{Allocation, stretched};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::source::error::ApiError;
 use crate::source::wire::LogPage;
 
@@ -44,19 +44,7 @@ const FIXED_SERIES: usize = 31;
 const BESIDE_BUCKETS: usize = 3;
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    block_on(async {
-        let (trigger, shutdown) = shutdown::channel();
-        let checking = check_all(config, shutdown);
-        tokio::pin!(checking);
-        tokio::select! {
-            verdict = &mut checking => verdict,
-            stopped = shutdown::signal() => {
-                trigger.shut_down();
-                stopped.map_err(Failure::running)?;
-                checking.await
-            }
-        }
-    })
+    run_until_stopped(async |shutdown| check_all(config, shutdown).await)
 }
 
 async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
