@@ -96,3 +96,49 @@ fn an_unusable_entry_on_either_side_of_a_run_may_be_of_it() {
         assert_eq!(asked.len(), 13 * 2 + 1, "{pages:?}");
     }
 }
+
+#[test]
+fn every_round_is_as_long_as_the_longest_where_an_unusable_entry_may_hide_the_end_of_a_run() {
+    // `h`, of the second behind the run, is hidden by the unusable entry of its own second.
+    let before: [&[_]; 3] =
+        [&[("x", 3), ("b", 2), ("c", 2)], &[("d", 2), ("e", 2), ("!", 1)], &[("f", 1), ("!", 1), ("z", 0)]];
+    let after: [&[_]; 3] =
+        [&[("x", 3), ("b", 2), ("c", 2)], &[("d", 2), ("e", 2), ("f", 1)], &[("!", 1), ("h", 1), ("z", 0)]];
+    let (names, asked) = read(&before, &after, Some(9));
+    assert_eq!(names.concat(), "bcdefhxz");
+    // The first round, twelve that bring nothing of the run, and the empty page behind the end.
+    assert_eq!(asked, [[1, 2, 3].repeat(13), vec![4]].concat());
+}
+
+#[test]
+fn a_run_that_was_not_complete_is_read_again_where_the_list_becomes_shorter() {
+    const RUN: i64 = 2;
+    let seconds = |names: &[&'static str], second| names.iter().map(|name| (*name, second)).collect::<Vec<_>>();
+    let pages = [
+        (14, [seconds(&["g", "c", "f", "e"], RUN)].concat()),
+        (14, [seconds(&["e", "h", "b", "g"], RUN)].concat()),
+        (16, [seconds(&["c", "h"], RUN), seconds(&["v", "w"], 1)].concat()),
+        (16, [seconds(&["m", "n"], 3), seconds(&["c", "a"], RUN)].concat()),
+        (18, [seconds(&["f", "g", "b", "c"], RUN)].concat()),
+        (18, [seconds(&["h", "e", "b", "a"], RUN)].concat()),
+        // Three of the newest are gone; `d` was not seen yet.
+        (15, [seconds(&["y", "x", "z"], 1)].concat()),
+    ];
+    let then = [
+        [seconds(&["m"], 3), seconds(&["d", "c", "a"], RUN)].concat(),
+        seconds(&["f", "g", "e", "h"], RUN),
+        [seconds(&["b"], RUN), seconds(&["v", "x", "y"], 1)].concat(),
+        seconds(&["u", "w", "z"], 1),
+    ];
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 4);
+    let mut answers = pages.into_iter();
+    let mut end = Progress::More;
+    while end == Progress::More {
+        let stable = || (15, then[walk.request().page as usize - 1].clone());
+        let (total, entries) = answers.next().unwrap_or_else(stable);
+        let pagination = Pagination { per_page: Some(4), total: Some(total), last_page: None };
+        end = walk.absorb(LogPage { pagination, ..page_of(&entries, None) }, NOTHING).unwrap();
+    }
+    let (attempts, _) = walk.take();
+    assert!(attempts.iter().any(|attempt| attempt.id == EntryId::new("d")));
+}
