@@ -5,9 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// No page has more: a hundred times what may be asked for. An answer of 32 MiB has room for millions of entries, each of which would
-/// take a hundred times its bytes when it is told of as unusable.
-const MAX_ENTRIES: usize = 10_000;
+/// No list has more: a thousand times what a page may be asked for, as the webhooks of an owner come all at once. An answer of 32 MiB
+/// has room for millions of entries, each of which would take a hundred times its bytes when it is told of as unusable.
+const MAX_ENTRIES: usize = 100_000;
 
 /// The entries of the list that `data` is.
 ///
@@ -65,7 +65,7 @@ mod tests {
         let list = |length: usize| format!("[{}]", vec!["0"; length].join(","));
         assert_eq!(count(&list(0)), Ok(0));
         assert_eq!(count(&list(MAX_ENTRIES)), Ok(MAX_ENTRIES));
-        assert_eq!(count(&list(MAX_ENTRIES + 1)), Err("the answer has more than 10000 entries".to_owned()));
+        assert_eq!(count(&list(MAX_ENTRIES + 1)), Err("the answer has more than 100000 entries".to_owned()));
         assert_eq!(count("{}"), Err("the answer's data is no list".to_owned()));
     }
 }
