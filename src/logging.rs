@@ -4,6 +4,7 @@
 //! it is right. Called once by each command that logs.
 
 use crate::config::{LogConfig, LogFormat};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -27,7 +28,7 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(is_coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
         // Where stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
     let started = match config.format {
@@ -37,9 +38,22 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     started.map_err(|error| LoggingError(error.to_string()))
 }
 
+/// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) says anything but nothing.
+fn is_coloured(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_terminals_that_want_colours_get_them() {
+        assert!(is_coloured(true, None));
+        assert!(is_coloured(true, Some(OsString::new())));
+        assert!(!is_coloured(true, Some(OsString::from("1"))));
+        assert!(!is_coloured(false, None));
+    }
 
     #[test]
     fn a_filter_that_is_none_is_refused() {

@@ -299,7 +299,7 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         if commons.board.retire_target(&target, instant + rest(since, now)) {
-            info!(%target, "not listed any more: its series go when it has been so for 24 h");
+            info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
         }
     }
     Ok(())

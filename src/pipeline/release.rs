@@ -24,13 +24,13 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
             match commit(&store, &target, &due).await {
                 Ok(()) => {
                     is_failing = false;
-                    debug!(%target, series = due.series.len(), "shown as they are from now on");
+                    debug!(webhook = %target, series = due.series.len(), "shown as they are from now on");
                     board.update(&target, |view, _| view.exposure.release(&due));
                 }
                 Err(failure) => {
                     write_errors.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(%target, "new series stay at 0: {failure}");
+                        error!(webhook = %target, "new series stay at 0: {failure}");
                     }
                 }
             }

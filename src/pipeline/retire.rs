@@ -36,9 +36,9 @@ fn due(board: &Board) -> Vec<Target> {
 
 fn remove(store: &StoreHandle, board: &Board, target: &Target) {
     match store.remove_unlisted(target, || board.remove_target(target)) {
-        Ok(true) => info!(%target, "forgotten: it has not been listed for 24 h"),
+        Ok(true) => info!(webhook = %target, "forgotten: it has not been listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => error!(%target, "{failure}"),
+        Err(failure) => error!(webhook = %target, "{failure}"),
     }
 }

@@ -92,7 +92,7 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
     let date = answer.exchange.date.unwrap_or_else(clock::now);
     let (reader, result) = match answer.result {
         Err(ApiError::TooLarge { key, limit_mib }) => {
-            debug!(target = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
             match reader.absorb_too_large(key, date) {
                 Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
                 Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
@@ -105,7 +105,7 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
         }
         Ok(page) => {
             for entry in &page.invalid {
-                debug!(target = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
+                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             take_in(workshop, reader, page, date, now).await
         }
@@ -174,7 +174,7 @@ async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce
         Ok(done) => done,
         Err(failure) => {
             // A panic is a defect of ours. What this target remembers is gone with it; going on without would count anew.
-            error!(%target, "the task that decides ended early: {failure}");
+            error!(webhook = %target, "the task that decides ended early: {failure}");
             std::panic::resume_unwind(failure.into_panic())
         }
     }
@@ -189,7 +189,7 @@ fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dura
         if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &spans) {
             return not_written(workshop, reader, batch, failure);
         }
-        debug!(target = %reader.target, entries = decision.changes.rows.len(), "committed");
+        debug!(webhook = %reader.target, entries = decision.changes.rows.len(), "committed");
     }
     committed.add(&decision.changes);
     let was_contacted = reader.ledger.marks().contacted;
@@ -264,7 +264,7 @@ fn show(
     now: Duration,
 ) -> (Reader, StepResult) {
     if !was_contacted && reader.ledger.marks().contacted {
-        info!(target = %reader.target, entries = tally.new, "first contact: read the retained log");
+        info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
     }
     workshop.board.update(&reader.target, |view, environment| {
         view.show(&reader.ledger, committed);

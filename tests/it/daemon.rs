@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use talkover_exporter::simulator::{Clock, EntrySpec, Fault, Simulator, Status};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, wait_for};
+use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, spawn, wait_for};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const ENDED: &str = "talkover_webhook_deliveries_total";
@@ -150,6 +152,35 @@ async fn readiness_waits_for_the_first_walk_or_three_failures() {
     assert_eq!(scrape.sum("talkover_exporter_polls_total", &["result=\"http_error\""]), 3.0);
     let healthy = reqwest::get(format!("{}/-/healthy", exporter.url)).await.unwrap();
     assert_eq!(healthy.status(), 200);
+}
+
+/// A line of the log. A key that a line holds twice is an error: of such a line most readers keep only one of the values.
+#[derive(Deserialize)]
+struct LogLine {
+    timestamp: String,
+    level: String,
+    message: String,
+    target: String,
+    webhook: Option<String>,
+}
+
+#[tokio::test]
+async fn a_log_in_json_has_every_key_once() {
+    let workspace = Workspace::new();
+    let more = format!("{FAST}log: {{format: json, level: debug}}\n");
+    // Nobody listens at port 1.
+    let config = workspace.configure("http://127.0.0.1:1", &quiet_scenario().webhooks[..1], &more);
+    let mut child = spawn(&config, &[]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut told: Vec<LogLine> = Vec::new();
+    while !told.iter().any(|line| line.message.starts_with("poll failed again: ")) {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
+        let read: LogLine = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(!read.timestamp.is_empty() && !read.level.is_empty() && !read.target.is_empty(), "{line}");
+        told.push(read);
+    }
+    let failed = told.iter().find(|line| line.message.starts_with("poll failed: ")).unwrap();
+    assert_eq!(failed.webhook.as_deref(), Some("test/w-1"));
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ impl Api {
     fn check_log(&self, log: &[String], is_over: bool) -> Result<(), String> {
         let (struck, others) = self.webhooks();
         let said = |webhook: &str, text: &str| {
-            let target = format!(" target={}/{webhook}", self.environment);
+            let target = format!(" webhook={}/{webhook}", self.environment);
             let lines = log.iter().filter(|line| line.ends_with(&target) && line.contains(text));
             lines.cloned().collect::<Vec<_>>()
         };

@@ -40,9 +40,9 @@ impl Environment {
             }
             StepResult::NotWritten(failure) => {
                 if std::mem::replace(&mut state.is_unwritten, true) {
-                    debug!(%target, "still not written: {failure}");
+                    debug!(webhook = %target, "still not written: {failure}");
                 } else {
-                    error!(%target, "what was read is kept in memory until it can be written: {failure}");
+                    error!(webhook = %target, "what was read is kept in memory until it can be written: {failure}");
                 }
                 self.workshop.board.update(target, |view, _| view.up = Some(false));
                 Outcome::Failed(state.backoff.fail(jitter()))
@@ -53,7 +53,7 @@ impl Environment {
 
     fn succeed(&self, target: &Target, date: Timestamp, state: &mut Standing) {
         if state.last.is_some_and(|last| last != PollResult::Success) {
-            info!(%target, "polls succeed again");
+            info!(webhook = %target, "polls succeed again");
         }
         self.end_poll(target, PollResult::Success, state, |view| view.last_success = Some(date));
     }
@@ -61,9 +61,9 @@ impl Environment {
     fn fail(&mut self, target: &Target, failure: &ApiError, state: &mut Standing) -> Outcome {
         let result = failure.poll_result();
         if state.last == Some(result) {
-            debug!(%target, "poll failed again: {failure}");
+            debug!(webhook = %target, "poll failed again: {failure}");
         } else {
-            warn!(%target, "poll failed: {failure}");
+            warn!(webhook = %target, "poll failed: {failure}");
         }
         self.end_poll(target, result, state, |_| {});
         let mut pause = state.backoff.fail(jitter());
@@ -108,7 +108,7 @@ impl Environment {
 
 fn tell_written(target: &Target, state: &mut Standing) {
     if std::mem::take(&mut state.is_unwritten) {
-        info!(%target, "the state file can be written again");
+        info!(webhook = %target, "the state file can be written again");
     }
 }
 

@@ -92,7 +92,7 @@ impl Environment {
         match appeared {
             Ok(appeared) => {
                 for (listed, loaded) in appeared {
-                    info!(target = %listed.target, name = %listed.target.webhook_name, "found a webhook");
+                    info!(webhook = %listed.target, name = %listed.target.webhook_name, "found a webhook");
                     self.add(&listed, loaded);
                 }
                 update.changes.changed.iter().for_each(|listed| self.change(listed));
@@ -139,7 +139,7 @@ impl Environment {
 
     /// Lets a target go; its series stay for a while.
     fn remove(&mut self, target: &Target) {
-        info!(%target, "not listed any more: its series go when it has been so for 24 h");
+        info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
         self.workshop.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.ids.remove(&target.webhook_id) {
             self.scheduler.remove(id);
