@@ -126,7 +126,8 @@ impl App {
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
         let Self { mut supervisor, ready, commons, registry, readiness, enable_lifecycle } = self;
-        let hangups = watch::hangups();
+        // Without a file to read again, SIGHUP is somebody else's.
+        let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.tell_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {

@@ -1,7 +1,9 @@
 //! How everything stops: one signal that every task can wait for, next to whatever else it waits for.
 
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 /// Asks for the end.
@@ -43,20 +45,21 @@ impl Shutdown {
     }
 }
 
-/// From now on SIGTERM and SIGINT do not end the process: what this gives returns at the first of them. Within a runtime.
+/// What asks every command to end: SIGTERM and SIGINT.
+pub const END: &[SignalKind] = &[SignalKind::terminate(), SignalKind::interrupt()];
+/// SIGHUP too, for what is not to outlive the terminal in which it was started.
+pub const END_OR_HANGUP: &[SignalKind] = &[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+
+/// From now on none of `kinds` ends the process: what this gives returns at the first of them. Within a runtime.
 ///
 /// # Errors
 /// Where the operating system lets no handler be installed.
-pub fn signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+pub fn signal(kinds: &[SignalKind]) -> std::io::Result<impl Future<Output = ()> + use<>> {
+    let mut signals = kinds.iter().map(|kind| unix::signal(*kind)).collect::<Result<Vec<_>, _>>()?;
+    Ok(std::future::poll_fn(move |context| {
+        let is_there = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+        if is_there { Poll::Ready(()) } else { Poll::Pending }
+    }))
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::run::run_until_stopped;
+use super::run::run_until;
 use super::{DemoArgs, Failure, print};
 use crate::app::App;
 use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
 use crate::server::listen;
+use crate::shutdown;
 use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
 pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Failure> {
@@ -20,7 +21,8 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
     let scenario = Scenario::demo().map_err(Failure::running)?;
     let listener = listen::bind(args.listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
-    run_until_stopped(async |shutdown| {
+    // It has no file to read again, and nobody could end it once its terminal is closed.
+    run_until(shutdown::END_OR_HANGUP, async |shutdown| {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
         let simulator =
             Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::signal::unix::SignalKind;
+
 use super::{ConfigArgs, Failure};
 use crate::app::{App, ConfigSource};
 use crate::config::{Config, Environment};
@@ -29,12 +31,20 @@ pub(super) fn load_web_config(config: &Config) -> Result<Option<WebConfig>, Fail
 
 /// Runs a command to its end on a runtime of its own. It is told of SIGTERM and SIGINT, from before it begins.
 pub(super) fn run_until_stopped(command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>) -> Result<(), Failure> {
+    run_until(shutdown::END, command)
+}
+
+/// The same, with these signals.
+pub(super) fn run_until(
+    signals: &[SignalKind],
+    command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))?;
     let result = runtime.block_on(async {
-        let stopped = shutdown::signal().map_err(Failure::running)?;
+        let stopped = shutdown::signal(signals).map_err(Failure::running)?;
         let (trigger, shutdown) = shutdown::channel();
         let running = command(shutdown);
         tokio::pin!(running, stopped);

@@ -29,7 +29,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 
 /// Waits for the signal to stop. Without handlers the process ends by the system's own.
 async fn told_to_stop() {
-    match shutdown::signal() {
+    match shutdown::signal(shutdown::END) {
         Ok(stopped) => stopped.await,
         Err(_) => std::future::pending().await,
     }

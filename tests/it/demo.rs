@@ -1,6 +1,7 @@
 //! The demonstration, as the first command of the README starts it.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -10,8 +11,11 @@ use crate::traces::receiver::Receiver;
 
 #[tokio::test]
 async fn there_is_one_of_everything_soon() {
+    // It is killed, and so leaves its state behind.
+    let temporary = tempfile::tempdir().unwrap();
     let mut demo = Command::new(BINARY)
         .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -52,8 +56,10 @@ async fn there_is_one_of_everything_soon() {
 #[tokio::test]
 async fn spans_go_where_the_variables_of_open_telemetry_say() {
     let receiver = Receiver::start([]).await;
+    let temporary = tempfile::tempdir().unwrap();
     let _demo = Command::new(BINARY)
         .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", temporary.path())
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url())
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -61,4 +67,29 @@ async fn spans_go_where_the_variables_of_open_telemetry_say() {
         .unwrap();
     let is_there = || receiver.spans().iter().any(|span| span.name.starts_with("deliver "));
     wait_for("the span of a delivery", || async { is_there().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn it_ends_with_its_terminal_and_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(BINARY)
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let url = loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some((_, rest)) = line.split_once("Metrics ") {
+            break rest.trim().to_owned();
+        }
+    };
+    wait_for("its metrics", || async { reqwest::get(&url).await.ok() }).await;
+    let id = i32::try_from(demo.id().unwrap()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::HUP).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), demo.wait()).await.expect("no end").unwrap();
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
