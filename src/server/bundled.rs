@@ -42,7 +42,9 @@ fn names(directory: &str, ending: &str) -> Vec<String> {
 
 fn list(title: &str, directory: &str, ending: &str) -> impl IntoResponse + use<> {
     let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
     );
     for name in names(directory, ending) {
         // Writing to a string cannot fail. The names are our own: letters, digits and dots.

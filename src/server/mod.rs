@@ -28,6 +28,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{Method, StatusCode, Uri};
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum_server::Handle;
 use prometheus::Registry;
@@ -88,6 +89,9 @@ pub fn router(sources: Sources) -> Router {
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))
+        // Relative, so that they lead to the right place behind a proxy with a prefix, too.
+        .route("/dashboards", get(|| async { Redirect::permanent("dashboards/") }))
+        .route("/rules", get(|| async { Redirect::permanent("rules/") }))
         .route("/dashboards/", get(bundled::dashboards))
         .route("/dashboards/{name}", get(bundled::dashboard))
         .route("/rules/", get(bundled::rules))

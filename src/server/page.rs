@@ -26,10 +26,10 @@ const STYLE: &str = ":root{color-scheme:light dark;--text:#1d2430;--back:#fff;--
 --bad:#f2b8b5;--good:#7fd99a;--wait:#f0c36d}}\
 body{margin:2rem auto;max-width:76rem;padding:0 1rem;font:.95rem/1.5 system-ui,sans-serif;color:var(--text);background:var(--back)}\
 h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:1.75rem 0 .5rem}p{margin:.25rem 0;color:var(--soft)}a{color:var(--link)}\
-nav a{margin-right:1rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
+nav{display:flex;flex-wrap:wrap;gap:0 1rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\
 th{font-weight:600;color:var(--soft)}.n{text-align:right}.failing{color:var(--bad);font-weight:600}.healthy{color:var(--good)}\
-.waiting{color:var(--wait)}.unlisted,small{color:var(--soft)}";
+.note{white-space:normal;overflow-wrap:anywhere}.waiting{color:var(--wait)}.unlisted,small{color:var(--soft)}";
 
 /// The page.
 pub(super) async fn page(State(board): State<Board>, State(readiness): State<Readiness>) -> impl IntoResponse {
@@ -118,14 +118,14 @@ fn targets(targets: &[Target]) -> String {
         };
         let _ = writeln!(
             html,
-            "<tr><td title=\"{id}\">{name}<br><small>{owner_type} {owner}</small></td><td>{environment}</td>\
+            "<tr><td>{name}<br><small>{id}<br>{owner_type} {owner}</small></td><td>{environment}</td>\
              <td class=\"{class}\">{state}</td><td>{read}</td><td>{watermark}</td><td class=\"n\">{interval:.0} s</td>\
              <td class=\"n\">{success}</td><td class=\"n\">{failed}</td><td class=\"n\">{retrying}</td>\
-             <td class=\"n\">{open}</td><td>{notes}</td></tr>",
+             <td class=\"n\">{open}</td><td class=\"note\">{notes}</td></tr>",
             id = escape(&target.webhook_id),
             name = escape(&target.webhook_name),
             owner_type = target.owner_type,
-            owner = escape(&target.owner_id),
+            owner = escape(target.owner_name.as_deref().unwrap_or(&target.owner_id)),
             environment = escape(&target.environment),
             read = time(target.last_success_time.as_deref()),
             watermark = time(target.watermark_time.as_deref()),
@@ -134,7 +134,7 @@ fn targets(targets: &[Target]) -> String {
             failed = target.attempts.failed,
             retrying = target.attempts.retrying,
             open = target.open.pending + target.open.retrying,
-            notes = notes(target),
+            notes = escape(&notes(target)),
         );
     }
     html.push_str("</table></div>\n");
@@ -156,11 +156,18 @@ fn seconds(time: &str) -> String {
     time.split_once('.').map_or(time, |(seconds, _)| seconds).to_owned()
 }
 
+/// Why it fails, before what else there is to say of it.
 fn notes(target: &Target) -> String {
-    let gaps = (target.history_gaps > 0).then(|| format!("{} gaps in the history", target.history_gaps));
-    let invalid = (target.log_entries_invalid > 0).then(|| format!("{} unusable entries", target.log_entries_invalid));
+    let counted = |count: u64, one: &str, more: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {more}")),
+    };
+    let disabled = (target.enabled == Some(false)).then(|| "disabled in TalkOver".to_owned());
     let catching_up = target.catching_up.then(|| "catching up".to_owned());
-    [catching_up, gaps, invalid].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let gaps = counted(target.history_gaps, "gap in the history", "gaps in the history");
+    let invalid = counted(target.log_entries_invalid, "unusable entry", "unusable entries");
+    [target.failure.clone(), disabled, catching_up, gaps, invalid].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Text for element content and quoted attributes.

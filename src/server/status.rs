@@ -50,7 +50,13 @@ pub(super) struct Target {
     pub(super) webhook_name: String,
     pub(super) owner_type: &'static str,
     pub(super) owner_id: String,
+    /// From discovery.
+    pub(super) owner_name: Option<String>,
+    /// Whether TalkOver delivers to it; from discovery.
+    pub(super) enabled: Option<bool>,
     pub(super) state: TargetState,
+    /// Why the last poll failed, where it did.
+    pub(super) failure: Option<String>,
     pub(super) last_success_time: Option<String>,
     pub(super) watermark_time: Option<String>,
     pub(super) poll_interval_seconds: f64,
@@ -131,6 +137,7 @@ fn target(view: &TargetView) -> Target {
         (None, Some(true)) => TargetState::Healthy,
         (None, Some(false)) => TargetState::Failing,
     };
+    let info = view.info.as_ref();
     let of_log = |outcome| view.totals.counter(&SeriesKey::log_entries(outcome));
     let open = |status| OPEN_STATES.iter().position(|state| *state == status).map_or(0, |index| view.open[index]);
     let [success, failed, retrying, unknown] = attempts(&view.totals);
@@ -140,7 +147,10 @@ fn target(view: &TargetView) -> Target {
         webhook_name: view.target.webhook_name.to_string(),
         owner_type: view.target.owner_type.as_str(),
         owner_id: view.target.owner_id.to_string(),
+        owner_name: info.map(|info| info.owner_name.to_string()).filter(|name| !name.is_empty()),
+        enabled: info.map(|info| info.is_enabled),
         state,
+        failure: view.failure.as_deref().map(ToOwned::to_owned),
         last_success_time: view.last_success.map(rfc3339),
         watermark_time: view.marks.watermark.map(rfc3339),
         poll_interval_seconds: view.poll_interval.as_secs_f64(),

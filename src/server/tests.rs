@@ -81,7 +81,7 @@ fn board() -> Board {
         ));
     }
     let failing = board.read(|views| views.listed().next().unwrap().target.clone());
-    board.update(&failing, |view, _| view.up = Some(false));
+    board.update(&failing, |view, _| view.fail("the API answered 502: \"<b>Bad\""));
     board
 }
 
@@ -224,6 +224,7 @@ async fn the_status_page_shows_failures_first_and_loads_nothing() {
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
     assert!(place("class=\"failing\">failing") < place("not read yet"));
     assert!(place("orders") < place("&lt;b&gt;odd"));
+    assert!(place("w-1<br>agent a-1") < place("the API answered 502: &quot;&lt;b&gt;Bad&quot;"));
     for outside in ["src=", "<link", "<script", "://", "<b>"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -241,9 +242,16 @@ async fn the_status_is_there_as_json() {
     assert_eq!((&environment["targets"], &environment["failing"]), (&2.into(), &1.into()));
     let target = &status["targets"][0];
     assert_eq!((&target["webhook_id"], &target["state"]), (&"w-1".into(), &"failing".into()));
+    assert_eq!(
+        (&target["failure"], &target["enabled"]),
+        (&"the API answered 502: \"<b>Bad\"".into(), &serde_json::Value::Null)
+    );
     assert_eq!(target["last_success_time"], "2023-11-14T22:13:20Z");
     assert_eq!((&target["watermark_time"], &target["attempts"]["failed"]), (&serde_json::Value::Null, &0.into()));
-    assert_eq!(status["targets"][1]["state"], "waiting");
+    assert_eq!(
+        (&status["targets"][1]["state"], &status["targets"][1]["failure"]),
+        (&"waiting".into(), &serde_json::Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -402,6 +410,8 @@ async fn the_bundled_files_are_served_as_they_are() {
     for (directory, ending, content_type) in
         [("dashboards", ".json", "application/json"), ("rules", ".yml", "application/yaml")]
     {
+        let without_slash = served.get(&format!("/{directory}")).await;
+        assert_eq!(without_slash.url().path(), format!("/{directory}/"));
         let list = served.get(&format!("/{directory}/")).await;
         assert!(list.headers().contains_key(header::CONTENT_SECURITY_POLICY));
         let list = list.text().await.unwrap();

@@ -44,7 +44,7 @@ impl Environment {
                 } else {
                     error!(webhook = %target, "what was read is kept in memory until it can be written: {failure}");
                 }
-                self.workshop.board.update(target, |view, _| view.up = Some(false));
+                self.workshop.board.update(target, |view, _| view.fail(&failure.to_string()));
                 Outcome::Failed(state.backoff.fail(jitter()))
             }
             StepResult::Failed(failure) => self.fail(target, failure, state),
@@ -65,7 +65,7 @@ impl Environment {
         } else {
             warn!(webhook = %target, "poll failed: {failure}");
         }
-        self.end_poll(target, result, state, |_| {});
+        self.end_poll(target, result, state, |view| view.fail(&failure.to_string()));
         let mut pause = state.backoff.fail(jitter());
         if !self.pause_for(failure, state.asked_at) && state.backoff.failures() > FAILURES_OF_TARGET {
             // A webhook that is gone must not cost more than one that is idle.
@@ -98,6 +98,7 @@ impl Environment {
         state.last = Some(result);
         self.workshop.board.update(target, |view, _| {
             view.up = Some(result == PollResult::Success);
+            view.failure = None;
             if let Some(position) = PollResult::ALL.iter().position(|known| *known == result) {
                 view.polls[position] += 1;
             }

@@ -47,8 +47,9 @@ impl Environment {
             error!(environment = %self.name, "nothing is asked without the memory of the request budget: {failure}");
         }
         // Nobody can be polled, and so nobody's last poll speaks for the present.
+        let failure = format!("failed to write the memory of the request budget: {failure}");
         for seat in self.idle.values() {
-            self.workshop.board.update(&seat.reader.target, |view, _| view.up = Some(false));
+            self.workshop.board.update(&seat.reader.target, |view, _| view.fail(&failure));
         }
     }
 

@@ -44,6 +44,8 @@ pub struct TargetView {
     pub oldest_open: [Option<Timestamp>; 2],
     /// Whether the last poll succeeded.
     pub up: Option<bool>,
+    /// Why it did not.
+    pub failure: Option<Arc<str>>,
     /// When a poll last succeeded.
     pub last_success: Option<Timestamp>,
     /// The time between polls.
@@ -53,6 +55,12 @@ pub struct TargetView {
 }
 
 impl TargetView {
+    /// Shows that the last poll failed, or that none can be made, and why.
+    pub fn fail(&mut self, failure: &str) {
+        self.up = Some(false);
+        self.failure = Some(failure.into());
+    }
+
     /// A target as the state file knows it.
     pub fn new(
         target: Target,
@@ -73,6 +81,7 @@ impl TargetView {
             open: [0; 2],
             oldest_open: [None; 2],
             up: None,
+            failure: None,
             last_success,
             poll_interval,
             polls: [0; 7],
@@ -218,6 +227,7 @@ impl Board {
         self.write(|views| {
             if let Some(before) = views.targets.get(&key) {
                 view.up = before.up;
+                view.failure.clone_from(&before.failure);
                 view.polls = before.polls;
             }
             views.targets.insert(key, view);
