@@ -61,6 +61,10 @@ pub struct CheckArgs {
 
 /// What `run` needs.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "SIGTERM and SIGINT stop it within 5 seconds, and nothing is lost. SIGHUP reads the configuration again, as \
+does a change of the file; one with faults is refused, and the log says why."
+)]
 pub struct ConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]

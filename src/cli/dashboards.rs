@@ -15,16 +15,18 @@ pub(super) fn run(args: &DashboardsArgs) -> Result<(), Failure> {
     let mut written = String::new();
     for file in bundle::files() {
         let path = args.output.join(&*file.path);
-        write(&path, &file)
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Failure::running(format!("failed to create the directory {}: {error}", directory.display()))
+        })?;
+        write(&path, directory, &file)
             .map_err(|error| Failure::running(format!("failed to write {}: {error}", path.display())))?;
         written = format!("{written}{}\n", path.display());
     }
     print(&written)
 }
 
-fn write(path: &Path, file: &File) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
+fn write(path: &Path, directory: &Path, file: &File) -> io::Result<()> {
     let mut whole = NamedTempFile::new_in(directory)?;
     whole.write_all(&file.content)?;
     readable(&whole)?;
@@ -77,7 +79,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let failure = run(&output(file.path())).expect_err("no directory");
         assert_eq!(failure.code(), 1);
-        let beginning = format!("failed to write {}/", file.path().display());
+        let beginning = format!("failed to create the directory {}: ", file.path().display());
         assert!(failure.messages()[0].starts_with(&beginning), "{failure:?}");
     }
 }

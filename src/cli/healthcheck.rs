@@ -22,10 +22,10 @@ pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
 
 /// The address to ask below a base URL, which may already end with one of the two.
 fn probe_url(base: &str, ready: bool) -> Result<Url, String> {
-    let mut url = Url::parse(base).map_err(|error| format!("--url is no URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
+    if !["http://", "https://"].iter().any(|scheme| base.starts_with(scheme)) {
         return Err("--url must begin with http:// or https://".to_owned());
     }
+    let mut url = Url::parse(base).map_err(|error| format!("--url is no URL: {error}"))?;
     let path = url.path().trim_end_matches('/');
     let path = path.strip_suffix("/-/healthy").or(path.strip_suffix("/-/ready")).unwrap_or(path);
     let path = format!("{path}/-/{}", if ready { "ready" } else { "healthy" });
@@ -102,8 +102,9 @@ mod tests {
             assert_eq!(probe_url(base, false).map(String::from), Ok(alive.to_owned()), "{base}");
             assert_eq!(probe_url(base, true).map(String::from), Ok(alive.replace("healthy", "ready")), "{base}");
         }
-        assert!(probe_url("127.0.0.1:9877", false).is_err());
-        assert!(probe_url("ftp://x", false).is_err());
+        for base in ["127.0.0.1:9877", "localhost:9877", "ftp://x"] {
+            assert_eq!(probe_url(base, false), Err("--url must begin with http:// or https://".to_owned()), "{base}");
+        }
     }
 
     /// Answers one request, and gives its first line.

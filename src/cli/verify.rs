@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use tracing::info;
+
 use super::asker::asker;
 use super::run::run_until_stopped;
 use super::{Failure, VerifyArgs, print};
@@ -65,6 +67,13 @@ async fn audit_all(
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);
+        // At a small budget a webhook can take minutes, and its result comes at the end of it.
+        info!(
+            environment = %environment.name,
+            webhooks = targets.len(),
+            requests_per_minute = environment.requests_per_minute,
+            "reading the logs again, within the request budget",
+        );
         let mut reader =
             LogReader { asker: asker(config, environment, shutdown.clone())?, per_page: config.poll.per_page };
         let mut unreadable: Option<String> = None;

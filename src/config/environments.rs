@@ -109,7 +109,9 @@ fn read_one(
     let webhooks = fields.sections("webhooks", |fields| read_webhook(fields, &mut ids));
     let none_named = !has_webhooks || webhooks.as_ref().is_some_and(Vec::is_empty);
     if none_named && !has_discovery {
-        fields.fault_here("has neither discovery nor webhooks: there is nothing to read");
+        fields.fault_here(
+            "has neither discovery nor webhooks: there is nothing to read (`discovery: {}` finds them all)",
+        );
     }
     fields.finish();
     Some(EnvironmentConfig {

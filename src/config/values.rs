@@ -141,11 +141,17 @@ pub(super) fn base_url(value: &Value) -> Result<Url, String> {
     Ok(url)
 }
 
+const MUST_BE_HTTP: &str = "must be a URL that begins with http:// or https://";
+
 /// As `base_url`, from text.
 pub(super) fn plain_url(text: &str) -> Result<Url, String> {
+    // A host alone, such as `app.talkover.ai`, is what people write most.
+    if !text.contains("://") {
+        return Err(MUST_BE_HTTP.to_owned());
+    }
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("must be a URL with http:// or https://".to_owned());
+        return Err(MUST_BE_HTTP.to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user name or a password".to_owned());

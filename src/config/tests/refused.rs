@@ -63,7 +63,7 @@ log: {level: inof, format: 3}
     c.yml: metrics.duration_labels[2]: must be one of event, status, http_status, not `code`
     c.yml: metrics.duration_buckets[2]: must be above zero, not the number -1
     c.yml: metrics.max_events_per_webhook: must be a whole number from 1 up, not the number 0
-    c.yml: traces.endpoint: must be a URL with http:// or https://
+    c.yml: traces.endpoint: must be a URL that begins with http:// or https://
     c.yml: traces.protocol: must be one of grpc, http/protobuf, not `http/json`
     c.yml: traces.tls.cert_file: failed to read /nonexistent/c: No such file or directory (os error 2)
     c.yml: traces.tls.cert_file: needs key_file beside it
@@ -81,10 +81,10 @@ fn environments_are_needed_and_must_have_something_to_read() {
     assert_snapshot!(faults_of("", &[]), @"c.yml: environments: must hold at least one environment");
     assert_snapshot!(faults_of("environments: {}", &[]), @"c.yml: environments: must be a list, not a map");
     assert_snapshot!(faults_of("environments: [{name: a}, {name: b, webhooks: []}, {}]", &[]), @"
-    c.yml: environments[0]: has neither discovery nor webhooks: there is nothing to read
-    c.yml: environments[1]: has neither discovery nor webhooks: there is nothing to read
+    c.yml: environments[0]: has neither discovery nor webhooks: there is nothing to read (`discovery: {}` finds them all)
+    c.yml: environments[1]: has neither discovery nor webhooks: there is nothing to read (`discovery: {}` finds them all)
     c.yml: environments[2].name: is missing
-    c.yml: environments[2]: has neither discovery nor webhooks: there is nothing to read
+    c.yml: environments[2]: has neither discovery nor webhooks: there is nothing to read (`discovery: {}` finds them all)
     ");
     assert_snapshot!(faults_of("environments: [{name: a, discovery: {agents: false, campaigns: false}}]", &[]), @"c.yml: environments[0].discovery: searches neither agents nor campaigns: leave the section out instead");
     assert_snapshot!(faults_of("environments: [{name: a, discovery: {include: []}}]", &[]), @"c.yml: environments[0].discovery.include: must hold at least one glob: with none, nothing is found");

@@ -124,7 +124,7 @@ fn wrong_variables_of_opentelemetry_are_refused_where_spans_are_made() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
     ];
     assert_snapshot!(faults("", &wrong), @"
-    environment variable OTEL_EXPORTER_OTLP_ENDPOINT: is no URL: relative URL without a base
+    environment variable OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL that begins with http:// or https://
     environment variable OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: must be one of grpc, http/protobuf, not `http/json`
     environment variable OTEL_EXPORTER_OTLP_HEADERS: must be name=value pairs, separated by commas
     environment variable OTEL_EXPORTER_OTLP_COMPRESSION: must be one of gzip, none, not `zstd`
