@@ -29,7 +29,7 @@ h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:1.75rem 0 .5rem}p{margi
 nav{display:flex;flex-wrap:wrap;gap:0 1rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\
 th{font-weight:600;color:var(--soft)}.n{text-align:right}.failing{color:var(--bad);font-weight:600}.healthy{color:var(--good)}\
-.note{white-space:normal;overflow-wrap:anywhere}.waiting{color:var(--wait)}.unlisted,small{color:var(--soft)}";
+.note,.why{white-space:normal}.why{overflow-wrap:anywhere}tr:has(+tr .why) td{border-bottom:0}.waiting{color:var(--wait)}.unlisted,small{color:var(--soft)}";
 
 /// The page.
 pub(super) async fn page(State(board): State<Board>, State(readiness): State<Readiness>) -> impl IntoResponse {
@@ -134,8 +134,11 @@ fn targets(targets: &[Target]) -> String {
             failed = target.attempts.failed,
             retrying = target.attempts.retrying,
             open = target.open.pending + target.open.retrying,
-            notes = escape(&notes(target)),
+            notes = notes(target),
         );
+        if let Some(failure) = &target.failure {
+            let _ = writeln!(html, "<tr><td class=\"why\" colspan=\"11\">{}</td></tr>", escape(failure));
+        }
     }
     html.push_str("</table></div>\n");
     if targets.len() > MAX_ROWS {
@@ -156,7 +159,6 @@ fn seconds(time: &str) -> String {
     time.split_once('.').map_or(time, |(seconds, _)| seconds).to_owned()
 }
 
-/// Why it fails, before what else there is to say of it.
 fn notes(target: &Target) -> String {
     let counted = |count: u64, one: &str, more: &str| match count {
         0 => None,
@@ -167,7 +169,7 @@ fn notes(target: &Target) -> String {
     let catching_up = target.catching_up.then(|| "catching up".to_owned());
     let gaps = counted(target.history_gaps, "gap in the history", "gaps in the history");
     let invalid = counted(target.log_entries_invalid, "unusable entry", "unusable entries");
-    [target.failure.clone(), disabled, catching_up, gaps, invalid].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [disabled, catching_up, gaps, invalid].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Text for element content and quoted attributes.
