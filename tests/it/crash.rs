@@ -155,13 +155,17 @@ async fn kills_lose_nothing_and_repeat_nothing() {
 
     let mut seen = Seen::default();
     meet(&config, &scenario).await;
-    for kill in 0..kills {
+    let mut kill = 0;
+    // A slow machine makes few requests in a life: it takes more lives until one of them has failed.
+    while kill < kills || seen.failed_polls == 0.0 {
+        assert!(kill < kills + 100, "no request has failed");
         receiver.always(ANSWERS[kill as usize % ANSWERS.len()].clone());
         if random.random_ratio(1, START.0) {
             begin_to_live(&config, Instant::now() + START.1.mul_f64(random.random())).await;
         } else {
             live(&config, LONGEST_LIFE.mul_f64(random.random()), &mut seen).await;
         }
+        kill += 1;
     }
 
     simulator.freeze(true);
@@ -171,7 +175,7 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         simulator.truth().webhooks.iter().flat_map(|webhook| &webhook.entries).filter(|entry| entry.deleted).count();
     let Seen { scrapes, failed_polls, .. } = seen;
     println!("{attempts} attempts, {deleted} deleted entries, {scrapes} scrapes, {failed_polls} failed polls");
-    assert!(attempts > 150.0 && failed_polls > 0.0, "the test would prove little");
+    assert!(attempts > 150.0, "the test would prove little");
     let exporter = Exporter::start(&config).await;
     let sum = |scrape: &Scrape| scrape.attempts().values().sum::<f64>();
     exporter.wait_for("all attempts", |scrape| sum(scrape) >= attempts).await;

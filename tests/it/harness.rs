@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 /// The binary of this build.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_talkover-exporter");
 /// A deadline that only a defect, or a machine at a standstill, can miss.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A simulated API on a port of its own.
 pub(crate) async fn simulator(scenario: Scenario, clock: impl Into<Clock>) -> Simulator {
