@@ -123,10 +123,11 @@ fn up(scrape: &Scrape) -> [Option<f64>; 2] {
 }
 
 /// Asserts that the log says why the state cannot be written, and where: once for each webhook, or once for all.
-fn assert_told(exporter: &Exporter, reason: &str) {
-    let log = exporter.log();
-    let told: Vec<&String> = log.iter().filter(|line| line.contains(" ERROR ")).collect();
-    assert!((1..=3).contains(&told.len()), "{log:#?}");
+async fn assert_told(exporter: &Exporter, reason: &str) {
+    let is_error = |line: &&String| line.contains(" ERROR ");
+    let log = exporter.wait_for_log("an error", |log| log.iter().any(|line| is_error(&line))).await;
+    let told: Vec<&String> = log.iter().filter(is_error).collect();
+    assert!(told.len() <= 3, "{log:#?}");
     assert!(told.iter().all(|line| line.contains("/state/state.db") && line.contains(reason)), "{told:#?}");
 }
 

@@ -20,20 +20,36 @@ fn fill(path: &Path) {
     }
 }
 
+/// A daemon that has counted something, and more after its disk was full.
+struct Met {
+    scene: Scene,
+    _disk: Mount,
+    ballast: PathBuf,
+    exporter: Exporter,
+    /// What it showed before.
+    before: Scrape,
+}
+
+impl Met {
+    async fn new() -> Self {
+        let scene = Scene::new().await;
+        let _disk = Mount::new(&["-t", "tmpfs", "-o", "size=2m", "none"], scene.directory());
+        let ballast = scene.directory().join("ballast");
+        scene.deliver(8);
+        let exporter = scene.start().await;
+        let before = scene.wait_for_truth(&exporter).await;
+        fill(&ballast);
+        scene.deliver(400);
+        assert_serves_while_failing(&exporter, &before).await;
+        Self { scene, _disk, ballast, exporter, before }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "mounts a file system"]
 async fn a_full_disk_stops_the_counting_and_not_the_serving() {
-    let scene = Scene::new().await;
-    let _disk = Mount::new(&["-t", "tmpfs", "-o", "size=2m", "none"], scene.directory());
-    let ballast = scene.directory().join("ballast");
-    scene.deliver(8);
-    let exporter = scene.start().await;
-    let before = scene.wait_for_truth(&exporter).await;
-
-    fill(&ballast);
-    scene.deliver(400);
-    assert_serves_while_failing(&exporter, &before).await;
-    assert_told(&exporter, FULL);
+    let Met { scene, _disk, ballast, exporter, before } = Met::new().await;
+    assert_told(&exporter, FULL).await;
     exporter.kill().await;
 
     // What a killed daemon leaves is enough to go on serving from, full as the disk is.
@@ -42,7 +58,8 @@ async fn a_full_disk_stops_the_counting_and_not_the_serving() {
     std::fs::remove_file(&ballast).unwrap();
     let after = scene.wait_for_truth(&exporter).await;
     after.assert_not_below(&before);
-    assert!(exporter.log().iter().any(|line| line.contains("the state file can be written again")));
+    let is_told = |log: &[String]| log.iter().any(|line| line.contains("the state file can be written again"));
+    exporter.wait_for_log("that it can be written", is_told).await;
     scene.assert_sound().await;
     assert_eq!(exporter.terminate().await, Some(0));
     scene.assert_sound().await;
@@ -51,15 +68,7 @@ async fn a_full_disk_stops_the_counting_and_not_the_serving() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "mounts a file system"]
 async fn a_daemon_stops_and_starts_on_a_full_disk_but_makes_no_state_there() {
-    let scene = Scene::new().await;
-    let _disk = Mount::new(&["-t", "tmpfs", "-o", "size=2m", "none"], scene.directory());
-    let ballast = scene.directory().join("ballast");
-    scene.deliver(8);
-    let exporter = scene.start().await;
-    let before = scene.wait_for_truth(&exporter).await;
-    fill(&ballast);
-    scene.deliver(400);
-    assert_serves_while_failing(&exporter, &before).await;
+    let Met { scene, _disk, ballast, exporter, before } = Met::new().await;
     assert_eq!(exporter.terminate().await, Some(0), "what could not be written is read again");
 
     let exporter = scene.start().await;

@@ -38,7 +38,7 @@ async fn a_state_that_becomes_immutable_is_served_until_it_can_be_written_again(
     system("chattr", &["-R", "+i"], &scene.directory());
     scene.deliver(40);
     assert_serves_while_failing(&exporter, &before).await;
-    assert_told(&exporter, "Operation not permitted");
+    assert_told(&exporter, "Operation not permitted").await;
 
     system("chattr", &["-R", "-i"], &scene.directory());
     scene.wait_for_truth(&exporter).await.assert_not_below(&before);
@@ -62,7 +62,7 @@ async fn a_file_system_that_goes_read_only_is_served_until_it_is_mended() {
     std::fs::write(trigger, "test").unwrap();
     scene.deliver(40);
     assert_serves_while_failing(&exporter, &before).await;
-    assert_told(&exporter, "Read-only file system");
+    assert_told(&exporter, "Read-only file system").await;
     assert_eq!(exporter.terminate().await, Some(0));
 
     drop(disk);
