@@ -1,7 +1,7 @@
 //! The command line's grammar, for clap. What the commands do stands in their own files.
 
 use crate::build_info::{REVISION, RUSTVERSION, VERSION};
-use crate::config::parse_duration;
+use crate::config::{parse_address, parse_duration};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ pub struct VerifyArgs {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to serve the exporter
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9877")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9877", value_parser = parse_address)]
     pub listen: SocketAddr,
 }
 
@@ -100,7 +100,7 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// Where to serve the simulated API
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// What happens in the simulated world
     #[arg(long, value_name = "FILE")]

@@ -33,6 +33,7 @@ pub use server::ServerConfig;
 pub use state::StateConfig;
 pub use token::{TokenError, TokenSource};
 pub use traces::{TracesConfig, TracesProtocol, TracesTls};
+pub use values::parse_address;
 
 use fields::Fields;
 use std::collections::BTreeMap;

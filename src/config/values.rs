@@ -115,7 +115,14 @@ pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
 
 /// An address to listen at.
 pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
-    let text = text(value)?;
+    parse_address(&text(value)?)
+}
+
+/// An address to listen at, from text.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is no address with a port, such as 0.0.0.0:9877 or [::]:9877"))
 }
 

@@ -43,6 +43,10 @@ fn a_command_line_that_is_wrong_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).starts_with("talkover-exporter: error: "), "{arguments:?}");
     }
+    for command in ["demo", "simulate"] {
+        let message = text(&run(&[command, "--listen", "localhost:9877"]).stderr);
+        assert!(message.contains("`localhost:9877` is no address with a port, such as "), "{message}");
+    }
 }
 
 const GOOD: &str = "environments:\n  - name: production\n    base_url: http://127.0.0.1:1\n    token_file: TOKEN\n    \
