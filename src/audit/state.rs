@@ -28,6 +28,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Times that reading is begun anew because a daemon has started or stopped meanwhile.
 const MAX_READINGS: u32 = 5;
 
+// Bits of `flags` in the table `entries`, as the file has had them since version 1: see `StateRow` for what they say.
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
 const LATE: i64 = 8;

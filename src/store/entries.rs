@@ -11,6 +11,7 @@ use crate::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use crate::ledger::labels::HttpLabel;
 use crate::ledger::state::{Row, RowKey};
 
+// Bits of `flags` in the table `entries`, by the fields of [`Row`].
 const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
