@@ -1,34 +1,38 @@
 //! The demonstration, as the first command of the README starts it.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::harness::{BINARY, Scrape, wait_for};
 use crate::traces::receiver::Receiver;
 
-#[tokio::test]
-async fn there_is_one_of_everything_soon() {
-    // It is killed, and so leaves its state behind.
-    let temporary = tempfile::tempdir().unwrap();
+/// A demonstration that keeps its state in `temporary`, and where it serves its metrics.
+async fn start(temporary: &Path) -> (Child, String) {
     let mut demo = Command::new(BINARY)
         .args(["demo", "--listen", "127.0.0.1:0"])
-        .env("TMPDIR", temporary.path())
+        .env("TMPDIR", temporary)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    let mut url = None;
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, rest)) = line.split_once("Metrics ") {
-            url = Some(rest.trim().trim_end_matches("/metrics").to_owned());
-            break;
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some((_, url)) = line.split_once("Metrics ") {
+            return (demo, url.trim().to_owned());
         }
     }
-    let url = url.unwrap();
+}
+
+#[tokio::test]
+async fn there_is_one_of_everything_soon() {
+    // It is killed, and so leaves its state behind.
+    let temporary = tempfile::tempdir().unwrap();
+    let (_demo, url) = start(temporary.path()).await;
     let has_everything = |scrape: &Scrape| {
         let attempts = |label: &str| scrape.sum("talkover_webhook_delivery_attempts_total", &[label]);
         let open = scrape.sum("talkover_webhook_deliveries_open", &["status=\"pending\""]);
@@ -46,7 +50,7 @@ async fn there_is_one_of_everything_soon() {
             && scrape.of("talkover_exporter_discovery_last_success_timestamp_seconds").count() == 1
     };
     let everything = wait_for("one of everything", || async {
-        let text = reqwest::get(format!("{url}/metrics")).await.ok()?.text().await.ok()?;
+        let text = reqwest::get(&url).await.ok()?.text().await.ok()?;
         let scrape = Scrape::parse(text);
         has_everything(&scrape).then_some(())
     });
@@ -72,20 +76,7 @@ async fn spans_go_where_the_variables_of_open_telemetry_say() {
 #[tokio::test]
 async fn it_ends_with_its_terminal_and_leaves_nothing() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut demo = Command::new(BINARY)
-        .args(["demo", "--listen", "127.0.0.1:0"])
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    let url = loop {
-        let line = lines.next_line().await.unwrap().unwrap();
-        if let Some((_, rest)) = line.split_once("Metrics ") {
-            break rest.trim().to_owned();
-        }
-    };
+    let (mut demo, url) = start(temporary.path()).await;
     wait_for("its metrics", || async { reqwest::get(&url).await.ok() }).await;
     let id = i32::try_from(demo.id().unwrap()).unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::HUP).unwrap();

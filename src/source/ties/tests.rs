@@ -1,24 +1,13 @@
 //! Where each page sends a walk: what a leap, another size of pages and the places of a run decide, one step at a time.
 
 use super::*;
-use crate::delivery::{HttpStatus, Status};
+use crate::source::pager::tests::entry;
 
 /// Nothing was known before.
 const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
 
 fn attempt(name: &str, second: i64) -> Attempt {
-    Attempt {
-        id: EntryId::new(name),
-        event: "e".into(),
-        attempt: 1,
-        status: Status::Success,
-        http_status: HttpStatus::Code(200),
-        error: None,
-        duration_ns: None,
-        delivered_at: None,
-        created_at: Timestamp::from_seconds(second),
-        group: [0; 16],
-    }
+    Attempt { id: EntryId::new(name), ..entry(second) }
 }
 
 /// A page of entries, each a letter and its second.
