@@ -11,22 +11,26 @@
 # Needs a Rust toolchain (the version of rust-toolchain.toml), a C compiler, and ca-certificates. The image runs with this one's glibc.
 ARG BASE=docker.io/library/rust:1.95.0-slim-bookworm
 
-# Compiles the dependencies, and nothing of ours: built again only when one of the two manifests has changed.
+# Compiles the dependencies, and nothing of ours: built again only when one of the manifests has changed.
 FROM ${BASE} AS dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY crates/core/Cargo.toml crates/core/
+COPY crates/settings/Cargo.toml crates/settings/
+COPY crates/simulator/Cargo.toml crates/simulator/
 # Empty targets in the place of ours, as cargo wants to see what the manifest names; what comes of them is removed, so that no file's
 # date decides whether the real ones are compiled.
-RUN mkdir src benches \
-    && touch src/lib.rs \
+RUN mkdir src benches crates/core/src crates/settings/src crates/simulator/src \
+    && touch src/lib.rs crates/core/src/lib.rs crates/settings/src/lib.rs crates/simulator/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && sed -n '/^\[\[bench\]\]/,/^name/ s/^name = "\(.*\)"/benches\/\1.rs/p' Cargo.toml | xargs --no-run-if-empty touch \
     && cargo build --release --locked \
-    && cargo clean --release --package talkover-exporter
+    && cargo clean --release --workspace
 
 FROM dependencies AS compile
 COPY build.rs ./
+COPY crates crates
 COPY src src
 # These three are in the binary: defaults, scenarios of the simulator, dashboards and rules.
 COPY config config

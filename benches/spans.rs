@@ -22,14 +22,15 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::ledger::state::Changes;
+use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_exporter::config::{self, Environment, TracesConfig};
-use talkover_exporter::delivery::{OwnerType, Target, Timestamp};
-use talkover_exporter::ledger::state::Changes;
 use talkover_exporter::shutdown;
 use talkover_exporter::sinks::traces::exporter::Exporter;
 use talkover_exporter::store::Store;
 use talkover_exporter::store::handle::StoreHandle;
-use talkover_exporter::store::outbox::{Fate, SpanBatch, SpanRecord};
+use talkover_exporter::store::outbox::SpanBatch;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 

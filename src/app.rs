@@ -24,6 +24,7 @@ use self::assemble::Commons;
 pub(crate) use self::assemble::{client, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
+use crate::client::ClientError;
 use crate::clock;
 use crate::config::{Config, TokenError};
 use crate::pipeline::{release, retire};
@@ -37,7 +38,6 @@ use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_
 use crate::sinks::metrics::deliveries::TargetCollector;
 use crate::sinks::metrics::process::ProcessCollector;
 use crate::sinks::traces::transport::TransportError;
-use crate::source::client::ClientError;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;

@@ -8,15 +8,15 @@ use rand::RngExt;
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::budget::Budget;
+use crate::client::{Answer, Client, Exchange};
 use crate::clock;
 use crate::config::TokenSource;
-use crate::delivery::Timestamp;
-use crate::schedule::backoff::Backoff;
-use crate::schedule::budget::Budget;
-use crate::schedule::pause::asked_for;
 use crate::shutdown::Shutdown;
-use crate::source::client::{Answer, Client, Exchange};
-use crate::source::error::ApiError;
+use talkover_core::delivery::Timestamp;
+use talkover_core::reading::error::ApiError;
+use talkover_core::schedule::backoff::Backoff;
+use talkover_core::schedule::pause::asked_for;
 
 /// A request is given up after it has failed so often in a row.
 const MAX_FAILURES: u32 = 4;

@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 /// The local time.
 pub fn now() -> Timestamp {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use talkover_exporter::schedule::allocation::Allocation;
-use talkover_exporter::schedule::gcra::Gcra;
-use talkover_exporter::schedule::page_size::first_page;
-use talkover_exporter::schedule::rate::Rate;
-use talkover_exporter::schedule::scheduler::{Next, Outcome, Scheduler, Supply};
-use talkover_exporter::schedule::{Class, Intervals, TargetId, Turn};
+use talkover_core::schedule::allocation::Allocation;
+use talkover_core::schedule::gcra::Gcra;
+use talkover_core::schedule::page_size::first_page;
+use talkover_core::schedule::rate::Rate;
+use talkover_core::schedule::scheduler::{Next, Outcome, Scheduler, Supply};
+use talkover_core::schedule::{Class, Intervals, TargetId, Turn};
 
 /// The defaults of the configuration.
 pub(crate) const BOUNDS: Intervals = Intervals { min: Duration::from_secs(15), max: Duration::from_secs(300) };

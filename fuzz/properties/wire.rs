@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
-use talkover_exporter::delivery::{Attempt, EntryId, HttpStatus, Status};
-use talkover_exporter::source::wire::{InvalidEntry, LogPage, error_message, parse_logs};
+use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status};
+use talkover_core::reading::wire::{InvalidEntry, LogPage, error_message, parse_logs};
 
 /// An object's members as they stand in the text; the last of duplicate keys counts, as in the daemon.
 type Members<'a> = HashMap<String, &'a RawValue>;

@@ -5,30 +5,30 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use super::AppError;
+use crate::budget::Budget;
+use crate::client::{Client, ClientOptions};
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
-use crate::delivery::Target;
-use crate::discovery;
-use crate::discovery::filter::Filter;
-use crate::discovery::plan::Discovery;
-use crate::discovery::targets::Listed;
-use crate::ledger::decide::Policy;
-use crate::ledger::labels::LabelPolicy;
-use crate::ledger::watermark::Windows;
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
 use crate::pipeline::step::Workshop;
-use crate::schedule::Intervals;
-use crate::schedule::budget::Budget;
 use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
-use crate::sinks::traces::sampling::Sampler;
-use crate::sinks::traces::span::SpanPolicy;
-use crate::source::client::{Client, ClientOptions};
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::targets::Unlisted;
+use talkover_core::delivery::Target;
+use talkover_core::discovery;
+use talkover_core::discovery::filter::Filter;
+use talkover_core::discovery::plan::Discovery;
+use talkover_core::discovery::targets::Listed;
+use talkover_core::ledger::decide::Policy;
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::watermark::Windows;
+use talkover_core::schedule::Intervals;
+use talkover_core::spans::sampling::Sampler;
+use talkover_core::spans::span::SpanPolicy;
 
 /// What all environments share.
 #[derive(Clone, Debug)]

@@ -59,9 +59,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::{OwnerType, Target};
-    use crate::ledger::state::Ledger;
     use crate::sinks::metrics::exposure::Exposure;
+    use talkover_core::delivery::{OwnerType, Target};
+    use talkover_core::ledger::state::Ledger;
 
     /// A board with an environment that is being searched, and one webhook in it whose polls came to these numbers.
     fn waiting_after(successes: u64, failures: u64) -> Option<String> {

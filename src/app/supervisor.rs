@@ -18,8 +18,6 @@ use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::clock;
 use crate::config::{self, Config};
-use crate::delivery::Timestamp;
-use crate::discovery::targets::Listed;
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::Environment;
 use crate::pipeline::retire;
@@ -29,6 +27,8 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::error::StoreError;
 use crate::store::targets::Unlisted;
+use talkover_core::delivery::Timestamp;
+use talkover_core::discovery::targets::Listed;
 
 /// Where the configuration is read from again.
 #[derive(Clone, Debug)]

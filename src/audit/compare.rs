@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::rfc3339;
 use super::state::{StateMarks, StateRow, TargetState};
-use crate::delivery::{Attempt, EntryId, HttpStatus, Timestamp};
+use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Timestamp};
 
 /// The log shows whole seconds, and the newest two may still be filling while they are read.
 const TIE_MARGIN: Duration = Duration::from_secs(2);

@@ -17,7 +17,7 @@ pub mod sums;
 
 use self::compare::Findings;
 use self::state::TargetState;
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 /// What the audit of one target found.
 #[derive(Debug, Default)]

@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::compare::LogStretch;
 use crate::asking::{AskError, Asker};
-use crate::delivery::{EntryId, Target, Timestamp};
-use crate::source::error::ApiError;
-use crate::source::pager::{Known, PageRequest, Progress, Walk, WalkError};
-use crate::source::wire::LogPage;
+use talkover_core::delivery::{EntryId, Target, Timestamp};
+use talkover_core::reading::error::ApiError;
+use talkover_core::reading::walk::{Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::wire::LogPage;
 
 /// Why a log could not be read.
 #[derive(Debug, Error)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::compare::{Findings, Note};
 use super::{Audit, rfc3339};
-use crate::delivery::Target;
+use talkover_core::delivery::Target;
 
 /// Of what is no fault so many are listed.
 const MAX_LISTED: usize = 20;

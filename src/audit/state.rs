@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
-use crate::delivery::{EntryId, OwnerType, Target, Timestamp};
 use crate::store::error::StoreError;
 use crate::store::format;
+use talkover_core::delivery::{EntryId, OwnerType, Target, Timestamp};
 
 /// The letters `TOEX` in SQLite's header.
 const APPLICATION_ID: i64 = 0x544F_4558;

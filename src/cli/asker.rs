@@ -3,9 +3,9 @@
 use super::Failure;
 use crate::app::{self, AppError};
 use crate::asking::Asker;
+use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
-use crate::schedule::budget::Budget;
 use crate::shutdown::Shutdown;
 
 /// Requests to the API of `environment`, from the same budget as the daemon's.

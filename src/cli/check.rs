@@ -8,9 +8,9 @@ use super::run::load_web_config;
 use super::{CheckArgs, Failure, print};
 use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
 use crate::logging;
-use crate::schedule::allocation::stretched;
 use std::fmt::Write;
 use std::time::Duration;
+use talkover_core::schedule::allocation::stretched;
 
 pub(super) fn run(args: &CheckArgs, environment: &Environment) -> Result<(), Failure> {
     let config = config::load(&args.config, environment)?;

@@ -9,7 +9,7 @@ use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
 use crate::server::listen;
 use crate::shutdown;
-use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
+use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
 pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Failure> {
     // What a daemon says of itself at `info` would bury what the demonstration prints.

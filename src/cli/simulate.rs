@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::{Failure, SimulateArgs, print};
 use crate::shutdown;
-use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
+use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
 
 /// How long connections may hold up the end: the answers under way have had their time by then.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,8 +14,8 @@ use crate::audit::reading::{Depth, LogReader, ReadError};
 use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::config::{Config, EnvironmentConfig};
-use crate::delivery::{Target, Timestamp};
 use crate::shutdown::Shutdown;
+use talkover_core::delivery::{Target, Timestamp};
 
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;

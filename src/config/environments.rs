@@ -5,12 +5,12 @@ use super::fields::Fields;
 use super::files::certificate_file;
 use super::token::{self, TokenSource};
 use super::values::{base_url, count, flag, id, name, positive_duration, text};
-use crate::delivery::OwnerType;
 use reqwest::Url;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use talkover_core::delivery::OwnerType;
 
 /// One TalkOver environment: one token, one budget, some webhooks.
 #[derive(Clone, Debug, PartialEq)]

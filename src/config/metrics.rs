@@ -2,8 +2,8 @@
 
 use super::fields::Fields;
 use super::values::{count, described, duration, number, one_of};
-use crate::ledger::labels::{AttemptLabel, HttpStatusDetail};
 use std::time::Duration;
+use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail};
 
 /// What the delivery metrics look like.
 #[derive(Clone, Debug, PartialEq)]

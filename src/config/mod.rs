@@ -5,7 +5,6 @@
 //! their section. Called by `cli`, and by the daemon when it reloads.
 
 mod document;
-mod duration;
 mod environments;
 mod faults;
 mod fields;
@@ -23,7 +22,6 @@ mod token;
 mod traces;
 mod values;
 
-pub use duration::{format_duration, parse_duration};
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
 pub use faults::{Fault, Faults, Place};
 pub use log::{LogConfig, LogFormat};
@@ -31,6 +29,7 @@ pub use metrics::MetricsConfig;
 pub use poll::PollConfig;
 pub use server::ServerConfig;
 pub use state::StateConfig;
+pub use talkover_settings::duration::{format_duration, parse_duration};
 pub use token::{TokenError, TokenSource};
 pub use traces::{TracesConfig, TracesProtocol, TracesTls};
 pub use values::parse_address;

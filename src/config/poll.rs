@@ -1,9 +1,9 @@
 //! The section `poll`: how the logs are read.
 
-use super::duration::format_duration;
 use super::fields::Fields;
 use super::values::{count, duration, positive_duration};
 use std::time::Duration;
+use talkover_settings::duration::format_duration;
 
 /// How often, and how far back, the logs are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 //!
 //! Reasons may quote the value only where it cannot be a secret: URLs and headers are never quoted.
 
-use super::duration::parse_duration;
 use ::config::{Value, ValueKind};
 use reqwest::Url;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use talkover_settings::duration::parse_duration;
 
 /// The value as a reason names it.
 pub(super) fn described(value: &Value) -> String {

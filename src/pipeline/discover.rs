@@ -2,17 +2,17 @@
 
 use super::roster::Update;
 use super::step::Workshop;
+use crate::client::Answer;
 use crate::clock;
-use crate::delivery::Target;
-use crate::discovery::request::{Found, Request};
-use crate::discovery::targets::Listed;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::sinks::metrics::daemon::discovery_endpoint;
 use crate::sinks::metrics::exposure::Exposure;
-use crate::source::client::Answer;
 use crate::store::Loaded;
 use crate::store::error::StoreError;
+use talkover_core::delivery::Target;
+use talkover_core::discovery::request::{Found, Request};
+use talkover_core::discovery::targets::Listed;
 
 /// What a request of discovery was answered; nothing where it was given up because the program is to end.
 #[derive(Debug)]

@@ -8,18 +8,18 @@
 use std::time::Duration;
 
 use self::rechecks::Rechecks;
-use crate::delivery::{Attempt, Target, Timestamp};
-use crate::discovery::targets::WebhookInfo;
-use crate::ledger::decide::{Batch, Coverage, Tally};
-use crate::ledger::state::Ledger;
-use crate::ledger::watermark::Windows;
-use crate::schedule::Class;
-use crate::schedule::page_size::first_page;
-use crate::schedule::rate::Rate;
-use crate::source::pager::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
-use crate::source::recheck::{Recheck, Wanted};
-use crate::source::wire::LogPage;
 use crate::store::staged::StagedWalk;
+use talkover_core::delivery::{Attempt, Target, Timestamp};
+use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::decide::{Batch, Coverage, Tally};
+use talkover_core::ledger::state::Ledger;
+use talkover_core::ledger::watermark::Windows;
+use talkover_core::reading::recheck::{Recheck, Wanted};
+use talkover_core::reading::walk::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
+use talkover_core::reading::wire::LogPage;
+use talkover_core::schedule::Class;
+use talkover_core::schedule::page_size::first_page;
+use talkover_core::schedule::rate::Rate;
 
 mod rechecks;
 

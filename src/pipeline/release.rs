@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tracing::{debug, error};
 
-use crate::delivery::Target;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::sinks::metrics::exposure::Due;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use talkover_core::delivery::Target;
 
 /// How often holds are looked at: a tenth of their time, within these bounds.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
-use crate::delivery::Target;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::handle::StoreHandle;
+use talkover_core::delivery::Target;
 
 /// How long a target that is not listed any more keeps its series.
 pub const KEEP: Duration = Duration::from_secs(24 * 3600);

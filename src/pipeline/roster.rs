@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::{Target, Timestamp};
-use crate::discovery::plan::Discovery;
-use crate::discovery::record::Unsaved;
-use crate::discovery::request::{Found, Request};
-use crate::discovery::targets::{Listed, TargetChanges, Targets, compare, join};
-use crate::source::error::ApiError;
+use talkover_core::delivery::{Target, Timestamp};
+use talkover_core::discovery::plan::Discovery;
+use talkover_core::discovery::record::Unsaved;
+use talkover_core::discovery::request::{Found, Request};
+use talkover_core::discovery::targets::{Listed, TargetChanges, Targets, compare, join};
+use talkover_core::reading::error::ApiError;
 
 /// The targets of one environment, and the search for them.
 #[derive(Debug)]

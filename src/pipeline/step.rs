@@ -8,23 +8,23 @@ use prometheus::IntCounter;
 use tracing::{debug, error, info};
 
 use super::reader::{Absorbed, Reader};
+use crate::client::{Client, Exchange};
 use crate::clock;
-use crate::delivery::{Target, Timestamp};
-use crate::discovery::targets::WebhookInfo;
-use crate::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
-use crate::ledger::state::Ledger;
-use crate::ledger::transition::Transition;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, Committed};
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
-use crate::sinks::traces::span::{Made, SampledAttempt, SpanPolicy, Webhook, spans};
-use crate::source::client::{Client, Exchange};
-use crate::source::error::ApiError;
-use crate::source::wire::LogPage;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::outbox::SpanBatch;
 use crate::store::staged::StagedPart;
+use talkover_core::delivery::{Target, Timestamp};
+use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
+use talkover_core::ledger::state::Ledger;
+use talkover_core::ledger::transition::Transition;
+use talkover_core::reading::error::ApiError;
+use talkover_core::reading::wire::LogPage;
+use talkover_core::spans::span::{Made, SampledAttempt, SpanPolicy, Webhook, spans};
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]

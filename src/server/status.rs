@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::health::Readiness;
 use crate::build_info::{REVISION, VERSION};
-use crate::delivery::{self, Timestamp};
-use crate::ledger::state::OUTCOMES;
-use crate::ledger::totals::{Family, SeriesKey, Total, Totals};
-use crate::ledger::transition::LogOutcome;
 use crate::sinks::metrics::board::{Board, EnvironmentView, OPEN_STATES, TargetView, Views};
+use talkover_core::delivery::{self, Timestamp};
+use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::totals::{Family, SeriesKey, Total, Totals};
+use talkover_core::ledger::transition::LogOutcome;
 
 /// Everything, as of one moment. Times are RFC 3339 in UTC; what is not known is null.
 #[derive(Debug, Serialize)]

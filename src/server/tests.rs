@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use super::web_config::WebConfig;
 use super::{Readiness, ServeError, Sources, health, listen, router, serve};
-use crate::delivery::{OwnerType, Target, Timestamp};
-use crate::ledger::state::Ledger;
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::ledger::state::Ledger;
 
 /// A server on a port of its own, stopped when dropped.
 struct Served {

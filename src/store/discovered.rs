@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, params};
 
 use super::entries::unreadable;
-use crate::delivery::{OwnerType, Timestamp};
-use crate::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
-use crate::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use talkover_core::delivery::{OwnerType, Timestamp};
+use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
 
 /// Reads all that is known of an environment.
 pub(super) fn load(connection: &Connection, environment: &str) -> rusqlite::Result<Record> {

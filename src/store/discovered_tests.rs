@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Store;
-use crate::delivery::OwnerType;
-use crate::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
-use crate::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
-use crate::ledger::tests::book::at;
+use talkover_core::delivery::OwnerType;
+use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use talkover_core::testing::at;
 
 fn key(owner_type: OwnerType, id: &str) -> OwnerKey {
     OwnerKey { owner_type, id: id.into() }

@@ -7,9 +7,9 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Transaction, params};
 
 use super::TargetId;
-use crate::delivery::{DeliveryResult, EntryId, Status, Timestamp};
-use crate::ledger::labels::HttpLabel;
-use crate::ledger::state::{Row, RowKey};
+use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
+use talkover_core::ledger::labels::HttpLabel;
+use talkover_core::ledger::state::{Row, RowKey};
 
 // Bits of `flags` in the table `entries`, by the fields of [`Row`].
 const SUPERSEDED: i64 = 1;

@@ -16,7 +16,7 @@ use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::space;
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
 const APPLICATION_ID: i64 = 0x544F_4558;

@@ -10,11 +10,11 @@ use super::queue::Queue;
 use super::staged::{StagedPart, StagedWalk};
 use super::targets::Unlisted;
 use super::{Loaded, Store};
-use crate::delivery::{Attempt, Target, Timestamp};
-use crate::discovery::record::{Record, Unsaved};
-use crate::ledger::labels::LabelPolicy;
-use crate::ledger::state::Changes;
-use crate::ledger::totals::SeriesKey;
+use talkover_core::delivery::{Attempt, Target, Timestamp};
+use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::state::Changes;
+use talkover_core::ledger::totals::SeriesKey;
 
 /// A shared way to the open state file. When the last one goes, the file is closed, and SQLite carries its log over into it.
 #[derive(Clone, Debug)]

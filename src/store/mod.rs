@@ -30,11 +30,11 @@ use self::queue::Queue;
 use self::seen::SeenFile;
 use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
-use crate::delivery::{Attempt, Target, Timestamp};
-use crate::discovery::record::{Record, Unsaved};
-use crate::ledger::labels::LabelPolicy;
-use crate::ledger::state::{Changes, Ledger};
-use crate::ledger::totals::{Birth, SeriesKey};
+use talkover_core::delivery::{Attempt, Target, Timestamp};
+use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::ledger::totals::{Birth, SeriesKey};
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";

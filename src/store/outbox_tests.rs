@@ -6,13 +6,14 @@ use tempfile::TempDir;
 
 use super::Store;
 use super::handle::StoreHandle;
-use super::outbox::{Fate, QueuedSpan, SpanBatch, SpanRecord};
+use super::outbox::{QueuedSpan, SpanBatch};
 use super::queue::QueueStatus;
 use super::staged::StagedWalk;
-use crate::delivery::{OwnerType, Status, Target, Timestamp};
-use crate::ledger::decide::Coverage;
-use crate::ledger::state::Changes;
-use crate::ledger::tests::book::{at, entry};
+use talkover_core::delivery::{OwnerType, Status, Target, Timestamp};
+use talkover_core::ledger::decide::Coverage;
+use talkover_core::ledger::state::Changes;
+use talkover_core::spans::record::{Fate, SpanRecord};
+use talkover_core::testing::{at, entry};
 
 struct Place(TempDir);
 

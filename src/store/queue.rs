@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::outbox::Waiting;
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 /// The outbox at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

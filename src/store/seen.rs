@@ -13,7 +13,7 @@ use tracing::debug;
 use super::TargetId;
 use super::error::StoreError;
 use super::lock::beside;
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 const SLOT_BYTES: u64 = 8;
 

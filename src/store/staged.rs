@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
 use super::entries::{Names, unreadable};
-use crate::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
-use crate::ledger::decide::{Coverage, Pass};
+use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
+use talkover_core::ledger::decide::{Coverage, Pass};
 
 /// Entries decided at once.
 const PART: i64 = 5_000;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
-use crate::delivery::{OwnerType, Target, Timestamp};
-use crate::ledger::state::Marks;
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::ledger::state::Marks;
 
 /// A target of the state file.
 pub(super) struct Found {

@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use super::error::StoreError;
 use super::outbox::SpanBatch;
 use super::{Store, format, targets};
-use crate::delivery::{OwnerType, Status, Target};
-use crate::discovery::record::Record;
-use crate::ledger::decide::{Batch, Coverage, decide};
-use crate::ledger::labels::{AttemptLabel, LabelPolicy};
-use crate::ledger::state::{Changes, Ledger, Marks, Row, RowKey};
-use crate::ledger::tests::book::{Book, at, attempt, entry, policy};
-use crate::ledger::totals::{Birth, Family, SeriesKey, Total};
+use talkover_core::delivery::{OwnerType, Status, Target};
+use talkover_core::discovery::record::Record;
+use talkover_core::ledger::decide::{Batch, Coverage, decide};
+use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
+use talkover_core::ledger::state::{Changes, Ledger, Marks, Row, RowKey};
+use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total};
+use talkover_core::testing::{Book, at, attempt, entry, policy};
 
 /// A directory with a state file in it.
 struct Place {

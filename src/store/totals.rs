@@ -7,9 +7,11 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
-use crate::delivery::Timestamp;
-use crate::ledger::labels::LabelPolicy;
-use crate::ledger::totals::{ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals};
+use talkover_core::delivery::Timestamp;
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::totals::{
+    ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals,
+};
 
 /// Where `meta` keeps the labels and buckets of the duration histogram.
 const LAYOUT: &str = "duration_layout";

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use talkover_exporter::simulator::{EntrySpec, ManualClock, Moment, Simulator, Status};
+use talkover_simulator::{EntrySpec, ManualClock, Moment, Simulator, Status};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
 

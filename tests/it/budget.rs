@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use talkover_exporter::simulator::{
-    Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute,
-};
+use talkover_simulator::{Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute};
 
 use crate::harness::{Exporter, Workspace, check_online, simulator, verify, wait_for};
 

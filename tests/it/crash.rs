@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use talkover_exporter::simulator::{Clock, EntryTruth, FaultPlan, Scenario, Simulator};
+use talkover_simulator::{Clock, EntryTruth, FaultPlan, Scenario, Simulator};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, simulator, spawn, verify};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use talkover_exporter::simulator::{Clock, EntrySpec, Fault, Simulator, Status};
+use talkover_simulator::{Clock, EntrySpec, Fault, Simulator, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, spawn, wait_for};

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use talkover_exporter::delivery::{OwnerType, Timestamp};
-use talkover_exporter::discovery::filter::Filter;
-use talkover_exporter::discovery::plan::{Discovery, Settings};
-use talkover_exporter::discovery::record::Record;
-use talkover_exporter::discovery::request::{Found, Request};
-use talkover_exporter::discovery::targets::{Listed, Targets, compare, join};
-use talkover_exporter::simulator::scenario::{DEFAULT_TOKEN, ListedOwner, OwnerKind};
-use talkover_exporter::simulator::{Fault, ManualClock, Moment, Scenario, Simulator, Webhook};
-use talkover_exporter::source::client::{Client, ClientOptions};
+use talkover_core::delivery::{OwnerType, Timestamp};
+use talkover_core::discovery::filter::Filter;
+use talkover_core::discovery::plan::{Discovery, Settings};
+use talkover_core::discovery::record::Record;
+use talkover_core::discovery::request::{Found, Request};
+use talkover_core::discovery::targets::{Listed, Targets, compare, join};
+use talkover_exporter::client::{Client, ClientOptions};
 use talkover_exporter::store::Store;
+use talkover_simulator::scenario::{DEFAULT_TOKEN, ListedOwner, OwnerKind};
+use talkover_simulator::{Fault, ManualClock, Moment, Scenario, Simulator, Webhook};
 
 use super::harness::simulator;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use talkover_exporter::simulator::{Clock, EntrySpec, Scenario, Simulator};
+use talkover_simulator::{Clock, EntrySpec, Scenario, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

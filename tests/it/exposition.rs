@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use talkover_exporter::simulator::{Clock, EntrySpec, ManualClock, Moment, Status};
 use talkover_exporter::sinks::metrics::catalogue;
+use talkover_simulator::{Clock, EntrySpec, ManualClock, Moment, Status};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
 

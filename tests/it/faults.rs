@@ -6,9 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use talkover_exporter::simulator::{
-    Clock, EntrySpec, Fault, FaultPlan, Moment, RandomFault, Scenario, Simulator, Status,
-};
+use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, Moment, RandomFault, Scenario, Simulator, Status};
 use tokio::time::{Instant, interval};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, true_attempts};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use talkover_exporter::simulator::{Clock, EntrySpec, Scenario, Simulator, Status};
+use talkover_simulator::{Clock, EntrySpec, Scenario, Simulator, Status};
 
 use crate::harness::{
     Exporter, Scrape, Variable, Workspace, all_true_attempts, quiet_scenario, refused, simulator, verify,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use talkover_exporter::simulator::{Clock, Scenario, Simulator, Webhook};
+use talkover_simulator::{Clock, Scenario, Simulator, Webhook};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};

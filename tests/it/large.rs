@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Query;
 use serde::Deserialize;
-use talkover_exporter::simulator::{Clock, Scenario, Webhook};
+use talkover_simulator::{Clock, Scenario, Webhook};
 
 use crate::harness::{Exporter, Workspace, quiet_scenario, simulator, true_attempts, wait_for};
 

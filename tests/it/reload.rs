@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reqwest::{Client, StatusCode};
 use rustix::process::Signal;
-use talkover_exporter::simulator::{Clock, EntrySpec, Simulator, Status};
+use talkover_simulator::{Clock, EntrySpec, Simulator, Status};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use talkover_exporter::simulator::{Clock, EntrySpec, OwnerKind, Scenario, Simulator, Status, Webhook};
+use talkover_simulator::{Clock, EntrySpec, OwnerKind, Scenario, Simulator, Status, Webhook};
 
 use crate::harness::{Exporter, Scrape, Workspace, check_online, quiet_scenario, simulator};
 

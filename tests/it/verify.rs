@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use talkover_exporter::simulator::{Clock, EntrySpec, Fault, Scenario, Simulator, Status, largest_per_minute};
+use talkover_simulator::{Clock, EntrySpec, Fault, Scenario, Simulator, Status, largest_per_minute};
 
 use crate::harness::{self, Exporter, Scrape, Verdict, Workspace, quiet_scenario, simulator};
 

@@ -1,7 +1,7 @@
 //! What is a fault and what is none, by tables.
 
 use super::*;
-use crate::delivery::Status;
+use talkover_core::delivery::Status;
 
 const RULES: Rules = Rules {
     lookback: Duration::from_secs(600),

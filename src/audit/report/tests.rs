@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::Extent;
-use crate::delivery::{EntryId, OwnerType, Timestamp};
+use talkover_core::delivery::{EntryId, OwnerType, Timestamp};
 
 fn orders() -> Target {
     Target {

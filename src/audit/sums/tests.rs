@@ -1,7 +1,7 @@
 //! Sums that agree, and every way in which they may not.
 
 use super::*;
-use crate::delivery::{EntryId, Timestamp};
+use talkover_core::delivery::{EntryId, Timestamp};
 
 fn row(id: &str, counted: Option<(&str, &str)>, result: Option<&str>, is_ended: bool, is_late: bool) -> StateRow {
     StateRow {

@@ -5,8 +5,8 @@ use crate::config::{
     DEFAULTS, DiscoveryConfig, LogConfig, LogFormat, MetricsConfig, PollConfig, ServerConfig, TokenSource,
     TracesConfig, TracesProtocol, TracesTls,
 };
-use crate::ledger::labels::{AttemptLabel, HttpStatusDetail};
 use std::time::Duration;
+use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

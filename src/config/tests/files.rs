@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::config::{TokenSource, WebhookConfig, load};
-use crate::delivery::OwnerType;
-use crate::ledger::labels::HttpStatusDetail;
 use secrecy::ExposeSecret;
+use talkover_core::delivery::OwnerType;
+use talkover_core::ledger::labels::HttpStatusDetail;
 
 const FULL: &str = r#"
 server: {listen: "[::1]:80", enable_lifecycle: true}

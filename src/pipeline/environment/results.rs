@@ -7,13 +7,13 @@ use rand::RngExt;
 use tracing::{debug, error, info, warn};
 
 use super::{Environment, Standing};
-use crate::delivery::{Target, Timestamp};
 use crate::pipeline::step::{StepResult, Stepped};
-use crate::schedule::Class;
-use crate::schedule::pause::Failure;
-use crate::schedule::scheduler::Outcome;
 use crate::sinks::metrics::board::TargetView;
-use crate::source::error::{ApiError, PollResult};
+use talkover_core::delivery::{Target, Timestamp};
+use talkover_core::reading::error::{ApiError, PollResult};
+use talkover_core::schedule::Class;
+use talkover_core::schedule::pause::Failure;
+use talkover_core::schedule::scheduler::Outcome;
 
 /// After so many failures in a row that speak of one target alone, it is asked no more often than an idle one.
 const FAILURES_OF_TARGET: u32 = 5;

@@ -7,14 +7,14 @@ use tracing::{debug, error, info, warn};
 
 use super::{Done, Environment};
 use crate::clock;
-use crate::delivery::Target;
-use crate::discovery::targets::Listed;
 use crate::pipeline::discover::{Asked, Registered, ask, register};
 use crate::pipeline::retire;
-use crate::schedule::Turn;
-use crate::schedule::scheduler::Outcome;
 use crate::shutdown::Shutdown;
-use crate::source::error::{ApiError, PollResult};
+use talkover_core::delivery::Target;
+use talkover_core::discovery::targets::Listed;
+use talkover_core::reading::error::{ApiError, PollResult};
+use talkover_core::schedule::Turn;
+use talkover_core::schedule::scheduler::Outcome;
 
 /// How discovery fares.
 #[derive(Default)]

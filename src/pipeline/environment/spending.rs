@@ -6,9 +6,9 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::Environment;
+use crate::budget::Budget;
 use crate::clock;
-use crate::schedule::budget::Budget;
-use crate::schedule::scheduler::Supply;
+use talkover_core::schedule::scheduler::Supply;
 
 /// How soon the budget is asked again where its file could not be used.
 const BUDGET_RETRY: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::delivery::{EntryId, Timestamp};
-use crate::ledger::decide::Batch;
-use crate::ledger::state::{Ledger, RowKey};
-use crate::ledger::watermark::Windows;
+use talkover_core::delivery::{EntryId, Timestamp};
+use talkover_core::ledger::decide::Batch;
+use talkover_core::ledger::state::{Ledger, RowKey};
+use talkover_core::ledger::watermark::Windows;
 
 /// An open entry is read again when its age has grown by this part, but
 const GROWTH: u32 = 4;
@@ -56,7 +56,7 @@ impl Rechecks {
     pub(super) fn note(&mut self, batch: &Batch, ledger: &Ledger) {
         let open: HashSet<&RowKey> = ledger.open().map(|(key, _)| key).collect();
         self.checked.retain(|key, _| open.contains(key));
-        let is_round = batch.coverage == crate::ledger::decide::Coverage::Pages;
+        let is_round = batch.coverage == talkover_core::ledger::decide::Coverage::Pages;
         let wanted = if is_round { std::mem::take(&mut self.wanted) } else { Vec::new() };
         if open.is_empty() {
             return;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::delivery::{Attempt, EntryId, OwnerType, Status};
-use crate::ledger::decide::{Policy, decide};
-use crate::ledger::tests::book::{at, entry, policy};
-use crate::ledger::totals::SeriesKey;
-use crate::ledger::transition::LogOutcome;
-use crate::source::wire::Pagination;
+use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
+use talkover_core::ledger::decide::{Policy, decide};
+use talkover_core::ledger::totals::SeriesKey;
+use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::reading::wire::Pagination;
+use talkover_core::testing::{at, entry, policy};
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
 struct Desk {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::exemplars::Exemplars;
 use super::exposure::Exposure;
-use crate::delivery::{Status, Target, Timestamp};
-use crate::discovery::targets::WebhookInfo;
-use crate::ledger::decide::Tally;
-use crate::ledger::labels::{AttemptLabel, LabelPolicy};
-use crate::ledger::state::{Changes, Ledger, Marks};
-use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
-use crate::sinks::traces::span::SampledAttempt;
+use talkover_core::delivery::{Status, Target, Timestamp};
+use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::decide::Tally;
+use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
+use talkover_core::ledger::state::{Changes, Ledger, Marks};
+use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
+use talkover_core::spans::span::SampledAttempt;
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
@@ -50,7 +50,7 @@ pub struct TargetView {
     pub last_success: Option<Timestamp>,
     /// The time between polls.
     pub poll_interval: Duration,
-    /// Polls by [`crate::source::error::PollResult::ALL`].
+    /// Polls by [`talkover_core::reading::error::PollResult::ALL`].
     pub polls: [u64; 7],
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The collectors take names and help texts from here, and the reference in the documentation is made from [`ALL`].
 
-use crate::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
+use talkover_core::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 
 /// A metric's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

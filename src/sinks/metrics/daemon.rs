@@ -8,10 +8,10 @@ use super::board::{Board, TargetView};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::build_info;
-use crate::delivery::OwnerType;
-use crate::discovery::request::Request;
-use crate::source::client::Exchange;
+use crate::client::Exchange;
 use crate::store::handle::StoreInfo;
+use talkover_core::delivery::OwnerType;
+use talkover_core::discovery::request::Request;
 
 /// The endpoint of delivery logs, as the label `endpoint` names it.
 pub const LOGS: &str = "logs";

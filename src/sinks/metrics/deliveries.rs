@@ -9,10 +9,10 @@ use prometheus::proto::MetricFamily;
 use super::board::{Board, OPEN_STATES, TargetView, Views};
 use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
-use crate::ledger::state::OUTCOMES;
-use crate::ledger::totals::{Family as TotalsFamily, Histogram, NANOS_PER_SECOND, SeriesKey, Total};
-use crate::ledger::transition::LogOutcome;
-use crate::source::error::PollResult;
+use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::totals::{Family as TotalsFamily, Histogram, NANOS_PER_SECOND, SeriesKey, Total};
+use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::reading::error::PollResult;
 
 /// The metrics that this collector gives.
 const METRICS: [&Metric; 21] = [

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::delivery::Timestamp;
-use crate::ledger::labels::LabelPolicy;
-use crate::ledger::totals::{NANOS_PER_SECOND, SeriesKey};
-use crate::sinks::traces::ids::{SpanId, TraceId};
-use crate::sinks::traces::span::SampledAttempt;
+use talkover_core::delivery::Timestamp;
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::totals::{NANOS_PER_SECOND, SeriesKey};
+use talkover_core::spans::ids::{SpanId, TraceId};
+use talkover_core::spans::span::SampledAttempt;
 
 /// An observation, and the span that it is seen in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,9 +84,9 @@ impl Exemplars {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{HttpStatus, Status};
-    use crate::ledger::labels::{AttemptLabels, HttpLabel};
-    use crate::ledger::tests::book::policy;
+    use talkover_core::delivery::{HttpStatus, Status};
+    use talkover_core::ledger::labels::{AttemptLabels, HttpLabel};
+    use talkover_core::testing::policy;
 
     fn sampled(second: i64, duration_ns: Option<u64>, span: u8) -> SampledAttempt {
         let http_status = HttpLabel::Exact(HttpStatus::Code(200));

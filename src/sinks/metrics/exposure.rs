@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::delivery::Timestamp;
-use crate::ledger::totals::{Birth, SeriesKey};
+use talkover_core::delivery::Timestamp;
+use talkover_core::ledger::totals::{Birth, SeriesKey};
 
 /// The holds of one target.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ impl Exposure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::totals::Family;
+    use talkover_core::ledger::totals::Family;
 
     const HOLD: Duration = Duration::from_secs(65);
 

@@ -7,8 +7,8 @@ use prometheus::proto::{
 
 use super::catalogue::{Kind, Metric};
 use super::exemplars::Exemplar;
-use crate::delivery::Timestamp;
-use crate::ledger::totals::Histogram;
+use talkover_core::delivery::Timestamp;
+use talkover_core::ledger::totals::Histogram;
 
 /// The name of a label that no series has: the crate's samples have no place for exemplars either, so that they travel to
 /// `render` as the value of this one, as [`add_exemplars`](Family::add_exemplars) writes them.

@@ -15,11 +15,11 @@ use super::pace::{Next, Notice, Pace};
 use super::transport::{Transport, TransportError};
 use super::verdict::Verdict;
 use crate::config::TracesConfig;
-use crate::schedule::backoff::Backoff;
 use crate::shutdown::Shutdown;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::outbox::QueuedSpan;
+use talkover_core::schedule::backoff::Backoff;
 
 /// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
 const MAX_BYTES: usize = 1024 * 1024;

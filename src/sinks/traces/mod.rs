@@ -7,10 +7,7 @@
 pub mod exporter;
 mod grpc;
 mod http;
-pub mod ids;
 pub mod otlp;
 mod pace;
-pub mod sampling;
-pub mod span;
 pub mod transport;
 pub mod verdict;

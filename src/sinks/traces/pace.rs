@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::verdict::Verdict;
-use crate::schedule::backoff::Backoff;
+use talkover_core::schedule::backoff::Backoff;
 
 /// Spans of one request at most. OpenTelemetry's own batch processors have the same limit.
 pub(super) const MAX_SPANS: usize = 512;

@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use tonic::Code;
 
-use crate::delivery::Timestamp;
+use talkover_core::delivery::Timestamp;
 
 /// Of a receiver's own words so much goes into the log.
 const MAX_WORDS: usize = 200;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use talkover_exporter::simulator::Fault;
+use talkover_simulator::Fault;
 
 /// A fault, and what the exporter makes of it.
 pub(crate) struct Row {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use talkover_exporter::delivery::{OwnerType, Target, Timestamp};
-use talkover_exporter::ledger::state::Changes;
-use talkover_exporter::simulator::{Clock, Simulator};
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::ledger::state::Changes;
 use talkover_exporter::store::Store;
+use talkover_simulator::{Clock, Simulator};
 use tokio::time::{Instant, sleep_until};
 
 use super::receiver::{Answer, Receiver};

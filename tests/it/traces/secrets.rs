@@ -1,7 +1,7 @@
 //! What customers must not lose to us: whatever secret an answer holds is found nowhere that we write, show or send.
 
 use prost::Message;
-use talkover_exporter::simulator::Clock;
+use talkover_simulator::Clock;
 
 use super::receiver::Receiver;
 use super::truth::attempt_id;

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use sha2::{Digest, Sha256};
-use talkover_exporter::simulator::{Clock, EntryTruth, Moment, Scenario, Simulator};
+use talkover_simulator::{Clock, EntryTruth, Moment, Scenario, Simulator};
 
 use super::receiver::Receiver;
 use super::rig::PROTOCOLS;

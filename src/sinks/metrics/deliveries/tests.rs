@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::delivery::{OwnerType, Target};
-use crate::discovery::targets::WebhookInfo;
-use crate::discovery::{Endpoint, Method};
-use crate::ledger::state::Ledger;
 use crate::sinks::metrics::exposure::Exposure;
+use talkover_core::delivery::{OwnerType, Target};
+use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::discovery::{Endpoint, Method};
+use talkover_core::ledger::state::Ledger;
 
 fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
     let target = Target {

@@ -208,14 +208,14 @@ fn exemplars_stand_on_counters_and_buckets_in_openmetrics_alone() {
         trace_id: [0xab; 16],
         span_id: [0x0c; 8],
         value,
-        at: crate::delivery::Timestamp::from_micros(1_700_000_000_500_000),
+        at: talkover_core::delivery::Timestamp::from_micros(1_700_000_000_500_000),
     };
     let mut counters = Family::new(&catalogue::DELIVERIES);
     counters.push(&["e", "w", "x", "failed"], 2.0);
     counters.add_exemplars([(0, exemplar(1.0))].into_iter());
     counters.push(&["e", "w", "x", "success"], 1.0);
     counters.add_exemplars(std::iter::empty());
-    let mut histogram = crate::ledger::totals::Histogram::new([0.1, 1.0].into());
+    let mut histogram = talkover_core::ledger::totals::Histogram::new([0.1, 1.0].into());
     histogram.observe(50, 1000.0);
     histogram.observe(7_000, 1000.0);
     let mut histograms = Family::new(&catalogue::DELIVERY_DELAY);

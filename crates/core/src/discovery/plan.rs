@@ -1,0 +1,378 @@
+//! What discovery asks next, and what the answers mean. Pure: times are passed in, one request is under way at a time.
+//!
+//! A refresh reads the lists of owners alone. An owner's webhooks are read when it is new, when the list tells of a change, and else
+//! in rotation: each at the latest when its period is over, and all of them evenly spread over it.
+//!
+//! Gone is a webhook that its owner's list leaves out, or one whose owner is gone ([`listing::GONE`](super::listing::GONE)); never
+//! one for which an answer failed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::filter::Filter;
+use super::listing::{Complete, GONE, Listing};
+use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
+use super::request::{Found, Request};
+use super::rotation::{self, Turn};
+use super::targets::Discovered;
+use super::{Owner, OwnerKey, Webhook};
+use crate::delivery::{OwnerType, Timestamp};
+use crate::reading::error::ApiError;
+use crate::reading::wire::lists::ListPage;
+
+/// The documented maximum of entries on a page.
+const PER_PAGE: u32 = 100;
+/// The documented default, for a server that refuses more or whose answers are too large then.
+const SMALL_PER_PAGE: u32 = 20;
+/// How soon a list is asked for again that failed once; each further failure doubles it, up to `refresh_interval`.
+const LIST_RETRY: Duration = Duration::from_secs(15);
+/// A list that failed so often in a row is begun anew: perhaps its next page does not exist any more.
+const FAILURES_OF_LISTING: u32 = 3;
+/// The same for an owner's webhooks, up to the owner's period.
+const OWNER_RETRY: Duration = Duration::from_secs(60);
+/// Times are kept since this long before the start, so that those before it can be told. Longer than any period.
+const BEFORE_START: Duration = Duration::from_secs(48 * 3600);
+
+/// What is searched, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether agents are searched.
+    pub agents: bool,
+    /// Whether campaigns are.
+    pub campaigns: bool,
+    /// The time from the end of one refresh to the next.
+    pub refresh_interval: Duration,
+}
+
+/// The discovery of one environment. Times are durations since its start.
+#[derive(Debug)]
+pub struct Discovery {
+    settings: Settings,
+    filter: Filter,
+    lists: BTreeMap<OwnerType, List>,
+    owners: BTreeMap<OwnerKey, Known>,
+    /// The list of webhooks whose first pages were read.
+    reading: Option<(OwnerKey, Listing<Webhook>)>,
+    is_asking: bool,
+    /// When the first wish is due; kept, since it is asked for much more often than it changes.
+    due: Option<Duration>,
+    unsaved: BTreeSet<OwnerKey>,
+    unsaved_lists: BTreeSet<OwnerType>,
+    gone: BTreeSet<OwnerKey>,
+}
+
+#[derive(Debug)]
+struct List {
+    record: ListRecord,
+    listing: Listing<Owner>,
+    per_page: u32,
+    due: Duration,
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Known {
+    record: OwnerRecord,
+    turn: Turn,
+}
+
+impl Discovery {
+    /// Goes on from what is remembered; `now` is the server's clock, as far as it is known.
+    pub fn new(settings: Settings, filter: Filter, record: Record, now: Timestamp) -> Self {
+        let searched = [(OwnerType::Agent, settings.agents), (OwnerType::Campaign, settings.campaigns)];
+        let types: Vec<OwnerType> = searched.into_iter().filter(|(_, is_on)| *is_on).map(|(owner, _)| owner).collect();
+        let at = |moment: Timestamp| BEFORE_START.saturating_sub(now.since(moment));
+        let list = |owner_type| {
+            let record = record.lists.get(owner_type).copied().unwrap_or_default();
+            let due = record.completed_at.map_or(Duration::ZERO, |moment| at(moment) + settings.refresh_interval);
+            // A clock that was wrong must not put a refresh off.
+            let due = due.min(BEFORE_START + settings.refresh_interval);
+            (*owner_type, List { record, listing: Listing::default(), per_page: PER_PAGE, due, failures: 0 })
+        };
+        let mut discovery = Self {
+            lists: types.iter().map(list).collect(),
+            settings,
+            filter,
+            owners: BTreeMap::new(),
+            reading: None,
+            is_asking: false,
+            due: None,
+            unsaved: BTreeSet::new(),
+            unsaved_lists: BTreeSet::new(),
+            gone: BTreeSet::new(),
+        };
+        for (key, record) in record.owners {
+            if types.contains(&key.owner_type) {
+                let turn = Turn::read_at(record.read_at.map(at));
+                discovery.owners.insert(key, Known { record, turn });
+            } else {
+                discovery.gone.insert(key);
+            }
+        }
+        discovery.forget_unwanted_pasts();
+        discovery.look_ahead();
+        discovery
+    }
+
+    /// All that is to be remembered.
+    pub fn into_record(self) -> Record {
+        let lists = self.lists.into_iter().map(|(key, list)| (key, list.record)).collect();
+        Record { lists, owners: self.owners.into_iter().map(|(key, known)| (key, known.record)).collect() }
+    }
+
+    /// A webhook that is left out now becomes known when it is let in again, not when it was first found.
+    fn forget_unwanted_pasts(&mut self) {
+        for (key, known) in &mut self.owners {
+            let OwnerRecord { owner, webhooks, .. } = &mut known.record;
+            for (id, webhook) in webhooks {
+                let is_wanted = self.filter.wants(&owner.name, &webhook.webhook.name, &key.id, id);
+                if !is_wanted && webhook.known_at.take().is_some() {
+                    self.unsaved.insert(key.clone());
+                }
+            }
+        }
+    }
+
+    /// When the next request is due; nothing while one is under way.
+    pub fn due(&self) -> Option<Duration> {
+        self.due.filter(|_| !self.is_asking).map(|due| due.saturating_sub(BEFORE_START))
+    }
+
+    fn look_ahead(&mut self) {
+        self.due = self.wishes().map(|(due, _)| due).min();
+    }
+
+    /// The request that is to be made at `now`, where one is due and none is under way.
+    pub fn next(&self, now: Duration) -> Option<Request> {
+        let now = now + BEFORE_START;
+        let mut due = self.wishes().filter(|(due, _)| *due <= now && !self.is_asking);
+        due.next().map(|(_, wish)| wish.request(self))
+    }
+
+    /// What is wanted and when, the most important first.
+    fn wishes(&self) -> impl Iterator<Item = (Duration, Wish<'_>)> {
+        let lists = self.lists.iter().map(|(owner_type, list)| (list.due, Wish::Owners(*owner_type, list)));
+        let rest = self.reading.iter().map(|(key, _)| (Duration::ZERO, Wish::Webhooks(key)));
+        let turns = || self.owners.iter().map(|(key, known)| (key, &known.turn, rotation::class(key, &known.record)));
+        let urgent = turns().filter_map(|(key, turn, class)| Some((turn.urgent_at(class)?, Wish::Webhooks(key))));
+        let rotating = rotation::next(turns()).map(|(due, key)| (due, Wish::Webhooks(key)));
+        lists.chain(rest).chain(urgent).chain(rotating)
+    }
+
+    /// Notes that a request is under way.
+    pub fn start(&mut self) {
+        self.is_asking = true;
+    }
+
+    /// Notes that the request under way was given up before it was answered.
+    pub fn abandon(&mut self) {
+        self.is_asking = false;
+    }
+
+    /// Takes in what `request` brought at `now`; `date` is the server's clock. Says whether [`targets`](Self::targets) may have
+    /// changed.
+    pub fn finish(
+        &mut self,
+        request: Request,
+        result: Result<Found, &ApiError>,
+        date: Timestamp,
+        now: Duration,
+    ) -> bool {
+        let now = now + BEFORE_START;
+        self.is_asking = false;
+        let has_changed = self.take_in(request, result, date, now);
+        self.look_ahead();
+        has_changed
+    }
+
+    fn take_in(&mut self, request: Request, result: Result<Found, &ApiError>, date: Timestamp, now: Duration) -> bool {
+        match (request, result) {
+            (Request::Owners { owner_type, .. }, Ok(Found::Owners(page))) => {
+                self.absorb_owners(owner_type, page, date, now)
+            }
+            (Request::Webhooks { owner, .. }, Ok(Found::Webhooks(page))) => {
+                self.absorb_webhooks(owner, page, date, now)
+            }
+            (Request::Owners { owner_type, .. }, result) => {
+                self.fail_list(owner_type, result.err(), now);
+                false
+            }
+            (Request::Webhooks { owner, .. }, _) => {
+                self.fail_owner(&owner, now);
+                false
+            }
+        }
+    }
+
+    fn absorb_owners(&mut self, owner_type: OwnerType, page: ListPage<Owner>, date: Timestamp, now: Duration) -> bool {
+        let Some(list) = self.lists.get_mut(&owner_type) else { return false };
+        list.failures = 0;
+        let absent_at = list.record.whole_at;
+        // An owner is news as soon as its page is there, not when the last one is.
+        let mut has_changed = false;
+        for (id, owner) in &page.entries {
+            let key = OwnerKey { owner_type, id: id.clone() };
+            has_changed |= meet(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
+        }
+        let Some(complete) = list.listing.absorb(page, date) else { return has_changed };
+        list.due = now + self.settings.refresh_interval;
+        list.record.completed_at = Some(date);
+        if complete.is_whole() {
+            list.record.whole_at = Some(complete.begun_at);
+        }
+        self.unsaved_lists.insert(owner_type);
+        self.weigh_owners(owner_type, &complete) || has_changed
+    }
+
+    /// Lets those owners go that are gone.
+    fn weigh_owners(&mut self, owner_type: OwnerType, complete: &Complete<Owner>) -> bool {
+        // That everything is gone at once is more often a fault of the API's than the truth: it has to say so twice.
+        let weight = if complete.entries.is_empty() { GONE / 2 } else { complete.certainty.weight() };
+        let mut gone = Vec::new();
+        for (key, known) in self.owners.iter_mut().filter(|(key, _)| key.owner_type == owner_type) {
+            let missed = if complete.entries.contains_key(&key.id) { 0 } else { known.record.missed + weight };
+            if known.record.missed != missed {
+                known.record.missed = missed;
+                self.unsaved.insert(key.clone());
+            }
+            if missed >= GONE {
+                gone.push(key.clone());
+            }
+        }
+        for key in &gone {
+            self.owners.remove(key);
+            self.unsaved.remove(key);
+            self.reading.take_if(|(owner, _)| owner == key);
+        }
+        let has_changed = !gone.is_empty();
+        self.gone.extend(gone);
+        has_changed
+    }
+
+    fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<Webhook>, date: Timestamp, now: Duration) -> bool {
+        // It may have gone while its answer was on the way.
+        let Some(known) = self.owners.get_mut(&key) else { return false };
+        let mut listing = match self.reading.take() {
+            Some((owner, listing)) if owner == key => listing,
+            _ => Listing::default(),
+        };
+        let Some(complete) = listing.absorb(page, date) else {
+            self.reading = Some((key, listing));
+            return false;
+        };
+        let was_called = known.record.is_changed;
+        let has_changed = known.record.take_over(&key, complete, &self.filter);
+        // What is missing and not yet known to be gone is looked for again, but not at once.
+        known.turn.succeed(now, was_called && !has_changed || known.record.is_changed);
+        self.unsaved.insert(key);
+        has_changed
+    }
+
+    fn fail_list(&mut self, owner_type: OwnerType, failure: Option<&ApiError>, now: Duration) {
+        let Some(list) = self.lists.get_mut(&owner_type) else { return };
+        list.failures += 1;
+        list.listing.interrupt();
+        if list.failures.is_multiple_of(FAILURES_OF_LISTING) {
+            list.listing = Listing::default();
+        }
+        let is_too_much = matches!(failure, Some(ApiError::Http { status: 422, .. } | ApiError::TooLarge { .. }));
+        if is_too_much && list.per_page > SMALL_PER_PAGE {
+            list.per_page = SMALL_PER_PAGE;
+            list.listing = Listing::default();
+        }
+        list.due = now + rotation::doubled(LIST_RETRY, list.failures, self.settings.refresh_interval);
+    }
+
+    fn fail_owner(&mut self, key: &OwnerKey, now: Duration) {
+        self.reading.take_if(|(owner, _)| owner == key);
+        if let Some(known) = self.owners.get_mut(key) {
+            known.turn.fail(now, OWNER_RETRY, rotation::class(key, &known.record));
+        }
+    }
+
+    /// The webhooks that are there, wanted or not.
+    pub fn targets(&self) -> impl Iterator<Item = Discovered<'_>> {
+        self.owners.iter().flat_map(move |(key, known)| {
+            let owner_name = &known.record.owner.name;
+            known.record.webhooks.iter().map(move |(id, record)| Discovered {
+                owner: key,
+                owner_name,
+                webhook_id: id,
+                webhook: &record.webhook,
+                is_wanted: self.filter.wants(owner_name, &record.webhook.name, &key.id, id),
+                known_at: record.known_at,
+            })
+        })
+    }
+
+    /// When all lists had last been read to their end, by the server's clock.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        let times: Option<Vec<Timestamp>> = self.lists.values().map(|list| list.record.completed_at).collect();
+        times?.into_iter().min()
+    }
+
+    /// Whether all lists were read, those of each owner's webhooks included; or asked for in vain, where only those fail.
+    pub fn has_seen_all(&self) -> bool {
+        let lists = self.lists.values().all(|list| list.record.completed_at.is_some());
+        lists && self.owners.values().all(|known| known.turn.has_come())
+    }
+
+    /// Takes what is to be written; where that fails it belongs back ([`keep_unsaved`](Self::keep_unsaved)).
+    pub fn take_unsaved(&mut self) -> Unsaved {
+        let owners = std::mem::take(&mut self.unsaved);
+        let owners = owners.into_iter().filter_map(|key| Some((key.clone(), self.owners.get(&key)?.record.clone())));
+        let lists = std::mem::take(&mut self.unsaved_lists);
+        let lists = lists.into_iter().filter_map(|key| Some((key, self.lists.get(&key)?.record)));
+        let record = Record { lists: lists.collect(), owners: owners.collect() };
+        Unsaved { record, gone: std::mem::take(&mut self.gone).into_iter().collect() }
+    }
+
+    /// Takes back what could not be written: it comes again with the next [`take_unsaved`](Self::take_unsaved).
+    pub fn keep_unsaved(&mut self, unsaved: Unsaved) {
+        self.unsaved.extend(unsaved.record.owners.into_keys());
+        self.unsaved_lists.extend(unsaved.record.lists.into_keys());
+        // One that has come back meanwhile is written over.
+        self.gone.extend(unsaved.gone);
+    }
+}
+
+/// A request that is wanted at some time.
+enum Wish<'a> {
+    Owners(OwnerType, &'a List),
+    Webhooks(&'a OwnerKey),
+}
+
+impl Wish<'_> {
+    fn request(&self, discovery: &Discovery) -> Request {
+        match self {
+            Self::Owners(owner_type, list) => {
+                Request::Owners { owner_type: *owner_type, page: list.listing.next_page(), per_page: list.per_page }
+            }
+            Self::Webhooks(key) => {
+                let begun = discovery.reading.as_ref().filter(|(owner, _)| owner == *key);
+                let page = begun.map_or(1, |(_, listing)| listing.next_page());
+                Request::Webhooks { owner: (*key).clone(), page }
+            }
+        }
+    }
+}
+
+/// Takes in what a list says of one owner; whether that is news.
+fn meet(owners: &mut BTreeMap<OwnerKey, Known>, key: &OwnerKey, owner: &Owner, absent_at: Option<Timestamp>) -> bool {
+    match owners.get_mut(key) {
+        None => {
+            let record = OwnerRecord::new(owner.clone(), absent_at);
+            owners.insert(key.clone(), Known { record, turn: Turn::read_at(None) });
+            true
+        }
+        Some(known) if known.record.owner != *owner => {
+            known.record.owner = owner.clone();
+            known.record.is_changed = true;
+            true
+        }
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

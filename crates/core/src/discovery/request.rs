@@ -1,0 +1,35 @@
+//! What discovery asks, and what it is answered.
+
+use super::{Owner, OwnerKey, Webhook};
+use crate::delivery::OwnerType;
+use crate::reading::wire::lists::ListPage;
+
+/// A request that discovery wants to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A page of the list of agents or campaigns.
+    Owners {
+        /// Which list.
+        owner_type: OwnerType,
+        /// The page, from 1.
+        page: u32,
+        /// Entries on a page.
+        per_page: u32,
+    },
+    /// A page of the list of an owner's webhooks.
+    Webhooks {
+        /// The owner.
+        owner: OwnerKey,
+        /// The page, from 1.
+        page: u32,
+    },
+}
+
+/// What a request brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// A page of owners.
+    Owners(ListPage<Owner>),
+    /// A page of webhooks.
+    Webhooks(ListPage<Webhook>),
+}

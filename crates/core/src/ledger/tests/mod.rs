@@ -1,0 +1,12 @@
+//! The ledger's decisions: tables of what follows from what, and properties that hold for any log read in any way.
+
+mod bounds;
+mod daemon;
+mod deliveries;
+mod disk;
+mod entries;
+mod labels;
+mod moving;
+mod oracle;
+mod properties;
+mod world;

@@ -1,0 +1,13 @@
+//! Reads a list that moves: makes sense of pages, and says which page to request next. It requests nothing itself.
+//!
+//! In reading order: [`wire`] is what answers mean, [`payload`] tells which attempts belong together, [`error`] is why a request
+//! may fail, [`walk`] and [`recheck`] say which page to request next.
+
+mod backtrack;
+mod cursor;
+pub mod error;
+pub mod payload;
+pub mod recheck;
+mod same_second;
+pub mod walk;
+pub mod wire;

@@ -1,0 +1,242 @@
+//! Runs of entries with equal `created_at` that cross a page's border.
+//!
+//! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of the run
+//! may move from the next page to one that was read before. A run is complete when as many different entries of it were seen as
+//! it has places in the list; until then it is read again, or until several rounds bring nothing new. An unusable entry has no
+//! time: where one may be of the run, its places cannot be counted, and only rounds that bring nothing new are trusted. Pure,
+//! like the pager that uses it.
+
+use std::collections::HashSet;
+
+use super::cursor::page_of;
+use super::walk::Known;
+use super::wire::LogPage;
+use crate::delivery::{Attempt, EntryId, Timestamp};
+
+/// A run is taken for complete when so many rounds in a row have brought nothing new;
+const QUIET_ROUNDS: u32 = 3;
+/// or so many, where its places say that something is missing.
+const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
+/// or so many, where unusable entries keep its places from being counted. A round hides an entry with a probability below 0.4.
+const QUIET_ROUNDS_UNUSABLE: u32 = 12;
+
+/// Where a walk goes after a page.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// To the next page, if the walk is not over.
+    Onward,
+    /// To this one: a run is to be read again, or to its end.
+    To(u32),
+}
+
+/// What a walk has met of runs.
+#[derive(Debug, Default)]
+pub(super) struct SameSecond {
+    tail: Option<Tail>,
+    run: Option<Run>,
+}
+
+/// The last second of a page.
+#[derive(Debug)]
+struct Tail {
+    page: u32,
+    time: Timestamp,
+    ids: Vec<EntryId>,
+    /// Whether the next page may begin before this one has ended.
+    overlaps: bool,
+    /// Whether some of that second may be among the page's unusable entries.
+    has_unusable: bool,
+    /// Whether the last entry of all on the page is unusable: then the page may end with another second than this.
+    ends_unusable: bool,
+}
+
+/// A run that is being read.
+#[derive(Debug)]
+struct Run {
+    time: Timestamp,
+    first_page: u32,
+    /// The last page of its longest round: where unusable entries stand behind it, a shorter one does not tell that it has ended.
+    last_page: u32,
+    ids: HashSet<EntryId>,
+    /// How many places in the list it has, by this round; nothing where the list's length is not told.
+    places: Option<i64>,
+    /// How many of them were on the page before.
+    before: i64,
+    /// Whether the list was not as it is told to be while this round went on.
+    is_disturbed: bool,
+    /// Whether some of it may be among the unusable entries of its pages.
+    has_unusable: bool,
+    is_first_round: bool,
+    has_news: bool,
+    quiet: u32,
+}
+
+impl SameSecond {
+    /// Takes in a page that was read; `growth` is by how much the list has grown since the page before, where that is known.
+    pub(super) fn see(
+        &mut self,
+        page: u32,
+        read: &LogPage,
+        growth: Option<i64>,
+        is_end: bool,
+        known: Known<'_>,
+    ) -> Step {
+        if page == 1 && growth.is_some_and(|growth| growth < 0) {
+            // Some of what was seen of a run may be gone: it would be counted for others.
+            *self = Self::default();
+        }
+        let attempts = &read.attempts;
+        let times = attempts.first().zip(attempts.last()).map(|(first, last)| (first.created_at, last.created_at));
+        if self.run.is_none() {
+            self.begin_run(page, read, times, known);
+        }
+        let Some(run) = &mut self.run else {
+            self.tail = times.map(|(_, last)| tail(page, read, last));
+            return Step::Onward;
+        };
+        if page == run.first_page && page > 1 && times.is_none_or(|(first, _)| first == run.time) {
+            // Deletions have pulled the run's beginning to the page before.
+            run.first_page -= 1;
+            run.places = Some(0);
+            return Step::To(run.first_page);
+        }
+        run.has_unusable |= may_hold_unusable(read, run.time);
+        run.take_in(page, attempts, growth, known);
+        let is_cut_short = run.has_unusable && page < run.last_page;
+        run.last_page = run.last_page.max(page);
+        if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
+            return Step::Onward;
+        }
+        if is_cut_short && !is_end {
+            return Step::To(page.saturating_add(1));
+        }
+        self.tail = times.map(|(_, last)| tail(page, read, last));
+        self.end_round()
+    }
+
+    /// The page on which the run begins that is being read.
+    pub(super) fn first_page(&self) -> Option<u32> {
+        self.run.as_ref().map(|run| run.first_page)
+    }
+
+    /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
+    pub(super) fn leap(&mut self) {
+        self.tail = None;
+        if let Some(run) = &mut self.run {
+            run.places = None;
+            run.is_disturbed = true;
+        }
+    }
+
+    /// Pages have another size from now on, and `page` is the next: it may begin before the last one has ended.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32) {
+        if let Some(tail) = &mut self.tail {
+            tail.page = page.saturating_sub(1);
+            tail.overlaps = true;
+        }
+        if let Some(run) = &mut self.run {
+            let before = u64::from(run.first_page - 1) * u64::from(from);
+            run.first_page = page_of(before, to.max(1));
+            run.last_page = 0;
+            run.places = None;
+            run.is_disturbed = true;
+        }
+    }
+
+    /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the border.
+    fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: Known<'_>) {
+        let begins_unusable = read.invalid.first().is_some_and(|entry| entry.place == 0);
+        let goes_on = |tail: &mut Tail| {
+            let is_met = times.is_some_and(|(first, last)| {
+                tail.time == first || tail.overlaps && (last..=first).contains(&tail.time)
+            });
+            tail.page + 1 == page && (is_met || begins_unusable || tail.ends_unusable)
+        };
+        let Some(tail) = self.tail.take_if(goes_on) else { return };
+        self.run = Some(Run {
+            time: tail.time,
+            first_page: tail.page.max(1),
+            last_page: 0,
+            has_news: tail.ids.iter().any(|id| !(known.entry)(id)),
+            places: i64::try_from(tail.ids.len()).ok().filter(|_| !tail.overlaps),
+            before: tail.ids.len() as i64,
+            ids: tail.ids.into_iter().collect(),
+            is_disturbed: tail.overlaps,
+            // What stands at the very border is counted with the pages on both sides of it.
+            has_unusable: tail.has_unusable,
+            is_first_round: true,
+            quiet: 0,
+        });
+    }
+
+    fn end_round(&mut self) -> Step {
+        let Some(run) = &mut self.run else { return Step::Onward };
+        let patience = match run.places {
+            _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
+            Some(_) => QUIET_ROUNDS_INCOMPLETE,
+            None => QUIET_ROUNDS,
+        };
+        let is_complete = match run.places {
+            _ if run.has_unusable => false,
+            Some(places) => run.ids.len() as i64 >= places,
+            // A single entry on both sides of the border was pushed there by a new one.
+            None => run.ids.len() == 1 && !run.is_disturbed,
+        };
+        // Where the first reading brings only what was known before, what may hide in the run is left to the next poll.
+        let is_known = run.is_first_round && !run.has_news;
+        run.is_first_round = false;
+        run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
+        if is_complete || is_known || run.quiet >= patience {
+            self.run = None;
+            return Step::Onward;
+        }
+        run.has_news = false;
+        run.places = Some(0);
+        run.is_disturbed = false;
+        self.tail = None;
+        Step::To(run.first_page)
+    }
+}
+
+impl Run {
+    fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: Known<'_>) {
+        let mut count = 0;
+        for id in of_time(attempts, self.time) {
+            count += 1;
+            if self.ids.insert(id.clone()) && !(known.entry)(id) {
+                self.has_news = true;
+            }
+        }
+        // What new entries have pushed on from the page before is here for the second time.
+        let pushed = if page <= self.first_page { Some(0) } else { growth.filter(|growth| *growth >= 0) };
+        self.is_disturbed |= growth.is_some_and(|growth| growth < 0);
+        let before = std::mem::replace(&mut self.before, count);
+        self.places = self.places.zip(pushed).map(|(places, pushed)| places + count - pushed.min(before));
+    }
+}
+
+fn tail(page: u32, read: &LogPage, time: Timestamp) -> Tail {
+    Tail {
+        page,
+        time,
+        ids: of_time(&read.attempts, time).cloned().collect(),
+        overlaps: false,
+        has_unusable: may_hold_unusable(read, time),
+        ends_unusable: read.invalid.last().is_some_and(|entry| entry.place == read.attempts.len()),
+    }
+}
+
+/// Whether an unusable entry of the page may be of `time`: it is where the usable one before or behind it is, as the list is in
+/// order.
+fn may_hold_unusable(read: &LogPage, time: Timestamp) -> bool {
+    let is_of_time = |place: usize| read.attempts.get(place).is_none_or(|attempt| attempt.created_at == time);
+    read.invalid.iter().any(|entry| is_of_time(entry.place) || entry.place.checked_sub(1).is_none_or(is_of_time))
+}
+
+fn of_time(attempts: &[Attempt], time: Timestamp) -> impl Iterator<Item = &EntryId> {
+    attempts.iter().filter(move |attempt| attempt.created_at == time).map(|attempt| &attempt.id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Where each page sends a walk: what a leap, another size of pages and the places of a run decide, one step at a time.
+
+use super::*;
+use crate::reading::walk::tests::entry;
+
+/// Nothing was known before.
+const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
+
+fn attempt(name: &str, second: i64) -> Attempt {
+    Attempt { id: EntryId::new(name), ..entry(second) }
+}
+
+/// A page of entries, each a letter and its second.
+fn page(entries: &str) -> LogPage {
+    let read = |entry: &str| {
+        let (name, second) = entry.split_at(1);
+        attempt(name, second.parse().unwrap())
+    };
+    LogPage { attempts: entries.split_whitespace().map(read).collect(), ..LogPage::default() }
+}
+
+/// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each.
+fn see(ties: &mut SameSecond, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<Step> {
+    (from..).zip(pages).map(|(number, entries)| ties.see(number, &page(entries), growth, false, NOTHING)).collect()
+}
+
+#[test]
+fn what_was_deleted_is_not_counted_for_what_was_not_seen() {
+    let mut ties = SameSecond::default();
+    assert_eq!(see(&mut ties, 1, Some(0), &["a2 b2", "b2 c2", "z1 y1"]), [Step::Onward, Step::Onward, Step::To(1)]);
+    // `a` is gone: three of three places were seen, but `d` was not.
+    assert_eq!(see(&mut ties, 1, Some(-1), &["b2 c2"]), [Step::Onward]);
+    assert_eq!(see(&mut ties, 2, Some(0), &["c2 z1"]), [Step::To(1)]);
+    assert_eq!(see(&mut ties, 1, Some(0), &["b2 d2", "c2 z1"]), [Step::Onward; 2]);
+}
+
+#[test]
+fn a_leap_leaves_no_border_behind() {
+    let mut ties = SameSecond::default();
+    assert_eq!(see(&mut ties, 1, None, &["a3 b2"]), [Step::Onward]);
+    ties.leap();
+    assert_eq!(see(&mut ties, 2, None, &["c2 z1"]), [Step::Onward]);
+    // Without a leap, the second that goes on is a run.
+    assert_eq!(see(&mut SameSecond::default(), 1, None, &["a3 b2", "c2 z1"]), [Step::Onward, Step::To(1)]);
+}
+
+#[test]
+fn the_places_of_a_run_are_not_counted_over_a_leap() {
+    let (before, behind) = (["a3 b2", "c2 d2"], ["e2 z1"]);
+    for (leaps, end) in [(false, Step::Onward), (true, Step::To(1))] {
+        let mut ties = SameSecond::default();
+        assert_eq!(see(&mut ties, 1, Some(0), &before), [Step::Onward; 2]);
+        if leaps {
+            ties.leap();
+        }
+        assert_eq!(see(&mut ties, 3, Some(0), &behind), [end], "{leaps}");
+    }
+}
+
+#[test]
+fn a_single_entry_on_both_sides_of_a_border_is_all_of_its_second_unless_the_list_was_left_or_pulled() {
+    for (leaps, growth, behind, end) in [
+        (false, None, None, Step::Onward),
+        (true, None, None, Step::To(1)),
+        // It became longer, or did not change, where its length was told again.
+        (false, None, Some(1), Step::Onward),
+        (false, None, Some(0), Step::Onward),
+        (false, Some(-1), Some(0), Step::To(1)),
+        (false, None, Some(-1), Step::To(1)),
+    ] {
+        let mut ties = SameSecond::default();
+        assert_eq!(see(&mut ties, 1, growth, &["b2", "b2"]), [Step::Onward; 2]);
+        if leaps {
+            ties.leap();
+        }
+        assert_eq!(see(&mut ties, 3, behind, &["z1"]), [end], "{leaps} {growth:?} {behind:?}");
+    }
+}
+
+#[test]
+fn in_pages_of_another_size_a_run_begins_where_it_did() {
+    let mut ties = SameSecond::default();
+    assert_eq!(see(&mut ties, 3, Some(0), &["a3 b2", "c2 d2"]), [Step::Onward; 2]);
+    // The third page of ten begins with the twenty-first entry, and so does the fifth of five.
+    ties.rescale(10, 5, 9);
+    // All places are filled, but they were not counted.
+    assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [Step::To(5)]);
+}
+
+#[test]
+fn behind_a_border_that_has_moved_a_run_may_begin_within_the_page() {
+    for (rescales, end) in [(false, Step::Onward), (true, Step::To(2))] {
+        let mut ties = SameSecond::default();
+        assert_eq!(see(&mut ties, 2, None, &["a5 b4"]), [Step::Onward]);
+        if rescales {
+            ties.rescale(2, 4, 3);
+        }
+        assert_eq!(see(&mut ties, 3, None, &["a5 b4 c4 z1"]), [end], "{rescales}");
+    }
+}

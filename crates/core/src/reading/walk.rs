@@ -1,0 +1,350 @@
+//! Walks a list that moves while it is read: newest first, by page numbers, from page 1 towards older entries.
+//!
+//! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to earlier
+//! pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a border are read
+//! several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask for, and is given what came.
+//! A walk that was interrupted goes on where it stopped.
+
+use std::collections::HashSet;
+
+use thiserror::Error;
+
+use super::backtrack::Backtrack;
+use super::cursor::Cursor;
+use super::same_second::{SameSecond, Step};
+use super::wire::{LogPage, Pagination};
+use crate::delivery::{Attempt, EntryId, Timestamp};
+
+/// After this many pages in a row that repeat the page before them, the server does not turn its pages.
+const MAX_REPEATED_PAGES: u32 = 20;
+/// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
+const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The page to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Its number, from 1.
+    pub page: u32,
+    /// The entries wanted on it.
+    pub per_page: u32,
+}
+
+/// What a walk needs next.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another page.
+    More,
+    /// Nothing: all there is was read.
+    Done,
+}
+
+/// Why a walk cannot be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum WalkError {
+    /// The server gives the same entries under different page numbers.
+    #[error("the last {MAX_REPEATED_PAGES} pages were all the same")]
+    Repeating,
+}
+
+/// What was known before a walk.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Whether an entry was.
+    pub entry: &'a dyn Fn(&EntryId) -> bool,
+    /// Whether an unusable entry was, by its key.
+    pub invalid: &'a dyn Fn(&str) -> bool,
+}
+
+/// What an earlier, interrupted walk has read without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its newest entry.
+    pub newest: Timestamp,
+    /// Its oldest one.
+    pub oldest: Timestamp,
+    /// How many entries it has.
+    pub count: u64,
+}
+
+/// A walk from the newest entry to the first one older than a given time.
+#[derive(Debug)]
+pub struct Walk {
+    until: Timestamp,
+    cursor: Cursor,
+    ties: SameSecond,
+    /// What need not be read again, while the walk is still above it.
+    skip: Option<Stretch>,
+    /// After the leap over that: its oldest entry, and the page before which no landing need be looked for.
+    landing: Option<(Timestamp, u32)>,
+    leap: u32,
+    returns: Backtrack,
+    total: Option<u64>,
+    repeated: u32,
+    /// The key of the page before that was too large though it held one entry only, and how many such pages in a row had it.
+    too_large: (Box<str>, u32),
+    /// Whether the size of pages is that of the first one, because nothing tells it.
+    is_size_guessed: bool,
+    last_ids: HashSet<EntryId>,
+    attempts: Vec<Attempt>,
+    invalid: Vec<Box<str>>,
+    has_met_known: bool,
+    has_reached_end: bool,
+}
+
+impl Walk {
+    /// A walk that ends behind the first entry older than `until`.
+    pub fn new(until: Timestamp, per_page: u32) -> Self {
+        Self {
+            until,
+            cursor: Cursor::new(per_page),
+            ties: SameSecond::default(),
+            skip: None,
+            landing: None,
+            leap: 1,
+            returns: Backtrack::default(),
+            total: None,
+            repeated: 0,
+            too_large: ("".into(), 0),
+            is_size_guessed: false,
+            last_ids: HashSet::new(),
+            attempts: Vec::new(),
+            invalid: Vec::new(),
+            has_met_known: false,
+            has_reached_end: false,
+        }
+    }
+
+    /// Asks for a page of another size first. A walk that has to go on begins again at the top with full pages: what the small
+    /// one held is read twice, and nothing depends on what has moved in between.
+    pub fn with_first_page(mut self, per_page: u32) -> Self {
+        self.cursor = self.cursor.with_first_page(per_page);
+        self
+    }
+
+    /// A walk that reads what is newer than a stretch that was read before, and then what is older.
+    pub fn resume(until: Timestamp, per_page: u32, read: Stretch) -> Self {
+        Self { skip: Some(read), ..Self::new(until, per_page) }
+    }
+
+    /// Moves the end of the walk, where it becomes known only with the first answer.
+    pub fn set_until(&mut self, until: Timestamp) {
+        self.until = until;
+    }
+
+    /// The page that is wanted now; the same one until it is given to [`Walk::absorb`].
+    pub fn request(&self) -> PageRequest {
+        self.cursor.request()
+    }
+
+    /// Takes in the page that was asked for.
+    ///
+    /// # Errors
+    /// Where the server's pages do not lead on.
+    pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
+        self.too_large.1 = 0;
+        let served = self.served(&page);
+        self.cursor.note_served(served);
+        let at = self.cursor.request().page;
+        let growth = self.growth(&page);
+        let is_repeated = self.is_repeated(&page);
+        let is_end = self.is_end(&page, is_repeated);
+        let newest = page.attempts.first().map(|attempt| attempt.created_at);
+        let oldest = page.attempts.last().map(|attempt| attempt.created_at);
+        let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
+        let begin = self.ties.first_page().unwrap_or(at);
+        let back = self.returns.see(self.cursor.request(), begin, &page, growth);
+        self.total = page.pagination.total.or(self.total);
+        let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
+        let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
+        self.keep(page, known);
+
+        if let Some(page) = back {
+            self.ties = SameSecond::default();
+            self.cursor.go_to(page);
+            self.last_ids.clear();
+            return Ok(Progress::More);
+        }
+        if let Step::To(page) = step {
+            self.cursor.go_to(page);
+            self.last_ids.clear();
+            return Ok(Progress::More);
+        }
+        // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second began.
+        if self.is_before_landing(at, newest) {
+            return Ok(Progress::More);
+        }
+        if let Some((stretch, above)) = self.skip.zip(above_stretch)
+            && has_reached(stretch.newest.minus(OVERLAP))
+        {
+            self.leap_over(stretch, above);
+            return Ok(Progress::More);
+        }
+        if has_reached(self.until) || is_end {
+            self.has_reached_end = !has_reached(self.until);
+            return Ok(Progress::Done);
+        }
+        self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
+        if self.repeated >= MAX_REPEATED_PAGES {
+            return Err(WalkError::Repeating);
+        }
+        self.advance();
+        Ok(Progress::More)
+    }
+
+    /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that is
+    /// unusable, counted under `key` and walked past.
+    ///
+    /// # Errors
+    /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server answers.
+    pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
+        let before = self.cursor.request().per_page;
+        if self.cursor.narrow() {
+            let PageRequest { page, per_page } = self.cursor.request();
+            self.ties.rescale(before, per_page, page);
+            self.last_ids.clear();
+            return Ok(());
+        }
+        let (before, times) = &mut self.too_large;
+        *times = if *before == key { *times + 1 } else { 1 };
+        if *times >= MAX_REPEATED_PAGES {
+            return Err(WalkError::Repeating);
+        }
+        before.clone_from(&key);
+        self.invalid.push(key);
+        self.advance();
+        self.ties.leap();
+        Ok(())
+    }
+
+    /// Entries read that nobody has taken yet.
+    pub fn len(&self) -> usize {
+        self.attempts.len() + self.invalid.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is a usable one among them.
+    pub fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
+    /// Whether what was read, together with what it was to go on from, has no gap.
+    pub fn is_contiguous(&self) -> bool {
+        self.skip.is_none() && self.landing.is_none()
+    }
+
+    /// Takes the usable entries in the order in which they were read, and the keys of the others.
+    pub fn take(&mut self) -> (Vec<Attempt>, Vec<Box<str>>) {
+        (std::mem::take(&mut self.attempts), std::mem::take(&mut self.invalid))
+    }
+
+    /// Whether the list has ended before anything older than asked for was met.
+    pub fn has_reached_end(&self) -> bool {
+        self.has_reached_end
+    }
+
+    /// Whether anything was met that was known before.
+    pub fn has_met_known(&self) -> bool {
+        self.has_met_known
+    }
+
+    /// The length of the list when it was last told.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    fn keep(&mut self, page: LogPage, known: Known<'_>) {
+        self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
+            || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
+        self.invalid.extend(page.invalid.into_iter().map(|entry| entry.key));
+        self.attempts.extend(page.attempts);
+    }
+
+    /// How many entries of the list stand above a stretch, where this page reaches it.
+    fn entries_above(&self, page: &LogPage, stretch: Stretch) -> u64 {
+        let above = page.attempts.iter().take_while(|attempt| attempt.created_at >= stretch.newest.minus(OVERLAP));
+        self.cursor.offset() + above.count() as u64
+    }
+
+    /// To the page before the one on which the stretch must end.
+    fn leap_over(&mut self, stretch: Stretch, above: u64) {
+        let floor = self.cursor.request().page;
+        self.cursor.leap_to(above + stretch.count);
+        self.skip = None;
+        self.landing = Some((stretch.oldest, floor));
+        self.ties.leap();
+        self.last_ids.clear();
+    }
+
+    /// Whether the leap has gone too far: then further back, until the page begins within the stretch.
+    fn is_before_landing(&mut self, at: u32, newest: Option<Timestamp>) -> bool {
+        let Some((oldest, floor)) = self.landing else { return false };
+        if at <= floor || newest.is_some_and(|newest| newest > oldest) {
+            self.landing = None;
+            return false;
+        }
+        self.cursor.go_to(at.saturating_sub(self.leap).max(floor));
+        self.leap *= 2;
+        self.ties.leap();
+        true
+    }
+
+    fn advance(&mut self) {
+        let before = self.cursor.request().per_page;
+        self.cursor.advance();
+        let PageRequest { page, per_page } = self.cursor.request();
+        if page == 1 {
+            // From the top, in larger pages: there is no border that a run could have crossed.
+            self.ties = SameSecond::default();
+            self.last_ids.clear();
+        } else if before != per_page {
+            self.ties.rescale(before, per_page, page);
+        }
+    }
+
+    fn growth(&self, page: &LogPage) -> Option<i64> {
+        let (before, after) = (self.total?, page.pagination.total?);
+        i64::try_from(after).ok()?.checked_sub(i64::try_from(before).ok()?)
+    }
+
+    /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be longer than
+    /// that, or nothing is told at all. Then a short page need not be the last one.
+    fn served(&mut self, page: &LogPage) -> Option<u64> {
+        let PageRequest { page: at, per_page } = self.cursor.request();
+        let Pagination { per_page: told, total, .. } = page.pagination;
+        let shown = page.len() as u64;
+        let is_short = (1..told.unwrap_or(u64::MAX).min(per_page.into())).contains(&shown);
+        let is_untold = page.pagination == Pagination::default();
+        if at > 1 || !is_short || !total.map_or(is_untold, |total| total > shown) {
+            return told;
+        }
+        self.is_size_guessed = is_untold;
+        Some(shown)
+    }
+
+    /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full is the
+    /// last one unless they promise more, and an empty one is behind the end whatever they say. One that is always the same is
+    /// the whole list, where nothing tells of more.
+    fn is_end(&self, page: &LogPage, is_repeated: bool) -> bool {
+        let PageRequest { page: at, per_page } = self.cursor.request();
+        let is_full = page.len() as u64 >= u64::from(per_page);
+        let promised = page.pagination.last_page.or(page.pagination.total.map(|all| all.div_ceil(per_page.into())));
+        let promises_more = promised.is_some_and(|last| last > u64::from(at));
+        let is_all = self.is_size_guessed && is_repeated && self.repeated > 0;
+        page.is_empty() || is_all || (!is_full && !promises_more)
+    }
+
+    fn is_repeated(&mut self, page: &LogPage) -> bool {
+        let ids: HashSet<EntryId> = page.attempts.iter().map(|attempt| attempt.id.clone()).collect();
+        let is_repeated = !ids.is_empty() && ids == self.last_ids;
+        self.last_ids = ids;
+        is_repeated
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

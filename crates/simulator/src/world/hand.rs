@@ -1,0 +1,107 @@
+//! What tests do to the world by hand, and manual retries, which the API's users do.
+//!
+//! None of it shifts a random number of the world's own course; a manual retry draws from its delivery's stream.
+
+use std::sync::Arc;
+
+use super::entry::{Anomaly, Entry, EntrySpec, Place, Status};
+use super::log::{Log, ordered_uuid};
+use super::{What, World};
+use crate::clock::Moment;
+
+/// Why something cannot be done to the world by hand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandError {
+    /// There is no such webhook.
+    #[error("the simulated world has no webhook {0}")]
+    UnknownWebhook(String),
+    /// The webhook has no delivery of that number.
+    #[error("the webhook has no delivery {0}")]
+    UnknownDelivery(u32),
+}
+
+/// What came of asking for a manual retry.
+pub(crate) enum ManualRetry {
+    /// A new entry, of this id, was made.
+    Queued(String),
+    /// The entry succeeded or is still pending.
+    NotRetriable,
+    /// There is no such entry.
+    Unknown,
+}
+
+impl World {
+    /// Puts an entry into the list of `webhook_id`; its id. A pending one stays pending until it is changed.
+    pub fn insert(&mut self, webhook_id: &str, spec: EntrySpec) -> Result<String, HandError> {
+        let log = self.log_of(webhook_id)?;
+        if let Some(delivery) = spec.delivery.filter(|delivery| *delivery >= log.deliveries()) {
+            return Err(HandError::UnknownDelivery(delivery));
+        }
+        Ok(put(log, spec, None))
+    }
+
+    /// Puts `raw` into the list of `webhook_id` as it is, JSON or not, where an entry made at `created_at` stands.
+    /// The id that [`Self::delete`] takes; the text itself may hold another.
+    pub fn insert_raw(&mut self, webhook_id: &str, created_at: Moment, raw: &str) -> Result<String, HandError> {
+        let log = self.log_of(webhook_id)?;
+        Ok(put(log, EntrySpec { created_at, ..EntrySpec::default() }, Some(raw.into())))
+    }
+
+    /// Changes what the entry `id` shows, and forgets any outcome that was still to come. Whether there is one.
+    pub fn change(&mut self, id: &str, change: impl FnOnce(&mut EntrySpec)) -> bool {
+        let found = self.logs.iter_mut().find_map(|log| log.find(id).map(|entry| (log, entry)));
+        let Some((log, entry)) = found else { return false };
+        log.change(entry, change);
+        true
+    }
+
+    /// Takes the entry `id` out of its list. Whether there was one.
+    pub fn delete(&mut self, id: &str) -> bool {
+        let found = self.logs.iter_mut().find_map(|log| log.find(id).map(|entry| (log, entry)));
+        let Some((log, entry)) = found else { return false };
+        log.delete(entry);
+        true
+    }
+
+    /// The number of the delivery that the entry `id` belongs to, for [`EntrySpec::delivery`].
+    pub fn delivery_of(&self, id: &str) -> Option<u32> {
+        self.logs.iter().find_map(|log| log.find(id).map(|entry| log.delivery_of(entry).0))
+    }
+
+    /// Queues another attempt of the delivery that the entry `id` of `webhook_id` belongs to. In a frozen world the
+    /// new entry stays as it is made.
+    pub(crate) fn retry(&mut self, webhook_id: &str, id: &str) -> ManualRetry {
+        let found = self.logs.iter().position(|log| log.is(webhook_id));
+        let found = found.and_then(|place| self.logs[place].find(id).map(|entry| (place, entry)));
+        let Some((place, entry)) = found else { return ManualRetry::Unknown };
+        if !matches!(self.logs[place].status(entry), Status::Failed | Status::Retrying) {
+            return ManualRetry::NotRetriable;
+        }
+        let (delivery, _) = self.logs[place].delivery_of(entry);
+        let begun = self.logs[place].begin_attempt(delivery, self.now, 0.0, &self.scenario);
+        let new = begun.entry;
+        // Whoever asked for it finds it at once.
+        self.logs[place].show(new);
+        match begun.settled_at {
+            Some(at) => self.queue.plan(at, place, What::Settle(new)),
+            None => self.follow(place, new, self.now),
+        }
+        ManualRetry::Queued(self.logs[place].entries[new as usize].id.to_string())
+    }
+
+    fn log_of(&mut self, webhook_id: &str) -> Result<&mut Log, HandError> {
+        let found = self.logs.iter_mut().find(|log| log.is(webhook_id));
+        found.ok_or_else(|| HandError::UnknownWebhook(webhook_id.to_owned()))
+    }
+}
+
+fn put(log: &mut Log, spec: EntrySpec, raw: Option<Box<str>>) -> String {
+    let id = spec.id.clone().unwrap_or_else(|| ordered_uuid(spec.created_at, &mut log.hand));
+    let delivery = spec.delivery.unwrap_or_else(|| log.open_by_hand(Arc::clone(&spec.event)));
+    let anomaly = raw.as_ref().map(|_| Anomaly::Raw);
+    let place = Place::Hidden;
+    let entry =
+        log.add(Entry { id: id.as_str().into(), delivery, spec, place, anomaly, superseded: false, coming: None, raw });
+    log.show(entry);
+    id
+}

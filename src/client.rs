@@ -1,0 +1,329 @@
+//! One request to the API: sends it, waits for the whole answer, says what came of it.
+//!
+//! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
+//! to the configured host alone. The pipeline calls it, once for every permit of the budget.
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::discovery::{Owner, OwnerKey, Webhook};
+use talkover_core::reading::error::ApiError;
+use talkover_core::reading::wire::lists::{ListPage, parse_owners, parse_webhooks};
+use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
+
+/// Larger answers, after decompression, are not read to their end: 32 MiB.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// How much of an answer that is too large tells it from others: its first MiB.
+const DIGESTED_BYTES: usize = 1024 * 1024;
+/// A connection that takes longer than this will not come, whatever the time for the whole request is.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Enough of an error's body to find its message in.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// How the API of one environment is reached.
+#[derive(Debug)]
+pub struct ClientOptions {
+    /// The base URL, without `/api/v1`.
+    pub base_url: Url,
+    /// The time for a request, from its start to the last byte of the answer.
+    pub request_timeout: Duration,
+    /// A PEM file with further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy; else the usual variables of the environment decide.
+    pub proxy: Option<Url>,
+}
+
+/// Why no client could be made.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The file of certificate authorities cannot be read.
+    #[error("failed to read ca_file {}: {error}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The HTTP library refuses the settings.
+    #[error("failed to set up the HTTP client: {0}")]
+    Setup(#[from] reqwest::Error),
+}
+
+/// What an answer says of itself, whether it could be used or not.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The status, where there was an answer.
+    pub code: Option<u16>,
+    /// From the start of the request to the last byte.
+    pub duration: Duration,
+    /// The server's clock, in whole seconds.
+    pub date: Option<Timestamp>,
+    /// `X-RateLimit-Limit`: requests a minute.
+    pub rate_limit: Option<u64>,
+    /// `X-RateLimit-Remaining`.
+    pub rate_limit_remaining: Option<u64>,
+}
+
+/// The outcome of one request.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What is known of it in any case.
+    pub exchange: Exchange,
+    /// What it brought.
+    pub result: Result<T, ApiError>,
+}
+
+impl<T> Answer<T> {
+    /// The same outcome, with `change` made of what it brought.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { exchange: self.exchange, result: self.result.map(change) }
+    }
+}
+
+/// A client for the API of one environment.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base_url: Url,
+    token: RwLock<HeaderValue>,
+}
+
+impl Client {
+    /// A client for `options` that shows `token`.
+    ///
+    /// # Errors
+    /// Where certificates cannot be read or the settings contradict each other.
+    pub fn new(options: &ClientOptions, token: &SecretString) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .timeout(options.request_timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+        if let Some(path) = &options.ca_file {
+            let pem = std::fs::read(path).map_err(|error| ClientError::CaFile { path: path.clone(), error })?;
+            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
+        }
+        if let Some(url) = &options.proxy {
+            builder = builder.proxy(Proxy::all(url.clone())?);
+        }
+        let http = builder.build()?;
+        Ok(Self { http, base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+    }
+
+    /// Shows another token from the next request on.
+    pub fn set_token(&self, token: &SecretString) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = bearer(token);
+    }
+
+    /// Asks for one page of a webhook's delivery log; `page` counts from 1, `per_page` goes up to 100.
+    pub async fn logs(&self, target: &Target, page: u32, per_page: u32) -> Answer<LogPage> {
+        let path = [collection(target.owner_type), &*target.owner_id, "webhooks", &*target.webhook_id, "logs"];
+        self.get(&path, &[("per_page", per_page), ("page", page)], parse_logs).await
+    }
+
+    /// Asks for one page of the list of agents or campaigns; `page` counts from 1, `per_page` goes up to 100.
+    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<Owner>> {
+        self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
+    }
+
+    /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is asked for without
+    /// its number.
+    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<Webhook>> {
+        let numbered = [("page", page)];
+        let query = if page > 1 { &numbered[..] } else { &[] };
+        self.get(&[collection(owner.owner_type), &*owner.id, "webhooks"], query, parse_webhooks).await
+    }
+
+    async fn get<T>(
+        &self,
+        path: &[&str],
+        query: &[(&str, u32)],
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Answer<T> {
+        let started = Instant::now();
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let response = self.send(path, query, &token).await;
+        let mut exchange =
+            Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
+        let result = match response {
+            Err(error) => Err(connection_error(&error)),
+            Ok(response) => {
+                let headers = response.headers();
+                exchange.code = Some(response.status().as_u16());
+                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
+                exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
+                exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
+                read(response, exchange.date, &token)
+                    .await
+                    .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
+            }
+        };
+        exchange.duration = started.elapsed();
+        Answer { exchange, result }
+    }
+
+    async fn send(
+        &self,
+        path: &[&str],
+        query: &[(&str, u32)],
+        token: &HeaderValue,
+    ) -> Result<Response, reqwest::Error> {
+        let mut url = self.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, &value.to_string());
+        }
+        self.http
+            .request(Method::GET, url)
+            .header(AUTHORIZATION, token.clone())
+            .header(reqwest::header::ACCEPT, "application/json")
+            .send()
+            .await
+    }
+}
+
+/// The segment of the API's paths that is common to all owners of a type.
+const fn collection(owner_type: OwnerType) -> &'static str {
+    match owner_type {
+        OwnerType::Agent => "agents",
+        OwnerType::Campaign => "campaigns",
+    }
+}
+
+/// The header for a token; the configuration has made sure that it can stand in one.
+fn bearer(token: &SecretString) -> HeaderValue {
+    let text = format!("Bearer {}", token.expose_secret());
+    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    value.set_sensitive(true);
+    value
+}
+
+/// The body of a good answer, or what a bad one means.
+async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return body(response, MAX_BODY_BYTES).await;
+    }
+    let retry_after = retry_after(response.headers(), date);
+    // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
+    let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
+    let message = body.and_then(|body| error_message(&body));
+    Err(match status {
+        StatusCode::UNAUTHORIZED => ApiError::Unauthorized { message },
+        StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { retry_after },
+        _ => ApiError::Http { status: status.as_u16(), message, retry_after },
+    })
+}
+
+fn repeats(body: &[u8], token: &HeaderValue) -> bool {
+    let secret = token.as_bytes().strip_prefix(b"Bearer ").filter(|secret| !secret.is_empty());
+    secret.is_some_and(|secret| body.windows(secret.len()).any(|window| window == secret))
+}
+
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(&error))? {
+        if body.len() + chunk.len() > limit {
+            let key = digest(&body[..body.len().min(DIGESTED_BYTES)]);
+            return Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The innermost cause, without the URL: that names hosts and ids, and says nothing that the target does not.
+fn connection_error(error: &reqwest::Error) -> ApiError {
+    if error.is_timeout() {
+        return ApiError::Timeout;
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    ApiError::Connection(cause.to_string())
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    header_text(headers, name)?.parse().ok()
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), else `X-RateLimit-Reset` as a Unix time; both against the
+/// server's own clock.
+fn retry_after(headers: &HeaderMap, date: Option<Timestamp>) -> Option<Duration> {
+    let until = |moment: Timestamp| date.map(|now| moment.since(now));
+    if let Some(text) = header_text(headers, RETRY_AFTER.as_str()) {
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        return seconds.or_else(|| http_date(text).and_then(until));
+    }
+    let reset = header_text(headers, "x-ratelimit-reset")?.parse().ok()?;
+    until(Timestamp::from_seconds(reset))
+}
+
+/// A date as HTTP writes it (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn the_time_to_wait_is_read_in_every_form() {
+        let now = Some(Timestamp::from_seconds(784_111_777));
+        for (pairs, expected) in [
+            (&[("retry-after", "17")][..], Some(17)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], Some(60)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")], Some(0)),
+            (&[("retry-after", "soon")], None),
+            (&[("x-ratelimit-reset", "784111787")], Some(10)),
+            (&[("retry-after", "3"), ("x-ratelimit-reset", "784111787")], Some(3)),
+            (&[], None),
+        ] {
+            assert_eq!(retry_after(&headers(pairs), now), expected.map(Duration::from_secs), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_repeats_the_token_is_noticed() {
+        let token = bearer(&SecretString::from("talq_secret"));
+        assert!(repeats(br#"{"message": "The key talq_secret is unknown"}"#, &token));
+        assert!(!repeats(br#"{"message": "The key talq_other is unknown"}"#, &token));
+        assert!(!repeats(b"", &token) && !repeats(b"Bearer", &HeaderValue::from_static("Bearer")));
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_output() {
+        let options = ClientOptions {
+            base_url: "http://127.0.0.1:1/".parse().unwrap(),
+            request_timeout: Duration::from_secs(1),
+            ca_file: None,
+            proxy: None,
+        };
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        assert!(!format!("{client:?}").contains("talq_secret"));
+    }
+}
