@@ -1,6 +1,6 @@
-//! Spans: how they are made of the ledger's transitions, and how they are sent to an OTLP receiver.
+//! Spans on their way to an OTLP receiver.
 //!
-//! [`span`] makes them, with [`ids`] and by [`sampling`]; the commit of their attempt puts them into the outbox of the state file.
+//! `talkover_core::spans` makes them; the commit of their attempt puts them into the outbox of the state file.
 //! [`exporter`] takes them out of it when the receiver has them: [`otlp`] makes a request of a batch, [`transport`] sends it, and
 //! [`verdict`] says what the answer means. On that way no span is decoded.
 
