@@ -150,6 +150,8 @@ pub(in crate::simulator) struct Entry {
     pub(in crate::simulator) anomaly: Option<Anomaly>,
     /// Whether it was `retrying` until its delivery's last attempt had failed.
     pub(in crate::simulator) superseded: bool,
+    /// Whether the list showed it only some time after it was made.
+    pub(in crate::simulator) late: bool,
     pub(super) coming: Option<Box<Outcome>>,
     pub(super) raw: Option<Box<str>>,
 }
