@@ -301,8 +301,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives nothing where the attempt
-    /// opens a delivery itself.
+    /// Finds the delivery that a new attempt continues, and makes the attempt its latest. Returns `None` if there is none.
     fn join(&mut self, attempt: &Attempt) -> Option<Delivery> {
         let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
