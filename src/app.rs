@@ -157,6 +157,8 @@ impl App {
         supervisor.start(ready);
         loop {
             tokio::select! {
+                // First: during a reload the server may have ended, because it was asked to.
+                biased;
                 () = shutdown.recv() => break,
                 served = &mut serving => return Ok(served.map_err(AppError::Polling)??),
                 failure = supervisor.failure() => return Err(failure),

@@ -23,5 +23,6 @@ mod names;
 mod reload;
 mod roster;
 mod schedule;
+mod stalled;
 mod traces;
 mod verify;
