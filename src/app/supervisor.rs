@@ -291,11 +291,11 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
 /// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
 fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
     let (now, instant) = (clock::now(), Instant::now());
-    for Unlisted { target, since } in unlisted {
+    for Unlisted { target, info, since } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !commons.board.read(|views| views.targets.contains_key(&key)) {
             let loaded = commons.store.load(&target, &labels(&config.metrics))?;
-            let listed = Listed { target: target.clone(), info: None, known_at: None };
+            let listed = Listed { target: target.clone(), info, known_at: None };
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         if commons.board.retire_target(&target, instant + rest(since, now)) {
