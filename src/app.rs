@@ -147,8 +147,8 @@ impl App {
             shutdown.clone(),
         ));
         chores.spawn(retire::run(commons.board, commons.store, shutdown.clone()));
-        if let Some(path) = supervisor.config_path() {
-            chores.spawn(watch::file(path, reloader.clone(), shutdown.clone()));
+        if supervisor.config_path().is_some() {
+            chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone()));
         }
         if let Some(hangups) = hangups {
             chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));

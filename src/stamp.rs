@@ -7,8 +7,9 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     path: PathBuf,
-    /// Modification time, size and inode: replaced files may keep the time.
-    version: Option<(SystemTime, u64, u64)>,
+    /// Modification time, change time in seconds and nanoseconds, size, device and inode. Replaced files may keep the first, and those
+    /// written in place the last; nobody can set the change time.
+    version: Option<(SystemTime, (i64, i64), u64, (u64, u64))>,
 }
 
 impl Stamp {
@@ -16,13 +17,57 @@ impl Stamp {
     pub fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
         let version = std::fs::metadata(path)
-            .and_then(|metadata| Ok((metadata.modified()?, metadata.len(), metadata.ino())))
+            .and_then(|metadata| {
+                let changed = (metadata.ctime(), metadata.ctime_nsec());
+                Ok((metadata.modified()?, changed, metadata.len(), (metadata.dev(), metadata.ino())))
+            })
             .ok();
         Self { path: path.to_owned(), version }
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether the file is another one now.
     pub fn has_changed(&self) -> bool {
         *self != Self::of(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File, FileTimes};
+
+    #[test]
+    fn a_file_that_is_written_in_place_with_its_old_time_and_size_has_changed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        fs::write(&path, "one").expect("written");
+        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time");
+        let stamp = Stamp::of(&path);
+        assert!(!stamp.has_changed());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        // The change time moves with the clock's ticks, of some milliseconds.
+        while !stamp.has_changed() {
+            assert!(std::time::Instant::now() < deadline, "the change is not seen");
+            fs::write(&path, "two").expect("written");
+            let file = File::options().write(true).open(&path).expect("open");
+            file.set_times(FileTimes::new().set_modified(modified)).expect("set back");
+        }
+        assert_eq!(fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time"), modified);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_has_changed_and_changes_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        fs::write(&path, "one").expect("written");
+        let stamp = Stamp::of(&path);
+        fs::remove_file(&path).expect("removed");
+        assert!(stamp.has_changed());
+        assert!(!Stamp::of(&path).has_changed());
     }
 }

@@ -31,7 +31,7 @@ use crate::schedule::pause::Pause;
 use crate::schedule::scheduler::{Next, Outcome, Scheduler};
 use crate::schedule::{Class, Intervals, TargetId, Turn};
 use crate::shutdown::Shutdown;
-use crate::source::client::Exchange;
+use crate::source::client::{Client, Exchange};
 use crate::source::error::PollResult;
 use crate::store::Loaded;
 
@@ -150,6 +150,11 @@ impl Environment {
         environment.resize();
         environment.scheduler.set_discovery_due(environment.roster.due());
         environment
+    }
+
+    /// The client with which it asks.
+    pub fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.workshop.client)
     }
 
     /// Takes in a target.

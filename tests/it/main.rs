@@ -5,6 +5,7 @@
 
 mod births;
 mod budget;
+mod certificates;
 mod cli;
 mod corpora;
 mod crash;
