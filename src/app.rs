@@ -97,6 +97,8 @@ impl App {
     /// Where the daemon cannot do its work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = clock::now();
+        // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
+        let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(Store::open(&config.state.path, loaded_at)?);
         let board = Board::default();
         board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at });
@@ -111,7 +113,7 @@ impl App {
         let commons = Commons { store, board, api, write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
-        let (supervisor, ready) = Supervisor::new(config, source, commons.clone(), readiness.clone())?;
+        let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;
         Ok(Self { supervisor, ready, commons, registry, readiness, enable_lifecycle })
     }
 

@@ -1,5 +1,6 @@
 //! Tells whether a file has changed, without reading it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -7,22 +8,33 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     path: PathBuf,
-    /// Modification time, change time in seconds and nanoseconds, size, device and inode. Replaced files may keep the first, and those
-    /// written in place the last; nobody can set the change time.
-    version: Option<(SystemTime, (i64, i64), u64, (u64, u64))>,
+    version: Option<Version>,
+}
+
+/// Replaced files may keep the modification time, and those written in place the inode; nobody can set the change time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    modified: SystemTime,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+    size: u64,
+    device: u64,
+    inode: u64,
 }
 
 impl Stamp {
     /// The stamp of the file at `path` as it is now, behind symbolic links.
     pub fn of(path: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let version = std::fs::metadata(path)
-            .and_then(|metadata| {
-                let changed = (metadata.ctime(), metadata.ctime_nsec());
-                Ok((metadata.modified()?, changed, metadata.len(), (metadata.dev(), metadata.ino())))
+        let version = std::fs::metadata(path).and_then(|metadata| {
+            Ok(Version {
+                modified: metadata.modified()?,
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+                size: metadata.len(),
+                device: metadata.dev(),
+                inode: metadata.ino(),
             })
-            .ok();
-        Self { path: path.to_owned(), version }
+        });
+        Self { path: path.to_owned(), version: version.ok() }
     }
 
     /// The file's path.

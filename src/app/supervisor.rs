@@ -96,6 +96,7 @@ impl Supervisor {
     pub(super) fn new(
         config: Config,
         source: Option<ConfigSource>,
+        watched: Watched,
         commons: Commons,
         readiness: Readiness,
     ) -> Result<(Self, Ready), AppError> {
@@ -105,9 +106,7 @@ impl Supervisor {
         let ready = Ready { environments: assemble(&commons, &config, tools)?, exporter };
         readiness::show(&commons.board, &readiness);
         let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
-        let supervisor =
-            Self { commons, readiness, config, source, watched: Watched::default(), running, tasks, export };
-        supervisor.watch();
+        let supervisor = Self { commons, readiness, config, source, watched, running, tasks, export };
         Ok((supervisor, ready))
     }
 
@@ -121,9 +120,9 @@ impl Supervisor {
         self.watched.clone()
     }
 
-    fn watch(&self) {
-        let of_web = self.config.server.web_config_file.iter().flat_map(|path| WebConfig::files(path));
-        self.watched.set(self.config_path().into_iter().chain(self.config.files()).chain(of_web).collect());
+    async fn watch(&self) {
+        let (watched, config, path) = (self.watched.clone(), self.config.clone(), self.config_path());
+        blocking(move || watched.set(files(path, &config))).await;
     }
 
     /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
@@ -202,7 +201,7 @@ impl Supervisor {
             Ok(prepared) => self.exchange(prepared).await?,
             Err(reasons) => Err(reasons),
         };
-        self.watch();
+        self.watch().await;
         let (board, cause) = (&self.commons.board, &request.cause);
         match &outcome {
             Ok(()) => {
@@ -346,6 +345,19 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
 
 fn rest(since: Timestamp, now: Timestamp) -> Duration {
     retire::KEEP.saturating_sub(now.since(since))
+}
+
+/// Begins to watch the files that the configuration was just read from. Waits for the disk.
+pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> Watched {
+    let watched = Watched::default();
+    watched.set(files(source.map(|source| source.path.clone()), config));
+    watched
+}
+
+/// The file at `path`, whose settings are in `config`, and all files that these name.
+fn files(path: Option<PathBuf>, config: &Config) -> Vec<PathBuf> {
+    let of_web = config.server.web_config_file.iter().flat_map(|path| WebConfig::files(path));
+    path.into_iter().chain(config.files()).chain(of_web).collect()
 }
 
 /// Puts back what cannot change while the daemon runs, and names it.
