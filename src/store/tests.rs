@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::error::StoreError;
 use super::outbox::SpanBatch;
+use super::targets::Unlisted;
 use super::{Store, format, targets};
 use talkover_core::delivery::{OwnerType, Status, Target};
 use talkover_core::discovery::record::Record;
@@ -386,6 +387,9 @@ const VERSION_2: &str = include_str!("../../tests/fixtures/state/v2.sql");
 /// The same as the state before version 4 was, as the migrations had it.
 const VERSION_3: &str = include_str!("../../tests/fixtures/state/v3.sql");
 
+/// The same as the state before version 5 was.
+const VERSION_4: &str = include_str!("../../tests/fixtures/state/v4.sql");
+
 /// The state file that `dump` makes, opened by this program.
 fn brought_forward(place: &Place, dump: &str) -> Store {
     let old = Connection::open(place.path()).unwrap();
@@ -445,6 +449,16 @@ fn a_file_of_the_third_version_is_brought_forward() {
     let store = brought_forward(&place, VERSION_3);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
+}
+
+#[test]
+fn a_file_of_the_fourth_version_is_brought_forward() {
+    let place = Place::new();
+    let mut store = brought_forward(&place, VERSION_4);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
+    assert_sums(&store, &target("w-1"));
+    let unlisted = store.list("test", &[], at(7)).unwrap();
+    assert_eq!(unlisted, [Unlisted { target: target("w-1"), info: None, since: at(7) }], "discovery was off");
 }
 
 #[test]
