@@ -17,6 +17,7 @@ mod docs;
 mod environments;
 mod exposition;
 mod faults;
+mod formats;
 mod hardships;
 mod harness;
 mod large;
