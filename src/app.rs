@@ -31,12 +31,11 @@ use crate::pipeline::{release, retire};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, ServeError, Sources};
+use crate::server::{self, Renderer, ServeError, Sources};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
-use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
-use crate::sinks::metrics::deliveries::TargetCollector;
-use crate::sinks::metrics::process::ProcessCollector;
+use crate::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
+use crate::sinks::metrics::scrape::Scraper;
 use crate::sinks::traces::transport::TransportError;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -84,7 +83,7 @@ pub struct App {
     supervisor: Supervisor,
     ready: Ready,
     commons: Commons,
-    registry: Registry,
+    scraper: Scraper,
     readiness: Readiness,
     enable_lifecycle: bool,
 }
@@ -106,15 +105,13 @@ impl App {
         let registry = Registry::new();
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
-        registry.register(Box::new(TargetCollector::new(board.clone())))?;
-        registry.register(Box::new(DaemonCollector::new(board.clone(), store.info().clone())))?;
-        registry.register(Box::new(ProcessCollector::default()))?;
+        let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry };
 
         let commons = Commons { store, board, api, write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
         let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;
-        Ok(Self { supervisor, ready, commons, registry, readiness, enable_lifecycle })
+        Ok(Self { supervisor, ready, commons, scraper, readiness, enable_lifecycle })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
@@ -127,13 +124,13 @@ impl App {
         web: Option<WebConfig>,
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
-        let Self { mut supervisor, ready, commons, registry, readiness, enable_lifecycle } = self;
+        let Self { mut supervisor, ready, commons, scraper, readiness, enable_lifecycle } = self;
         // Without a file to read again, SIGHUP is somebody else's.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.tell_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
-            registry,
+            metrics: Renderer::start(move |format, out| scraper.write(format, out)),
             board: commons.board.clone(),
             readiness,
             reloader: enable_lifecycle.then(|| reloader.clone()),

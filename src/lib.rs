@@ -7,12 +7,12 @@
 //!               store.commit(rows + marks + totals + spans)   ONE transaction, the only commit point
 //!                                                                                         │
 //!               the ledger's memory, the board of metrics <───────────────────────────────┘  only after the commit
-//! /metrics <── registry <── board
+//! /metrics <── exposition <── board
 //! ```
 //!
 //! Everything that is decided is in the crate `talkover_core`, which is pure; this crate does it. The modules in reading order:
 //! [`client`] makes one request, paid for from the [`budget`]; [`store`] makes decisions durable; [`pipeline`] joins these stages;
-//! [`sinks`] show the result; [`server`] answers scrapes and serves the [`bundle`]; [`app`] starts and stops it all for the commands in
+//! [`sinks`] show the result, metrics in the formats of [`exposition`]; [`server`] answers scrapes and serves the [`bundle`]; [`app`] starts and stops it all for the commands in
 //! [`cli`]. [`audit`] checks the state file against the log a second time. The crate `talkover_simulator` is the other end of the
 //! wire in the demo, the tests and the benchmarks.
 
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod exposition;
 pub mod logging;
 pub mod pipeline;
 pub mod reload;

@@ -1,8 +1,9 @@
-//! `GET /metrics`: what the registry holds at that moment, as text.
+//! `GET /metrics`: the metrics at that moment, as text.
 //!
-//! A scrape never writes, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0 where `Accept` prefers
+//! A scrape never writes to the state, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0 where `Accept` prefers
 //! that, else the text format 0.0.4, which every scraper reads. Called by the router; compression is the router's.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
@@ -10,29 +11,36 @@ use std::thread;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prometheus::Registry;
 use tokio::sync::oneshot;
 
-use crate::sinks::metrics::render::{Format, render};
+use crate::exposition::Format;
 
 /// A scrape that waits for its answer.
 type Scrape = (Format, oneshot::Sender<String>);
 
-/// Gathers and renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
-/// memory that it needs is needed once. A thread of a pool would keep that memory each, for the next time that it renders.
+/// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the memory that it
+/// needs is needed once. A thread of a pool would keep that memory each, for the next time that it renders.
 #[derive(Clone, Debug)]
-pub(super) struct Renderer(mpsc::Sender<Scrape>);
+pub struct Renderer(mpsc::Sender<Scrape>);
 
 impl Renderer {
-    /// Renders what `registry` holds, until the last clone is dropped.
-    pub(super) fn start(registry: Registry) -> Self {
+    /// Answers scrapes with what `write` writes, until the last clone is dropped.
+    pub fn start(write: impl Fn(Format, &mut String) -> fmt::Result + Send + 'static) -> Self {
         let (scrapes, waiting) = mpsc::channel::<Scrape>();
         let serve = move || {
+            // As much room as the last answer took, so that this one need not be moved while it grows.
+            let mut length = 0;
             for (format, answer) in waiting {
                 // Whoever has gone away needs no answer.
-                if !answer.is_closed()
-                    && let Ok(text) = catch_unwind(AssertUnwindSafe(|| render(&registry.gather(), format)))
-                {
+                if answer.is_closed() {
+                    continue;
+                }
+                let render = || {
+                    let mut text = String::with_capacity(length + length / 8);
+                    write(format, &mut text).map(|()| text)
+                };
+                if let Ok(Ok(text)) = catch_unwind(AssertUnwindSafe(render)) {
+                    length = text.len();
                     let _ = answer.send(text);
                 }
             }
@@ -43,7 +51,7 @@ impl Renderer {
         Self(scrapes)
     }
 
-    /// The metrics as they are when it is their turn; nothing where gathering them has failed, which is a defect of ours.
+    /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of ours.
     async fn text(&self, format: Format) -> Option<String> {
         let (answer, text) = oneshot::channel();
         self.0.send((format, answer)).ok()?;
@@ -60,8 +68,8 @@ pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap
             (headers, text).into_response()
         }
         None => {
-            tracing::error!("failed to gather the metrics");
-            (StatusCode::INTERNAL_SERVER_ERROR, "failed to gather the metrics: see the log\n").into_response()
+            tracing::error!("failed to render the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, "failed to render the metrics: see the log\n").into_response()
         }
     }
 }
@@ -109,40 +117,23 @@ impl<'a> Range<'a> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use prometheus::IntGauge;
-    use prometheus::core::{Collector, Desc};
-    use prometheus::proto::MetricFamily;
-
     use super::*;
-
-    /// Gives which thread has asked how often; fails at the first time.
-    struct Moody {
-        times: AtomicUsize,
-        gauge: IntGauge,
-    }
-
-    impl Collector for Moody {
-        fn desc(&self) -> Vec<&Desc> {
-            self.gauge.desc()
-        }
-
-        fn collect(&self) -> Vec<MetricFamily> {
-            assert_eq!(thread::current().name(), Some("metrics"));
-            assert!(self.times.fetch_add(1, Ordering::Relaxed) > 0, "the first time goes wrong");
-            self.gauge.collect()
-        }
-    }
 
     #[tokio::test]
     async fn one_thread_renders_all_scrapes_and_survives_one_that_fails() {
-        let registry = Registry::new();
-        let gauge = IntGauge::new("test_gauge", "A test.").unwrap();
-        registry.register(Box::new(Moody { times: AtomicUsize::new(0), gauge })).unwrap();
-        let renderer = Renderer::start(registry);
+        let times = AtomicUsize::new(0);
+        let renderer = Renderer::start(move |format, out| {
+            assert_eq!(thread::current().name(), Some("metrics"));
+            match times.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("the first time goes wrong"),
+                1 => Err(fmt::Error),
+                time => fmt::Write::write_fmt(out, format_args!("{format:?} {time}")),
+            }
+        });
+        assert_eq!(renderer.text(Format::Text).await, None);
         assert_eq!(renderer.text(Format::Text).await, None);
         let (first, second) = tokio::join!(renderer.text(Format::Text), renderer.text(Format::OpenMetrics));
-        assert!(first.unwrap().ends_with("test_gauge 0\n"));
-        assert!(second.unwrap().ends_with("test_gauge 0\n# EOF\n"));
+        assert_eq!((first.as_deref(), second.as_deref()), (Some("Text 2"), Some("OpenMetrics 3")));
     }
 
     #[test]

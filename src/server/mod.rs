@@ -31,12 +31,12 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum_server::Handle;
-use prometheus::Registry;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 pub use health::Readiness;
+pub use metrics::Renderer;
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
@@ -59,7 +59,7 @@ const MAX_STREAMS: u32 = 32;
 #[derive(Clone, Debug, FromRef)]
 pub struct Sources {
     /// All metrics.
-    pub registry: Registry,
+    pub metrics: Renderer,
     /// What the status page shows.
     pub board: Board,
     /// Told by the pipeline.
@@ -81,11 +81,10 @@ pub enum ServeError {
 
 /// All paths. Answers are compressed where the client accepts gzip.
 pub fn router(sources: Sources) -> Router {
-    let renderer = metrics::Renderer::start(sources.registry.clone());
     Router::new()
         .route("/", get(page::page))
         .route("/api/v1/status", get(status::status))
-        .route("/metrics", get(metrics::metrics).with_state(renderer))
+        .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))

@@ -112,7 +112,7 @@ impl Status {
                 last_reload_success_time: rfc3339(views.config.loaded_at),
             },
             environments: views.environments.iter().map(|(name, view)| environment(name, view, views)).collect(),
-            targets: views.targets.values().map(target).collect(),
+            targets: views.targets.values().map(|view| target(view)).collect(),
         })
     }
 }

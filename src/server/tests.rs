@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use prometheus::{IntCounter, Registry};
 use reqwest::{Certificate, Client, Identity, Response, StatusCode, header};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::web_config::WebConfig;
-use super::{Readiness, ServeError, Sources, health, listen, router, serve};
+use super::{Readiness, Renderer, ServeError, Sources, health, listen, router, serve};
+use crate::exposition::Writer;
+use crate::exposition::model::{Family, Kind, Number, Sample, Value};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
@@ -31,15 +32,18 @@ struct Served {
 
 impl Served {
     fn start(web: Option<WebConfig>) -> Self {
-        let registry = Registry::new();
-        let counter = IntCounter::new("test_total", "A counter with a help text.").unwrap();
-        counter.inc_by(7);
-        registry.register(Box::new(counter)).unwrap();
+        let metrics = Renderer::start(|format, out| {
+            let mut writer = Writer::new(format, out);
+            writer.begin(Family { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." });
+            let value = Value::Single { value: Number::Integer(7), exemplar: None };
+            writer.sample(&Sample { labels: Vec::new(), value, created: None })?;
+            writer.finish()
+        });
         let readiness = Readiness::default();
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let sources = Sources { registry, board: board(), readiness: readiness.clone(), reloader: None };
+        let sources = Sources { metrics, board: board(), readiness: readiness.clone(), reloader: None };
         let serving = tokio::spawn(serve(listener, router(sources), web, shutdown));
         Self { address, readiness, trigger, serving }
     }

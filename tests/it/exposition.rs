@@ -83,15 +83,15 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .filter_map(|line| line.split(' ').next())
         .collect();
-    let mut named: Vec<&str> = catalogue::ALL.iter().map(|metric| metric.name).collect();
+    let mut named: Vec<&str> = catalogue::all().map(|metric| metric.name).collect();
     // There only where the process has a limit of address space, where discovery has found something, and where a span waits.
     let conditional = [
         "process_virtual_memory_max_bytes",
-        catalogue::WEBHOOK_ENABLED.name,
-        catalogue::WEBHOOK_MAX_RETRIES.name,
-        catalogue::WEBHOOK_TIMEOUT.name,
-        catalogue::DISCOVERY_LAST_SUCCESS.name,
-        catalogue::SPAN_QUEUE_OLDEST.name,
+        "talkover_webhook_enabled",
+        "talkover_webhook_max_retries",
+        "talkover_webhook_timeout_seconds",
+        "talkover_exporter_discovery_last_success_timestamp_seconds",
+        "talkover_exporter_span_queue_oldest_timestamp_seconds",
     ];
     for names in [&mut served, &mut named] {
         names.retain(|name| !conditional.contains(name));

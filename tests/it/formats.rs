@@ -17,11 +17,11 @@ use talkover_core::ledger::totals::{
 use talkover_core::ledger::transition::LogOutcome;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
+use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
-use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
-use talkover_exporter::sinks::metrics::deliveries::TargetCollector;
+use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
-use talkover_exporter::sinks::metrics::render::{Format, render};
+use talkover_exporter::sinks::metrics::scrape::Scraper;
 use talkover_exporter::store::Store;
 use talkover_exporter::store::handle::StoreHandle;
 
@@ -180,10 +180,10 @@ fn scrape(format: Format) -> String {
     };
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
-    let board = board();
-    registry.register(Box::new(TargetCollector::new(board.clone()))).unwrap();
-    registry.register(Box::new(DaemonCollector::new(board, store.info().clone()))).unwrap();
-    let text = render(&registry.gather(), format);
+    store.limit_spans(10_000).unwrap();
+    let scraper = Scraper { board: board(), store: store.info().clone(), registry };
+    let mut text = String::new();
+    scraper.write(format, &mut text).unwrap();
     let is_ours = |line: &&str| {
         !["process_", "talkover_exporter_build_info{", "talkover_exporter_state_size_bytes "]
             .iter()

@@ -30,7 +30,7 @@ impl Known {
     /// The catalogue's and Prometheus's own.
     pub fn new() -> Self {
         let mut metrics = BTreeMap::new();
-        for metric in catalogue::ALL {
+        for metric in catalogue::all() {
             for (name, labels) in series(metric) {
                 metrics.insert(name, labels);
             }
@@ -50,8 +50,8 @@ impl Known {
     /// The metrics of the catalogue that an expression reads.
     pub fn read_by(text: &str) -> BTreeSet<&'static str> {
         let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-        let reads = |metric: &&&Metric| series(metric).iter().any(|(name, _)| words.contains(name.as_str()));
-        catalogue::ALL.iter().filter(reads).map(|metric| metric.name).collect()
+        let reads = |metric: &&Metric| series(metric).iter().any(|(name, _)| words.contains(name.as_str()));
+        catalogue::all().filter(reads).map(|metric| metric.name).collect()
     }
 
     /// The labels that the result of the expression can have, and what is wrong with it.

@@ -1,6 +1,7 @@
 //! What is shown: of each target the durable totals of its last commit, and of the daemon what it does.
 //!
-//! The pipeline writes here after each commit, in one step, so that a scrape sees all of a decision or nothing of it.
+//! The pipeline writes here after each commit, in one step, so that a reader sees all of a decision or nothing of it. Whoever reads
+//! takes a snapshot, and then holds no lock: what is written meanwhile goes to a copy of what is written to.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -178,14 +179,14 @@ pub struct ConfigStatus {
 }
 
 /// All that is shown, by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Views {
     /// How it is shown.
     pub display: Display,
     /// How the configuration fares.
     pub config: ConfigStatus,
     /// Targets by environment and webhook.
-    pub targets: BTreeMap<(Arc<str>, Arc<str>), TargetView>,
+    pub targets: BTreeMap<(Arc<str>, Arc<str>), Arc<TargetView>>,
     /// Environments by name.
     pub environments: BTreeMap<Arc<str>, EnvironmentView>,
 }
@@ -193,13 +194,13 @@ pub struct Views {
 impl Views {
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
-        self.targets.values().filter(|view| view.retires.is_none())
+        self.targets.values().map(|view| &**view).filter(|view| view.retires.is_none())
     }
 }
 
 /// The shared board.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<RwLock<Views>>);
+pub struct Board(Arc<RwLock<Arc<Views>>>);
 
 impl Board {
     /// Settles how everything is shown. Histograms of durations that were made otherwise are taken down.
@@ -207,7 +208,7 @@ impl Board {
         self.write(|views| {
             let layout = |display: &Display| (display.duration_labels.clone(), display.duration_buckets.clone());
             if layout(&views.display) != layout(&display) {
-                for view in views.targets.values_mut() {
+                for view in views.targets.values_mut().map(Arc::make_mut) {
                     view.totals.remove_family(Family::Duration);
                     view.exemplars = Exemplars::default();
                 }
@@ -230,7 +231,7 @@ impl Board {
                 view.failure.clone_from(&before.failure);
                 view.polls = before.polls;
             }
-            views.targets.insert(key, view);
+            views.targets.insert(key, Arc::new(view));
         });
     }
 
@@ -238,8 +239,8 @@ impl Board {
     pub fn retire_target(&self, target: &Target, at: Instant) -> bool {
         let key = (target.environment.clone(), target.webhook_id.clone());
         self.write(|views| match views.targets.get_mut(&key) {
-            Some(view) => view.retires.replace(view.retires.unwrap_or(at)).is_none(),
-            None => false,
+            Some(view) if view.retires.is_none() => Arc::make_mut(view).retires.replace(at).is_none(),
+            Some(_) | None => false,
         })
     }
 
@@ -265,7 +266,7 @@ impl Board {
         self.write(|views| {
             let environment = views.environments.get_mut(&target.environment);
             if let (Some(view), Some(environment)) = (views.targets.get_mut(&key), environment) {
-                change(view, environment);
+                change(Arc::make_mut(view), environment);
             }
         });
     }
@@ -275,12 +276,18 @@ impl Board {
         self.write(|views| views.environments.get_mut(name).map(change));
     }
 
-    /// Reads everything as of one moment.
-    pub fn read<T>(&self, look: impl FnOnce(&Views) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// Returns everything as of this moment.
+    pub fn snapshot(&self) -> Arc<Views> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Reads everything as of one moment.
+    pub fn read<T>(&self, look: impl FnOnce(&Views) -> T) -> T {
+        look(&self.snapshot())
+    }
+
+    /// Changes what is shown in one step, for those who look from now on.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -5,42 +5,16 @@
 //! only, and never on a series that is served as 0.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::totals::{NANOS_PER_SECOND, SeriesKey};
-use talkover_core::spans::ids::{SpanId, TraceId};
 use talkover_core::spans::span::SampledAttempt;
 
-/// An observation, and the span that it is seen in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exemplar {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The span.
-    pub span_id: SpanId,
-    /// What was observed, in the unit of the metric; 1 for a counter.
-    pub value: f64,
-    /// When the attempt was made.
-    pub at: Timestamp,
-}
-
-/// As OpenMetrics writes it, within 128 characters of labels: `{trace_id="…",span_id="…"} 0.25 1700000000.5`.
-impl fmt::Display for Exemplar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = |f: &mut fmt::Formatter<'_>, id: &[u8]| id.iter().try_for_each(|byte| write!(f, "{byte:02x}"));
-        f.write_str("{trace_id=\"")?;
-        hex(f, &self.trace_id)?;
-        f.write_str("\",span_id=\"")?;
-        hex(f, &self.span_id)?;
-        write!(f, "\"}} {} {}", self.value, self.at.as_seconds_f64())
-    }
-}
+use crate::exposition::model::Exemplar;
 
 /// The exemplars of one target, by series and by the position of the bucket; counters have the position 0.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Exemplars(BTreeMap<SeriesKey, BTreeMap<usize, Exemplar>>);
+pub struct Exemplars(BTreeMap<SeriesKey, Vec<(usize, Exemplar)>>);
 
 impl Exemplars {
     /// Takes in attempts, with the labels and buckets that they count with.
@@ -67,16 +41,18 @@ impl Exemplars {
         }
     }
 
-    /// The exemplars of a series, by position.
-    pub fn get(&self, series: &SeriesKey) -> impl Iterator<Item = (usize, Exemplar)> {
-        self.0.get(series).into_iter().flatten().map(|(position, exemplar)| (*position, *exemplar))
+    /// Returns the exemplars of a series, by position.
+    pub fn get(&self, series: &SeriesKey) -> &[(usize, Exemplar)] {
+        self.0.get(series).map_or(&[], Vec::as_slice)
     }
 
     fn set(&mut self, series: SeriesKey, position: usize, exemplar: Exemplar) {
-        let slot = self.0.entry(series).or_default().entry(position).or_insert(exemplar);
-        // Prometheus refuses what is not newer than what it has, and warns of it at every scrape.
-        if exemplar.at > slot.at {
-            *slot = exemplar;
+        let exemplars = self.0.entry(series).or_default();
+        match exemplars.binary_search_by_key(&position, |(at, _)| *at) {
+            // Prometheus refuses what is not newer than what it has, and warns of it at every scrape.
+            Ok(found) if exemplar.at > exemplars[found].1.at => exemplars[found].1 = exemplar,
+            Ok(_) => {}
+            Err(free) => exemplars.insert(free, (position, exemplar)),
         }
     }
 }
@@ -84,6 +60,7 @@ impl Exemplars {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use talkover_core::delivery::Timestamp;
     use talkover_core::delivery::{HttpStatus, Status};
     use talkover_core::ledger::labels::{AttemptLabels, HttpLabel};
     use talkover_core::testing::policy;
@@ -100,7 +77,7 @@ mod tests {
     }
 
     fn spans(exemplars: &Exemplars, series: &SeriesKey) -> Vec<(usize, u8, f64)> {
-        exemplars.get(series).map(|(position, one)| (position, one.span_id[0], one.value)).collect()
+        exemplars.get(series).iter().map(|(position, one)| (*position, one.span_id[0], one.value)).collect()
     }
 
     #[test]

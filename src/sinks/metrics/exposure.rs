@@ -5,7 +5,7 @@
 //! committed before it is shown (`pipeline::release`): no value is ever taken back.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use talkover_core::delivery::Timestamp;
@@ -21,8 +21,9 @@ pub struct Exposure {
     catching_up: Option<CatchingUp>,
 }
 
-/// When a scrape first showed something.
-type Shown = OnceLock<Instant>;
+/// When a scrape first showed something. All copies of a view share it: a scrape reads a snapshot, of which the board may hold a
+/// newer copy by then.
+type Shown = Arc<OnceLock<Instant>>;
 
 #[derive(Clone, Debug)]
 struct CatchingUp {
@@ -54,11 +55,11 @@ impl Exposure {
         for (key, birth) in births {
             self.born.insert(key.clone(), birth.at);
             if birth.is_held {
-                self.held.insert(key.clone(), Shown::new());
+                self.held.insert(key.clone(), Shown::default());
             }
         }
         if let Some(since) = catching_up {
-            self.catching_up = Some(CatchingUp { since, complete: Shown::new() });
+            self.catching_up = Some(CatchingUp { since, complete: Shown::default() });
         }
     }
 

@@ -1,15 +1,15 @@
-//! The metrics: [`catalogue`] defines every series, [`board`] holds what is shown of each target, [`deliveries`] and [`daemon`]
-//! turn it into families, and [`render`] writes the text format.
+//! The metrics: [`catalogue`] defines every series and how it is collected, [`board`] holds what is shown of each target,
+//! [`daemon`] counts the daemon's own work, and [`scrape`] writes all of it as an exposition.
 //!
 //! *Invariant:* the board is changed only after the store has committed what it shows, and a scrape only reads.
 
 pub mod board;
 pub mod catalogue;
 pub mod daemon;
-pub mod deliveries;
 pub mod exemplars;
 pub mod exposure;
-mod families;
+mod gathered;
 pub mod process;
 pub mod reference;
-pub mod render;
+pub mod samples;
+pub mod scrape;

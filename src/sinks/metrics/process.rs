@@ -1,89 +1,57 @@
-//! The usual `process_*` series, read from `/proc` at each scrape.
-//!
-//! Not the `prometheus` crate's own collector: that one counts processor time in whole seconds.
+//! What the operating system knows of this process, read from `/proc` at each scrape.
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-
-use super::catalogue::{self, Metric};
-use super::families::{Family, describe};
-
-const METRICS: [&Metric; 8] = [
-    &catalogue::PROCESS_CPU,
-    &catalogue::PROCESS_RESIDENT,
-    &catalogue::PROCESS_VIRTUAL,
-    &catalogue::PROCESS_VIRTUAL_MAX,
-    &catalogue::PROCESS_START,
-    &catalogue::PROCESS_OPEN_FDS,
-    &catalogue::PROCESS_MAX_FDS,
-    &catalogue::PROCESS_THREADS,
-];
-
-/// Collects what the operating system knows of this process; nothing where there is no `/proc`.
-pub struct ProcessCollector {
-    descriptions: Vec<Desc>,
+/// The figures of this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// Processor time in user and system mode.
+    pub cpu_seconds: f64,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Address space.
+    pub virtual_bytes: u64,
+    /// Address space at most; `None` if there is no limit.
+    pub max_virtual_bytes: Option<u64>,
+    /// The start, since the Unix epoch.
+    pub start_seconds: f64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// File descriptors at most; `None` if there is no limit.
+    pub max_fds: Option<u64>,
+    /// Threads.
+    pub threads: u64,
 }
 
-impl Default for ProcessCollector {
-    fn default() -> Self {
-        Self { descriptions: METRICS.iter().filter_map(|metric| describe(metric)).collect() }
-    }
-}
-
-impl Collector for ProcessCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        readings()
-            .into_iter()
-            .map(|(metric, value)| {
-                let mut family = Family::new(metric);
-                family.push(&[], value);
-                family.finish()
-            })
-            .collect()
-    }
-}
-
-type Reading = (&'static Metric, f64);
-
+/// Reads the figures; `None` where there is no `/proc`.
 #[cfg(target_os = "linux")]
-fn readings() -> Vec<Reading> {
-    read_proc().unwrap_or_default()
+pub fn read() -> Option<Figures> {
+    read_proc().ok()
 }
 
+/// Reads the figures; `None` where there is no `/proc`.
 #[cfg(not(target_os = "linux"))]
-fn readings() -> Vec<Reading> {
-    Vec::new()
+pub fn read() -> Option<Figures> {
+    None
 }
 
 #[cfg(target_os = "linux")]
-fn read_proc() -> procfs::ProcResult<Vec<Reading>> {
+fn read_proc() -> procfs::ProcResult<Figures> {
     use procfs::process::{LimitValue, Process};
 
     let process = Process::myself()?;
     let stat = process.stat()?;
     let limits = process.limits()?;
     let ticks = procfs::ticks_per_second() as f64;
-    let mut readings = vec![
-        (&catalogue::PROCESS_CPU, (stat.utime + stat.stime) as f64 / ticks),
-        (&catalogue::PROCESS_RESIDENT, (stat.rss * procfs::page_size()) as f64),
-        (&catalogue::PROCESS_VIRTUAL, stat.vsize as f64),
-        (&catalogue::PROCESS_START, procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks),
-        (&catalogue::PROCESS_OPEN_FDS, process.fd_count()? as f64),
-        (&catalogue::PROCESS_THREADS, stat.num_threads as f64),
-    ];
-    for (metric, limit) in [
-        (&catalogue::PROCESS_VIRTUAL_MAX, limits.max_address_space.soft_limit),
-        (&catalogue::PROCESS_MAX_FDS, limits.max_open_files.soft_limit),
-    ] {
-        if let LimitValue::Value(value) = limit {
-            readings.push((metric, value as f64));
-        }
-    }
-    Ok(readings)
+    let limit = |value| if let LimitValue::Value(value) = value { Some(value) } else { None };
+    Ok(Figures {
+        cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
+        resident_bytes: stat.rss * procfs::page_size(),
+        virtual_bytes: stat.vsize,
+        max_virtual_bytes: limit(limits.max_address_space.soft_limit),
+        start_seconds: procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks,
+        open_fds: process.fd_count()? as u64,
+        max_fds: limit(limits.max_open_files.soft_limit),
+        threads: stat.num_threads.unsigned_abs(),
+    })
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -92,13 +60,12 @@ mod tests {
 
     #[test]
     fn the_figures_are_those_of_a_living_process() {
-        let readings = readings();
-        let value = |metric: &Metric| readings.iter().find(|(of, _)| of.name == metric.name).map(|(_, value)| *value);
-        assert!(value(&catalogue::PROCESS_RESIDENT).unwrap() > 1e6);
-        assert!(value(&catalogue::PROCESS_VIRTUAL) > value(&catalogue::PROCESS_RESIDENT));
-        assert!(value(&catalogue::PROCESS_START).unwrap() > 1.7e9);
-        assert!(value(&catalogue::PROCESS_OPEN_FDS).unwrap() >= 3.0);
-        assert!(value(&catalogue::PROCESS_THREADS).unwrap() >= 1.0);
-        assert!(value(&catalogue::PROCESS_CPU).unwrap() >= 0.0);
+        let figures = read().unwrap();
+        assert!(figures.resident_bytes > 1_000_000);
+        assert!(figures.virtual_bytes > figures.resident_bytes);
+        assert!(figures.start_seconds > 1.7e9);
+        assert!(figures.open_fds >= 3);
+        assert!(figures.threads >= 1);
+        assert!(figures.cpu_seconds >= 0.0);
     }
 }

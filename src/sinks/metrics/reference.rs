@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::catalogue::{ALL, Buckets, Kind, Metric, Scope};
+use super::catalogue::{Buckets, Kind, Metric, Scope, all};
 
 /// The reference as Markdown: one table for each kind of subject.
 pub fn markdown() -> String {
@@ -17,7 +17,7 @@ pub fn markdown() -> String {
         let common = if common.is_empty() { String::new() } else { format!("Labels common to all: {common}.\n\n") };
         push(&mut text, format_args!("### {title}\n\n{common}| metric | type | further labels | meaning |\n"));
         push(&mut text, format_args!("| --- | --- | --- | --- |\n"));
-        for metric in ALL.iter().filter(|metric| metric.scope == scope) {
+        for metric in all().filter(|metric| metric.scope == scope) {
             push(&mut text, format_args!("{}\n", row(metric)));
         }
         text.push('\n');

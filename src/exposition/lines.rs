@@ -1,0 +1,149 @@
+//! What both formats are made of: lines with labels and numbers. The text format is what OpenMetrics began as.
+
+use std::fmt::{self, Write};
+
+use super::model::{Exemplar, Histogram, Number, Sample, Value};
+
+/// Text that is kept from one sample to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// The labels of the sample: `a="x",b="y"`.
+    labels: String,
+    /// The bounds of the last histogram, and how `le` shows them: the histograms of a family mostly have the same.
+    bounds: Vec<f64>,
+    shown_bounds: Vec<String>,
+}
+
+impl Scratch {
+    /// Returns the labels of the sample that was written last.
+    pub(super) fn labels(&self) -> &str {
+        &self.labels
+    }
+
+    fn set_labels(&mut self, labels: &[(&str, &str)]) -> fmt::Result {
+        self.labels.clear();
+        for (position, (name, value)) in labels.iter().enumerate() {
+            if position > 0 {
+                self.labels.push(',');
+            }
+            self.labels.push_str(name);
+            self.labels.push_str("=\"");
+            escape(&mut self.labels, value, &['\\', '\n', '"'])?;
+            self.labels.push('"');
+        }
+        Ok(())
+    }
+
+    fn set_bounds(&mut self, bounds: &[f64]) {
+        if self.bounds != bounds {
+            self.bounds = bounds.to_vec();
+            // Rust always writes this notation of a float with a decimal point, as OpenMetrics demands for `le`.
+            self.shown_bounds = bounds.iter().map(|bound| format!("{bound:?}")).collect();
+        }
+    }
+}
+
+/// Writes `# HELP` and `# TYPE`, with the text of the help escaped already.
+pub(super) fn head<W: Write>(
+    out: &mut W,
+    name: &str,
+    kind: &str,
+    help: impl FnOnce(&mut W) -> fmt::Result,
+) -> fmt::Result {
+    write!(out, "# HELP {name} ")?;
+    help(out)?;
+    writeln!(out, "\n# TYPE {name} {kind}")
+}
+
+/// Writes the lines of a sample of `name`, each with its exemplar written by `exemplar`.
+pub(super) fn sample<W: Write>(
+    out: &mut W,
+    name: &str,
+    suffix: &str,
+    sample: &Sample<'_>,
+    scratch: &mut Scratch,
+    exemplar: impl Fn(&mut W, &Exemplar) -> fmt::Result,
+) -> fmt::Result {
+    scratch.set_labels(&sample.labels)?;
+    match &sample.value {
+        Value::Single { value, exemplar: own } => {
+            line(out, name, suffix, &scratch.labels, *value)?;
+            own.iter().try_for_each(|one| exemplar(out, one))?;
+            out.write_char('\n')
+        }
+        Value::Histogram(value) => {
+            scratch.set_bounds(&value.bounds);
+            histogram(out, name, value, scratch, exemplar)
+        }
+    }
+}
+
+fn histogram<W: Write>(
+    out: &mut W,
+    name: &str,
+    histogram: &Histogram<'_>,
+    scratch: &Scratch,
+    exemplar: impl Fn(&mut W, &Exemplar) -> fmt::Result,
+) -> fmt::Result {
+    let labels = &scratch.labels;
+    let bounds = scratch.shown_bounds.iter().map(String::as_str).chain(["+Inf"]);
+    let mut exemplars = histogram.exemplars.iter().peekable();
+    let mut cumulative = 0;
+    for (position, (bound, count)) in bounds.zip(&*histogram.counts).enumerate() {
+        cumulative += count;
+        out.write_str(name)?;
+        out.write_str("_bucket{")?;
+        out.write_str(labels)?;
+        out.write_str(if labels.is_empty() { "le=\"" } else { ",le=\"" })?;
+        out.write_str(bound)?;
+        out.write_str("\"} ")?;
+        number(out, Number::Integer(cumulative))?;
+        if let Some((_, one)) = exemplars.next_if(|(of, _)| *of == position) {
+            exemplar(out, one)?;
+        }
+        out.write_char('\n')?;
+    }
+    line(out, name, "_sum", labels, histogram.sum)?;
+    out.write_char('\n')?;
+    line(out, name, "_count", labels, Number::Integer(cumulative))?;
+    out.write_char('\n')
+}
+
+/// Writes a line as far as its value.
+pub(super) fn line(out: &mut impl Write, name: &str, suffix: &str, labels: &str, value: Number) -> fmt::Result {
+    out.write_str(name)?;
+    out.write_str(suffix)?;
+    if !labels.is_empty() {
+        out.write_char('{')?;
+        out.write_str(labels)?;
+        out.write_char('}')?;
+    }
+    out.write_char(' ')?;
+    number(out, value)
+}
+
+/// Integers without a point, everything else in the shortest form that reads back as the same number.
+pub(super) fn number(out: &mut impl Write, number: Number) -> fmt::Result {
+    match number {
+        Number::Integer(value) => write!(out, "{value}"),
+        Number::Float(value) if value.is_nan() => out.write_str("NaN"),
+        Number::Float(f64::INFINITY) => out.write_str("+Inf"),
+        Number::Float(f64::NEG_INFINITY) => out.write_str("-Inf"),
+        Number::Nanos(_) | Number::Float(_) => write!(out, "{}", number.as_f64()),
+    }
+}
+
+/// Escapes those of a backslash, a line feed and a quotation mark that are `special`.
+pub(super) fn escape(out: &mut impl Write, text: &str, special: &[char]) -> fmt::Result {
+    let mut rest = text;
+    while let Some(position) = rest.find(special) {
+        out.write_str(&rest[..position])?;
+        out.write_str(match rest.as_bytes()[position] {
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            _ => "\\\"",
+        })?;
+        rest = &rest[position + 1..];
+    }
+    out.write_str(rest)
+}

@@ -1,0 +1,135 @@
+//! What is served of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
+
+use super::{BASE, Kind, Metric, Row};
+use crate::build_info;
+use crate::logging;
+use crate::sinks::metrics::board::ConfigStatus;
+use crate::sinks::metrics::samples::Samples;
+use crate::store::handle::StoreInfo;
+use crate::store::queue::QueueStatus;
+
+/// What is shown of the daemon.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// How the configuration fares.
+    pub config: ConfigStatus,
+    /// The state.
+    pub store: &'a StoreInfo,
+    /// The queue of spans.
+    pub queue: QueueStatus,
+}
+
+/// How the samples of the daemon are collected.
+#[derive(Clone, Copy, Debug)]
+pub enum Collect {
+    /// From what is shown.
+    Board(for<'a> fn(&'a Subject<'_>, &mut Samples<'a>)),
+    /// By the `prometheus` crate's registry, where they are counted.
+    Registry,
+}
+
+/// Failed commits.
+pub const STATE_WRITE_ERRORS: Metric = Metric {
+    name: "talkover_exporter_state_write_errors_total",
+    kind: Kind::Counter,
+    help: "Writes to the state that failed: commits, which are not shown and are tried again, and the memory of the request budget.",
+    ..BASE
+};
+
+/// The rows, in the order of the reference.
+pub static ROWS: &[Row<Collect>] = &[
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_spans_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or dropped (the queue was full).",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| {
+            samples.push(["exported"], daemon.queue.exported);
+            samples.push(["rejected"], daemon.queue.rejected);
+            samples.push(["dropped"], daemon.queue.dropped);
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_span_queue_length",
+            durable: true,
+            help: "Spans on disk that wait to be sent.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.length)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_span_queue_capacity",
+            help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
+            durable: true,
+            help: "When the oldest span that waits was queued, by the local clock; absent where none waits.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_state_size_bytes",
+            help: "Size of the state on disk, with its write-ahead log.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.size_bytes())),
+    },
+    Row { metric: STATE_WRITE_ERRORS, collect: Collect::Registry },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_state_created_timestamp_seconds",
+            durable: true,
+            help: "Creation time of the state file: when it is recent, what came before was lost.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.created_at())),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_config_last_reload_successful",
+            help: "1 when the configuration was last loaded without a fault.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_config_last_reload_success_timestamp_seconds",
+            help: "When the configuration was last loaded without a fault.",
+            ..BASE
+        },
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.loaded_at)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_log_lines_dropped_total",
+            kind: Kind::Counter,
+            help: "Log lines that were dropped because nobody read stderr in time, or it could not be written to.",
+            ..BASE
+        },
+        collect: Collect::Board(|_, samples| samples.push([], logging::lines_dropped())),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_build_info",
+            labels: &["version", "revision", "rustversion"],
+            help: "Always 1; what this program was built from.",
+            ..BASE
+        },
+        collect: Collect::Board(|_, samples| {
+            samples.push([build_info::VERSION, build_info::REVISION, build_info::RUSTVERSION], 1_u64);
+        }),
+    },
+];

@@ -1,0 +1,225 @@
+//! What is served of a webhook's deliveries, and of the webhook itself.
+
+use std::borrow::Cow;
+
+use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS, Family, SeriesKey, Total};
+
+use super::{BASE, Buckets, Kind, Metric, Row, Scope};
+use crate::exposition::model::{Histogram, Number};
+use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
+use crate::sinks::metrics::samples::Samples;
+
+/// Reads samples from what is shown of a target.
+pub type Read = for<'a> fn(&'a TargetView, &mut Samples<'a>);
+
+/// How the samples of targets are collected, and of which targets.
+#[derive(Clone, Copy, Debug)]
+pub enum Collect {
+    /// Of targets whose first walk is complete.
+    OnceRead(Read),
+    /// Of targets that are listed.
+    WhileListed(Read),
+    /// Of all.
+    Always(Read),
+}
+
+/// A metric of targets.
+pub type TargetRow = Row<Collect>;
+
+impl Collect {
+    /// Collects the samples of a target.
+    pub fn collect<'a>(self, view: &'a TargetView, samples: &mut Samples<'a>) {
+        match self {
+            Self::OnceRead(read) if view.exposed => read(view, samples),
+            Self::WhileListed(read) if view.retires.is_none() => read(view, samples),
+            Self::Always(read) => read(view, samples),
+            Self::OnceRead(_) | Self::WhileListed(_) => {}
+        }
+    }
+}
+
+const DELIVERIES: Metric = Metric { scope: Scope::Deliveries, ..BASE };
+
+/// The rows, in the order of the reference.
+pub static ROWS: &[TargetRow] = &[
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_delivery_attempts_total",
+            kind: Kind::Counter,
+            labels: &["event", "status", "http_status"],
+            durable: true,
+            help: "Delivery attempts by outcome, each log entry counted once, when it is first seen with an outcome.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_delivery_duration_seconds",
+            kind: Kind::Histogram,
+            labels: &["event", "status", "http_status"],
+            buckets: Buckets::Configured,
+            durable: true,
+            help: "Duration of delivery attempts (duration_ms of the log). The labels are those of metrics.duration_labels.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_delivery_delay_seconds",
+            kind: Kind::Histogram,
+            labels: &["event"],
+            buckets: Buckets::Fixed(&DELAY_BUCKETS),
+            durable: true,
+            help: "Time from the creation of an attempt to its delivery (delivered_at - created_at).",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_deliveries_total",
+            kind: Kind::Counter,
+            labels: &["event", "result"],
+            durable: true,
+            help: "Deliveries that came to an end: success, failed, or abandoned (still open after poll.settle_after).",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_attempts_per_delivery",
+            kind: Kind::Histogram,
+            labels: &["event", "result"],
+            buckets: Buckets::Fixed(&ATTEMPTS_BUCKETS),
+            durable: true,
+            help: "The number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| {
+            histograms(view, Family::AttemptsPerDelivery, Number::Integer, samples);
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_deliveries_open",
+            labels: &["status"],
+            help: "Log entries now followed because they are pending or retrying.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| {
+            for (status, count) in OPEN_STATES.iter().zip(view.open) {
+                samples.push([status.as_str()], count);
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_oldest_open_timestamp_seconds",
+            labels: &["status"],
+            help: "Creation time of the oldest log entry that is pending or retrying; absent where there is none.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| {
+            for (status, time) in OPEN_STATES.iter().zip(view.oldest_open) {
+                samples.push_known([status.as_str()], time);
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_last_attempt_timestamp_seconds",
+            labels: &["status"],
+            durable: true,
+            help: "Newest creation time seen with that outcome.",
+            ..DELIVERIES
+        },
+        collect: Collect::OnceRead(|view, samples| {
+            for (status, time) in OUTCOMES.iter().zip(view.marks.last_attempt) {
+                samples.push_known([status.as_str()], time);
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_info",
+            labels: &["webhook_name", "owner_type", "owner_id", "owner_name", "url_host"],
+            help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
+            ..DELIVERIES
+        },
+        collect: Collect::Always(|view, samples| {
+            let (target, known) = (&view.target, view.info.as_ref());
+            let owner_name = known.map_or("", |known| &*known.owner_name);
+            let host = known.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
+            let owner_type = target.owner_type.as_str();
+            samples.push([&*target.webhook_name, owner_type, &*target.owner_id, owner_name, host], 1_u64);
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_enabled",
+            help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
+            ..DELIVERIES
+        },
+        collect: Collect::Always(|view, samples| {
+            samples.push_known([], view.info.as_ref().map(|info| info.is_enabled));
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_max_retries",
+            help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
+            ..DELIVERIES
+        },
+        collect: Collect::Always(|view, samples| {
+            samples.push_known([], view.info.as_ref().and_then(|info| info.max_retries));
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_webhook_timeout_seconds",
+            help: "How long a delivery attempt may take; from discovery, absent without it.",
+            ..DELIVERIES
+        },
+        collect: Collect::Always(|view, samples| {
+            samples.push_known([], view.info.as_ref().and_then(|info| info.timeout_seconds));
+        }),
+    },
+];
+
+fn label_values(key: &SeriesKey) -> impl Iterator<Item = &str> {
+    key.labels.iter().map(|value| &**value)
+}
+
+/// The counters of a family. Those that are held are 0, and have no exemplars.
+fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>) {
+    for (key, total) in view.totals.family(family) {
+        let Total::Counter(value) = total else { continue };
+        let created = view.exposure.born_at(key);
+        if view.exposure.is_held(key) {
+            samples.push_counter(label_values(key), 0, created, None);
+        } else {
+            let exemplar = view.exemplars.get(key).first().map(|(_, exemplar)| *exemplar);
+            samples.push_counter(label_values(key), *value, created, exemplar);
+        }
+    }
+}
+
+/// The histograms of a family, whose sums are kept in the unit that `sum` makes a number of. Those that are held are empty, and
+/// have no exemplars.
+fn histograms<'a>(view: &'a TargetView, family: Family, sum: fn(u64) -> Number, samples: &mut Samples<'a>) {
+    for (key, total) in view.totals.family(family) {
+        let Total::Histogram(histogram) = total else { continue };
+        let bounds = Cow::Borrowed(&*histogram.bounds);
+        let shown = if view.exposure.is_held(key) {
+            Histogram { bounds, counts: Cow::Owned(vec![0; histogram.counts.len()]), sum: sum(0), exemplars: &[] }
+        } else {
+            let counts = Cow::Borrowed(&*histogram.counts);
+            Histogram { bounds, counts, sum: sum(histogram.sum), exemplars: view.exemplars.get(key) }
+        };
+        samples.push_histogram(label_values(key), shown, view.exposure.born_at(key));
+    }
+}

@@ -1,0 +1,137 @@
+//! What is served of the daemon's work on an environment.
+
+use super::{BASE, Buckets, Kind, Metric, Row, Scope};
+use crate::sinks::metrics::board::{EnvironmentView, TargetView, Views};
+use crate::sinks::metrics::samples::Samples;
+
+/// What is shown of an environment, and of everything around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What is shown of it.
+    pub view: &'a EnvironmentView,
+    /// Everything that is shown.
+    pub views: &'a Views,
+}
+
+/// How the samples of environments are collected.
+#[derive(Clone, Copy, Debug)]
+pub enum Collect {
+    /// From the board.
+    Board(for<'a> fn(Subject<'a>, &mut Samples<'a>)),
+    /// By the `prometheus` crate's registry, where they are counted.
+    Registry,
+}
+
+const ENVIRONMENT: Metric = Metric { scope: Scope::Environment, ..BASE };
+
+/// Requests to the API.
+pub const API_REQUESTS: Metric = Metric {
+    name: "talkover_api_requests_total",
+    kind: Kind::Counter,
+    labels: &["endpoint", "code"],
+    help: "Requests to the TalkOver API by endpoint and HTTP status; code none where no answer came.",
+    ..ENVIRONMENT
+};
+
+/// How long they took.
+pub const API_DURATION: Metric = Metric {
+    name: "talkover_api_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["endpoint"],
+    buckets: Buckets::Fixed(&API_BUCKETS),
+    help: "Duration of requests to the TalkOver API, up to the last byte of the answer.",
+    ..ENVIRONMENT
+};
+
+/// Buckets of the duration of API requests, in seconds: up to the default `request_timeout`.
+pub const API_BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The rows, in the order of the reference.
+pub static ROWS: &[Row<Collect>] = &[
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_entries_read_total",
+            kind: Kind::Counter,
+            labels: &["result"],
+            help: "Log entries read, by whether they were new, changed or unchanged.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| {
+            let read = of.view.entries_read;
+            samples.push(["new"], read.new);
+            samples.push(["changed"], read.changed);
+            samples.push(["unchanged"], read.unchanged);
+        }),
+    },
+    Row { metric: API_REQUESTS, collect: Collect::Registry },
+    Row { metric: API_DURATION, collect: Collect::Registry },
+    Row {
+        metric: Metric {
+            name: "talkover_api_rate_limit_remaining",
+            help: "X-RateLimit-Remaining of the last answer that had one.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit_remaining)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_api_rate_limit_limit",
+            help: "X-RateLimit-Limit of the last answer that had one: requests a minute.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_api_clock_offset_seconds",
+            help: "The API's clock (Date, whole seconds) less the local one.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_budget_requests_per_minute",
+            help: "Requests a minute that this daemon allows itself.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| samples.push([], of.view.budget)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_targets",
+            labels: &["state"],
+            help: "Webhooks by state: failing where the last poll failed, disabled where TalkOver says so, else healthy.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| {
+            let own = of.views.listed().filter(|target| *target.target.environment == *of.name);
+            for (state, count) in ["healthy", "failing", "disabled"].into_iter().zip(states(own)) {
+                samples.push([state], count);
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_discovery_last_success_timestamp_seconds",
+            help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
+            ..ENVIRONMENT
+        },
+        collect: Collect::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
+    },
+];
+
+/// How many targets are healthy, failing and disabled: each is one of them.
+fn states<'a>(targets: impl Iterator<Item = &'a TargetView>) -> [u64; 3] {
+    let mut counts = [0; 3];
+    for target in targets {
+        counts[match (target.up, target.is_disabled()) {
+            (Some(false), _) => 1,
+            (_, true) => 2,
+            (_, false) => 0,
+        }] += 1;
+    }
+    counts
+}

@@ -1,0 +1,59 @@
+//! The usual `process_*` series.
+//!
+//! Not the `prometheus` crate's own collector: that one counts processor time in whole seconds.
+
+use super::{BASE, Kind, Metric, Row};
+use crate::exposition::model::Number;
+use crate::sinks::metrics::process::Figures;
+
+/// Reads one figure; `None` if there is none.
+pub type Collect = fn(&Figures) -> Option<Number>;
+
+/// The rows, in the order of the reference.
+pub static ROWS: &[Row<Collect>] = &[
+    Row {
+        metric: Metric {
+            name: "process_cpu_seconds_total",
+            kind: Kind::Counter,
+            help: "Processor time spent by the process, in user and system mode.",
+            ..BASE
+        },
+        collect: |process| Some(process.cpu_seconds.into()),
+    },
+    Row {
+        metric: Metric {
+            name: "process_resident_memory_bytes",
+            help: "Memory of the process that is resident.",
+            ..BASE
+        },
+        collect: |process| Some(process.resident_bytes.into()),
+    },
+    Row {
+        metric: Metric { name: "process_virtual_memory_bytes", help: "Address space of the process.", ..BASE },
+        collect: |process| Some(process.virtual_bytes.into()),
+    },
+    Row {
+        metric: Metric {
+            name: "process_virtual_memory_max_bytes",
+            help: "Address space that the process may have at most; absent where there is no limit.",
+            ..BASE
+        },
+        collect: |process| process.max_virtual_bytes.map(Number::from),
+    },
+    Row {
+        metric: Metric { name: "process_start_time_seconds", help: "Start of the process.", ..BASE },
+        collect: |process| Some(process.start_seconds.into()),
+    },
+    Row {
+        metric: Metric { name: "process_open_fds", help: "Open file descriptors of the process.", ..BASE },
+        collect: |process| Some(process.open_fds.into()),
+    },
+    Row {
+        metric: Metric { name: "process_max_fds", help: "File descriptors that the process may open at most.", ..BASE },
+        collect: |process| process.max_fds.map(Number::from),
+    },
+    Row {
+        metric: Metric { name: "process_threads", help: "Threads of the process.", ..BASE },
+        collect: |process| Some(process.threads.into()),
+    },
+];

@@ -1,0 +1,112 @@
+//! What is served of the daemon's work on a webhook's log. The counts of entries go on while a webhook that is no longer listed
+//! keeps its series, so that the books balance.
+
+use talkover_core::ledger::totals::{Family, SeriesKey, Total};
+use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::reading::error::PollResult;
+
+use super::deliveries::{Collect, TargetRow};
+use super::{BASE, Kind, Metric, Row, Scope};
+use crate::sinks::metrics::board::TargetView;
+
+const WORK: Metric = Metric { scope: Scope::Target, ..BASE };
+
+/// The rows, in the order of the reference.
+pub static ROWS: &[TargetRow] = &[
+    Row {
+        metric: Metric {
+            name: "talkover_up",
+            help: "1 when the last poll of the webhook's log succeeded, 0 when it failed; absent until one has ended.",
+            ..WORK
+        },
+        collect: Collect::WhileListed(|view, samples| samples.push_known([], view.up)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_watermark_timestamp_seconds",
+            durable: true,
+            help: "Newest creation time up to which the whole log has been read. It stands still where nothing happens.",
+            ..WORK
+        },
+        collect: Collect::Always(|view, samples| samples.push_known([], view.marks.watermark)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_last_success_timestamp_seconds",
+            help: "End of the last poll that succeeded; absent until one has.",
+            ..WORK
+        },
+        collect: Collect::WhileListed(|view, samples| samples.push_known([], view.last_success)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_poll_interval_seconds",
+            help: "The scheduler's present choice between poll.min_interval and poll.max_interval.",
+            ..WORK
+        },
+        collect: Collect::WhileListed(|view, samples| samples.push([], view.poll_interval)),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_polls_total",
+            kind: Kind::Counter,
+            labels: &["result"],
+            help: "Polls of the webhook's log by result.",
+            ..WORK
+        },
+        collect: Collect::WhileListed(|view, samples| {
+            for (result, count) in PollResult::ALL.iter().zip(view.polls) {
+                samples.push([result.as_str()], count);
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_log_entries_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            durable: true,
+            help: "Log entries: new (first seen), late (first seen, older than the watermark), expired (still pending after \
+                   poll.settle_after), ignored (older than what is remembered), invalid (not usable).",
+            ..WORK
+        },
+        collect: Collect::Always(|view, samples| {
+            for outcome in LogOutcome::ALL {
+                samples.push([outcome.as_str()], view.totals.counter(&SeriesKey::log_entries(outcome)));
+            }
+        }),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_catching_up",
+            help: "1 while the counters take in what happened while nobody looked: after a first contact or an outage, until every \
+                   scraper has seen the result. Rates that span it are no spikes.",
+            ..WORK
+        },
+        collect: Collect::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_attempts_held",
+            help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
+            ..WORK
+        },
+        collect: Collect::Always(|view, samples| samples.push([], attempts_held(view))),
+    },
+    Row {
+        metric: Metric {
+            name: "talkover_exporter_history_gaps_total",
+            kind: Kind::Counter,
+            durable: true,
+            help: "Times that log entries may have been lost to the API's retention before they could be read.",
+            ..WORK
+        },
+        collect: Collect::Always(|view, samples| samples.push([], view.totals.counter(&SeriesKey::history_gaps()))),
+    },
+];
+
+/// The attempts that are counted, but in series that are served as 0.
+fn attempts_held(view: &TargetView) -> u64 {
+    let held = view.totals.family(Family::Attempts).filter(|(key, _)| view.exposure.is_held(key));
+    held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()
+}

@@ -1,0 +1,69 @@
+//! Where a row of the catalogue puts what it collects: the samples of one metric for one subject, that is one target, one
+//! environment or the process.
+
+use talkover_core::delivery::Timestamp;
+
+use crate::exposition::model::{Exemplar, Histogram, Number, Sample, Value};
+
+/// The samples of one metric for one subject.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    /// The labels that all of them have.
+    subject: Vec<(&'a str, &'a str)>,
+    /// The names of the labels that tell them apart.
+    names: &'a [&'static str],
+    samples: Vec<Sample<'a>>,
+}
+
+impl<'a> Samples<'a> {
+    /// No samples yet: all will have the labels of `subject`, and those with `names` in the order of the values that rows give.
+    pub fn new(subject: Vec<(&'a str, &'a str)>, names: &'a [&'static str]) -> Self {
+        Self { subject, names, samples: Vec::new() }
+    }
+
+    /// Adds a series with these values of its labels.
+    pub fn push(&mut self, labels: impl IntoIterator<Item = &'a str>, value: impl Into<Number>) {
+        self.add(labels, Value::Single { value: value.into(), exemplar: None }, None);
+    }
+
+    /// Adds a series if its value is known.
+    pub fn push_known(&mut self, labels: impl IntoIterator<Item = &'a str>, value: Option<impl Into<Number>>) {
+        if let Some(value) = value {
+            self.push(labels, value);
+        }
+    }
+
+    /// Adds a counter, created and with an exemplar if those are known.
+    pub fn push_counter(
+        &mut self,
+        labels: impl IntoIterator<Item = &'a str>,
+        value: u64,
+        created: Option<Timestamp>,
+        exemplar: Option<Exemplar>,
+    ) {
+        self.add(labels, Value::Single { value: Number::Integer(value), exemplar }, created);
+    }
+
+    /// Adds a histogram.
+    pub fn push_histogram(
+        &mut self,
+        labels: impl IntoIterator<Item = &'a str>,
+        histogram: Histogram<'a>,
+        created: Option<Timestamp>,
+    ) {
+        self.add(labels, Value::Histogram(histogram), created);
+    }
+
+    fn add(&mut self, labels: impl IntoIterator<Item = &'a str>, value: Value<'a>, created: Option<Timestamp>) {
+        let own = self.names.iter().copied().zip(labels);
+        let labels = self.subject.iter().copied().chain(own).collect();
+        self.samples.push(Sample { labels, value, created });
+    }
+
+    /// Returns the samples in the order of their labels.
+    pub fn sorted(mut self) -> Vec<Sample<'a>> {
+        let own = self.subject.len();
+        self.samples.sort_by(|one, other| one.labels[own..].cmp(&other.labels[own..]));
+        self.samples
+    }
+}

@@ -1,0 +1,176 @@
+//! A scrape: the rows of the catalogue and the families of the registry, each sample written as soon as it is collected.
+//!
+//! *Invariant:* a scrape reads one snapshot of the board, so that it shows one committed state per webhook, in which the books
+//! balance. It holds no lock while it writes. Called by the server's thread for metrics.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use prometheus::Registry;
+use prometheus::proto::MetricFamily;
+
+use super::board::{Board, Views};
+use super::catalogue::{Buckets, Metric, Row, Scope, daemon, deliveries, environment, process, work};
+use super::gathered;
+use super::process::Figures;
+use super::samples::Samples;
+use crate::exposition::model::Family;
+use crate::exposition::{Format, Writer};
+use crate::store::handle::StoreInfo;
+
+/// What a scrape is made of. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Scraper {
+    /// What is shown of targets and environments.
+    pub board: Board,
+    /// What is shown of the state.
+    pub store: StoreInfo,
+    /// Where the daemon counts its own work.
+    pub registry: Registry,
+}
+
+/// Where the samples of a family come from.
+enum Source<'a> {
+    Target(&'static Row<deliveries::Collect>),
+    Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
+    Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
+    Process(&'static Row<process::Collect>),
+    Registry(&'a MetricFamily),
+}
+
+/// One moment, as all rows see it.
+struct Moment<'a> {
+    views: &'a Views,
+    /// The labels of the duration histogram.
+    duration_labels: Vec<&'static str>,
+    daemon: daemon::Subject<'a>,
+    process: Option<Figures>,
+}
+
+impl Scraper {
+    /// Writes what there is now. What is held at 0 counts as shown from now on.
+    ///
+    /// # Errors
+    /// If `out` fails.
+    pub fn write(&self, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
+        let views = self.board.snapshot();
+        let now = Instant::now();
+        views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
+        let moment = Moment {
+            views: &views,
+            duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
+            daemon: daemon::Subject { config: views.config, store: &self.store, queue: self.store.queue().status() },
+            process: super::process::read(),
+        };
+        let gathered = self.registry.gather();
+        let mut writer = Writer::new(format, out);
+        for source in sources(&gathered).into_values() {
+            moment.write(&source, &mut writer)?;
+        }
+        writer.finish()
+    }
+}
+
+/// All sources by the names of their families, which is the order of a scrape.
+fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
+    let mut sources = BTreeMap::new();
+    for row in deliveries::ROWS.iter().chain(work::ROWS) {
+        sources.insert(row.metric.name, Source::Target(row));
+    }
+    for row in environment::ROWS {
+        if let environment::Collect::Board(collect) = row.collect {
+            sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
+        }
+    }
+    for row in daemon::ROWS {
+        if let daemon::Collect::Board(collect) = row.collect {
+            sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
+        }
+    }
+    for row in process::ROWS {
+        sources.insert(row.metric.name, Source::Process(row));
+    }
+    for family in gathered {
+        sources.insert(family.name(), Source::Registry(family));
+    }
+    sources
+}
+
+impl Moment<'_> {
+    fn write<'w, W: fmt::Write>(&self, source: &Source<'w>, writer: &mut Writer<'w, W>) -> fmt::Result {
+        match source {
+            Source::Target(row) => self.write_targets(row, writer),
+            Source::Environment(metric, collect) => self.write_environments(metric, *collect, writer),
+            Source::Daemon(metric, collect) => {
+                writer.begin(family(metric));
+                let mut samples = Samples::new(Vec::new(), metric.labels);
+                collect(&self.daemon, &mut samples);
+                write_all(samples, writer)
+            }
+            Source::Process(row) => {
+                writer.begin(family(&row.metric));
+                let mut samples = Samples::new(Vec::new(), &[]);
+                samples.push_known([], self.process.as_ref().and_then(row.collect));
+                write_all(samples, writer)
+            }
+            Source::Registry(gathered) => {
+                let Some(family) = gathered::family(gathered) else { return Ok(()) };
+                writer.begin(family);
+                let samples = gathered.get_metric().iter().map(|metric| gathered::sample(metric, family.kind));
+                samples.into_iter().try_for_each(|sample| writer.sample(&sample))
+            }
+        }
+    }
+
+    fn write_targets<W: fmt::Write>(
+        &self,
+        row: &'static deliveries::TargetRow,
+        writer: &mut Writer<'_, W>,
+    ) -> fmt::Result {
+        writer.begin(family(&row.metric));
+        let names = match row.metric.buckets {
+            Buckets::Configured => &*self.duration_labels,
+            Buckets::None | Buckets::Fixed(_) => row.metric.labels,
+        };
+        for view in self.views.targets.values() {
+            let subject = [&*view.target.environment, &*view.target.webhook_id];
+            let mut samples = Samples::new(labels(row.metric.scope, subject), names);
+            row.collect.collect(view, &mut samples);
+            write_all(samples, writer)?;
+        }
+        Ok(())
+    }
+
+    fn write_environments<W: fmt::Write>(
+        &self,
+        metric: &'static Metric,
+        collect: for<'b> fn(environment::Subject<'b>, &mut Samples<'b>),
+        writer: &mut Writer<'_, W>,
+    ) -> fmt::Result {
+        writer.begin(family(metric));
+        for (name, view) in &self.views.environments {
+            let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
+            collect(environment::Subject { name, view, views: self.views }, &mut samples);
+            write_all(samples, writer)?;
+        }
+        Ok(())
+    }
+}
+
+fn family(metric: &'static Metric) -> Family<'static> {
+    Family { name: metric.name, kind: metric.kind, help: metric.help }
+}
+
+/// Returns the labels of a scope with these values.
+fn labels<'a>(scope: Scope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
+    scope.labels().iter().copied().zip(values).collect()
+}
+
+/// Writes the samples of one subject; subjects come in the order of their labels already.
+fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
+    samples.sorted().iter().try_for_each(|sample| writer.sample(sample))
+}
+
+#[cfg(test)]
+mod tests;
