@@ -32,6 +32,7 @@ use crate::store::error::StoreError;
 use crate::store::targets::Unlisted;
 use talkover_core::delivery::Timestamp;
 use talkover_core::discovery::targets::Listed;
+use talkover_core::ledger::totals::Family;
 
 /// Where the configuration is read from again.
 #[derive(Clone, Debug)]
@@ -308,8 +309,13 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    if commons.store.adopt_layout(&labels(&config.metrics))? {
-        warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
+    for family in commons.store.adopt_layouts(&labels(&config.metrics))? {
+        match family {
+            Family::Duration => {
+                warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
+            }
+            other => warn!("this version has other buckets: the {} histograms start at 0", other.as_str()),
+        }
     }
     commons.board.set_display(display(&config.metrics));
     let mut ready = Vec::new();

@@ -148,6 +148,8 @@ pub struct TargetState {
     pub observed: BTreeMap<Series, i64>,
     /// The names of the labels of the duration histogram, where they are known.
     pub duration_labels: Option<Vec<String>>,
+    /// Whether the histograms of attempts per delivery once started again at 0, because their buckets had changed.
+    pub has_restarted_attempts_per_delivery: bool,
 }
 
 /// A target of the state file.
@@ -355,6 +357,11 @@ fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rus
     }
     let layout = transaction.query_row("SELECT value FROM meta WHERE key = 'duration_layout'", [], |row| row.get(0));
     state.duration_labels = layout.optional()?.and_then(|text: String| label_names(&text));
+    state.has_restarted_attempts_per_delivery = transaction.query_row(
+        "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'attempts_per_delivery_dropped')",
+        [],
+        |row| row.get(0),
+    )?;
     Ok(state)
 }
 

@@ -87,7 +87,8 @@ fn histograms(state: &TargetState) -> Vec<String> {
             ATTEMPTS_PER_DELIVERY => {
                 let ended = Series { family: DELIVERIES.to_owned(), labels: labels.clone() };
                 let ended = state.totals.get(&ended).copied().unwrap_or(0);
-                if *observed != ended {
+                let is_short = *observed < ended && !state.has_restarted_attempts_per_delivery;
+                if is_short || *observed > ended {
                     faults.push(format!("{}: {observed} observations, but {ended} deliveries", name(series)));
                 }
                 None
@@ -104,6 +105,9 @@ fn histograms(state: &TargetState) -> Vec<String> {
         if *observed > attempts {
             faults.push(format!("{}: {observed} observations, but {attempts} attempts", name(series)));
         }
+    }
+    if state.has_restarted_attempts_per_delivery {
+        return faults;
     }
     let deliveries = family(&state.totals, DELIVERIES).filter(|(_, value)| **value != 0);
     for (series, ended) in deliveries {

@@ -14,7 +14,7 @@ use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::state::Changes;
-use talkover_core::ledger::totals::SeriesKey;
+use talkover_core::ledger::totals::{Family, SeriesKey};
 
 /// A shared way to the open state file. When the last one goes, the file is closed, and SQLite carries its log over into it.
 #[derive(Clone, Debug)]
@@ -125,12 +125,12 @@ impl StoreHandle {
         self.lock().release(target, series, caught_up)
     }
 
-    /// Drops the histograms of durations where they were made with other buckets or labels; says whether there were any.
+    /// Drops the histograms that were written with other buckets or labels ([`Store::adopt_layouts`]).
     ///
     /// # Errors
-    /// Where the file cannot be read or written.
-    pub fn adopt_layout(&self, policy: &LabelPolicy) -> Result<bool, StoreError> {
-        self.lock().adopt_layout(policy)
+    /// If the file cannot be read or written.
+    pub fn adopt_layouts(&self, policy: &LabelPolicy) -> Result<Vec<Family>, StoreError> {
+        self.lock().adopt_layouts(policy)
     }
 
     /// Notes which targets of an environment are listed, as of `now` by the local clock; gives the others that the file knows.

@@ -34,7 +34,7 @@ use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::state::{Changes, Ledger};
-use talkover_core::ledger::totals::{Birth, SeriesKey};
+use talkover_core::ledger::totals::{Birth, Family, SeriesKey};
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";
@@ -97,12 +97,13 @@ impl Store {
         self.created_at
     }
 
-    /// Drops the histograms of durations where they were made with other buckets or labels; says whether there were any.
+    /// Drops the histograms that were written with other buckets or labels than those of `policy` and of this version. Returns
+    /// the families of which there were any.
     ///
     /// # Errors
-    /// Where the file cannot be read or written.
-    pub fn adopt_layout(&mut self, policy: &LabelPolicy) -> Result<bool, StoreError> {
-        self.transact(|transaction| totals::adopt_layout(transaction, policy))
+    /// If the file cannot be read or written.
+    pub fn adopt_layouts(&mut self, policy: &LabelPolicy) -> Result<Vec<Family>, StoreError> {
+        self.transact(|transaction| totals::adopt_layouts(transaction, policy))
     }
 
     /// The memory of a target; an empty one where it is not known yet, which writes nothing.

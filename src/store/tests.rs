@@ -211,23 +211,58 @@ fn other_buckets_or_labels_drop_the_histograms_of_durations_only() {
     let place = Place::new();
     let mut store = place.open();
     let labels = policy().labels;
-    assert!(!store.adopt_layout(&labels).unwrap(), "nothing was there to drop");
+    assert_eq!(store.adopt_layouts(&labels).unwrap(), [], "nothing was there to drop");
     let mut ledger = Ledger::default();
     settle(&mut store, &target("w-1"), &mut ledger, &batches()[1]);
-    assert!(!store.adopt_layout(&labels).unwrap());
+    assert_eq!(store.adopt_layouts(&labels).unwrap(), []);
     let changed = [
         LabelPolicy { duration_buckets: Arc::from([0.5]), ..labels.clone() },
         LabelPolicy { duration_labels: vec![AttemptLabel::Event], ..labels.clone() },
     ];
     for other in changed {
         settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
-        assert!(store.adopt_layout(&other).unwrap());
+        assert_eq!(store.adopt_layouts(&other).unwrap(), [Family::Duration]);
         let totals = store.load(&target("w-1"), &other).unwrap().ledger.totals().clone();
         assert_eq!(totals.family(Family::Duration).count(), 0);
         assert_eq!(totals.family(Family::Attempts).count(), ledger.totals().family(Family::Attempts).count());
         assert_eq!(totals.family(Family::Delay).count(), 1);
-        assert!(!store.adopt_layout(&other).unwrap());
-        store.adopt_layout(&labels).unwrap();
+        assert_eq!(store.adopt_layouts(&other).unwrap(), []);
+        store.adopt_layouts(&labels).unwrap();
+    }
+}
+
+#[test]
+fn fixed_buckets_of_another_version_drop_their_histograms_only() {
+    let place = Place::new();
+    let mut store = place.open();
+    let labels = policy().labels;
+    let set = |key: &str, layout: Option<&str>| {
+        let connection = Connection::open(place.path()).unwrap();
+        connection.execute("DELETE FROM meta WHERE key = ?1", [key]).unwrap();
+        if let Some(layout) = layout {
+            connection.execute("INSERT INTO meta VALUES (?1, ?2)", [key, layout]).unwrap();
+        }
+    };
+    let count =
+        |store: &Store, family| store.load(&target("w-1"), &labels).unwrap().ledger.totals().family(family).count();
+    let fixed = [(Family::Delay, "delay_layout"), (Family::AttemptsPerDelivery, "attempts_per_delivery_layout")];
+    for (family, key) in fixed {
+        store.adopt_layouts(&labels).unwrap();
+        // The counts of the other families are what they were in the beginning, whichever of them this one is.
+        settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
+        settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[0]);
+        let before = Family::ALL.map(|family| count(&store, family));
+        assert!(count(&store, family) > 0, "{family:?}");
+        // A file that does not say so was written with the buckets of the first versions, which are those of this one.
+        set(key, None);
+        assert_eq!(store.adopt_layouts(&labels).unwrap(), []);
+        assert_eq!(Family::ALL.map(|family| count(&store, family)), before);
+        set(key, Some("[1.0, 8.0]"));
+        assert_eq!(store.adopt_layouts(&labels).unwrap(), [family]);
+        for (of, before) in Family::ALL.into_iter().zip(before) {
+            assert_eq!(count(&store, of), if of == family { 0 } else { before }, "{of:?}");
+        }
+        assert_eq!(store.adopt_layouts(&labels).unwrap(), []);
     }
 }
 

@@ -9,26 +9,58 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetId;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
-use talkover_core::ledger::totals::{
-    ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, SeriesKey, Total, Totals,
-};
+use talkover_core::ledger::totals::{Birth, Family, Histogram, SeriesKey, Total, Totals};
 
-/// Where `meta` keeps the labels and buckets of the duration histogram.
-const LAYOUT: &str = "duration_layout";
+/// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not say so yet.
+/// They stay what they are when [`Family::fixed_buckets`] changes.
+const UNSAID_BUCKETS: [(Family, &str); 2] = [
+    (Family::Delay, "[1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0]"),
+    (Family::AttemptsPerDelivery, "[1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0]"),
+];
 
-/// Remembers how the duration histogram is laid out; where it was laid out differently, its totals mean nothing any more and
-/// are dropped. Says whether there were any.
-pub(super) fn adopt_layout(transaction: &Transaction<'_>, policy: &LabelPolicy) -> rusqlite::Result<bool> {
-    let labels: Vec<&str> = policy.duration_labels.iter().map(|label| label.as_str()).collect();
-    let wanted = format!("{labels:?} {:?}", policy.duration_buckets);
-    let found: Option<String> =
-        transaction.query_row("SELECT value FROM meta WHERE key = ?1", params![LAYOUT], |row| row.get(0)).optional()?;
-    if found.as_ref() == Some(&wanted) {
+/// Remembers how the histograms are laid out. If the totals of one were written in another layout, they mean nothing any more
+/// and are dropped. Returns the families of which some were dropped.
+pub(super) fn adopt_layouts(transaction: &Transaction<'_>, policy: &LabelPolicy) -> rusqlite::Result<Vec<Family>> {
+    let mut dropped = Vec::new();
+    for family in Family::ALL {
+        if let Some(wanted) = layout(family, policy)
+            && adopt_layout(transaction, family, &wanted)?
+        {
+            dropped.push(family);
+        }
+    }
+    Ok(dropped)
+}
+
+/// Returns how a histogram is laid out: the labels if they are a setting, and the buckets. `None` for counters.
+fn layout(family: Family, policy: &LabelPolicy) -> Option<String> {
+    if family == Family::Duration {
+        let labels: Vec<&str> = policy.duration_labels.iter().map(|label| label.as_str()).collect();
+        return Some(format!("{labels:?} {:?}", policy.duration_buckets));
+    }
+    family.fixed_buckets().map(|buckets| format!("{buckets:?}"))
+}
+
+/// Remembers a family's layout, and drops its totals if they have another. Returns whether there were any to drop.
+fn adopt_layout(transaction: &Transaction<'_>, family: Family, wanted: &str) -> rusqlite::Result<bool> {
+    let key = format!("{}_layout", family.as_str());
+    let said: Option<String> =
+        transaction.query_row("SELECT value FROM meta WHERE key = ?1", params![key], |row| row.get(0)).optional()?;
+    if said.as_deref() == Some(wanted) {
         return Ok(false);
     }
-    transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![LAYOUT, wanted])?;
-    let dropped = transaction.execute("DELETE FROM totals WHERE family = ?1", params![Family::Duration.as_str()])?;
-    Ok(dropped > 0)
+    transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, wanted])?;
+    let unsaid = UNSAID_BUCKETS.iter().find(|(of, _)| *of == family).map(|(_, buckets)| *buckets);
+    if said.as_deref().or(unsaid) == Some(wanted) {
+        return Ok(false);
+    }
+    let dropped = transaction.execute("DELETE FROM totals WHERE family = ?1", params![family.as_str()])? > 0;
+    if dropped {
+        // For `verify`: from here on there are fewer observations than there is to observe.
+        let key = format!("{}_dropped", family.as_str());
+        transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, wanted])?;
+    }
+    Ok(dropped)
 }
 
 /// Writes the new totals of series. A hold begins with the birth of a series, and ends only by [`release`].
@@ -135,9 +167,7 @@ fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<SeriesKey> {
 fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
     match family {
         Family::Duration => policy.duration_buckets.clone(),
-        Family::Delay => DELAY_BUCKETS.into(),
-        Family::AttemptsPerDelivery => ATTEMPTS_BUCKETS.into(),
-        Family::Attempts | Family::Deliveries | Family::LogEntries | Family::HistoryGaps => Arc::default(),
+        other => other.fixed_buckets().unwrap_or_default().into(),
     }
 }
 

@@ -146,6 +146,18 @@ fn every_sum_that_does_not_agree_is_told() {
 }
 
 #[test]
+fn histograms_that_started_again_may_have_fewer_observations_than_deliveries_and_not_more() {
+    let mut state = TargetState { has_restarted_attempts_per_delivery: true, ..sound() };
+    let success = Series::new("attempts_per_delivery", &["ping", "success"]);
+    for (observed, faults) in [(3, 0), (5, 1)] {
+        state.observed.insert(success.clone(), observed);
+        assert_eq!(compare(&state).len(), faults, "{observed}");
+    }
+    state.observed.remove(&success);
+    assert_eq!(compare(&state), Vec::<String>::new());
+}
+
+#[test]
 fn fewer_observations_than_attempts_are_no_fault() {
     let mut state = sound();
     state.observed.insert(Series::new("duration", &["ping", "200"]), 1);
