@@ -38,47 +38,24 @@ impl Format {
     }
 }
 
-/// Writes an exposition as it comes: [`begin`](Self::begin) a family, add its samples, and [`finish`](Self::finish) at the end.
-/// Families must come in the order of their names, and each family's samples in the order of their labels.
+/// Writes an exposition as it comes: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at the end.
+/// Families must come in the order of their names, and the samples of each in the order of their labels.
 #[derive(Debug)]
 pub struct Writer<'a, W> {
     format: Format,
     out: &'a mut W,
-    family: Option<Family<'a>>,
-    /// Whether the family's head has been written.
-    has_head: bool,
     scratch: Scratch,
 }
 
 impl<'a, W: fmt::Write> Writer<'a, W> {
     /// Writes to `out` in `format`.
     pub fn new(format: Format, out: &'a mut W) -> Self {
-        Self { format, out, family: None, has_head: false, scratch: Scratch::default() }
+        Self { format, out, scratch: Scratch::default() }
     }
 
     /// Begins a family. Nothing is written of one that gets no samples.
-    pub fn begin(&mut self, family: Family<'a>) {
-        self.family = Some(family);
-        self.has_head = false;
-    }
-
-    /// Adds a sample to the family. Before the first family, samples are dropped.
-    ///
-    /// # Errors
-    /// If `out` fails.
-    pub fn sample(&mut self, sample: &Sample<'_>) -> fmt::Result {
-        let Some(family) = &self.family else { return Ok(()) };
-        if !self.has_head {
-            match self.format {
-                Format::Text => text::head(self.out, family)?,
-                Format::OpenMetrics => openmetrics::head(self.out, family)?,
-            }
-            self.has_head = true;
-        }
-        match self.format {
-            Format::Text => text::sample(self.out, family, sample, &mut self.scratch),
-            Format::OpenMetrics => openmetrics::sample(self.out, family, sample, &mut self.scratch),
-        }
+    pub fn family<'w>(&'w mut self, family: Family<'w>) -> FamilyWriter<'w, W> {
+        FamilyWriter { format: self.format, out: self.out, scratch: &mut self.scratch, family, has_head: false }
     }
 
     /// Ends the exposition.
@@ -89,6 +66,41 @@ impl<'a, W: fmt::Write> Writer<'a, W> {
         match self.format {
             Format::Text => Ok(()),
             Format::OpenMetrics => openmetrics::end(self.out),
+        }
+    }
+}
+
+/// Writes the samples of one family.
+#[derive(Debug)]
+pub struct FamilyWriter<'w, W> {
+    format: Format,
+    out: &'w mut W,
+    scratch: &'w mut Scratch,
+    family: Family<'w>,
+    /// Whether the family's head has been written.
+    has_head: bool,
+}
+
+impl<W: fmt::Write> FamilyWriter<'_, W> {
+    /// Adds a sample.
+    ///
+    /// # Errors
+    /// If the output fails.
+    pub fn sample(&mut self, sample: &Sample<'_>) -> fmt::Result {
+        let is_first = !std::mem::replace(&mut self.has_head, true);
+        match self.format {
+            Format::Text => {
+                if is_first {
+                    text::head(self.out, &self.family)?;
+                }
+                text::sample(self.out, &self.family, sample, self.scratch)
+            }
+            Format::OpenMetrics => {
+                if is_first {
+                    openmetrics::head(self.out, &self.family)?;
+                }
+                openmetrics::sample(self.out, &self.family, sample, self.scratch)
+            }
         }
     }
 }

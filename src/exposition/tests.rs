@@ -26,7 +26,7 @@ fn write(format: Format, families: &[(Family<'_>, Vec<Sample<'_>>)]) -> String {
     let mut out = String::new();
     let mut writer = Writer::new(format, &mut out);
     for (family, samples) in families {
-        writer.begin(*family);
+        let mut writer = writer.family(*family);
         samples.iter().try_for_each(|sample| writer.sample(sample)).unwrap();
     }
     writer.finish().unwrap();

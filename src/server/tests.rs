@@ -34,9 +34,9 @@ impl Served {
     fn start(web: Option<WebConfig>) -> Self {
         let metrics = Renderer::start(|format, out| {
             let mut writer = Writer::new(format, out);
-            writer.begin(Family { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." });
+            let family = Family { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." };
             let value = Value::Single { value: Number::Integer(7), exemplar: None };
-            writer.sample(&Sample { labels: Vec::new(), value, created: None })?;
+            writer.family(family).sample(&Sample { labels: Vec::new(), value, created: None })?;
             writer.finish()
         });
         let readiness = Readiness::default();

@@ -16,7 +16,7 @@ use super::gathered;
 use super::process::Figures;
 use super::samples::Samples;
 use crate::exposition::model::Family;
-use crate::exposition::{Format, Writer};
+use crate::exposition::{FamilyWriter, Format, Writer};
 use crate::store::handle::StoreInfo;
 
 /// What a scrape is made of. Clones share it.
@@ -32,7 +32,7 @@ pub struct Scraper {
 
 /// Where the samples of a family come from.
 enum Source<'a> {
-    Target(&'static Row<deliveries::Collect>),
+    Target(&'static deliveries::TargetRow),
     Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
     Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
     Process(&'static Row<process::Collect>),
@@ -98,37 +98,42 @@ fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
 }
 
 impl Moment<'_> {
-    fn write<'w, W: fmt::Write>(&self, source: &Source<'w>, writer: &mut Writer<'w, W>) -> fmt::Result {
+    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
         match source {
-            Source::Target(row) => self.write_targets(row, writer),
-            Source::Environment(metric, collect) => self.write_environments(metric, *collect, writer),
+            Source::Target(row) => self.write_targets(row, writer.family(family(&row.metric))),
+            Source::Environment(metric, collect) => {
+                let mut writer = writer.family(family(metric));
+                for (name, view) in &self.views.environments {
+                    let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
+                    collect(environment::Subject { name, view, views: self.views }, &mut samples);
+                    write_all(samples, &mut writer)?;
+                }
+                Ok(())
+            }
             Source::Daemon(metric, collect) => {
-                writer.begin(family(metric));
                 let mut samples = Samples::new(Vec::new(), metric.labels);
                 collect(&self.daemon, &mut samples);
-                write_all(samples, writer)
+                write_all(samples, &mut writer.family(family(metric)))
             }
             Source::Process(row) => {
-                writer.begin(family(&row.metric));
                 let mut samples = Samples::new(Vec::new(), &[]);
                 samples.push_known([], self.process.as_ref().and_then(row.collect));
-                write_all(samples, writer)
+                write_all(samples, &mut writer.family(family(&row.metric)))
             }
             Source::Registry(gathered) => {
                 let Some(family) = gathered::family(gathered) else { return Ok(()) };
-                writer.begin(family);
-                let samples = gathered.get_metric().iter().map(|metric| gathered::sample(metric, family.kind));
-                samples.into_iter().try_for_each(|sample| writer.sample(&sample))
+                let mut writer = writer.family(family);
+                let mut samples = gathered.get_metric().iter().map(|metric| gathered::sample(metric, family.kind));
+                samples.try_for_each(|sample| writer.sample(&sample))
             }
         }
     }
 
     fn write_targets<W: fmt::Write>(
         &self,
-        row: &'static deliveries::TargetRow,
-        writer: &mut Writer<'_, W>,
+        row: &deliveries::TargetRow,
+        mut writer: FamilyWriter<'_, W>,
     ) -> fmt::Result {
-        writer.begin(family(&row.metric));
         let names = match row.metric.buckets {
             Buckets::Configured => &*self.duration_labels,
             Buckets::None | Buckets::Fixed(_) => row.metric.labels,
@@ -137,28 +142,13 @@ impl Moment<'_> {
             let subject = [&*view.target.environment, &*view.target.webhook_id];
             let mut samples = Samples::new(labels(row.metric.scope, subject), names);
             row.collect.collect(view, &mut samples);
-            write_all(samples, writer)?;
-        }
-        Ok(())
-    }
-
-    fn write_environments<W: fmt::Write>(
-        &self,
-        metric: &'static Metric,
-        collect: for<'b> fn(environment::Subject<'b>, &mut Samples<'b>),
-        writer: &mut Writer<'_, W>,
-    ) -> fmt::Result {
-        writer.begin(family(metric));
-        for (name, view) in &self.views.environments {
-            let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
-            collect(environment::Subject { name, view, views: self.views }, &mut samples);
-            write_all(samples, writer)?;
+            write_all(samples, &mut writer)?;
         }
         Ok(())
     }
 }
 
-fn family(metric: &'static Metric) -> Family<'static> {
+fn family(metric: &Metric) -> Family<'static> {
     Family { name: metric.name, kind: metric.kind, help: metric.help }
 }
 
@@ -168,7 +158,7 @@ fn labels<'a>(scope: Scope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&
 }
 
 /// Writes the samples of one subject; subjects come in the order of their labels already.
-fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
+fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut FamilyWriter<'_, W>) -> fmt::Result {
     samples.sorted().iter().try_for_each(|sample| writer.sample(sample))
 }
 
