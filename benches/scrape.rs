@@ -51,7 +51,8 @@ fn main() {
         let lines = text.lines().count();
         let before = cpu();
         for _ in 0..SCRAPES {
-            assert_eq!(scrape(format).len(), text.len());
+            // The figures of the process change from one scrape to the next.
+            assert!(scrape(format).len().abs_diff(text.len()) < 100);
         }
         let seconds = (cpu() - before) / f64::from(SCRAPES);
         println!(
