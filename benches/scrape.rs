@@ -1,7 +1,7 @@
 //! A scrape of 100,000 lines, rendered in both formats.
 //!
-//! `cargo bench --bench scrape` prints processor time a scrape and a line. Processor time, because the wall clock of a shared
-//! machine says little.
+//! `cargo bench --bench scrape` prints processor time a scrape and a line. Processor time, because the wall clock of a
+//! shared machine says little.
 
 #![expect(
     clippy::unwrap_used,

@@ -2,12 +2,12 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>) or as OpenMetrics 1.0
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! [`model`] says what a family and a sample are; `text` and `openmetrics` each write one format out of the pieces in `lines`.
-//! Used by `sinks::metrics::scrape`. Pure: no clock, no locks, and no knowledge of which metrics there are.
+//! [`model`] says what a family and a sample are; `text` and `openmetrics` each write one format out of the pieces in
+//! `lines`. Used by `sinks::metrics::scrape`. Pure: no clock, no locks, and no knowledge of which metrics there are.
 //!
-//! Not the `prometheus` crate's encoder: it takes several times as long, fails on an empty family, has no OpenMetrics, created times
-//! or exemplars, prints an explicit +Inf bucket as `inf`, and writes `le` without a decimal point, which Prometheus 3 renames
-//! on ingestion and Prometheus 2 does not.
+//! Not the `prometheus` crate's encoder: it takes several times as long, fails on an empty family, has no OpenMetrics,
+//! created times or exemplars, prints an explicit +Inf bucket as `inf`, and writes `le` without a decimal point, which
+//! Prometheus 3 renames on ingestion and Prometheus 2 does not.
 
 mod lines;
 pub mod model;
@@ -38,8 +38,8 @@ impl Format {
     }
 }
 
-/// Writes an exposition as it comes: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at the end.
-/// Families must come in the order of their names, and the samples of each in the order of their labels.
+/// Writes an exposition as it comes: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at
+/// the end. Families must come in the order of their names, and the samples of each in the order of their labels.
 #[derive(Debug)]
 pub struct Writer<'a, W> {
     format: Format,

@@ -1,4 +1,5 @@
-//! OpenMetrics 1.0: a counter's family has the name without the suffix of its samples; created times and exemplars are shown.
+//! OpenMetrics 1.0: a counter's family has the name without the suffix of its samples; created times and exemplars are
+//! shown.
 
 use std::fmt::{self, Write};
 

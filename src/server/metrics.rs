@@ -1,7 +1,8 @@
 //! `GET /metrics`: the metrics at that moment, as text.
 //!
-//! A scrape never writes to the state, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0 where `Accept` prefers
-//! that, else the text format 0.0.4, which every scraper reads. Called by the router; compression is the router's.
+//! A scrape never writes to the state, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0
+//! where `Accept` prefers that, else the text format 0.0.4, which every scraper reads. Called by the router;
+//! compression is the router's.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +19,9 @@ use crate::exposition::Format;
 /// A scrape that waits for its answer.
 type Scrape = (Format, oneshot::Sender<String>);
 
-/// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the memory that it
-/// needs is needed once. A thread of a pool would keep that memory each, for the next time that it renders.
+/// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
+/// memory that it needs is needed once. A thread of a pool would keep that memory each, for the next time that it
+/// renders.
 #[derive(Clone, Debug)]
 pub struct Renderer(mpsc::Sender<Scrape>);
 
@@ -51,7 +53,8 @@ impl Renderer {
         Self(scrapes)
     }
 
-    /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of ours.
+    /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of
+    /// ours.
     async fn text(&self, format: Format) -> Option<String> {
         let (answer, text) = oneshot::channel();
         self.0.send((format, answer)).ok()?;

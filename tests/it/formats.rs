@@ -1,5 +1,5 @@
-//! Golden files of a scrape in both formats, made from a board that holds one of everything: births, held series, exemplars,
-//! a webhook that is not read yet and one that is no longer listed, names that need escaping.
+//! Golden files of a scrape in both formats, made from a board that holds one of everything: births, held series,
+//! exemplars, a webhook that is not read yet and one that is no longer listed, names that need escaping.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What is shown: of each target the durable totals of its last commit, and of the daemon what it does.
 //!
-//! The pipeline writes here after each commit, in one step, so that a reader sees all of a decision or nothing of it. Whoever reads
-//! takes a snapshot, and then holds no lock: what is written meanwhile goes to a copy of what is written to.
+//! The pipeline writes here after each commit, in one step, so that a reader sees all of a decision or nothing of it.
+//! Whoever reads takes a snapshot, and then holds no lock: what is written meanwhile goes to a copy of what is written
+//! to.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

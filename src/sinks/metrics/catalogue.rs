@@ -1,8 +1,8 @@
-//! Every metric that is served, each defined once, as one row: what it is (name, type, labels, buckets, meaning) and how it is
-//! collected from what the board shows.
+//! Every metric that is served, each defined once, as one row: what it is (name, type, labels, buckets, meaning) and
+//! how it is collected from what the board shows.
 //!
-//! A new metric is a new row in the table of its scope, and a place where its value is kept. The scrape, the reference in the
-//! documentation and the checks of the dashboards follow from the tables.
+//! A new metric is a new row in the table of its scope, and a place where its value is kept. The scrape, the reference
+//! in the documentation and the checks of the dashboards follow from the tables.
 //!
 //! *Invariant:* rows only read what they are given, so that all rows of a scrape show one state.
 

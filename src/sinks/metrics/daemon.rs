@@ -1,4 +1,5 @@
-//! The daemon's own counters, which it keeps in the `prometheus` crate's registry: requests to the API, and failed writes.
+//! The daemon's own counters, which it keeps in the `prometheus` crate's registry: requests to the API, and failed
+//! writes.
 //!
 //! They start at 0 with the process. What is durable is never counted here.
 

@@ -1,8 +1,8 @@
 //! Exemplars: of each series, and of each bucket, the latest attempt whose span is sent
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars>).
 //!
-//! They lead from a spike to a trace. Nothing durable: after a start there are none until attempts come. Shown in OpenMetrics
-//! only, and never on a series that is served as 0.
+//! They lead from a spike to a trace. Nothing durable: after a start there are none until attempts come. Shown in
+//! OpenMetrics only, and never on a series that is served as 0.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Which series are served as 0 for the time being, and whether what is shown has just caught up with an outage.
 //!
-//! PromQL's `increase()` does not see the first value of a series. So a series that is born while the daemon looks on is served
-//! as 0 until every scraper has had the time to see it, counted from the first scrape that showed it. What ends a hold is
-//! committed before it is shown (`pipeline::release`): no value is ever taken back.
+//! PromQL's `increase()` does not see the first value of a series. So a series that is born while the daemon looks on
+//! is served as 0 until every scraper has had the time to see it, counted from the first scrape that showed it. What
+//! ends a hold is committed before it is shown (`pipeline::release`): no value is ever taken back.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -21,8 +21,8 @@ pub struct Exposure {
     catching_up: Option<CatchingUp>,
 }
 
-/// When a scrape first showed something. All copies of a view share it: a scrape reads a snapshot, of which the board may hold a
-/// newer copy by then.
+/// When a scrape first showed something. All copies of a view share it: a scrape reads a snapshot, of which the board
+/// may hold a newer copy by then.
 type Shown = Arc<OnceLock<Instant>>;
 
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! The families of the `prometheus` crate's registry, where the daemon counts its own work, in terms of the exposition model.
+//! The families of the `prometheus` crate's registry, where the daemon counts its own work, in terms of the exposition
+//! model.
 
 use std::borrow::Cow;
 

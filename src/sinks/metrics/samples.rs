@@ -1,5 +1,5 @@
-//! Where a row of the catalogue puts what it collects: the samples of one metric for one subject, that is one target, one
-//! environment or the process.
+//! Where a row of the catalogue puts what it collects: the samples of one metric for one subject, that is one target,
+//! one environment or the process.
 
 use talkover_core::delivery::Timestamp;
 
@@ -16,7 +16,8 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// No samples yet: all will have the labels of `subject`, and those with `names` in the order of the values that rows give.
+    /// No samples yet: all will have the labels of `subject`, and those with `names` in the order of the values that
+    /// rows give.
     pub fn new(subject: Vec<(&'a str, &'a str)>, names: &'a [&'static str]) -> Self {
         Self { subject, names, samples: Vec::new() }
     }

@@ -208,8 +208,8 @@ fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>)
     }
 }
 
-/// The histograms of a family, whose sums are kept in the unit that `sum` makes a number of. Those that are held are empty, and
-/// have no exemplars.
+/// The histograms of a family, whose sums are kept in the unit that `sum` makes a number of. Those that are held are
+/// empty, and have no exemplars.
 fn histograms<'a>(view: &'a TargetView, family: Family, sum: fn(u64) -> Number, samples: &mut Samples<'a>) {
     for (key, total) in view.totals.family(family) {
         let Total::Histogram(histogram) = total else { continue };

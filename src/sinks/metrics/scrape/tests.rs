@@ -1,4 +1,5 @@
-//! What a scrape shows of targets: those that discovery knows and those that it does not, and one state whatever is written meanwhile.
+//! What a scrape shows of targets: those that discovery knows and those that it does not, and one state whatever is
+//! written meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
