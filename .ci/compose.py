@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 HERE = Path("config/compose")
+README = Path("README.md")
 
 
 def load(path):
@@ -63,6 +64,40 @@ def addresses(services, copies):
         yield services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"], name
 
 
+def seconds(duration):
+    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
+    return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def check_labels(prometheus):
+    """Every example of a scrape keeps the exporter's labels, whatever labels the target has."""
+    for job in prometheus["scrape_configs"]:
+        demand(job.get("honor_labels") is True, f"the job {job['job_name']} does not honor labels")
+    examples = [block for block in re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.S | re.M) if "scrape_configs" in block]
+    demand(examples, "README.md has no example of a scrape")
+    for example in examples:
+        for job in yaml.safe_load(example)["scrape_configs"]:
+            demand(job.get("honor_labels") is True, f"README.md: the job {job['job_name']} does not honor labels")
+
+
+def check_grouping(alertmanager):
+    """Alerts are grouped as README.md recommends."""
+    recommended = re.search(r"`group_by: \[(.*?)\]`", README.read_text())[1].split(", ")
+    demand(alertmanager["route"]["group_by"] == recommended, f"alertmanager.yml does not group by {recommended}, as README.md says")
+
+
+def check_late_spans(tempo):
+    """Spans of whatever age Tempo keeps are found by a search by time."""
+    retention = seconds(tempo["compactor"]["compaction"]["block_retention"])
+    search = tempo["query_frontend"]["search"]
+    for name, found in {
+        "ingestion_time_range_slack": tempo["storage"]["trace"]["wal"]["ingestion_time_range_slack"],
+        "query_ingesters_until": search["query_ingesters_until"],
+        "max_duration": search["max_duration"],
+    }.items():
+        demand(seconds(found) >= retention, f"tempo.yml: {name} is {found}, shorter than the blocks are kept")
+
+
 def main(copies):
     compose = load(HERE / "docker-compose.yml")
     services = compose["services"]
@@ -78,6 +113,9 @@ def main(copies):
             copy.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
 
+    check_labels(load(copies / "prometheus/etc/prometheus/prometheus.yml"))
+    check_grouping(load(copies / "alertmanager/etc/alertmanager/alertmanager.yml"))
+    check_late_spans(load(HERE / "tempo.yml"))
     known = names(services)
     for address, who in addresses(services, copies):
         url = urlsplit(address)
