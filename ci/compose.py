@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Judges config/compose/docker-compose.yml where no schema can: that its parts name each other rightly.
 
-Usage: compose.py DIRECTORY. Writes what the services mount below DIRECTORY/SERVICE, at the paths at which they see it, so that each
-file can be checked where its relative paths lead. Exits with 1 and the fault where something does not fit.
+Usage: compose.py DIRECTORY. Writes what the services mount below DIRECTORY/SERVICE, at the paths at which they see it,
+so that each file can be checked where its relative paths lead. Exits with 1 and the fault if something does not fit.
 """
 
 import re
@@ -28,7 +28,7 @@ def demand(condition, fault):
 
 
 def mounts(service):
-    """The files and directories that a service mounts, as (on the host, in the container); named volumes are left out."""
+    """The files and directories that a service mounts, as (on the host, in the container); no named volumes."""
     for volume in service.get("volumes", []):
         source, target, *_ = volume.split(":")
         if source.startswith("."):
@@ -73,7 +73,8 @@ def check_labels(prometheus):
     """Every example of a scrape keeps the exporter's labels, whatever labels the target has."""
     for job in prometheus["scrape_configs"]:
         demand(job.get("honor_labels") is True, f"the job {job['job_name']} does not honor labels")
-    examples = [block for block in re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.S | re.M) if "scrape_configs" in block]
+    blocks = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.S | re.M)
+    examples = [block for block in blocks if "scrape_configs" in block]
     demand(examples, "README.md has no example of a scrape")
     for example in examples:
         for job in yaml.safe_load(example)["scrape_configs"]:
@@ -83,7 +84,8 @@ def check_labels(prometheus):
 def check_grouping(alertmanager):
     """Alerts are grouped as README.md recommends."""
     recommended = re.search(r"`group_by: \[(.*?)\]`", README.read_text())[1].split(", ")
-    demand(alertmanager["route"]["group_by"] == recommended, f"alertmanager.yml does not group by {recommended}, as README.md says")
+    found = alertmanager["route"]["group_by"]
+    demand(found == recommended, f"alertmanager.yml groups by {found}, README.md recommends {recommended}")
 
 
 def check_late_spans(tempo):
