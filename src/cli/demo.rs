@@ -81,7 +81,7 @@ Try next:
   curl -s {exporter}/metrics | grep ^talkover_webhook_deliveries_open
       entries that are pending or retrying just now
   Point a Prometheus at it:
-      scrape_configs: [{{job_name: talkover, static_configs: [{{targets: [\"{}\"]}}]}}]
+      scrape_configs: [{{job_name: talkover, honor_labels: true, static_configs: [{{targets: [\"{}\"]}}]}}]
   talkover-exporter simulate --help
       only the simulated API, for your own configuration and scenarios
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the spans that a real receiver has got with what the simulated TalkOver really did. On a fault, exits 1 with the spans.
+"""Compares the spans that a real receiver has got with what the simulated TalkOver really did. On a fault, exits 1 with
+the spans.
 
-Expectations are worked out here from the entries of the log and the rules of the public contract: ids, parents, times, attributes
-and status of one span for each attempt, and of one root for each delivery that has ended.
+Expectations are worked out here from the entries of the log and the rules of the public contract: ids, parents, times,
+attributes and status of one span for each attempt, and of one root for each delivery that has ended.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 import urllib.parse
 from collections import Counter, defaultdict
 from datetime import datetime
+from pathlib import Path
 
 from servers import fail, get, read
 
@@ -182,8 +184,7 @@ def read_rotel(path):
     """The spans in the detailed debug output of rotel."""
     spans, span, in_span = [], None, False
     fields = {"Trace ID": "trace_id", "Parent ID": "parent_id", "ID": "span_id", "Name": "name", "Kind": "kind"}
-    for line in open(path, encoding="utf-8"):
-        line = line.rstrip("\n")
+    for line in Path(path).read_text(encoding="utf-8").split("\n"):
         if re.match(r"Span #\d+$", line):
             span = {"parent_id": "", "status": "UNSET", "message": "", "attributes": {}}
             spans.append(span)
@@ -207,7 +208,7 @@ def read_rotel(path):
 
 
 def read_tap(path):
-    return [json.loads(line) for line in open(path, encoding="utf-8")]
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 def tap(port, path):
@@ -216,7 +217,9 @@ def tap(port, path):
     from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 
     def plain(span):
-        value = lambda any_value: getattr(any_value, any_value.WhichOneof("value"))
+        def value(any_value):
+            return getattr(any_value, any_value.WhichOneof("value"))
+
         return {
             "trace_id": span.trace_id.hex(),
             "span_id": span.span_id.hex(),
@@ -277,7 +280,8 @@ def compare(arguments):
     kinds = Counter((span["kind"], span["status"]) for span in expected.values())
     if len(kinds) < 4:
         fail(f"not every kind of span was there: {kinds}")
-    print(f"{path}: {len(expected)} spans as they must be, {len(received) - len(expected)} of them more than once: {dict(kinds)}")
+    again = len(received) - len(expected)
+    print(f"{path}: {len(expected)} spans as they must be, {again} of them more than once: {dict(kinds)}")
     # The comparison can fail.
     broken = dict(next(iter(expected.values())), start=1)
     if not list(faults_of(expected | {broken["span_id"]: broken}, received)):

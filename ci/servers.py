@@ -10,15 +10,15 @@ def fail(message):
     sys.exit(f"error: {message}")
 
 
-def read(url, headers={}):
+def read(url, headers=None):
     """What a server answers, as text."""
     # Loopback only: whatever proxy this machine uses has no part in it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    with opener.open(urllib.request.Request(url, headers=headers or {}), timeout=30) as answer:
         return answer.read().decode()
 
 
-def get(url, headers={}):
+def get(url, headers=None):
     """What a server answers in JSON."""
     return json.loads(read(url, headers))
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Judges config/compose/docker-compose.yml where no schema can: that its parts name each other rightly.
 
-Usage: compose.py DIRECTORY. Writes what the services mount below DIRECTORY/SERVICE, at the paths at which they see it, so that each
-file can be checked where its relative paths lead. Exits with 1 and the fault where something does not fit.
+Usage: compose.py DIRECTORY. Writes what the services mount below DIRECTORY/SERVICE, at the paths at which they see it,
+so that each file can be checked where its relative paths lead. Exits with 1 and the fault if something does not fit.
 """
 
 import re
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 HERE = Path("config/compose")
+README = Path("README.md")
 
 
 def load(path):
@@ -27,7 +28,7 @@ def demand(condition, fault):
 
 
 def mounts(service):
-    """The files and directories that a service mounts, as (on the host, in the container); named volumes are left out."""
+    """The files and directories that a service mounts, as (on the host, in the container); no named volumes."""
     for volume in service.get("volumes", []):
         source, target, *_ = volume.split(":")
         if source.startswith("."):
@@ -63,6 +64,42 @@ def addresses(services, copies):
         yield services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"], name
 
 
+def seconds(duration):
+    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
+    return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def check_labels(prometheus):
+    """Every example of a scrape keeps the exporter's labels, whatever labels the target has."""
+    for job in prometheus["scrape_configs"]:
+        demand(job.get("honor_labels") is True, f"the job {job['job_name']} does not honor labels")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.S | re.M)
+    examples = [block for block in blocks if "scrape_configs" in block]
+    demand(examples, "README.md has no example of a scrape")
+    for example in examples:
+        for job in yaml.safe_load(example)["scrape_configs"]:
+            demand(job.get("honor_labels") is True, f"README.md: the job {job['job_name']} does not honor labels")
+
+
+def check_grouping(alertmanager):
+    """Alerts are grouped as README.md recommends."""
+    recommended = re.search(r"`group_by: \[(.*?)\]`", README.read_text())[1].split(", ")
+    found = alertmanager["route"]["group_by"]
+    demand(found == recommended, f"alertmanager.yml groups by {found}, README.md recommends {recommended}")
+
+
+def check_late_spans(tempo):
+    """Spans of whatever age Tempo keeps are found by a search by time."""
+    retention = seconds(tempo["compactor"]["compaction"]["block_retention"])
+    search = tempo["query_frontend"]["search"]
+    for name, found in {
+        "ingestion_time_range_slack": tempo["storage"]["trace"]["wal"]["ingestion_time_range_slack"],
+        "query_ingesters_until": search["query_ingesters_until"],
+        "max_duration": search["max_duration"],
+    }.items():
+        demand(seconds(found) >= retention, f"tempo.yml: {name} is {found}, shorter than the blocks are kept")
+
+
 def main(copies):
     compose = load(HERE / "docker-compose.yml")
     services = compose["services"]
@@ -78,6 +115,9 @@ def main(copies):
             copy.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
 
+    check_labels(load(copies / "prometheus/etc/prometheus/prometheus.yml"))
+    check_grouping(load(copies / "alertmanager/etc/alertmanager/alertmanager.yml"))
+    check_late_spans(load(HERE / "tempo.yml"))
     known = names(services)
     for address, who in addresses(services, copies):
         url = urlsplit(address)

@@ -8,6 +8,7 @@ scrape carry the same timestamp. A series that is absent from a scrape counts as
 import argparse
 import json
 from collections import defaultdict
+from itertools import pairwise
 
 from servers import fail, get, query
 
@@ -115,6 +116,7 @@ def check_flat(server, matchers):
 
 def check_unexposed_before(server, matchers):
     """The server has scraped the target before its series appeared: they did not rise from nothing."""
+
     def times(name):
         found = query(server, f"{name}{{{matchers}}}[{LOOK_BACK}]")
         return {time for series in found for time, _ in series["values"]}
@@ -158,7 +160,7 @@ def check_caught_up(server, instance, since, rises):
         states = catching_up[target]
         risen = [
             (now, by_time[before], by_time[now], states.get(now))
-            for before, now in zip(times, times[1:])
+            for before, now in pairwise(times)
             if now >= since and by_time[now] != by_time[before]
         ]
         story = "; ".join(f"at {time}: {old:.0f} -> {new:.0f}, catching_up {state}" for time, old, new, state in risen)
@@ -195,8 +197,12 @@ def arguments():
     command("born", matchers)
     command("missed", matchers)
     command("created", instance, matchers)
-    command("caught-up", instance, ("--since", {"type": float, "required": True}),
-            ("--rises", {"type": rises, "action": "append", "required": True}))
+    command(
+        "caught-up",
+        instance,
+        ("--since", {"type": float, "required": True}),
+        ("--rises", {"type": rises, "action": "append", "required": True}),
+    )
     return parser.parse_args()
 
 

@@ -3,8 +3,9 @@
 
 Usage: dashboards.py live|down PROMETHEUS DIRECTORY
 
-`live` demands that every query succeeds and returns data, and that the main ones have the values of the scripted scenario
-(.ci/dashboards). `down` demands that nothing at all is shown once the exporter is gone. Exits 1 with every fault.
+`live` demands that every query succeeds and returns data, and that the main ones have the values of the scripted
+scenario (ci/dashboards). `down` demands that nothing at all is shown once the exporter is gone. Exits 1 with every
+fault.
 """
 
 import json
@@ -27,11 +28,11 @@ PAST = re.compile(r":(past|expected)|30d$")
 # What looks further back than an outage, and so remembers what was before it.
 LOOKS_BACK = re.compile(r"\[(1h|6h|30d)\]")
 
-# What .ci/dashboards has added to the log of `leads`: 20 successes; 5 failures with 503, 3 without an answer, 1 with 404;
-# 4 with 500 that are tried again; 2 that are pending.
+# What ci/dashboards has added to the log of `leads`: 20 successes; 5 failures with 503, 3 without an answer, 1 with
+# 404; 4 with 500 that are tried again; 2 that are pending.
 LOST, ENDED, RETRYING, PENDING = 9, 29, 4, 2
-# (dashboard, panel's title, query, webhook, labels that pick the series, value, by how much it may be off). Increases are
-# extrapolated by Prometheus to the ends of their window.
+# (dashboard, panel's title, query, webhook, labels that pick the series, value, by how much it may be off). Increases
+# are extrapolated by Prometheus to the ends of their window.
 TRUTH = [
     ("overview", "Deliveries lost", "A", "leads", {}, LOST, 0.05),
     ("overview", "Deliveries that succeeded", "A", "leads", {}, 20 / ENDED, 0.02),
@@ -48,7 +49,7 @@ TRUTH = [
     ("overview", "Open deliveries", "B", "leads", {}, PENDING, 0),
     ("overview", "Open deliveries", "A", "leads", {}, RETRYING, 0),
     ("overview", "Attempts that deliveries took", "A", "leads", {"le": "1.0"}, ENDED, 0.05),
-    # Durations are uniform between 0.3 s and 0.45 s, all in the bucket from 0.25 s to 0.5 s, where Prometheus interpolates.
+    # Durations are uniform between 0.3 s and 0.45 s: the bucket from 0.25 s to 0.5 s, in which Prometheus interpolates.
     ("overview", "Attempt duration, quantiles", "A", "orders", {}, 0.375, 0.02),
     ("overview", "Attempt duration, quantiles", "C", "orders", {}, 0.4975, 0.02),
     ("webhook", "Deliveries lost", "A", "leads", {}, LOST, 0.05),
@@ -116,7 +117,8 @@ def options(prometheus, variable, values, at):
         return {value: value for value in prometheus.labels(selector, label.strip())}
     found = {}
     for metric, value in prometheus.instant(inside, at):
-        line = "{" + ",".join(f'{name}="{text}"' for name, text in sorted(metric.items())) + f"}} {value:g} {at * 1000:.0f}"
+        labels = ",".join(f'{name}="{text}"' for name, text in sorted(metric.items()))
+        line = f"{{{labels}}} {value:g} {at * 1000:.0f}"
         # Python spells named groups another way.
         match = re.search(variable["regex"].strip("/").replace("\\/", "/").replace("(?<", "(?P<"), line)
         groups = match.groupdict() if match else {}
@@ -167,7 +169,8 @@ class Judge:
                 for webhook in webhooks:
                     series = self.evaluate(name, title, target, webhook)
                     if series is not None and (fault := self.fault(target, series)):
-                        self.faults.append(f"{name}, {title}, {target['refId']}, webhook {webhook}: {fault}\n{target['expr']}")
+                        place = f"{name}, {title}, {target['refId']}, webhook {webhook}"
+                        self.faults.append(f"{place}: {fault}\n{target['expr']}")
 
     def fault(self, target, series):
         expr = target["expr"]
@@ -179,7 +182,8 @@ class Judge:
 
     def truth(self):
         for name, title, ref, webhook, labels, expected, off in TRUTH:
-            found = [target for panel, target in queries(self.dashboards[name]) if panel == title and target["refId"] == ref]
+            of_panel = [target for panel, target in queries(self.dashboards[name]) if panel == title]
+            found = [target for target in of_panel if target["refId"] == ref]
             if len(found) != 1:
                 self.faults.append(f"{name} has {len(found)} queries {title}, {ref}")
                 continue
@@ -205,8 +209,13 @@ class Judge:
                 self.asked += 1
                 if rule["health"] != "ok":
                     self.faults.append(f"rule {rule['name']}: {rule['health']}: {rule.get('lastError')}")
-                elif rule["type"] == "recording" and not PAST.search(rule["name"]) and not self.prometheus.instant(rule["name"], self.at):
+                elif self.is_due(rule) and not self.prometheus.instant(rule["name"], self.at):
                     self.faults.append(f"rule {rule['name']} records nothing")
+
+    @staticmethod
+    def is_due(rule):
+        """Whether the rule must have recorded something by now."""
+        return rule["type"] == "recording" and not PAST.search(rule["name"])
 
 
 def main():

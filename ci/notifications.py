@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Alerts on their way through real servers: scales rules, receives Alertmanager's notifications, judges them.
 
-Used by .ci/alertmanager. On a fault, exits 1 with what was expected and what was found.
+Used by ci/alertmanager. On a fault, exits 1 with what was expected and what was found.
 """
 
 import argparse
@@ -14,19 +14,29 @@ import time
 from servers import fail, get, query
 
 SPIKE = "TalkoverWebhookFailureSpike"
-# A duration where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`; none in a name or a text.
-DURATION = re.compile(r"(?P<before>\[|:(?=\d+\w+\])|offset |for: |interval: )(?P<number>\d+)(?P<unit>[smhdw])(?=[\]:\s)])")
+# A duration where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`; none in a name
+# or a text.
+DURATION = re.compile(
+    r"(?P<before>\[|:(?=\d+\w+\])|offset |for: |interval: )(?P<number>\d+)(?P<unit>[smhdw])(?=[\]:\s)])"
+)
 # The spike's `for` as it is bundled, in seconds.
 BUNDLED_FOR = 300
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-LABELS = {"alertname": SPIKE, "severity": "critical", "environment": "test", "webhook_id": "orders", "webhook_name": "Orders",
-          "owner_name": "Shop"}
+LABELS = {
+    "alertname": SPIKE,
+    "severity": "critical",
+    "environment": "test",
+    "webhook_id": "orders",
+    "webhook_name": "Orders",
+    "owner_name": "Shop",
+}
 SUMMARY = re.compile(r"^Webhook Orders \(test\): (\d+(\.\d+)?)% of delivery attempts fail$")
 DESCRIPTION = re.compile(r"attempts of webhook Orders in test failed \(about [1-9]\d*\)")
 
 
 def scale(factor, target, files):
     """Writes the rule files with every duration divided by `factor`."""
+
     def shorter(match):
         milliseconds = int(match["number"]) * SECONDS[match["unit"]] * 1000 // factor
         return f"{match['before']}{milliseconds}ms"
@@ -39,6 +49,7 @@ def scale(factor, target, files):
 
 def receive(address, file):
     """Appends each notification to a file, as a line with the time of its arrival."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -112,10 +123,11 @@ def judge(server, file, factor, evaluation):
     check_rules(server)
     resolved, _ = await_spike(file, "resolved", time.time() + 120)
     print(f"resolved {resolved - at:.1f} s later")
-    strangers = [alert["labels"] for _, alert in arrivals(file) if alert["labels"].get("webhook_id", "orders") != "orders"]
+    labels = [alert["labels"] for _, alert in arrivals(file)]
+    strangers = [one for one in labels if one.get("webhook_id", "orders") != "orders"]
     if strangers:
         fail(f"a webhook that never failed is alerted on: {strangers}")
-    others = sorted({a["labels"]["alertname"] for _, a in arrivals(file)} - {SPIKE})
+    others = sorted({one["alertname"] for one in labels} - {SPIKE})
     print(f"also notified, all of Orders: {', '.join(others) or 'nothing'}")
 
 
