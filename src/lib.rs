@@ -23,6 +23,7 @@
 pub mod app;
 pub mod asking;
 pub mod audit;
+pub mod bounded;
 pub mod build_info;
 pub mod bundle;
 pub mod cli;
@@ -42,3 +43,4 @@ pub mod sinks;
 pub mod source;
 pub mod stamp;
 pub mod store;
+pub mod yaml;

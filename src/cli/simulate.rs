@@ -96,7 +96,7 @@ mod tests {
             SimulateArgs { listen: ([127, 0, 0, 1], 0).into(), scenario: Some("/nonexistent.yml".into()), seed: None };
         let failure = run(&args).expect_err("no such file");
         assert_eq!(failure.code(), 2);
-        assert!(failure.messages()[0].starts_with("failed to read /nonexistent.yml: "), "{failure:?}");
+        assert!(failure.messages()[0].starts_with("/nonexistent.yml: failed to read: "), "{failure:?}");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! A message never holds a token: whatever looks like one is cut before it is stored. Built by the readers of the
 //! sections, printed by `cli`.
 
+use crate::yaml::Outline;
 use std::fmt;
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub enum Place {
 pub struct Fault {
     /// Where it lies.
     pub place: Place,
+    /// The line of the file, from 1: the key's own, or that of the section that lacks it.
+    pub line: Option<usize>,
     /// What is wrong and what would be right.
     pub reason: String,
 }
@@ -33,21 +36,49 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     file: String,
+    outline: Outline,
     faults: Vec<Fault>,
+    /// What is wrong and was ignored.
+    ignored: Vec<Fault>,
 }
 
-impl Faults {
-    pub(super) fn new(file: &Path) -> Self {
-        Self { file: file.display().to_string(), faults: Vec::new() }
-    }
-
-    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+impl Fault {
+    fn new(place: Place, line: Option<usize>, reason: &str) -> Self {
         let place = match place {
             Place::File => Place::File,
             Place::Key(path) => Place::Key(redacted(&path)),
             Place::Variable(name) => Place::Variable(redacted(&name)),
         };
-        self.faults.push(Fault { place, reason: redacted(&reason.into()) });
+        Self { place, line, reason: redacted(reason) }
+    }
+}
+
+impl Faults {
+    pub(super) fn new(file: &Path, outline: Outline) -> Self {
+        Self { file: file.display().to_string(), outline, faults: Vec::new(), ignored: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+        let line = match &place {
+            Place::Key(path) => self.outline.line_of(path),
+            Place::File | Place::Variable(_) => None,
+        };
+        self.push_at(place, line, reason);
+    }
+
+    /// As `push`, with the line.
+    pub(super) fn push_at(&mut self, place: Place, line: Option<usize>, reason: impl Into<String>) {
+        self.faults.push(Fault::new(place, line, &reason.into()));
+    }
+
+    /// Notes that a variable's value is ignored, and why.
+    pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
+        self.ignored.push(Fault::new(Place::Variable(variable.to_owned()), None, &format!("{reason}; ignored")));
+    }
+
+    /// A line for each value that is ignored.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.ignored.iter().map(|fault| self.line(fault)).collect()
     }
 
     /// Whether nothing is wrong.
@@ -60,15 +91,19 @@ impl Faults {
         self.faults.iter()
     }
 
-    /// One line for each fault: `FILE: key.path: reason` or `environment variable NAME: reason`.
+    /// One line for each fault: `FILE:LINE: key.path: reason` or `environment variable NAME: reason`.
     pub fn lines(&self) -> Vec<String> {
         self.faults.iter().map(|fault| self.line(fault)).collect()
     }
 
     fn line(&self, fault: &Fault) -> String {
+        let file = match fault.line {
+            Some(line) => format!("{}:{line}", self.file),
+            None => self.file.clone(),
+        };
         let line = match &fault.place {
-            Place::File => format!("{}: {}", self.file, fault.reason),
-            Place::Key(path) => format!("{}: {path}: {}", self.file, fault.reason),
+            Place::File => format!("{file}: {}", fault.reason),
+            Place::Key(path) => format!("{file}: {path}: {}", fault.reason),
             Place::Variable(name) => format!("environment variable {name}: {}", fault.reason),
         };
         on_one_line(&redacted(&line))
@@ -122,7 +157,7 @@ mod tests {
 
     #[test]
     fn each_fault_takes_one_line() {
-        let mut faults = Faults::new(Path::new("a\nb.yml"));
+        let mut faults = Faults::new(Path::new("a\nb.yml"), Outline::default());
         faults.push(Place::File, "first");
         faults.push(Place::Key("poll.x\ty".to_owned()), "second\nhalf");
         faults.push(Place::Variable("NAME".to_owned()), "third");

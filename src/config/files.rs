@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
 
 use super::values::path;
+use crate::bounded::{self, MAX_PEM_BYTES};
 use ::config::Value;
 
 /// A path to a file that can be read now.
@@ -36,5 +37,5 @@ pub(super) fn certificate_file(value: &Value) -> Result<PathBuf, String> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+    bounded::read(path, MAX_PEM_BYTES).map_err(|error| format!("failed to read {}: {error}", path.display()))
 }

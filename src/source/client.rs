@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::error::ApiError;
 use super::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use super::wire::{LogPage, digest, error_message, parse_logs};
+use crate::bounded::{self, MAX_PEM_BYTES};
 use crate::delivery::{OwnerType, Target, Timestamp};
 use crate::discovery::{Owner, OwnerKey, Webhook};
 
@@ -108,7 +109,8 @@ impl Client {
             .timeout(options.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
         if let Some(path) = &options.ca_file {
-            let pem = std::fs::read(path).map_err(|error| ClientError::CaFile { path: path.clone(), error })?;
+            let pem = bounded::read(path, MAX_PEM_BYTES)
+                .map_err(|error| ClientError::CaFile { path: path.clone(), error })?;
             builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
         }
         if let Some(url) = &options.proxy {

@@ -15,6 +15,7 @@ use super::grpc::Grpc;
 use super::http::Http;
 use super::otlp::ExportRequest;
 use super::verdict::Verdict;
+use crate::bounded::{self, MAX_PEM_BYTES};
 use crate::config::{TracesConfig, TracesProtocol};
 
 /// The time for a request where no variable sets another: the specification's default.
@@ -149,7 +150,7 @@ impl Certificates {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TransportError> {
-    std::fs::read(path).map_err(|error| TransportError::File { path: path.to_owned(), error })
+    bounded::read(path, MAX_PEM_BYTES).map_err(|error| TransportError::File { path: path.to_owned(), error })
 }
 
 /// The innermost cause of an error: the outer ones name the URL, or say nothing.
