@@ -43,4 +43,5 @@ pub mod sinks;
 pub mod source;
 pub mod stamp;
 pub mod store;
+pub mod tls_mismatch;
 pub mod yaml;

@@ -4,6 +4,7 @@
 //! to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::wire::{LogPage, digest, error_message, parse_logs};
 use crate::bounded::{self, MAX_PEM_BYTES};
 use crate::delivery::{OwnerType, Target, Timestamp};
 use crate::discovery::{Owner, OwnerKey, Webhook};
+use crate::tls_mismatch::{self, Acquaintance};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -94,6 +96,8 @@ pub struct Client {
     http: reqwest::Client,
     base_url: Url,
     token: RwLock<HeaderValue>,
+    /// Whether anything has answered in HTTP yet.
+    has_answered: AtomicBool,
 }
 
 impl Client {
@@ -117,7 +121,12 @@ impl Client {
             builder = builder.proxy(Proxy::all(url.clone())?);
         }
         let http = builder.build()?;
-        Ok(Self { http, base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+        Ok(Self {
+            http,
+            base_url: options.base_url.clone(),
+            token: RwLock::new(bearer(token)),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// Shows another token from the next request on.
@@ -156,20 +165,31 @@ impl Client {
         let mut exchange =
             Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
         let result = match response {
-            Err(error) => Err(connection_error(&error)),
+            Err(error) => Err(self.connection_error(&error)),
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
                 exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
                 exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
                 exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
-                read(response, exchange.date, &token)
+                read(response, exchange.date, &token, self.base_url.scheme())
                     .await
                     .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
             }
         };
         exchange.duration = started.elapsed();
         Answer { exchange, result }
+    }
+
+    /// An error before any answer: the URL may be wrong.
+    fn connection_error(&self, error: &reqwest::Error) -> ApiError {
+        let has_answered = self.has_answered.load(Ordering::Relaxed);
+        let peer = if has_answered { Acquaintance::Known } else { Acquaintance::Stranger };
+        match tls_mismatch::explain(error, self.base_url.scheme(), peer) {
+            Some(reason) => ApiError::Connection(reason.to_owned()),
+            None => connection_error(error),
+        }
     }
 
     async fn send(
@@ -211,7 +231,12 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The body of a good answer, or what a bad one means.
-async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
+async fn read(
+    response: Response,
+    date: Option<Timestamp>,
+    token: &HeaderValue,
+    scheme: &str,
+) -> Result<Vec<u8>, ApiError> {
     let status = response.status();
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
@@ -219,6 +244,11 @@ async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) 
     let retry_after = retry_after(response.headers(), date);
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
+    if status == StatusCode::BAD_REQUEST
+        && let Some(reason) = body.as_deref().and_then(|body| tls_mismatch::explain_bad_request(body, scheme))
+    {
+        return Err(ApiError::Connection(reason.to_owned()));
+    }
     let message = body.and_then(|body| error_message(&body));
     Err(match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized { message },
@@ -327,5 +357,40 @@ mod tests {
         };
         let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
         assert!(!format!("{client:?}").contains("talq_secret"));
+    }
+
+    /// What a request to a port of its own comes to, which answers each connection with `bytes`.
+    async fn error_of(scheme: &str, bytes: &'static [u8]) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = ClientOptions {
+            base_url: format!("{scheme}://{}/", listener.local_addr().unwrap()).parse().unwrap(),
+            request_timeout: Duration::from_secs(30),
+            ca_file: None,
+            proxy: None,
+        };
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(bytes).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.owners(OwnerType::Agent, 1, 1), answering);
+        answer.result.expect_err("no answer").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_scheme_that_does_not_fit_the_port_is_named() {
+        let plain = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        let expected = "the URL begins with https://, but the port does not speak TLS (plain HTTP?)";
+        assert_eq!(error_of("https", plain).await, format!("the connection failed: {expected}"));
+        // The alert with which rustls and others answer what is no handshake.
+        let expected = "the URL begins with http://, but the port seems to speak TLS";
+        assert_eq!(error_of("http", &[21, 3, 3, 0, 2, 2, 50]).await, format!("the connection failed: {expected}"));
+        let go = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert!(error_of("http", go).await.ends_with("the URL begins with http://, but the port speaks TLS"));
+        assert!(error_of("http", b"").await.ends_with("if the port speaks TLS, the URL must begin with https://"));
+        assert!(!error_of("http", plain).await.contains("TLS"), "an answer of its own");
     }
 }

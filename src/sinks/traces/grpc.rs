@@ -71,7 +71,7 @@ impl Grpc {
         }
         client = client.accept_compressed(CompressionEncoding::Gzip);
         if let Err(error) = client.ready().await {
-            return Verdict::Unreachable(innermost(&error));
+            return Verdict::Unreachable(innermost(&error, SCHEME));
         }
         let mut request = Request::from_parts(self.metadata.clone(), Extensions::default(), batch);
         request.set_timeout(self.timeout);
@@ -86,9 +86,12 @@ impl Grpc {
     }
 }
 
+/// The scheme of which a connection's failure shows that it is wrong: over HTTP/2, only that of TLS.
+const SCHEME: &str = "https";
+
 fn cause(status: &Status) -> String {
     match std::error::Error::source(status) {
-        Some(source) => innermost(source),
+        Some(source) => innermost(source, SCHEME),
         None => status.message().to_owned(),
     }
 }

@@ -63,7 +63,7 @@ impl Http {
         let sent = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let mut response = match sent.await {
             Ok(response) => response,
-            Err(error) => return Verdict::Unreachable(innermost(&error)),
+            Err(error) => return Verdict::Unreachable(innermost(&error, self.url.scheme())),
         };
         match read(&mut response).await {
             Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now()),
@@ -71,7 +71,7 @@ impl Http {
             Err(_) if !response.status().is_success() => {
                 Verdict::of_http(response.status(), response.headers(), b"", clock::now())
             }
-            Err(error) => Verdict::Unreachable(innermost(&error)),
+            Err(error) => Verdict::Unreachable(innermost(&error, self.url.scheme())),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::otlp::ExportRequest;
 use super::verdict::Verdict;
 use crate::bounded::{self, MAX_PEM_BYTES};
 use crate::config::{TracesConfig, TracesProtocol};
+use crate::tls_mismatch::{self, Acquaintance};
 
 /// The time for a request where no variable sets another: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -153,8 +154,11 @@ fn read(path: &Path) -> Result<Vec<u8>, TransportError> {
     bounded::read(path, MAX_PEM_BYTES).map_err(|error| TransportError::File { path: path.to_owned(), error })
 }
 
-/// The innermost cause of an error: the outer ones name the URL, or say nothing.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+/// What is wrong with the URL's scheme, else the innermost cause: the outer ones name the URL, or say nothing.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static), scheme: &str) -> String {
+    if let Some(reason) = tls_mismatch::explain(error, scheme, Acquaintance::Known) {
+        return reason.to_owned();
+    }
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -178,8 +182,13 @@ mod tests {
     fn of_an_error_the_innermost_cause_is_told() {
         let file = TransportError::File { path: "/x".into(), error: std::io::Error::from_raw_os_error(2) };
         assert_eq!(file.to_string(), "traces.tls: failed to read /x: No such file or directory (os error 2)");
-        assert_eq!(innermost(&file), file.to_string(), "it has no source");
+        assert_eq!(innermost(&file, "http"), file.to_string(), "it has no source");
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let plain = std::io::Error::other(plain);
+        assert!(
+            innermost(&plain, "https").starts_with("the URL begins with https://, but the port does not speak TLS")
+        );
         let refused = std::io::Error::other(std::io::Error::other("refused"));
-        assert_eq!(innermost(&std::io::Error::other(refused)), "refused");
+        assert_eq!(innermost(&std::io::Error::other(refused), "http"), "refused");
     }
 }
