@@ -31,6 +31,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod discovery;
+pub mod http_client;
 pub mod ledger;
 pub mod logging;
 pub mod pipeline;

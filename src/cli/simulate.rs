@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use super::run::runtime;
 use super::{Failure, SimulateArgs, print};
 use crate::shutdown;
 use crate::simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
@@ -21,7 +22,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         None => Scenario::demo(),
     };
     let scenario = scenario.map_err(Failure::usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    let runtime = runtime()?;
     let result = runtime.block_on(serve(args, scenario, told_to_stop()));
     runtime.shutdown_timeout(PATIENCE);
     result

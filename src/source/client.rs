@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
+use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
@@ -19,6 +19,7 @@ use super::wire::{LogPage, digest, error_message, parse_logs};
 use crate::bounded::{self, MAX_PEM_BYTES};
 use crate::delivery::{OwnerType, Target, Timestamp};
 use crate::discovery::{Owner, OwnerKey, Webhook};
+use crate::http_client;
 use crate::tls_mismatch::{self, Acquaintance};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
@@ -106,21 +107,13 @@ impl Client {
     /// # Errors
     /// Where certificates cannot be read or the settings contradict each other.
     pub fn new(options: &ClientOptions, token: &SecretString) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(options.request_timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+        let mut own = Vec::new();
         if let Some(path) = &options.ca_file {
             let pem = bounded::read(path, MAX_PEM_BYTES)
                 .map_err(|error| ClientError::CaFile { path: path.clone(), error })?;
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
+            own = Certificate::from_pem_bundle(&pem)?;
         }
-        if let Some(url) = &options.proxy {
-            builder = builder.proxy(Proxy::all(url.clone())?);
-        }
-        let http = builder.build()?;
+        let http = http_client::build(|| settings(options), &own)?;
         Ok(Self {
             http,
             base_url: options.base_url.clone(),
@@ -211,6 +204,20 @@ impl Client {
             .header(reqwest::header::ACCEPT, "application/json")
             .send()
             .await
+    }
+}
+
+/// The settings of the HTTP client, without certificates.
+fn settings(options: &ClientOptions) -> reqwest::Result<ClientBuilder> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(options.request_timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+    match &options.proxy {
+        Some(url) => Ok(builder.proxy(Proxy::all(url.clone())?)),
+        None => Ok(builder),
     }
 }
 

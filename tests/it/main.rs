@@ -5,6 +5,7 @@
 
 mod births;
 mod budget;
+mod checks;
 mod cli;
 mod corpora;
 mod crash;

@@ -21,6 +21,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Extensions, Request, Status};
 use tonic_prost::ProstCodec;
+use tracing::warn;
 
 use super::otlp::ExportRequest;
 use super::transport::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
@@ -105,12 +106,17 @@ fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, 
     if let Some((pem, key)) = certificates.client {
         tls = tls.identity(Identity::from_pem(pem, key));
     }
-    match endpoint.clone().tls_config(tls.clone().with_native_roots()) {
+    endpoint.clone().tls_config(tls.clone().with_native_roots()).or_else(|error| {
         // A small container has no authorities of its own.
-        Err(_) if has_ca => endpoint.tls_config(tls),
-        configured => configured,
-    }
-    .map_err(TransportError::Grpc)
+        let configured = endpoint.tls_config(tls).map_err(TransportError::Grpc)?;
+        if !has_ca {
+            warn!(
+                "failed to load the system's certificate authorities, and traces.tls names none: {}",
+                innermost(&error, SCHEME)
+            );
+        }
+        Ok(configured)
+    })
 }
 
 /// A channel that notices whether the receiver itself has ended its answer.
