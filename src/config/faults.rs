@@ -10,6 +10,10 @@ use std::path::Path;
 /// How every TalkOver token begins, by the API's documentation.
 const TOKEN_PREFIX: &str = "talq_";
 
+/// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every webhook, and a
+/// reload logs it all.
+const MAX_KEPT: usize = 100;
+
 /// Where a fault lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -38,6 +42,8 @@ pub struct Faults {
     file: String,
     outline: Outline,
     faults: Vec<Fault>,
+    /// How many more there are.
+    omitted: usize,
     /// What is wrong and was ignored.
     ignored: Vec<Fault>,
 }
@@ -55,7 +61,7 @@ impl Fault {
 
 impl Faults {
     pub(super) fn new(file: &Path, outline: Outline) -> Self {
-        Self { file: file.display().to_string(), outline, faults: Vec::new(), ignored: Vec::new() }
+        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
     }
 
     pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
@@ -68,7 +74,11 @@ impl Faults {
 
     /// As `push`, with the line.
     pub(super) fn push_at(&mut self, place: Place, line: Option<usize>, reason: impl Into<String>) {
-        self.faults.push(Fault::new(place, line, &reason.into()));
+        if self.faults.len() < MAX_KEPT {
+            self.faults.push(Fault::new(place, line, &reason.into()));
+        } else {
+            self.omitted += 1;
+        }
     }
 
     /// Notes that a variable's value is ignored, and why.
@@ -86,14 +96,15 @@ impl Faults {
         self.faults.is_empty()
     }
 
-    /// The faults in the order of the sections.
+    /// The faults in the order of the sections, the first hundred of them.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.faults.iter()
     }
 
     /// One line for each fault: `FILE:LINE: key.path: reason` or `environment variable NAME: reason`.
     pub fn lines(&self) -> Vec<String> {
-        self.faults.iter().map(|fault| self.line(fault)).collect()
+        let more = (self.omitted > 0).then(|| on_one_line(&format!("{}: {} more faults", self.file, self.omitted)));
+        self.faults.iter().map(|fault| self.line(fault)).chain(more).collect()
     }
 
     fn line(&self, fault: &Fault) -> String {
@@ -153,6 +164,19 @@ mod tests {
         assert_eq!(redacted("no token"), "no token");
         assert_eq!(redacted("`talq_abc|123=` is not set"), "`talq_…` is not set");
         assert_eq!(redacted("talq_a, talq_b and ./talq_c/x"), "talq_…, talq_… and ./talq_…/x");
+    }
+
+    #[test]
+    fn of_more_than_a_hundred_faults_the_number_is_told() {
+        let mut faults = Faults::new(Path::new("c.yml"), Outline::default());
+        for index in 0..102 {
+            faults.push(Place::Key(format!("list[{index}]")), "wrong");
+        }
+        let lines = faults.lines();
+        assert_eq!(
+            (lines.len(), lines[99].as_str(), lines[100].as_str()),
+            (101, "c.yml: list[99]: wrong", "c.yml: 2 more faults")
+        );
     }
 
     #[test]

@@ -118,6 +118,7 @@ async fn variables_of_other_programs_keep_nothing_from_starting() {
     let workspace = Workspace::new();
     let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
     let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ("OTEL_SDK_DISABLED", "perhaps"),
@@ -137,5 +138,6 @@ async fn variables_of_other_programs_keep_nothing_from_starting() {
     assert!(exporter.scrape().await.get("process_start_time_seconds").is_some());
     let logged = exporter.log().join("\n");
     assert!(logged.contains("OTEL_EXPORTER_OTLP_PROTOCOL: must be one of grpc, http/protobuf"), "{logged}");
-    assert!(logged.contains("failed to load the system's certificate authorities"), "{logged}");
+    assert!(logged.contains("failed to load the system's certificate authorities; "), "{logged}");
+    assert!(logged.contains("certificate authorities, and traces.tls names none"), "{logged}");
 }
