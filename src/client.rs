@@ -3,15 +3,18 @@
 //! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
 //! to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
+use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::config::LoadedFile;
+use crate::http_client;
+use crate::tls_mismatch::{self, Acquaintance};
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
@@ -89,19 +92,11 @@ impl Connector {
     /// # Errors
     /// If the settings contradict each other.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(options.request_timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
-        if let Some(file) = &options.ca_file {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&file.content)?);
-        }
-        if let Some(url) = &options.proxy {
-            builder = builder.proxy(Proxy::all(url.clone())?);
-        }
-        Ok(Self(builder.build()?))
+        let own = match &options.ca_file {
+            Some(file) => Certificate::from_pem_bundle(&file.content)?,
+            None => Vec::new(),
+        };
+        Ok(Self(http_client::build(|| settings(options), &own)?))
     }
 }
 
@@ -111,6 +106,8 @@ pub struct Client {
     http: RwLock<reqwest::Client>,
     base_url: Url,
     token: RwLock<HeaderValue>,
+    /// Whether anything has answered in HTTP yet.
+    has_answered: AtomicBool,
 }
 
 impl Client {
@@ -120,7 +117,12 @@ impl Client {
     /// If the settings contradict each other.
     pub fn new(options: &ClientOptions, token: &SecretString) -> Result<Self, ClientError> {
         let Connector(http) = Connector::new(options)?;
-        Ok(Self { http: RwLock::new(http), base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+        Ok(Self {
+            http: RwLock::new(http),
+            base_url: options.base_url.clone(),
+            token: RwLock::new(bearer(token)),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// Connects with `connector` from the next request on. Requests under way end as they were begun.
@@ -164,20 +166,31 @@ impl Client {
         let mut exchange =
             Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
         let result = match response {
-            Err(error) => Err(connection_error(&error)),
+            Err(error) => Err(self.connection_error(&error)),
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
                 exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
                 exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
                 exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
-                read(response, exchange.date, &token)
+                read(response, exchange.date, &token, self.base_url.scheme())
                     .await
                     .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
             }
         };
         exchange.duration = started.elapsed();
         Answer { exchange, result }
+    }
+
+    /// An error before any answer: the URL may be wrong.
+    fn connection_error(&self, error: &reqwest::Error) -> ApiError {
+        let has_answered = self.has_answered.load(Ordering::Relaxed);
+        let peer = if has_answered { Acquaintance::Known } else { Acquaintance::Stranger };
+        match tls_mismatch::explain(error, self.base_url.scheme(), peer) {
+            Some(reason) => ApiError::Connection(reason.to_owned()),
+            None => connection_error(error),
+        }
     }
 
     async fn send(
@@ -202,6 +215,20 @@ impl Client {
     }
 }
 
+/// The settings of the HTTP client, without certificates.
+fn settings(options: &ClientOptions) -> reqwest::Result<ClientBuilder> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(options.request_timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+    match &options.proxy {
+        Some(url) => Ok(builder.proxy(Proxy::all(url.clone())?)),
+        None => Ok(builder),
+    }
+}
+
 /// The segment of the API's paths that is common to all owners of a type.
 const fn collection(owner_type: OwnerType) -> &'static str {
     match owner_type {
@@ -219,7 +246,12 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The body of a good answer, or what a bad one means.
-async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
+async fn read(
+    response: Response,
+    date: Option<Timestamp>,
+    token: &HeaderValue,
+    scheme: &str,
+) -> Result<Vec<u8>, ApiError> {
     let status = response.status();
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
@@ -227,6 +259,11 @@ async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) 
     let retry_after = retry_after(response.headers(), date);
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
+    if status == StatusCode::BAD_REQUEST
+        && let Some(reason) = body.as_deref().and_then(|body| tls_mismatch::explain_bad_request(body, scheme))
+    {
+        return Err(ApiError::Connection(reason.to_owned()));
+    }
     let message = body.and_then(|body| error_message(&body));
     Err(match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized { message },
@@ -368,5 +405,40 @@ mod tests {
     fn the_token_is_not_in_the_debug_output() {
         let client = Client::new(&options("http://127.0.0.1:1/"), &SecretString::from("talq_secret")).unwrap();
         assert!(!format!("{client:?}").contains("talq_secret"));
+    }
+
+    /// What a request to a port of its own comes to, which answers each connection with `bytes`.
+    async fn error_of(scheme: &str, bytes: &'static [u8]) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = ClientOptions {
+            base_url: format!("{scheme}://{}/", listener.local_addr().unwrap()).parse().unwrap(),
+            request_timeout: Duration::from_secs(30),
+            ca_file: None,
+            proxy: None,
+        };
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(bytes).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.owners(OwnerType::Agent, 1, 1), answering);
+        answer.result.expect_err("no answer").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_scheme_that_does_not_fit_the_port_is_named() {
+        let plain = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        let expected = "the URL begins with https://, but the port does not speak TLS (plain HTTP?)";
+        assert_eq!(error_of("https", plain).await, format!("the connection failed: {expected}"));
+        // The alert with which rustls and others answer what is no handshake.
+        let expected = "the URL begins with http://, but the port seems to speak TLS";
+        assert_eq!(error_of("http", &[21, 3, 3, 0, 2, 2, 50]).await, format!("the connection failed: {expected}"));
+        let go = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert!(error_of("http", go).await.ends_with("the URL begins with http://, but the port speaks TLS"));
+        assert!(error_of("http", b"").await.ends_with("if the port speaks TLS, the URL must begin with https://"));
+        assert!(!error_of("http", plain).await.contains("TLS"), "an answer of its own");
     }
 }

@@ -224,6 +224,9 @@ impl Supervisor {
         };
         let loaded = blocking(move || config::load(&source.path, &source.environment)).await;
         let mut config = loaded.map_err(|faults| faults.to_string())?;
+        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            warn!("{warning}");
+        }
         for key in keep_what_is_fixed(&mut config, &self.config) {
             warn!("{key} has changed: that takes effect when the daemon is started again");
         }

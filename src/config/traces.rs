@@ -18,7 +18,8 @@ use std::time::Duration;
 /// Whether, where and how deliveries are sent as spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracesConfig {
-    /// Whether spans are made where there is an endpoint: `traces.enabled`, and `OTEL_SDK_DISABLED` is not true.
+    /// Whether spans are made where there is an endpoint: `traces.enabled`, and no variable of
+    /// OpenTelemetry turns them off.
     pub enabled: bool,
     /// Where to send spans, complete: for http/protobuf with the path. Without it no span is made.
     pub endpoint: Option<Url>,
@@ -75,11 +76,14 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let history = fields.scalar("history", flag);
     let max_queued_spans = fields.scalar("max_queued_spans", count(1, u32::MAX));
 
-    let active = enabled == Some(true) && !otel::is_disabled(environment);
-    let mut otel = otel::Settings::default();
-    if active {
-        otel = otel::read(&mut fields, environment);
-    }
+    // Our own variable goes before those of OpenTelemetry.
+    let is_forced = fields.is_overridden("enabled");
+    let active = enabled == Some(true) && (is_forced || !otel::turns_off(&mut fields, environment));
+    // Where no span is made, nobody need hear of variables.
+    let none = Environment::new();
+    let variables = if active { environment } else { &none };
+    let resource_attributes = otel::resource(&mut fields, variables);
+    let otel = otel::read(&mut fields, variables);
     if let Some(replacing) = otel.headers {
         headers = replacing;
     }
@@ -88,6 +92,11 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         Some(protocol) if !fields.is_overridden("protocol") => Some(protocol),
         _ => file_protocol,
     };
+    if let (Some(url), Some(TracesProtocol::HttpProtobuf)) = (&file_endpoint, file_protocol)
+        && url.path().ends_with("/v1/traces")
+    {
+        fields.fault("endpoint", "must not end in /v1/traces: leave /v1/traces off, each request adds it");
+    }
     let endpoint = match otel.endpoint {
         Some(endpoint) if !fields.is_overridden("endpoint") => Some(endpoint),
         _ => file_endpoint.map(otel::Endpoint::Base),
@@ -101,7 +110,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         headers,
         gzip: otel.gzip,
         timeout: otel.timeout,
-        resource_attributes: otel::resource(environment),
+        resource_attributes,
         tls,
         success_sample_ratio: success_sample_ratio?,
         history: history?,

@@ -142,9 +142,14 @@ impl Files {
 
     pub(super) fn refusals(web: &str) -> Vec<String> {
         let files = Self::new(web);
-        let prefix = format!("{}: ", files.web().display());
+        let file = files.web().display().to_string();
         let reasons = WebConfig::load(&files.web()).unwrap_err();
-        reasons.iter().map(|reason| reason.strip_prefix(&prefix).expect("the file's name").to_owned()).collect()
+        let without_place = |reason: &String| {
+            let rest = reason.strip_prefix(&file).expect("the file's name");
+            // The line, where there is one.
+            rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).trim_start().to_owned()
+        };
+        reasons.iter().map(without_place).collect()
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::reload::Live;
 use super::web_config::Problems;
+use talkover_settings::bounded::{self, MAX_PEM_BYTES};
 
 /// `tls_server_config`, with what exporter-toolkit knows and this daemon refuses.
 #[derive(Debug, Deserialize)]
@@ -89,7 +90,7 @@ impl Section<'_> {
     fn read(&self, file: &Option<PathBuf>) -> Result<Vec<u8>, String> {
         let file = file.as_ref().ok_or("is missing")?;
         let path = self.directory.join(file);
-        std::fs::read(&path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+        bounded::read(&path, MAX_PEM_BYTES).map_err(|error| format!("failed to read {}: {error}", path.display()))
     }
 
     fn certificates(&self, file: &Option<PathBuf>) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -6,6 +6,7 @@
 mod births;
 mod budget;
 mod certificates;
+mod checks;
 mod cli;
 mod corpora;
 mod crash;

@@ -15,6 +15,7 @@ use super::http::Http;
 use super::otlp::ExportRequest;
 use super::verdict::Verdict;
 use crate::config::{LoadedFile, TracesConfig, TracesProtocol};
+use crate::tls_mismatch::{self, Acquaintance};
 
 /// The time for a request where no variable sets another: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,8 +137,11 @@ impl Certificates {
     }
 }
 
-/// The innermost cause of an error: the outer ones name the URL, or say nothing.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+/// What is wrong with the URL's scheme, else the innermost cause: the outer ones name the URL, or say nothing.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static), scheme: &str) -> String {
+    if let Some(reason) = tls_mismatch::explain(error, scheme, Acquaintance::Known) {
+        return reason.to_owned();
+    }
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -160,8 +164,13 @@ mod tests {
     #[test]
     fn of_an_error_the_innermost_cause_is_told() {
         let missing = std::io::Error::from_raw_os_error(2);
-        assert_eq!(innermost(&missing), "No such file or directory (os error 2)", "it has no source");
+        assert_eq!(innermost(&missing, "http"), "No such file or directory (os error 2)", "it has no source");
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let plain = std::io::Error::other(plain);
+        assert!(
+            innermost(&plain, "https").starts_with("the URL begins with https://, but the port does not speak TLS")
+        );
         let refused = std::io::Error::other(std::io::Error::other("refused"));
-        assert_eq!(innermost(&std::io::Error::other(refused)), "refused");
+        assert_eq!(innermost(&std::io::Error::other(refused), "http"), "refused");
     }
 }
