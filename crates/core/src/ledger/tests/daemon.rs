@@ -7,6 +7,7 @@ use super::oracle::Oracle;
 use super::world::World;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Pass, decide};
+use crate::ledger::memory::{Layer, Memory};
 use crate::ledger::state::{Ledger, RowKey};
 use crate::ledger::totals::{Family, Total};
 use crate::ledger::transition::LogOutcome;
@@ -288,6 +289,7 @@ impl Daemon {
         let whole = Batch { attempts, invalid: staged.invalid.into_iter().collect(), ..batch.clone() };
         let before = self.oracle.watermark;
         let mut pruned = Vec::new();
+        let mut layer = Layer::over(&self.ledger);
         for pass in [Pass::Register, Pass::Settle] {
             let mut parts = whole.attempts.chunks(self.part.max(1)).peekable();
             while let Some(part) = parts.next() {
@@ -295,14 +297,15 @@ impl Daemon {
                 let invalid = if is_last { whole.invalid.clone() } else { Vec::new() };
                 let pass = if is_last { Pass::Last } else { pass };
                 let part = Batch { attempts: part.to_vec(), invalid, pass, ..batch.clone() };
-                let decision = decide(&self.ledger, &part, &policy());
+                let decision = decide(Memory::under(&self.ledger, &layer), &part, &policy());
                 if decision.changes.must_commit {
                     self.disk.write(&decision.changes);
                 }
                 pruned.extend_from_slice(&decision.changes.pruned);
-                self.ledger.apply(decision.changes);
+                layer.add(decision.changes);
             }
         }
+        self.ledger.absorb(layer);
         self.oracle.take(&whole);
         self.oracle.forget(&pruned, whole.now, before);
         // Entries that are dated ahead may fill the last part, and stand for an earlier time than those before them.
