@@ -37,10 +37,10 @@ use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
 use crate::sinks::metrics::deliveries::TargetCollector;
 use crate::sinks::metrics::process::ProcessCollector;
-use crate::sinks::traces::transport::TransportError;
-use crate::store::Store;
+use crate::sinks::traces::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::sqlite::SqliteStore;
 
 /// How long steps under way may take to end: a commit does in milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -99,7 +99,7 @@ impl App {
         let loaded_at = clock::now();
         // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
-        let store = StoreHandle::new(Store::open(&config.state.path, loaded_at)?);
+        let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
         let board = Board::default();
         board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at });
 

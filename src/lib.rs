@@ -19,6 +19,7 @@
 pub mod app;
 pub mod asking;
 pub mod audit;
+pub mod blocking;
 pub mod budget;
 pub mod build_info;
 pub mod bundle;

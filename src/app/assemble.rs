@@ -15,9 +15,9 @@ use crate::pipeline::roster::Roster;
 use crate::pipeline::step::Workshop;
 use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
+use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
-use crate::store::targets::Unlisted;
 use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
@@ -89,7 +89,7 @@ impl Plan {
                     refresh_interval: discovery.refresh_interval,
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
-                Some(Discovery::new(settings, filter, store.load_discovered(&name)?, clock::now()))
+                Some(Discovery::new(settings, filter, store.with(|store| store.load_discovered(&name))?, clock::now()))
             }
             None => None,
         };
@@ -144,8 +144,10 @@ impl Plan {
         let name: Arc<str> = self.environment.name.as_str().into();
         let roster = self.roster(&commons.store)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
-        let unlisted = commons.store.list(&name, &targets, clock::now())?;
-        let load = |listed: &Listed| Ok((listed.clone(), commons.store.load(&listed.target, &policy.labels)?));
+        let unlisted = commons.store.with(|store| store.list(&name, &targets, clock::now()))?;
+        let load = |listed: &Listed| {
+            Ok((listed.clone(), commons.store.with(|store| store.load(&listed.target, &policy.labels))?))
+        };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
         self.announce(&name, &roster, commons);
         let workshop = Workshop {

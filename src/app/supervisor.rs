@@ -18,7 +18,6 @@ use super::watch::Watched;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
-use crate::clock;
 use crate::config::{self, Config};
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::Environment;
@@ -28,8 +27,9 @@ use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
+use crate::store::Unlisted;
 use crate::store::error::StoreError;
-use crate::store::targets::Unlisted;
+use crate::{blocking, clock};
 use talkover_core::delivery::Timestamp;
 use talkover_core::discovery::targets::Listed;
 
@@ -122,7 +122,7 @@ impl Supervisor {
 
     async fn watch(&self) {
         let (watched, config, path) = (self.watched.clone(), self.config.clone(), self.config_path());
-        blocking(move || watched.set(files(path, &config))).await;
+        blocking::run(move || watched.set(files(path, &config))).await;
     }
 
     /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
@@ -222,7 +222,7 @@ impl Supervisor {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
         };
-        let loaded = blocking(move || config::load(&source.path, &source.environment)).await;
+        let loaded = blocking::run(move || config::load(&source.path, &source.environment)).await;
         let mut config = loaded.map_err(|faults| faults.to_string())?;
         for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
             warn!("{warning}");
@@ -232,7 +232,7 @@ impl Supervisor {
         }
         if let Some(path) = config.server.web_config_file.clone() {
             // The listener reads it by itself; what is wrong with it is told here.
-            blocking(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
+            blocking::run(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
         }
         let is_changed = |plan: &Plan| self.running.get(plan.name()).is_none_or(|running| running.plan != *plan);
         let trusts_others = |plan: &Plan| {
@@ -253,7 +253,7 @@ impl Supervisor {
             return Ok(NextExporter::Same);
         }
         let (traces, commons) = (config.traces.clone(), self.commons.clone());
-        blocking(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
+        blocking::run(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
     }
 
     /// Ends what is gone or has changed, and starts what is new or has changed.
@@ -268,7 +268,7 @@ impl Supervisor {
         self.stop(&stopping).await?;
 
         let (commons, next) = (self.commons.clone(), config.clone());
-        match blocking(move || assemble(&commons, &next, tools)).await {
+        match blocking::run(move || assemble(&commons, &next, tools)).await {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
@@ -299,7 +299,7 @@ impl Supervisor {
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let (commons, config) = (self.commons.clone(), self.config.clone());
-        let environments = blocking(move || assemble(&commons, &config, tools)).await?;
+        let environments = blocking::run(move || assemble(&commons, &config, tools)).await?;
         self.start_environments(environments);
         Ok(())
     }
@@ -307,11 +307,11 @@ impl Supervisor {
 
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
 fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
-    let dropped = commons.store.limit_spans(config.traces.max_queued_spans)?;
+    let dropped = commons.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    if commons.store.adopt_layout(&labels(&config.metrics))? {
+    if commons.store.with(|store| store.adopt_layout(&labels(&config.metrics)))? {
         warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
     }
     commons.board.set_display(display(&config.metrics));
@@ -322,8 +322,8 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
         ready.push((plan, environment));
     }
     let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
-    for name in commons.store.environments()?.into_iter().filter(is_gone) {
-        let unlisted = commons.store.list(&name, &[], clock::now())?;
+    for name in commons.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
+        let unlisted = commons.store.with(|store| store.list(&name, &[], clock::now()))?;
         show_unlisted(commons, config, unlisted)?;
     }
     Ok(ready)
@@ -335,7 +335,7 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
     for Unlisted { target, info, since } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !commons.board.read(|views| views.targets.contains_key(&key)) {
-            let loaded = commons.store.load(&target, &labels(&config.metrics))?;
+            let loaded = commons.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
             let listed = Listed { target: target.clone(), info, known_at: None };
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
@@ -379,12 +379,4 @@ fn keep_what_is_fixed(config: &mut Config, running: &Config) -> Vec<&'static str
         changed.push("log");
     }
     changed
-}
-
-/// Does what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

@@ -6,7 +6,7 @@
 
 use super::Environment;
 use super::fields::Fields;
-use super::traces::{PROTOCOLS, TracesProtocol, add_header};
+use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
 use super::values::plain_url;
 use reqwest::Url;
 use reqwest::header::HeaderMap;

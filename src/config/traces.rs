@@ -9,10 +9,11 @@ use super::faults::Place;
 use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file, loaded_file};
 use super::otel;
+use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
 use super::values::{base_url, count, flag, number, one_of};
 use ::config::{Value, ValueKind};
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use std::time::Duration;
 
 /// Whether, where and how deliveries are sent as spans.
@@ -43,15 +44,6 @@ pub struct TracesConfig {
     pub max_queued_spans: u32,
 }
 
-/// The transport of OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TracesProtocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with binary protobuf.
-    HttpProtobuf,
-}
-
 /// Files for TLS towards the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TracesTls {
@@ -62,9 +54,6 @@ pub struct TracesTls {
     /// The client certificate's key.
     pub key_file: Option<LoadedFile>,
 }
-
-pub(super) const PROTOCOLS: &[(&str, TracesProtocol)] =
-    &[("grpc", TracesProtocol::Grpc), ("http/protobuf", TracesProtocol::HttpProtobuf)];
 
 pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<TracesConfig> {
     let enabled = fields.scalar("enabled", flag);
@@ -154,16 +143,4 @@ fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
         }
     }
     (of_file, of_variables)
-}
-
-/// Adds a header, its value marked sensitive.
-pub(super) fn add_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no name of an HTTP header"))?;
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| format!("the value of `{name}` holds characters that an HTTP header must not carry"))?;
-    value.set_sensitive(true);
-    match headers.insert(&name, value) {
-        None => Ok(()),
-        Some(_) => Err(format!("`{name}` stands there twice: the case of letters does not matter")),
-    }
 }

@@ -61,9 +61,11 @@ pub fn register(workshop: &Workshop, name: &str, update: Update) -> Registered {
 fn write(workshop: &Workshop, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
     let (store, changes) = (&workshop.store, &update.changes);
     let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
-    store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
-    let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
-    changes.appeared.iter().map(load).collect()
+    store.with(|store| {
+        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
+        let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
+        changes.appeared.iter().map(load).collect()
+    })
 }
 
 /// How a target is shown before it is polled.

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use self::rechecks::Rechecks;
-use crate::store::staged::StagedWalk;
+use crate::store::StagedWalk;
+use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
-use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::reading::recheck::{Recheck, Wanted};
 use talkover_core::reading::walk::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
@@ -39,7 +39,7 @@ pub struct ReadSettings {
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// Its memory.
-    pub ledger: Ledger,
+    pub ledger: DurableLedger,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
@@ -56,7 +56,7 @@ pub struct Reader {
     /// What discovery knows of it.
     pub info: Option<WebhookInfo>,
     /// Its memory.
-    pub ledger: Ledger,
+    pub ledger: DurableLedger,
     settings: ReadSettings,
     /// What the present request is made for.
     turn: Class,

@@ -18,8 +18,8 @@ use super::{Readiness, ServeError, Sources, health, listen, router, serve};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
+use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
-use talkover_core::ledger::state::Ledger;
 
 /// A server on a port of its own, stopped when dropped.
 struct Served {
@@ -74,7 +74,7 @@ fn board() -> Board {
         let last_success = Some(Timestamp::from_seconds(1_700_000_000));
         board.add_target(TargetView::new(
             target,
-            &Ledger::default(),
+            &DurableLedger::default(),
             Exposure::default(),
             last_success,
             Duration::from_secs(15),

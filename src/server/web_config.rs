@@ -18,9 +18,10 @@ use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
 use serde::Deserialize;
 
+use super::problems::Problems;
 use super::tls::{self, TlsSection};
 use crate::stamp::Stamp;
-use talkover_settings::yaml::{self, Outline};
+use talkover_settings::yaml;
 
 /// How often the files are looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -83,8 +84,7 @@ impl WebConfig {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, Refusal> {
-        let mut problems =
-            Problems { file: path.display().to_string(), outline: Outline::default(), reasons: Vec::new() };
+        let mut problems = Problems::new(path);
         // Before the contents: a change in between is seen as one at the next look.
         let mut stamps = vec![Stamp::of(path)];
         let Some(document) = read_document(path, &mut problems) else {
@@ -109,20 +109,6 @@ impl WebConfig {
     }
 }
 
-/// What was found wrong so far.
-pub(super) struct Problems {
-    file: String,
-    outline: Outline,
-    reasons: Vec<String>,
-}
-
-impl Problems {
-    pub(super) fn add(&mut self, key: &str, reason: impl std::fmt::Display) {
-        let flaw = yaml::Flaw { line: self.outline.line_of(key), reason: format!("{key}: {reason}") };
-        self.reasons.push(flaw.in_file(&self.file));
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -144,7 +130,7 @@ fn read_document(path: &Path, problems: &mut Problems) -> Option<Document> {
     let yaml::Document { root, outline } = match yaml::load(path) {
         Ok(document) => document,
         Err(flaw) => {
-            problems.reasons.push(flaw.in_file(&problems.file));
+            problems.add_flaw(&flaw);
             return None;
         }
     };

@@ -12,7 +12,8 @@ use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, Targets, compare, join};
 use talkover_exporter::client::{Client, ClientOptions};
-use talkover_exporter::store::Store;
+use talkover_exporter::store::Store as _;
+use talkover_exporter::store::sqlite::SqliteStore;
 use talkover_simulator::scenario::{DEFAULT_TOKEN, ListedOwner, OwnerKind};
 use talkover_simulator::{Fault, ManualClock, Moment, Scenario, Simulator, Webhook};
 
@@ -28,7 +29,7 @@ struct Desk {
     client: Client,
     discovery: Discovery,
     now: Duration,
-    store: Store,
+    store: SqliteStore,
     _directory: tempfile::TempDir,
 }
 
@@ -52,7 +53,7 @@ impl Desk {
         };
         let client = Client::new(&options, &SecretString::from(DEFAULT_TOKEN)).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state.db"), Timestamp::from_seconds(START)).unwrap();
+        let store = SqliteStore::open(&directory.path().join("state.db"), Timestamp::from_seconds(START)).unwrap();
         let discovery = Discovery::new(settings(), filter(), Record::default(), Timestamp::from_seconds(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }

@@ -102,9 +102,9 @@ impl Scene {
         Self { simulator, workspace, daemon }
     }
 
-    /// Has the daemon refuse a configuration with so many faults, so often, that their log has no room.
+    /// Has the daemon refuse a configuration with faults so long, and often enough, that the log has no room for them.
     async fn drop_lines(&self) -> Scrape {
-        let faults: String = (0..3_000).map(|number| format!("unknown_{number}: 1\n")).collect();
+        let faults: String = (0..100).map(|number| format!("unknown_{number}_{}: 1\n", "x".repeat(4_000))).collect();
         self.workspace.write("config.yml", &faults);
         let are_dropped = |scrape: &Scrape| {
             self.daemon.signal(Signal::HUP);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::store::durable::Durable;
 use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
@@ -82,7 +83,7 @@ impl Desk {
 
     fn settle(&mut self, batch: &Batch, now: u64) {
         let decision = decide(&self.reader.ledger, batch, &self.policy);
-        self.reader.ledger.apply(decision.changes);
+        self.reader.ledger.apply(Durable::assumed(decision.changes));
         self.reader.committed(batch, &decision.tally, Duration::from_secs(now));
     }
 
@@ -144,7 +145,7 @@ fn the_first_walk_after_a_start_is_a_sweep() {
     desk.insert("a", 0, Status::Success);
     desk.poll(10);
     let ledger = desk.reader.ledger.clone();
-    let remembered = Remembered { ledger, ..Remembered::default() };
+    let remembered = Remembered { ledger: DurableLedger::assumed(ledger), ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     assert_eq!(desk.poll(11).0, [Coverage::Sweep]);
 }
@@ -217,7 +218,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     }
     // The process ends; meanwhile new entries push the others on.
     let ledger = desk.reader.ledger.clone();
-    let remembered = Remembered { ledger, staged, ..Remembered::default() };
+    let remembered = Remembered { ledger: DurableLedger::assumed(ledger), staged, ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     for number in 0..35 {
         desk.insert(&format!("new-{number}"), 12_020 + number, Status::Success);
@@ -247,7 +248,11 @@ fn an_interrupted_sweep_is_still_to_be_made() {
         count: 80,
         has_met_known: true,
     };
-    let remembered = Remembered { ledger: desk.reader.ledger.clone(), staged: Some(read), ..Remembered::default() };
+    let remembered = Remembered {
+        ledger: DurableLedger::assumed((*desk.reader.ledger).clone()),
+        staged: Some(read),
+        ..Remembered::default()
+    };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     // It turned up in what the sweep had read.
     desk.insert("late", 950, Status::Success);

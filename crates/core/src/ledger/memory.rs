@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{Entry, Rows};
 use super::state::{Changes, Ledger, Marks, Row, RowKey};
 use super::tips::Tips;
-use super::totals::Totals;
+use super::totals::{Birth, SeriesKey, Totals};
 use crate::delivery::{EntryId, GroupKey, Timestamp};
 
 /// The changes of several decisions, laid over the ledger that they were made for.
@@ -22,20 +22,35 @@ pub struct Layer {
     pruned: BTreeSet<RowKey>,
     /// Unusable entries of the ledger that are forgotten.
     pruned_invalid: BTreeSet<Box<str>>,
+    births: BTreeMap<SeriesKey, Birth>,
+    catching_up: Option<Timestamp>,
 }
 
 impl Layer {
     /// Returns an empty layer over `ledger`.
     pub fn over(ledger: &Ledger) -> Self {
         let changed = Ledger::restore(ledger.marks().clone(), BTreeMap::new(), ledger.totals().clone());
-        Self { changed, pruned: BTreeSet::new(), pruned_invalid: BTreeSet::new() }
+        let (pruned, pruned_invalid) = Default::default();
+        Self { changed, pruned, pruned_invalid, births: BTreeMap::new(), catching_up: None }
     }
 
     /// Adds what a decision over this layer changes.
-    pub fn add(&mut self, changes: Changes) {
+    pub fn add(&mut self, mut changes: Changes) {
+        self.births.append(&mut changes.births);
+        self.catching_up = changes.catching_up.or(self.catching_up);
         self.pruned.extend(changes.pruned.iter().cloned());
         self.pruned_invalid.extend(changes.pruned_invalid.iter().cloned());
         self.changed.apply(changes);
+    }
+
+    /// Takes out the births of the series that were not there before and owe nothing to history.
+    pub fn take_births(&mut self) -> BTreeMap<SeriesKey, Birth> {
+        std::mem::take(&mut self.births)
+    }
+
+    /// When this was read, if it had happened while nobody looked.
+    pub fn catching_up(&self) -> Option<Timestamp> {
+        self.catching_up
     }
 
     /// The parts: what changed, which rows, and which unusable entries are forgotten.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::sinks::metrics::exposure::Exposure;
+use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{OwnerType, Target};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
-use talkover_core::ledger::state::Ledger;
 
 fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
     let target = Target {
@@ -18,7 +18,7 @@ fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
         owner_id: "c".into(),
         webhook_name: "Orders".into(),
     };
-    TargetView { info, ..TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::ZERO) }
+    TargetView { info, ..TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::ZERO) }
 }
 
 /// The series of a family: the values of their labels, in the catalogue's order, and their value.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::error::StoreError;
-use super::outbox::SpanBatch;
-use super::targets::Unlisted;
-use super::{Store, format, targets};
+use super::{SqliteStore, format, targets};
+use crate::store::SpanBatch;
+use crate::store::Store as _;
+use crate::store::error::StoreError;
+use crate::store::{Release, Unlisted};
 use talkover_core::delivery::{OwnerType, Status, Target};
 use talkover_core::discovery::record::Record;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
@@ -34,8 +35,8 @@ impl Place {
         self.directory.path().join("state.db")
     }
 
-    fn open(&self) -> Store {
-        Store::open(&self.path(), at(0)).unwrap()
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.path(), at(0)).unwrap()
     }
 }
 
@@ -74,9 +75,9 @@ fn batches() -> Vec<Batch> {
 }
 
 /// Commits and applies `batch`, as the pipeline does.
-fn settle(store: &mut Store, target: &Target, ledger: &mut Ledger, batch: &Batch) -> Changes {
-    let changes = decide(ledger, batch, &policy()).changes;
-    store.commit(target, &changes, &SpanBatch::default()).unwrap();
+fn settle(store: &mut SqliteStore, target: &Target, ledger: &mut Ledger, batch: &Batch) -> Changes {
+    let changes = decide(&*ledger, batch, &policy()).changes;
+    _ = store.commit(target, changes.clone(), &SpanBatch::default()).unwrap();
     ledger.apply(changes.clone());
     changes
 }
@@ -90,7 +91,7 @@ fn assert_same(loaded: &Ledger, kept: &Ledger) {
 }
 
 /// What was forgotten and what is remembered add up to the totals.
-fn assert_sums(store: &Store, target: &Target) {
+fn assert_sums(store: &SqliteStore, target: &Target) {
     let ledger = store.load(target, &policy().labels).unwrap().ledger;
     let mut sums: BTreeMap<String, i64> = BTreeMap::new();
     let mut add = |family: &str, labels: &str, value| *sums.entry(format!("{family}{labels}")).or_default() += value;
@@ -165,8 +166,9 @@ fn how_attempts_that_turned_up_late_are_continued_is_there_after_every_commit() 
 fn an_unknown_target_is_empty_and_asking_for_it_writes_nothing() {
     let place = Place::new();
     let store = place.open();
-    let version =
-        |store: &Store| -> i64 { store.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+    let version = |store: &SqliteStore| -> i64 {
+        store.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap()
+    };
     let before = (version(&store), store.connection.total_changes());
     let loaded = store.load(&target("w-1"), &policy().labels).unwrap();
     assert!(loaded.ledger.is_empty() && loaded.last_success.is_none());
@@ -185,7 +187,7 @@ fn a_commit_that_fails_half_way_leaves_nothing_behind() {
         .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END")
         .unwrap();
     let changes = decide(&ledger, &batches()[2], &policy()).changes;
-    let error = store.commit(&target("w-1"), &changes, &SpanBatch::default()).unwrap_err().to_string();
+    let error = store.commit(&target("w-1"), changes, &SpanBatch::default()).unwrap_err().to_string();
     assert!(error.contains("failed to write") && error.contains("no room"), "{error}");
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &ledger);
     store.connection.execute_batch("DROP TRIGGER full").unwrap();
@@ -245,7 +247,7 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
     let sound = |path: &Path| {
-        let mut store = Store::open(path, at(0)).unwrap();
+        let mut store = SqliteStore::open(path, at(0)).unwrap();
         let mut ledger = Ledger::default();
         for batch in batches() {
             settle(&mut store, &target("w-1"), &mut ledger, &batch);
@@ -298,7 +300,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
         let place = Place::new();
         make(&place.path());
         let before = contents(place.directory.path());
-        let error = Store::open(&place.path(), at(0)).map(|_| what).unwrap_err().to_string();
+        let error = SqliteStore::open(&place.path(), at(0)).map(|_| what).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("state.db"), "{what}: {error}");
         assert_eq!(contents(place.directory.path()), before, "{what}");
     }
@@ -308,13 +310,13 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
 fn an_empty_file_becomes_a_state_file_and_missing_directories_are_made() {
     let place = Place::new();
     fs::write(place.path(), "").unwrap();
-    assert_eq!(place.open().created_at(), at(0));
-    assert_eq!(Store::open(&place.path(), at(99)).unwrap().created_at(), at(0), "made once");
+    assert_eq!(place.open().created_at, at(0));
+    assert_eq!(SqliteStore::open(&place.path(), at(99)).unwrap().created_at, at(0), "made once");
     let deep = place.directory.path().join("a/b/state.db");
-    Store::open(&deep, at(0)).unwrap();
+    SqliteStore::open(&deep, at(0)).unwrap();
     assert!(deep.exists());
     let below_a_file = place.path().join("c/state.db");
-    let error = Store::open(&below_a_file, at(0)).unwrap_err();
+    let error = SqliteStore::open(&below_a_file, at(0)).unwrap_err();
     assert!(matches!(error, StoreError::Io { action: "create", .. }), "{error}");
 }
 
@@ -322,7 +324,7 @@ fn an_empty_file_becomes_a_state_file_and_missing_directories_are_made() {
 fn one_store_has_the_file_until_it_is_closed() {
     let place = Place::new();
     let store = place.open();
-    assert!(matches!(Store::open(&place.path(), at(0)), Err(StoreError::Locked { .. })));
+    assert!(matches!(SqliteStore::open(&place.path(), at(0)), Err(StoreError::Locked { .. })));
     drop(store);
     drop(place.open());
 }
@@ -335,16 +337,16 @@ fn births_holds_and_catching_up_end_only_when_they_are_released() {
     for batch in &batches()[..3] {
         born.extend(settle(&mut place.open(), &one, &mut ledger, batch).births);
     }
-    let load = |store: &Store| store.load(&one, &policy().labels).unwrap();
+    let load = |store: &SqliteStore| store.load(&one, &policy().labels).unwrap();
     let mut store = place.open();
     assert_eq!(load(&store).births, born);
     assert!(!born.is_empty() && born.values().all(|birth| birth.is_held));
     assert_eq!(load(&store).catching_up, Some(at(70)), "no poll is known to have succeeded");
 
     let series: Vec<SeriesKey> = born.keys().take(2).cloned().collect();
-    store.release(&one, &series, Some(at(10))).unwrap();
+    _ = store.release(&one, Release { series: series.clone(), caught_up: Some(at(10)) }).unwrap();
     assert_eq!(load(&store).catching_up, Some(at(70)), "another batch has come in between");
-    store.release(&one, &[], Some(at(70))).unwrap();
+    _ = store.release(&one, Release { series: Vec::new(), caught_up: Some(at(70)) }).unwrap();
     assert_eq!(load(&store).catching_up, None);
     settle(&mut store, &one, &mut ledger, &batches()[3]);
     let is_released = |key: &SeriesKey| series.contains(key);
@@ -379,19 +381,19 @@ fn schema(connection: &Connection) -> Vec<String> {
 }
 
 /// A file as version 0.1.0 wrote it, after [`batches`]. Made once with `sqlite3 state.db .dump`; never to be changed.
-const VERSION_1: &str = include_str!("../../tests/fixtures/state/v1.sql");
+const VERSION_1: &str = include_str!("../../../tests/fixtures/state/v1.sql");
 
 /// The same as the state before version 3 was, as the migrations had it.
-const VERSION_2: &str = include_str!("../../tests/fixtures/state/v2.sql");
+const VERSION_2: &str = include_str!("../../../tests/fixtures/state/v2.sql");
 
 /// The same as the state before version 4 was, as the migrations had it.
-const VERSION_3: &str = include_str!("../../tests/fixtures/state/v3.sql");
+const VERSION_3: &str = include_str!("../../../tests/fixtures/state/v3.sql");
 
 /// The same as the state before version 5 was.
-const VERSION_4: &str = include_str!("../../tests/fixtures/state/v4.sql");
+const VERSION_4: &str = include_str!("../../../tests/fixtures/state/v4.sql");
 
 /// The state file that `dump` makes, opened by this program.
-fn brought_forward(place: &Place, dump: &str) -> Store {
+fn brought_forward(place: &Place, dump: &str) -> SqliteStore {
     let old = Connection::open(place.path()).unwrap();
     old.execute_batch(dump).unwrap();
     drop(old);
@@ -473,7 +475,7 @@ fn space_that_is_free_is_given_back_a_little_with_each_commit() {
         &Book::batch(Coverage::FirstContact, 60_000, &entries),
     );
     let pages =
-        |store: &Store| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
+        |store: &SqliteStore| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
     let before = pages(&store);
     assert!(!store.remove_unlisted(&target("large")).unwrap(), "it is listed");
     store.list("test", &[], at(0)).unwrap();

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::error::StoreError;
 use super::space;
+use crate::store::error::StoreError;
 use talkover_core::delivery::Timestamp;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::Store;
-use super::handle::StoreHandle;
-use super::outbox::{QueuedSpan, SpanBatch};
-use super::queue::QueueStatus;
-use super::staged::StagedWalk;
+use super::SqliteStore;
+use crate::store::StagedWalk;
+use crate::store::Store as _;
+use crate::store::handle::StoreHandle;
+use crate::store::queue::QueueStatus;
+use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::delivery::{OwnerType, Status, Target, Timestamp};
 use talkover_core::ledger::decide::Coverage;
-use talkover_core::ledger::state::Changes;
+use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_core::testing::{at, entry};
 
@@ -22,9 +23,14 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn open(&self) -> Store {
-        Store::open(&self.0.path().join("state.db"), at(0)).unwrap()
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.0.path().join("state.db"), at(0)).unwrap()
     }
+}
+
+/// Changes that are to be written, though there are none.
+fn changes() -> Changes {
+    Changes { must_commit: true, ..Changes::default() }
 }
 
 fn target(webhook: &str) -> Target {
@@ -50,19 +56,19 @@ fn queued(second: i64, names: &[&str]) -> SpanBatch {
     batch(second, &names.iter().map(|name| (*name, Fate::Queue)).collect::<Vec<_>>())
 }
 
-fn commit(store: &mut Store, webhook: &str, spans: &SpanBatch) {
-    store.commit(&target(webhook), &Changes::default(), spans).unwrap();
+fn commit(store: &mut SqliteStore, webhook: &str, spans: &SpanBatch) {
+    _ = store.commit(&target(webhook), changes(), spans).unwrap();
 }
 
 fn names(spans: &[QueuedSpan]) -> Vec<&str> {
     spans.iter().map(|span| std::str::from_utf8(&span.span).unwrap()).collect()
 }
 
-fn all(store: &Store) -> Vec<QueuedSpan> {
+fn all(store: &SqliteStore) -> Vec<QueuedSpan> {
     store.oldest_spans(usize::MAX, usize::MAX).unwrap()
 }
 
-fn parked(store: &Store) -> i64 {
+fn parked(store: &SqliteStore) -> i64 {
     store.connection.query_row("SELECT count(*) FROM parked_spans", [], |row| row.get(0)).unwrap()
 }
 
@@ -70,7 +76,7 @@ fn parked(store: &Store) -> i64 {
 fn spans_leave_in_the_order_in_which_they_came_over_restarts_too() {
     let place = Place::new();
     let mut store = place.open();
-    assert_eq!((all(&store), store.queue().status().oldest), (Vec::new(), None));
+    assert_eq!((all(&store), store.queue.status().oldest), (Vec::new(), None));
     commit(&mut store, "w-1", &queued(10, &["a1", "a2"]));
     commit(&mut store, "w-2", &queued(20, &["b1"]));
     drop(store);
@@ -78,18 +84,18 @@ fn spans_leave_in_the_order_in_which_they_came_over_restarts_too() {
     commit(&mut store, "w-1", &queued(30, &["a3"]));
     let spans = all(&store);
     assert_eq!(names(&spans), ["a1", "a2", "b1", "a3"]);
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.length, status.oldest), (4, Some(at(10))));
 
     store.acknowledge_spans(spans[1].seq, 0).unwrap();
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.length, status.oldest, status.exported), (2, Some(at(20)), 2));
     drop(store);
     let mut store = place.open();
     assert_eq!(names(&all(&store)), ["b1", "a3"]);
     store.acknowledge_spans(spans[3].seq, 1).unwrap();
     let expected = QueueStatus { length: 0, capacity: u64::MAX, oldest: None, exported: 1, rejected: 1, dropped: 0 };
-    assert_eq!(store.queue().status(), expected);
+    assert_eq!(store.queue.status(), expected);
     assert_eq!(all(&store), []);
 }
 
@@ -117,7 +123,7 @@ fn numbers_are_not_used_again_so_that_a_late_acknowledgement_takes_nothing_new()
     commit(&mut store, "w-1", &queued(0, &["a2"]));
     store.acknowledge_spans(first, 0).unwrap();
     assert_eq!(names(&all(&store)), ["a2"]);
-    assert_eq!(store.queue().status().exported, 0);
+    assert_eq!(store.queue.status().exported, 0);
 }
 
 #[test]
@@ -130,18 +136,18 @@ fn the_oldest_spans_make_room_in_the_same_commit_and_are_counted() {
     assert_eq!(names(&all(&store)), ["a2", "b1", "b2"]);
     commit(&mut store, "w-1", &queued(3, &["c1", "c2", "c3", "c4"]));
     assert_eq!(names(&all(&store)), ["c2", "c3", "c4"], "more at once than there is room for");
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.length, status.capacity, status.oldest, status.dropped), (3, 3, Some(at(3)), 5));
     // What was dropped while it was on its way is not counted a second time.
     store.acknowledge_spans(all(&store)[0].seq, 9).unwrap();
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.exported, status.rejected, status.dropped), (0, 1, 5));
 
     drop(store);
     let mut store = place.open();
     assert_eq!(store.limit_spans(1).unwrap(), 1, "a lower limit holds at once");
     assert_eq!(names(&all(&store)), ["c4"]);
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.length, status.dropped), (1, 1));
 }
 
@@ -151,17 +157,17 @@ fn a_commit_that_fails_queues_nothing_and_counts_nothing() {
     let mut store = place.open();
     store.limit_spans(1).unwrap();
     commit(&mut store, "w-1", &queued(1, &["a1"]));
-    let before = store.queue().status();
+    let before = store.queue.status();
     let refuse = |table: &str, event: &str| {
         format!("CREATE TEMP TRIGGER full BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'no room'); END")
     };
     // Dropping is the last statement of all.
     store.connection.execute_batch(&refuse("outbox", "DELETE")).unwrap();
-    let failed = store.commit(&target("w-1"), &Changes::default(), &queued(2, &["a2"])).unwrap_err();
+    let failed = store.commit(&target("w-1"), changes(), &queued(2, &["a2"])).unwrap_err();
     assert!(failed.to_string().contains("no room"), "{failed}");
     assert!(store.acknowledge_spans(i64::MAX, 0).is_err());
     assert!(store.limit_spans(0).is_err());
-    assert_eq!((names(&all(&store)), store.queue().status()), (vec!["a1"], before));
+    assert_eq!((names(&all(&store)), store.queue.status()), (vec!["a1"], before));
     store.connection.execute_batch("DROP TRIGGER full").unwrap();
     commit(&mut store, "w-1", &queued(2, &["a2"]));
     assert_eq!(names(&all(&store)), ["a2"]);
@@ -181,7 +187,7 @@ fn what_is_parked_goes_before_the_span_that_calls_it_back_and_only_then() {
     commit(&mut store, "w-1", &batch(4, &[("c1", Fate::Park), ("c2", Fate::QueueWithParked), ("c3", Fate::Park)]));
     assert_eq!(names(&all(&store))[5..], ["c1", "c2"]);
     assert_eq!(parked(&store), 2);
-    assert_eq!(store.queue().status().length, 7);
+    assert_eq!(store.queue.status().length, 7);
     commit(&mut store, "w-1", &batch(5, &[("a5", Fate::QueueWithParked)]));
     assert_eq!(names(&all(&store))[7..], ["a5"], "each is sent once");
 }
@@ -196,7 +202,7 @@ fn no_more_is_parked_than_may_wait() {
     assert_eq!(parked(&store), 3);
     commit(&mut store, "w-1", &batch(3, &[("a2", Fate::QueueWithParked), ("b2", Fate::QueueWithParked)]));
     assert_eq!(names(&all(&store)), ["a2", "b1", "b2"], "the oldest is forgotten");
-    assert_eq!(store.queue().status().dropped, 0, "it was not on its way");
+    assert_eq!(store.queue.status().dropped, 0, "it was not on its way");
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn parked_spans_are_forgotten_in_time_and_with_their_target() {
     store.list("test", &[], at(40)).unwrap();
     assert!(store.remove_unlisted(&target("w-2")).unwrap());
     assert_eq!(parked(&store), 0);
-    assert_eq!(store.queue().status().length, 3, "what was queued is still sent");
+    assert_eq!(store.queue.status().length, 3, "what was queued is still sent");
 }
 
 #[test]
@@ -244,13 +250,15 @@ fn a_long_walk_brings_its_spans_with_its_parts_in_one_transaction() {
         has_met_known: false,
     };
     store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
-    store.commit_staged(&one, &[], &[], |_| (Changes::default(), queued(5, &["x1"]))).unwrap();
+    _ = store.commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(5, &["x1"]))).unwrap();
     // A walk is given to the decision twice.
     assert_eq!(names(&all(&store)), ["x1", "x1"]);
     store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
-    store.commit_staged(&one, &[], &[], |_| (Changes::default(), queued(6, &["y1", "y2"]))).unwrap();
+    _ = store
+        .commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(6, &["y1", "y2"])))
+        .unwrap();
     assert_eq!(names(&all(&store)), ["y2", "y1", "y2"]);
-    let status = store.queue().status();
+    let status = store.queue.status();
     assert_eq!((status.length, status.dropped), (3, 3));
 }
 
@@ -260,9 +268,10 @@ async fn whoever_waits_is_woken_by_a_commit_that_queues_something() {
     let handle = StoreHandle::new(place.open());
     let arrives = || tokio::time::timeout(Duration::from_secs(1), handle.queue().arrival());
     assert!(arrives().await.is_err());
-    handle.commit(&target("w-1"), &Changes::default(), &batch(1, &[("a1", Fate::Park)])).unwrap();
+    let commit = |batch: &SpanBatch| handle.with(|store| store.commit(&target("w-1"), changes(), batch)).map(drop);
+    commit(&batch(1, &[("a1", Fate::Park)])).unwrap();
     assert!(arrives().await.is_err(), "nothing is to be sent");
-    handle.commit(&target("w-1"), &Changes::default(), &queued(1, &["a1"])).unwrap();
+    commit(&queued(1, &["a1"])).unwrap();
     arrives().await.unwrap();
     assert!(arrives().await.is_err());
     assert_eq!(handle.queue().status().length, 1);

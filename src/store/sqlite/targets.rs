@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
 use super::discovered::webhook_info;
+use crate::store::Unlisted;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::state::Marks;
@@ -125,17 +126,6 @@ pub(super) fn end_catching_up(
         .prepare_cached("UPDATE targets SET catching_up = NULL WHERE id = ?1 AND catching_up = ?2")?
         .execute(params![id.0, since.as_micros()])?;
     Ok(())
-}
-
-/// A target that neither the configuration nor discovery lists any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unlisted {
-    /// The target, as it was last named.
-    pub target: Target,
-    /// What discovery last knew of it.
-    pub info: Option<WebhookInfo>,
-    /// Since when, by the local clock.
-    pub since: Timestamp,
 }
 
 /// Notes which targets of an environment are listed, as of `now`; gives the others, each with the time since when it is not.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Store;
-use super::outbox::SpanBatch;
-use super::targets::Unlisted;
+use super::SqliteStore;
+use crate::store::SpanBatch;
+use crate::store::Store as _;
+use crate::store::Unlisted;
 use talkover_core::delivery::{OwnerType, Target};
 use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
 use talkover_core::discovery::targets::{Discovered, WebhookInfo, join};
@@ -73,8 +74,8 @@ fn record() -> Record {
     }
 }
 
-fn open(directory: &Path) -> Store {
-    Store::open(&directory.join("state.db"), at(0)).unwrap()
+fn open(directory: &Path) -> SqliteStore {
+    SqliteStore::open(&directory.join("state.db"), at(0)).unwrap()
 }
 
 #[test]
@@ -160,7 +161,8 @@ fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
         for is_forgotten in [true, false] {
             let directory = tempfile::tempdir().unwrap();
             let mut store = open(directory.path());
-            store.commit(&target, &Changes::default(), &SpanBatch::default()).unwrap();
+            let changes = Changes { must_commit: true, ..Changes::default() };
+            _ = store.commit(&target, changes, &SpanBatch::default()).unwrap();
             let known = Unsaved { record: record(), gone: Vec::new() };
             store.save_discovered("test", &known, std::slice::from_ref(&target), &[], at(1)).unwrap();
             let mut since = at(3);

@@ -11,8 +11,8 @@ use std::path::Path;
 use tracing::debug;
 
 use super::TargetId;
-use super::error::StoreError;
-use super::lock::beside;
+use crate::store::error::StoreError;
+use crate::store::lock::beside;
 use talkover_core::delivery::Timestamp;
 
 const SLOT_BYTES: u64 = 8;

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
 use super::entries::{Names, unreadable};
+use crate::store::{StagedPart, StagedWalk};
 use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
 use talkover_core::ledger::decide::{Coverage, Pass};
 
@@ -14,34 +15,6 @@ const PART: i64 = 5_000;
 /// How the columns keep a missing and an unusable `http_status`.
 const NONE: i64 = 0;
 const INVALID: i64 = -1;
-
-/// A long walk that is under way, as far as it is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StagedWalk {
-    /// What it covers when it is complete.
-    pub coverage: Coverage,
-    /// Where it ends.
-    pub until: Timestamp,
-    /// The newest entry of what it has read without a gap, and
-    pub newest: Timestamp,
-    /// the oldest one.
-    pub oldest: Timestamp,
-    /// How many entries it has read.
-    pub count: u64,
-    /// Whether it has met anything that was known before.
-    pub has_met_known: bool,
-}
-
-/// A part of a walk, oldest first, to be decided.
-#[derive(Debug)]
-pub struct StagedPart {
-    /// Whether it is to be taken into the books or settled, and whether it is the last.
-    pub pass: Pass,
-    /// Its entries.
-    pub attempts: Vec<Attempt>,
-    /// The keys of unusable entries: all of them come with the last part.
-    pub invalid: Vec<Box<str>>,
-}
 
 /// Adds entries; of an entry that was read before, what was read last is kept.
 pub(super) fn add(

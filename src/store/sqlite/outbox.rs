@@ -3,45 +3,18 @@
 //! Spans enter in the transaction that counts their attempt, so that a crash loses both or neither, and leave from the front, when
 //! a receiver has them, has refused them for good, or when there are too many. *Invariant:* the queue is one run of numbers, which
 //! are never used twice: its length is the distance of its ends, and an acknowledgement that comes late takes nothing that came
-//! since. Spans are bytes here; nothing in this file decodes them. Called by [`super::Store`] alone.
+//! since. Spans are bytes here; nothing in this file decodes them. Called by [`super::SqliteStore`] alone.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
+use crate::store::queue::Waiting;
+use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::delivery::Timestamp;
-use talkover_core::spans::record::{Fate, SpanRecord};
+use talkover_core::spans::record::Fate;
 
 /// Parked spans that are forgotten with one commit, so that none takes long.
 const FORGOTTEN_AT_ONCE: i64 = 5_000;
-
-/// The spans of one decision. Without any of them, the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpanBatch {
-    /// The spans, in the order in which they are to be sent.
-    pub records: Vec<SpanRecord>,
-    /// The local time, which an observer compares the age of the queue with.
-    pub now: Timestamp,
-    /// What this target parked before this moment, by the same clock, is forgotten: nothing calls it back any more.
-    pub parked_since: Timestamp,
-}
-
-/// A span that is waiting to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuedSpan {
-    /// Its number: later ones have greater ones.
-    pub seq: i64,
-    /// An encoded `opentelemetry.proto.trace.v1.Span`.
-    pub span: Vec<u8>,
-}
-
-/// The queue as it is on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
-    /// How many spans wait, and
-    pub(super) length: u64,
-    /// since when the oldest does.
-    pub(super) oldest: Option<Timestamp>,
-}
 
 /// Takes in the spans of a decision. Where that makes the queue longer than `capacity`, the oldest are dropped; says how many, where
 /// any was queued at all.
