@@ -104,7 +104,7 @@ impl Scene {
 
     /// Has the daemon refuse a configuration with faults so long, and often enough, that the log has no room for them.
     async fn drop_lines(&self) -> Scrape {
-        let faults: String = (0..100).map(|number| format!("unknown_{number}_{}: 1\n", "x".repeat(4_000))).collect();
+        let faults: String = (0..100).map(|number| format!("unknown_{number}_{}: 1\n", "x".repeat(900))).collect();
         self.workspace.write("config.yml", &faults);
         let are_dropped = |scrape: &Scrape| {
             self.daemon.signal(Signal::HUP);
