@@ -80,8 +80,8 @@ impl Unheard {
 
     async fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
-        let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
-        status.expect("it takes more than 5 s to stop").unwrap().code()
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        status.expect("it takes more than 30 s to stop").unwrap().code()
     }
 }
 
