@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(pace.judge(Verdict::Unreachable("gone".to_owned()), 5, 1.0), next(None, 2, None), "logged once");
         assert_eq!(pace.judge(later(Some(3)), 5, 1.0), next(None, 4, None), "the own pause is longer");
         assert_eq!(pace.judge(later(Some(600)), 5, 1.0), next(None, 600, None));
-        assert_eq!(pace.judge(later(Some(u64::MAX)), 5, 1.0), next(None, 86_400, None), "but not for ever");
+        assert_eq!(pace.judge(later(Some(u64::MAX)), 5, 1.0), next(None, 3_600, None), "but not for ever");
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, Some(Notice::Well)));
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, None));
         assert_eq!(pace.judge(later(None), 5, 0.0).pause, Duration::from_millis(500));

@@ -12,7 +12,7 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Never less than this: else nobody would see that the others have stopped.
 const LEAST: u32 = 1;
-/// Rates are lowered by steps of so many parts of the budget, so that not every answer changes them.
+/// Rates are lowered by steps of so many parts of what is allowed at most, so that not every answer changes them.
 const STEPS: f64 = 20.0;
 
 /// What may be spent of a budget.
@@ -102,7 +102,7 @@ impl Allowance {
             u32::try_from(limit).map_or(self.configured, |limit| limit.min(self.configured))
         });
         let allowed = self.fair_share(now).map_or(f64::from(ceiling), |allowed| allowed.min(f64::from(ceiling)));
-        let step = (f64::from(self.configured) / STEPS).max(1.0);
+        let step = (f64::from(ceiling) / STEPS).max(1.0);
         let floored = if allowed < f64::from(ceiling) { (allowed / step).floor() * step } else { allowed };
         self.per_minute = (floored.max(0.0) as u32).clamp(LEAST.min(ceiling), ceiling);
     }

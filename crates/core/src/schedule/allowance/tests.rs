@@ -81,6 +81,16 @@ fn others_who_spend_much_are_left_their_part_and_what_they_give_up_is_ours_again
 }
 
 #[test]
+fn what_others_leave_of_a_limit_is_spent_however_much_more_is_configured() {
+    for configured in [30, 100, 1_000, 1_000_000] {
+        let (rates, refused) = play(configured, 30, 1800, |_| 10.0 / 60.0);
+        let mean = rates[120..].iter().sum::<u32>() as f64 / 1680.0;
+        assert!((16.0..=20.0).contains(&mean), "{configured}: {mean}");
+        assert!(refused <= 5, "{configured}: {refused} of our requests were refused");
+    }
+}
+
+#[test]
 fn when_nothing_is_left_there_is_still_a_request_a_minute() {
     let (rates, _) = play(60, 100, 600, |_| 3.0);
     assert!(rates[120..].iter().all(|rate| (1..=10).contains(rate)), "{rates:?}");
