@@ -2,8 +2,9 @@
 //!
 //! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments share.
 //! They are read and written under a file lock, without a wait for the disk: a killed process leaves them behind, and after a
-//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". Whoever wants to make a request
-//! takes it from here first.
+//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". So is a record that lies ahead of that
+//! clock: whatever these bytes say, they keep nobody from asking for longer than a minute. Whoever wants to make a request takes it
+//! from here first.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::store::lock::beside;
 use talkover_core::schedule::gcra::{Gcra, WINDOW_NS};
@@ -23,6 +25,8 @@ const RECORD_BYTES: usize = 40;
 const SHARED_BURST: u32 = 4;
 /// More names than any configuration has: a longer file is not ours, or broken.
 const MAX_RECORDS: usize = 10_000;
+/// Another process may have read the clock later and yet have held the lock earlier: so much a record may lie ahead, a second.
+const SKEW_NS: u64 = 1_000_000_000;
 
 /// One of the budgets that a request draws from.
 #[derive(Clone, Debug)]
@@ -105,7 +109,7 @@ impl Budget {
     }
 
     fn take_locked(&self, now: u64) -> io::Result<Option<Duration>> {
-        let records = self.read()?;
+        let Some(records) = self.read()? else { return self.begin_anew(now) };
         let mut wait = 0;
         let mut updates = Vec::with_capacity(self.buckets.len());
         let mut end = records.len();
@@ -129,7 +133,7 @@ impl Budget {
                 Err(needed) => {
                     // Written down too, so that a budget that is taken as spent does not stay so.
                     let last = known.map_or(now, |slot| records[slot].last.min(now));
-                    self.write(slot, record(arrival, last))?;
+                    self.write(slot, record(bucket.gcra.clamp(arrival, now), last))?;
                     wait = wait.max(needed);
                 }
             }
@@ -149,6 +153,10 @@ impl Budget {
     /// The nanoseconds to wait until the record tells it.
     fn arrival(&self, bucket: &Bucket, record: Option<Record>, now: u64) -> Result<u64, u64> {
         let Some(record) = record else { return Ok(0) };
+        if record.boot == self.boot && record.is_ahead(now) {
+            warn!("{}: holds times that are still to come; the request budget is taken as spent", self.path.display());
+            return Ok(bucket.gcra.exhausted(now));
+        }
         let is_of_this_boot = record.boot == self.boot;
         if is_of_this_boot && record.settings == bucket.settings {
             return Ok(record.arrival);
@@ -163,11 +171,30 @@ impl Budget {
         if rest > 0 { Err(rest) } else { Ok(0) }
     }
 
-    fn read(&self) -> io::Result<Vec<Record>> {
+    /// The records; `None` if there are more than this program writes.
+    fn read(&self) -> io::Result<Option<Vec<Record>>> {
         let length = self.file.metadata()?.len() as usize;
-        let mut bytes = vec![0; length.min(MAX_RECORDS * RECORD_BYTES)];
+        if length > MAX_RECORDS * RECORD_BYTES {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect())
+        Ok(Some(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect()))
+    }
+
+    /// Empties a file that isn't ours, and takes the budgets as spent. Returns the time to wait.
+    fn begin_anew(&self, now: u64) -> io::Result<Option<Duration>> {
+        warn!("{}: too long, begun anew; the request budget is taken as spent", self.path.display());
+        self.file.set_len(0)?;
+        let mut wait = 0;
+        for (slot, bucket) in self.buckets.iter().enumerate() {
+            let arrival = bucket.gcra.exhausted(now);
+            let record =
+                Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last: now };
+            self.write(slot, record)?;
+            wait = wait.max(bucket.gcra.take(arrival, now).err().unwrap_or(0));
+        }
+        Ok(Some(Duration::from_nanos(wait)))
     }
 
     fn write(&self, slot: usize, record: Record) -> io::Result<()> {
@@ -186,6 +213,12 @@ struct Record {
 }
 
 impl Record {
+    /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots have no names.
+    fn is_ahead(&self, now: u64) -> bool {
+        let latest = now.saturating_add(SKEW_NS);
+        self.last > latest || self.arrival > latest.saturating_add(WINDOW_NS)
+    }
+
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let numbers: &[[u8; 8]] = bytes.as_chunks().0;
         let number = |index: usize| numbers.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -300,5 +333,84 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("state.db.budget"), [0xFF; 61]).unwrap();
         assert!(take_all(&open(directory.path(), "boot", "production", None), 100 * SECOND) <= 4);
+    }
+
+    /// Asks once a second at least from `from` on: when the first request may go out.
+    fn first_request(budget: &Budget, from: u64) -> u64 {
+        let mut now = from;
+        while let Some(wait) = budget.take(now).unwrap() {
+            now += u64::try_from(wait.as_nanos()).unwrap().min(SECOND);
+            assert!(now < from + 3600 * SECOND, "nothing for an hour");
+        }
+        now
+    }
+
+    /// The file after a minute of requests up to `now`, from a budget of its own and a shared plan.
+    fn used_file(directory: &Path, now: u64) -> Vec<u8> {
+        let budget = open(directory, "boot", "production", Some(100));
+        let sent: usize = (0..60).map(|second| take_all(&budget, now - 60 * SECOND + second * SECOND)).sum();
+        assert!(sent >= 25, "{sent}");
+        std::fs::read(directory.join("state.db.budget")).unwrap()
+    }
+
+    #[test]
+    fn no_flipped_bit_stops_requests_for_longer_than_a_minute_nor_lets_more_out_than_a_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = 100_000 * SECOND;
+        let bytes = used_file(directory.path(), now);
+        assert_eq!(bytes.len(), 2 * RECORD_BYTES);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(directory.path().join("state.db.budget"), damaged).unwrap();
+            let budget = open(directory.path(), "boot", "production", Some(100));
+            let first = first_request(&budget, now);
+            assert!(first <= now + WINDOW_NS, "bit {bit}: silent for {} s", (first - now) / SECOND);
+            let sent: usize = (1..=60).map(|second| take_all(&budget, first + second * SECOND)).sum();
+            assert!((25..=30).contains(&sent), "bit {bit}: {sent} in the minute after it");
+        }
+    }
+
+    #[test]
+    fn a_record_that_lies_ahead_is_taken_as_spent_and_written_down_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db.budget");
+        let now = 1_000 * SECOND;
+        // A machine without names for its boots, whose last one took ten days; a broken arrival time; both broken.
+        for (arrival, last) in [(864_000, 864_000), (u64::MAX / SECOND, 990), (2_000, 990), (900, 2_000)] {
+            let budget = open(directory.path(), "", "production", None);
+            let bucket = &budget.buckets[0];
+            let (arrival, last) = (arrival * SECOND, last * SECOND);
+            let record = Record { name: bucket.name, boot: budget.boot, arrival, settings: bucket.settings, last };
+            std::fs::write(&path, record.to_bytes()).unwrap();
+            // As after a reboot: all of the burst is to be earned first.
+            let wait = budget.take(now).unwrap().unwrap();
+            assert_eq!(wait.as_millis(), 61_000 / 26, "{arrival} {last}");
+            let found = Record::from_bytes(&std::fs::read(&path).unwrap().try_into().unwrap());
+            assert!(!found.is_ahead(now) && found.arrival == bucket.gcra.exhausted(now), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn other_settings_and_a_last_request_that_lies_ahead_end_the_silence_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db.budget");
+        let budget = open(directory.path(), "boot", "production", None);
+        let (name, boot) = (budget.buckets[0].name, budget.boot);
+        let record = Record { name, boot, arrival: 0, settings: 1_000 << 32 | 15, last: u64::MAX };
+        std::fs::write(&path, record.to_bytes()).unwrap();
+        let now = 1_000 * SECOND;
+        assert!(first_request(&budget, now) <= now + WINDOW_NS);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_begun_anew_with_nothing_left_to_spend() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db.budget");
+        std::fs::write(&path, vec![7; (MAX_RECORDS + 1) * RECORD_BYTES]).unwrap();
+        let budget = open(directory.path(), "boot", "production", Some(100));
+        let sent: usize = (100..160).map(|second| take_all(&budget, second * SECOND)).sum();
+        assert!((20..=26).contains(&sent), "{sent} in the first minute");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * RECORD_BYTES as u64);
     }
 }

@@ -30,6 +30,7 @@ use self::queue::Queue;
 use self::seen::SeenFile;
 use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
+use crate::clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -122,7 +123,7 @@ impl Store {
             ledger,
             births,
             catching_up: found.catching_up,
-            last_success: self.seen.get(found.id),
+            last_success: self.seen.get(found.id, clock::now()),
             staged: staged::find_walk(&self.connection, found.id).map_err(failed)?,
         })
     }
