@@ -15,6 +15,11 @@ const LEAST: u32 = 1;
 /// Rates are lowered by steps of so many parts of what is allowed at most, so that not every answer changes them.
 const STEPS: f64 = 20.0;
 
+/// One or two requests may be ours, counted at the border of a window.
+const UNCERTAIN: u64 = 2;
+/// Of a small limit even they are a part that others would miss: no more than a tenth is taken for ours.
+const SMALL_PART: u64 = 10;
+
 /// What may be spent of a budget.
 #[derive(Debug)]
 pub struct Allowance {
@@ -111,8 +116,7 @@ impl Allowance {
     fn fair_share(&self, now: Duration) -> Option<f64> {
         let (limit, remaining) = self.limit.zip(self.remaining)?;
         let foreign = self.foreign[0].max(self.foreign[1]);
-        // One or two may be ours, counted at the border of a window.
-        if foreign <= 2 {
+        if foreign <= UNCERTAIN.min(limit / SMALL_PART) {
             return None;
         }
         let steady = limit.saturating_sub(foreign) as f64;
