@@ -113,6 +113,25 @@ async fn the_budget_is_lowered_while_somebody_else_spends() {
     assert_eq!(exporter.scrape().await.sum("talkover_api_requests_total", &["code=\"429\""]), 0.0);
 }
 
+#[tokio::test]
+async fn far_more_than_is_allowed_may_be_configured() {
+    let scenario = scenario(5, 30);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 1000);
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    let budget = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_budget_requests_per_minute", &[]);
+    exporter.wait_for("what is allowed", |scrape| budget(scrape) == 30.0).await;
+    let client = reqwest::Client::new();
+    for _ in 0..10 {
+        let url = format!("{}/api/v1/agents/a-1/webhooks/w-1/logs?page=9&per_page=1", simulator.base_url());
+        client.get(url).bearer_auth("talq_simulator").send().await.unwrap();
+    }
+    let scrape = exporter.wait_for("a lower budget", |scrape| budget(scrape) < 30.0).await;
+    assert!((5.0..=20.0).contains(&budget(&scrape)), "{}", budget(&scrape));
+    exporter.kill().await;
+}
+
 /// Changes the number at `place` of each record of `size` bytes in the file.
 fn change_numbers(path: &std::path::Path, size: usize, place: usize, change: impl Fn(u64) -> u64) {
     let mut bytes = std::fs::read(path).unwrap();

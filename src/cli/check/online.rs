@@ -212,7 +212,9 @@ impl Need {
         let lists = refresh.map_or(0.0, |interval| per_minute(survey.list_requests, interval));
         let discovery = lists + per_minute(survey.owners, OWNER_PERIOD);
         let sweeps = per_minute(enabled, poll.sweep_interval);
-        let rate = f64::from(environment.requests_per_minute);
+        // As far as the API allows it.
+        let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
+        let rate = u64::from(environment.requests_per_minute).min(limit) as f64;
         let max = stretched(poll.max_interval, survey.targets.len(), rate);
         let bounds = Intervals { min: poll.min_interval.min(max), max };
         // Those that were not looked into are taken to be like those that were.

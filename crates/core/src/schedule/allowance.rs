@@ -102,10 +102,14 @@ impl Allowance {
         }
     }
 
+    /// Requests a minute that may be made while nobody else makes any: the configured ones, or fewer if the API allows fewer.
+    pub fn ceiling(&self) -> u32 {
+        let limit = self.limit.and_then(|limit| u32::try_from(limit).ok());
+        limit.map_or(self.configured, |limit| limit.min(self.configured))
+    }
+
     fn choose(&mut self, now: Duration) {
-        let ceiling = self.limit.map_or(self.configured, |limit| {
-            u32::try_from(limit).map_or(self.configured, |limit| limit.min(self.configured))
-        });
+        let ceiling = self.ceiling();
         let allowed = self.fair_share(now).map_or(f64::from(ceiling), |allowed| allowed.min(f64::from(ceiling)));
         let step = (f64::from(ceiling) / STEPS).max(1.0);
         let floored = if allowed < f64::from(ceiling) { (allowed / step).floor() * step } else { allowed };
