@@ -73,7 +73,8 @@ fn wait_of(item: &str, now: Timestamp) -> Option<Duration> {
 
 /// A wait in seconds or milliseconds, or a time since the Unix epoch in seconds, milli-, micro- or nanoseconds.
 fn by_size(number: f64, now: Timestamp) -> Duration {
-    let since_epoch = [1.0, 1e3, 1e6, 1e9].map(|unit| number / unit).into_iter().find(|seconds| EPOCH_SECONDS.contains(seconds));
+    let since_epoch =
+        [1.0, 1e3, 1e6, 1e9].map(|unit| number / unit).into_iter().find(|seconds| EPOCH_SECONDS.contains(seconds));
     if let Some(seconds) = since_epoch {
         return Timestamp::from_micros((seconds * 1e6) as i64).since(now);
     }

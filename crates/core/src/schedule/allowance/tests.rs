@@ -70,8 +70,7 @@ struct Game {
     seconds: u64,
 }
 
-const GAME: Game =
-    Game { configured: 1000, limit: 30, latency: Duration::from_millis(200), seconds: 1800 };
+const GAME: Game = Game { configured: 1000, limit: 30, latency: Duration::from_millis(200), seconds: 1800 };
 
 impl Game {
     /// Plays it: we ask as soon as we may, and others `foreign(second)` times within a second.

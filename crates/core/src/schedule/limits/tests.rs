@@ -79,9 +79,12 @@ fn a_wait_is_read_in_every_form() {
 
 #[test]
 fn the_example_dates_of_the_rfc_are_one_moment() {
-    for text in
-        ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "1994-11-06T08:49:37Z"]
-    {
+    for text in [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "1994-11-06T08:49:37Z",
+    ] {
         assert_eq!(http_date(text), Some(THEN), "{text}");
     }
     assert_eq!(http_date("yesterday"), None);
