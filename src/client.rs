@@ -12,6 +12,7 @@ use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, U
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::clock;
 use crate::config::LoadedFile;
 use crate::http_client;
 use crate::tls_mismatch::{self, Acquaintance};
@@ -20,6 +21,7 @@ use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
+use talkover_core::schedule::limits::{self, http_date};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -27,6 +29,12 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 const DIGESTED_BYTES: usize = 1024 * 1024;
 /// A connection that takes longer than this will not come, whatever the time for the whole request is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit of requests a minute.
+const RATE_LIMIT_LIMIT: &str = "x-ratelimit-limit";
+/// What of it is left.
+const RATE_LIMIT_REMAINING: &str = "x-ratelimit-remaining";
+/// When all of it is there again.
+const RATE_LIMIT_RESET: &str = "x-ratelimit-reset";
 /// Enough of an error's body to find its message in.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
@@ -172,8 +180,8 @@ impl Client {
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
                 exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
-                exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
-                exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
+                exchange.rate_limit = limits::limit(&header_lines(headers, RATE_LIMIT_LIMIT));
+                exchange.rate_limit_remaining = remaining(headers);
                 read(response, exchange.date, &token, self.base_url.scheme())
                     .await
                     .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
@@ -256,7 +264,7 @@ async fn read(
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
-    let retry_after = retry_after(response.headers(), date);
+    let retry_after = retry_after(status, response.headers(), date.unwrap_or_else(clock::now));
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
     if status == StatusCode::BAD_REQUEST
@@ -305,26 +313,21 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    header_text(headers, name)?.parse().ok()
+/// The lines of a header, as far as they are text.
+fn header_lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect()
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), else `X-RateLimit-Reset` as a Unix time; both against the
-/// server's own clock.
-fn retry_after(headers: &HeaderMap, date: Option<Timestamp>) -> Option<Duration> {
-    let until = |moment: Timestamp| date.map(|now| moment.since(now));
-    if let Some(text) = header_text(headers, RETRY_AFTER.as_str()) {
-        let seconds = text.parse().ok().map(Duration::from_secs);
-        return seconds.or_else(|| http_date(text).and_then(until));
-    }
-    let reset = header_text(headers, "x-ratelimit-reset")?.parse().ok()?;
-    until(Timestamp::from_seconds(reset))
+/// How long an answer asks to be left alone, against the server's own clock where it has one. When a window ends says only something
+/// of that where nothing of it is left.
+fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let is_spent = status == StatusCode::TOO_MANY_REQUESTS || remaining(headers) == Some(0);
+    let reset = if is_spent { header_lines(headers, RATE_LIMIT_RESET) } else { Vec::new() };
+    limits::wait(&header_lines(headers, RETRY_AFTER.as_str()), &reset, now)
 }
 
-/// A date as HTTP writes it (RFC 9110, section 5.6.7).
-fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+fn remaining(headers: &HeaderMap) -> Option<u64> {
+    limits::remaining(&header_lines(headers, RATE_LIMIT_REMAINING))
 }
 
 #[cfg(test)]
@@ -335,25 +338,34 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
     }
 
     #[test]
-    fn the_time_to_wait_is_read_in_every_form() {
-        let now = Some(Timestamp::from_seconds(784_111_777));
-        for (pairs, expected) in [
-            (&[("retry-after", "17")][..], Some(17)),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], Some(60)),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")], Some(0)),
-            (&[("retry-after", "soon")], None),
-            (&[("x-ratelimit-reset", "784111787")], Some(10)),
-            (&[("retry-after", "3"), ("x-ratelimit-reset", "784111787")], Some(3)),
-            (&[], None),
+    fn the_time_to_wait_comes_from_what_asks_for_it() {
+        let (full, bad) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR);
+        let now = Timestamp::from_seconds(1_764_400_000);
+        let reset = ("x-ratelimit-reset", "1764400010");
+        for (status, pairs, expected) in [
+            (full, &[("retry-after", "5.5")][..], Some(6)),
+            (full, &[("retry-after", "3"), ("retry-after", "Sat, 29 Nov 2025 07:07:40 GMT")], Some(60)),
+            (full, &[reset], Some(10)),
+            (full, &[("retry-after", "3"), reset], Some(3)),
+            (full, &[("retry-after", "soon"), reset], Some(10)),
+            (full, &[reset, ("x-ratelimit-reset", "1764400020000")], Some(20)),
+            (bad, &[("retry-after", "17"), reset], Some(17)),
+            // It is in every answer of many servers.
+            (bad, &[reset], None),
+            (bad, &[reset, ("x-ratelimit-remaining", "1")], None),
+            (bad, &[reset, ("x-ratelimit-remaining", "0")], Some(10)),
+            (full, &[], None),
         ] {
-            assert_eq!(retry_after(&headers(pairs), now), expected.map(Duration::from_secs), "{pairs:?}");
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(status, &headers(pairs), now), expected, "{status} {pairs:?}");
         }
     }
 

@@ -26,9 +26,7 @@ use crate::clock;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
 use talkover_core::discovery::targets::Listed;
-use talkover_core::ledger::decide::Policy;
 use talkover_core::reading::error::PollResult;
-use talkover_core::schedule::allocation::stretched;
 use talkover_core::schedule::allowance::Allowance;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::pause::Pause;
@@ -176,10 +174,7 @@ impl Environment {
     /// Takes in that there are more or fewer targets than before.
     fn resize(&mut self) {
         self.tell_longest();
-        // Where the budget is too small for max_interval, being polled less often is no outage.
-        let budget = f64::from(self.settings.requests_per_minute);
-        let catch_up_after = stretched(self.settings.intervals.max, self.ids.len(), budget) * 2;
-        self.workshop.policy = Arc::new(Policy { catch_up_after, ..(*self.workshop.policy).clone() });
+        self.follow_ceiling();
     }
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.

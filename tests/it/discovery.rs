@@ -74,6 +74,13 @@ impl Desk {
         count
     }
 
+    /// Goes on as after a restart or a reload: with what was written.
+    fn restart(&mut self) {
+        let record = self.store.load_discovered("test").unwrap();
+        let date = Timestamp::from_seconds(START).plus(self.now);
+        (self.discovery, self.now) = (Discovery::new(settings(), filter(), record, date), Duration::ZERO);
+    }
+
     fn wait_until(&mut self, moment: Duration) {
         self.clock.advance(moment.saturating_sub(self.now));
         self.now = self.now.max(moment);
@@ -174,6 +181,20 @@ async fn what_an_operator_does_is_noticed() {
     desk.run(Duration::from_secs(3600)).await;
     let now = desk.targets();
     assert!(!now.contains_key("w-002") && !now["w-001"].info.as_ref().unwrap().is_enabled);
+}
+
+#[tokio::test]
+async fn a_new_webhook_at_a_known_agent_is_found_by_the_next_refresh_after_a_restart() {
+    let mut desk = Desk::new(scenario()).await;
+    desk.run(Duration::from_secs(60)).await;
+    desk.restart();
+    desk.simulator.with_world(|world| {
+        world.add_webhook(Webhook::of_agent("a-005", "new"));
+        // Touches the agent, as the API does.
+        world.rename_owner(OwnerKind::Agent, "a-005", "Agent with one more webhook");
+    });
+    desk.run(REFRESH).await;
+    assert!(desk.targets().contains_key("new"));
 }
 
 #[tokio::test]

@@ -26,6 +26,10 @@ pub enum Fault {
     RateLimited(Option<Duration>),
     /// 429, with `Retry-After` as the date on which that wait is over.
     RateLimitedUntil(Duration),
+    /// 429, with `Retry-After` in seconds and their fraction.
+    RateLimitedInFractions(Duration),
+    /// 429, with a `Retry-After` that makes no sense, and the end of that wait as `X-RateLimit-Reset`.
+    RateLimitedByReset(Duration),
     /// The answer is held back so long; then it is the right one.
     Hold(Duration),
     /// The head comes at once, and every byte of the body is held back so long.
@@ -69,6 +73,8 @@ enum FaultKind {
     Status,
     RateLimited,
     RateLimitedUntil,
+    RateLimitedInFractions,
+    RateLimitedByReset,
     Hold,
     Drip,
     Reset,
@@ -88,14 +94,15 @@ impl TryFrom<FaultText> for Fault {
         text.refuse_unused()?;
         let status = || checked_status(text.status);
         let hold = || text.hold.ok_or("this kind needs `hold`");
+        let wait = || text.retry_after.ok_or("this kind needs `retry_after`");
         Ok(match text.kind {
             FaultKind::None => Self::None,
             FaultKind::Html => Self::Html(status()?),
             FaultKind::Status => Self::Status(status()?),
             FaultKind::RateLimited => Self::RateLimited(text.retry_after),
-            FaultKind::RateLimitedUntil => {
-                Self::RateLimitedUntil(text.retry_after.ok_or("this kind needs `retry_after`")?)
-            }
+            FaultKind::RateLimitedUntil => Self::RateLimitedUntil(wait()?),
+            FaultKind::RateLimitedInFractions => Self::RateLimitedInFractions(wait()?),
+            FaultKind::RateLimitedByReset => Self::RateLimitedByReset(wait()?),
             FaultKind::Hold => Self::Hold(hold()?),
             FaultKind::Drip => Self::Drip(checked_drip(hold()?)?),
             FaultKind::Reset => Self::Reset,
@@ -113,7 +120,13 @@ impl TryFrom<FaultText> for Fault {
 impl FaultText {
     fn refuse_unused(&self) -> Result<(), String> {
         let has_status = matches!(self.kind, FaultKind::Html | FaultKind::Status);
-        let has_wait = matches!(self.kind, FaultKind::RateLimited | FaultKind::RateLimitedUntil);
+        let has_wait = matches!(
+            self.kind,
+            FaultKind::RateLimited
+                | FaultKind::RateLimitedUntil
+                | FaultKind::RateLimitedInFractions
+                | FaultKind::RateLimitedByReset
+        );
         let has_hold = matches!(self.kind, FaultKind::Hold | FaultKind::Drip);
         let unused = [
             ("status", self.status.is_some() && !has_status),

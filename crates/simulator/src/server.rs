@@ -128,7 +128,13 @@ async fn limited_answer(
             }
             response
         }
-        Fault::RateLimitedUntil(wait) => answers::too_many_requests_until(now.plus(wait)),
+        Fault::RateLimitedUntil(wait) => answers::too_many_requests_saying(&now.plus(wait).to_http_date()),
+        Fault::RateLimitedInFractions(wait) => answers::too_many_requests_saying(&format!("{:.3}", wait.as_secs_f64())),
+        Fault::RateLimitedByReset(wait) => {
+            let mut response = answers::too_many_requests_saying("soon");
+            response.headers_mut().insert("x-ratelimit-reset", reset_time(now.plus(wait)));
+            response
+        }
         Fault::InvalidJson => answers::invalid_json(),
         Fault::NotSuccess => answers::not_success(),
         Fault::Redirect(location) => answers::redirect(location.as_deref()),

@@ -299,7 +299,8 @@ impl Need {
         let discovery = lists + per_minute(survey.owners, OWNER_PERIOD);
         let sweeps = per_minute(enabled, poll.sweep_interval);
         let left = (asker.budget.per_second() - (sweeps + discovery) / 60.0).max(0.0);
-        let polls = (!survey.logs.is_empty() || enabled == 0).then(|| Polls::of(poll, environment, survey, left));
+        let rate = allowed(environment, asker);
+        let polls = (!survey.logs.is_empty() || enabled == 0).then(|| Polls::of(poll, rate, survey, left));
         Self { polls, sweeps, discovery }
     }
 
@@ -313,10 +314,15 @@ impl Need {
     }
 }
 
+/// The requests a minute that the configuration asks for, as far as the API allows them.
+fn allowed(environment: &EnvironmentConfig, asker: &Asker) -> f64 {
+    let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
+    u64::from(environment.requests_per_minute).min(limit) as f64
+}
+
 impl Polls {
-    /// The best that `left` requests a second allow.
-    fn of(poll: &PollConfig, environment: &EnvironmentConfig, survey: &Survey, left: f64) -> Self {
-        let rate = f64::from(environment.requests_per_minute);
+    /// The best that `left` requests a second allow, of `rate` requests a minute in all.
+    fn of(poll: &PollConfig, rate: f64, survey: &Survey, left: f64) -> Self {
         let max = stretched(poll.max_interval, survey.targets.len(), rate);
         let bounds = Intervals { min: poll.min_interval.min(max), max };
         // Those that were not looked into are taken to be like those that were.

@@ -26,6 +26,7 @@ use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::queue::Queue;
 use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use crate::clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -139,7 +140,7 @@ impl Store for SqliteStore {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id),
+                last_success: self.seen.get(found.id, clock::now()),
                 staged: staged::find_walk(connection, found.id)?,
             })
         })

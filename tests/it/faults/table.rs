@@ -51,7 +51,9 @@ impl Row {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Api(Fault::RateLimited(wait)) => *wait,
-            Cause::Api(Fault::RateLimitedUntil(wait)) => Some(*wait),
+            Cause::Api(
+                Fault::RateLimitedUntil(wait) | Fault::RateLimitedInFractions(wait) | Fault::RateLimitedByReset(wait),
+            ) => Some(*wait),
             _ => None,
         }
     }
@@ -65,7 +67,7 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 use Concerned::{Environment, Webhook};
 
 /// Every fault.
-pub(crate) static TABLE: [Row; 24] = [
+pub(crate) static TABLE: [Row; 26] = [
     Row {
         name: "Token not accepted (401)",
         cause: Cause::Token,
@@ -115,6 +117,25 @@ pub(crate) static TABLE: [Row; 24] = [
         name: "Rate limit (429), `Retry-After` as a date",
         cause: Cause::Api(Fault::RateLimitedUntil(RETRY_AFTER)),
         does: "The same; the date is held against the answer's own `Date`, not against the local clock",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Rate limit (429), `Retry-After` with a fraction",
+        cause: Cause::Api(Fault::RateLimitedInFractions(Duration::from_millis(3_500))),
+        does: "The same, rounded up. Of a list, or of two such headers, the longest wait counts; a number that is too large for \
+               seconds is one of milliseconds, or a time since the Unix epoch",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Rate limit (429), a `Retry-After` of no use, and `X-RateLimit-Reset`",
+        cause: Cause::Api(Fault::RateLimitedByReset(RETRY_AFTER)),
+        does: "Waits until the reset, an hour at the most. It counts only after a 429 or where `X-RateLimit-Remaining` is 0",
         result: "rate_limited",
         code: "429",
         concerned: Environment,

@@ -7,7 +7,7 @@ use super::backoff::Backoff;
 /// So many failures in a row that speak of the environment, and all of its targets are left alone for a while.
 const FAILURES_OF_ENVIRONMENT: u32 = 3;
 /// A longer `Retry-After` is taken for a mistake: the API is asked again after an hour at the latest.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The pauses of one environment.
 #[derive(Debug, Default)]

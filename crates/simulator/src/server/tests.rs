@@ -304,6 +304,12 @@ async fn faults_that_are_answers_come_as_such() {
         (dated.status(), &dated.headers()["retry-after"]),
         (StatusCode::TOO_MANY_REQUESTS, &"Mon, 15 Jan 2024 11:00:02 GMT".parse().unwrap())
     );
+    api.simulator.push_fault(Fault::RateLimitedInFractions(Duration::from_millis(3_500)));
+    assert_eq!(api.get(LOGS).await.headers()["retry-after"], "3.500");
+    api.simulator.push_fault(Fault::RateLimitedByReset(Duration::from_secs(3)));
+    let unclear = api.get(LOGS).await;
+    assert_eq!(unclear.headers()["retry-after"], "soon");
+    assert_eq!(unclear.headers()["x-ratelimit-reset"], "1705316403");
     api.simulator.push_fault(Fault::Redirect(Some("http://127.0.0.1:1/".to_owned())));
     assert_eq!(api.get(LOGS).await.headers()["location"], "http://127.0.0.1:1/");
     api.simulator.push_fault(Fault::InvalidJson);

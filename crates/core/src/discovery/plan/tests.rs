@@ -283,6 +283,60 @@ fn a_change_of_an_owners_webhooks_is_found_by_the_next_refresh() {
     assert!(world.reads_of(&agent(1)).len() <= 4);
 }
 
+/// How long a webhook takes to be found that is added `after` the last restart, if there is one, to an agent that was read a minute
+/// before that.
+fn time_to_find(restart: Option<Duration>, after: Duration) -> Duration {
+    let mut world = World::with(3, 0, 0);
+    world.run(M(1));
+    if let Some(away) = restart {
+        world.restart(away);
+    }
+    world.run(world.now + after);
+    let added = world.now;
+    let (owner, webhooks) = world.owners.get_mut(&agent(1)).unwrap();
+    owner.updated_at = Some(world.epoch.plus(added));
+    webhooks.push("new".into());
+    while !world.ids().contains(&"new".to_owned()) {
+        world.run(world.now + S(1));
+        assert!(world.now < added + H(1), "never found");
+    }
+    world.now - added
+}
+
+#[test]
+fn a_new_webhook_is_found_as_fast_after_a_restart_as_without_one() {
+    for after in [S(1), M(1), M(3)] {
+        // Two lists and the agent are read, at two seconds each.
+        let next_refresh = SETTINGS.refresh_interval + S(7);
+        let undisturbed = time_to_find(None, after);
+        assert!(undisturbed <= next_refresh, "{undisturbed:?}");
+        for away in [S(0), S(20)] {
+            let restarted = time_to_find(Some(away), after);
+            assert!(restarted <= undisturbed + S(1), "{restarted:?} instead of {undisturbed:?}, {away:?} away");
+        }
+        // The lists were due while nobody looked: now they are at other times.
+        let restarted = time_to_find(Some(M(6)), after);
+        assert!(restarted <= next_refresh, "{restarted:?}");
+    }
+}
+
+#[test]
+fn a_restart_costs_one_reading_of_an_owner_that_is_touched_at_every_call() {
+    let mut world = World::with(2, 0, 0);
+    world.run(M(20));
+    let touch_until = |world: &mut World, until: Duration| {
+        while world.now < until {
+            world.owners.get_mut(&agent(0)).unwrap().0.updated_at = Some(world.date());
+            world.run(world.now + M(5));
+        }
+    };
+    touch_until(&mut world, M(60));
+    world.restart(S(1));
+    world.asked.clear();
+    touch_until(&mut world, M(14));
+    assert_eq!(world.reads_of(&agent(0)).len(), 1, "{:?}", world.asked);
+}
+
 #[test]
 fn what_is_gone_goes_and_what_was_only_missed_stays() {
     let mut world = World::with(250, 1, 0);
