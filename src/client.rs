@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::config::LoadedFile;
+use talkover_core::clock::DateHeader;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
@@ -55,8 +56,8 @@ pub struct Exchange {
     pub code: Option<u16>,
     /// From the start of the request to the last byte.
     pub duration: Duration,
-    /// The server's clock, in whole seconds.
-    pub date: Option<Timestamp>,
+    /// What the header `Date` claims, in whole seconds: only [`crate::server_clock`] says whether it is believed.
+    pub date: Option<DateHeader>,
     /// `X-RateLimit-Limit`: requests a minute.
     pub rate_limit: Option<u64>,
     /// `X-RateLimit-Remaining`.
@@ -168,7 +169,7 @@ impl Client {
             Ok(response) => {
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
-                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
+                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date).map(DateHeader);
                 exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
                 exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
                 read(response, exchange.date, &token)
@@ -219,12 +220,12 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The body of a good answer, or what a bad one means.
-async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
+async fn read(response: Response, date: Option<DateHeader>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
     let status = response.status();
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
-    let retry_after = retry_after(response.headers(), date);
+    let retry_after = retry_after(response.headers(), date.map(|DateHeader(date)| date));
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
     let message = body.and_then(|body| error_message(&body));

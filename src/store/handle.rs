@@ -10,6 +10,7 @@ use super::queue::Queue;
 use super::staged::{StagedPart, StagedWalk};
 use super::targets::Unlisted;
 use super::{Loaded, Store};
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -27,13 +28,13 @@ pub struct StoreHandle {
 #[derive(Clone, Debug)]
 pub struct StoreInfo {
     path: Arc<PathBuf>,
-    created_at: Timestamp,
+    created_at: LocalTime,
     queue: Queue,
 }
 
 impl StoreInfo {
     /// When the state file was made.
-    pub fn created_at(&self) -> Timestamp {
+    pub fn created_at(&self) -> LocalTime {
         self.created_at
     }
 
@@ -137,7 +138,7 @@ impl StoreHandle {
     ///
     /// # Errors
     /// Where the file cannot be read or written.
-    pub fn list(&self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+    pub fn list(&self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.lock().list(environment, listed, now)
     }
 
@@ -180,7 +181,7 @@ impl StoreHandle {
         unsaved: &Unsaved,
         listed: &[Target],
         unlisted: &[Target],
-        now: Timestamp,
+        now: LocalTime,
     ) -> Result<(), StoreError> {
         self.lock().save_discovered(environment, unsaved, listed, unlisted, now)
     }

@@ -30,6 +30,7 @@ use self::queue::Queue;
 use self::seen::SeenFile;
 use self::staged::{StagedPart, StagedWalk};
 use self::targets::Unlisted;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -63,7 +64,7 @@ pub struct Loaded {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
-    created_at: Timestamp,
+    created_at: LocalTime,
     seen: SeenFile,
     queue: Queue,
     /// Held as long as the file is open.
@@ -76,7 +77,7 @@ impl Store {
     /// # Errors
     /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is left as
     /// it is.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
                 path: directory.to_owned(),
@@ -93,7 +94,7 @@ impl Store {
     }
 
     /// When the file was made.
-    pub fn created_at(&self) -> Timestamp {
+    pub fn created_at(&self) -> LocalTime {
         self.created_at
     }
 
@@ -267,7 +268,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the file cannot be read or written.
-    pub fn list(&mut self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+    pub fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
     }
 
@@ -315,7 +316,7 @@ impl Store {
         unsaved: &Unsaved,
         listed: &[Target],
         unlisted: &[Target],
-        now: Timestamp,
+        now: LocalTime,
     ) -> Result<(), StoreError> {
         self.transact(|transaction| {
             // What discovery forgets now is kept of targets that are not listed any more.
@@ -360,7 +361,7 @@ impl Store {
     }
 }
 
-fn open_database(path: &Path, now: Timestamp) -> Result<(Connection, Timestamp), StoreError> {
+fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, LocalTime), StoreError> {
     let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
     let created_at = format::prepare(&mut connection, path, now)?;
     Ok((connection, created_at))

@@ -14,7 +14,6 @@ use crate::asking::{AskError, Asker};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Attempt, Status, Target, Timestamp};
@@ -96,7 +95,7 @@ async fn survey(environment: &EnvironmentConfig, asker: &mut Asker) -> Result<Su
     for target in polled.iter().take(SAMPLE) {
         let asked = asker.ask(&target.to_string(), async |client| client.logs(target, 1, PER_PAGE).await).await;
         match asked {
-            Ok((page, date)) => survey.logs.push(Log::of(&page, date)),
+            Ok((page, date)) => survey.logs.push(Log::of(&page, date.timestamp())),
             Err(error) if error.concerns_environment() => return Err(error),
             Err(error) => survey.unreadable.push((target.clone(), error.to_string())),
         }
@@ -114,7 +113,7 @@ async fn discover(
     let settings =
         Settings { agents: config.agents, campaigns: config.campaigns, refresh_interval: config.refresh_interval };
     let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, Record::default(), clock::now());
+    let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();

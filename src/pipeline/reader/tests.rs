@@ -3,12 +3,19 @@
 use std::sync::Arc;
 
 use super::*;
+use talkover_core::clock::{Certainty, ClockNews};
 use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
 use talkover_core::ledger::transition::LogOutcome;
 use talkover_core::reading::wire::Pagination;
-use talkover_core::testing::{at, entry, policy};
+use talkover_core::testing::{at, entry, policy, server};
+
+/// An answer by which it is that second on the server.
+fn seen(second: u64) -> Observed {
+    let at = SinceStart::new(Duration::from_secs(second));
+    Observed { now: server(second as i64), at, certainty: Certainty::Confirmed, news: ClockNews::None }
+}
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
 struct Desk {
@@ -71,10 +78,10 @@ impl Desk {
     fn ask(&mut self, now: u64) -> Option<Batch> {
         let request = self.reader.request(Duration::from_secs(now));
         self.pages.push(request.page);
-        if let Some(met) = self.reader.meet(at(now as i64)) {
+        if let Some(met) = self.reader.meet(&seen(now)) {
             self.settle(&met, now);
         }
-        match self.reader.absorb(self.page(request), at(now as i64)).unwrap() {
+        match self.reader.absorb(self.page(request), server(now as i64)).unwrap() {
             Absorbed::More => None,
             Absorbed::Complete(batch) => Some(batch),
         }
@@ -209,7 +216,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let mut staged = None;
     while on_disk.len() < 5_000 {
         assert!(desk.step(12_000).is_none());
-        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(at(12_000)) {
+        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(server(12_000)) {
             on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
             desk.reader.staged(walk);
             staged = Some(walk);
@@ -323,7 +330,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         let request = desk.reader.request(Duration::from_secs(30));
         desk.pages.push(request.per_page);
         if is_too_large(request) {
-            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)).unwrap() {
+            return match desk.reader.absorb_too_large("sha256:x".into(), server(30)).unwrap() {
                 Absorbed::More => None,
                 Absorbed::Complete(batch) => Some(batch),
             };
