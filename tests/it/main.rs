@@ -7,6 +7,7 @@ mod births;
 mod budget;
 mod certificates;
 mod cli;
+mod clocks;
 mod corpora;
 mod crash;
 mod daemon;

@@ -9,7 +9,7 @@ use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
 use talkover_core::ledger::transition::LogOutcome;
 use talkover_core::reading::wire::Pagination;
-use talkover_core::testing::{at, entry, policy, server};
+use talkover_core::testing::{at, entry, local, policy, server};
 
 /// An answer by which it is that second on the server.
 fn seen(second: u64) -> Observed {
@@ -425,4 +425,42 @@ fn a_sweep_waits_for_polls_and_loses_nothing_by_it() {
     for id in ["late", "later"] {
         assert!(desk.reader.ledger.find(&EntryId::new(id)).is_some(), "{id}");
     }
+}
+
+#[test]
+fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() {
+    let mut desk = Desk::new();
+    desk.reader.answered(SinceStart::new(Duration::from_secs(100)));
+    desk.reader.answered(SinceStart::new(Duration::from_secs(200)));
+    let met = desk.reader.meet(&seen(3_700)).unwrap();
+    desk.settle(&met, 3_700);
+    let marks = desk.reader.ledger.marks();
+    assert_eq!((marks.known_at, marks.cut), (Some(at(100)), Some(at(-900))));
+    assert!(desk.reader.meet(&seen(3_701)).is_none(), "once");
+}
+
+#[test]
+fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
+    let mut desk = Desk::new();
+    desk.insert("ignored", 0, Status::Success);
+    let lie = desk.reader.meet(&seen(100_000)).unwrap();
+    desk.settle(&lie, 10);
+    desk.poll(10);
+    assert!(desk.reader.ledger.is_empty());
+    desk.reader.succeeded(server(100_000));
+    // The state was made at second 5, and so the target was not met before.
+    let mended = desk.reader.mend(server(20), local(5)).unwrap();
+    desk.settle(&mended, 20);
+    assert!(desk.reader.mend(server(20), local(5)).is_none());
+    desk.insert("new", 15, Status::Success);
+    let batch = desk.step(20).unwrap();
+    assert_eq!((batch.coverage, batch.last_success), (Coverage::Sweep, None), "it is catching up");
+    desk.settle(&batch, 20);
+    assert_eq!((desk.reader.ledger.len(), desk.reader.ledger.marks().cut), (2, Some(at(-995))));
+    // A state that was made by a clock that was ahead, too.
+    let mut desk = Desk::new();
+    desk.settle(&lie, 10);
+    let mended = desk.reader.mend(server(20), local(100_000)).unwrap();
+    desk.settle(&mended, 20);
+    assert_eq!(desk.reader.ledger.marks().known_at, Some(at(20)));
 }
