@@ -316,7 +316,8 @@ impl Environment {
             view.budget = rate;
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
-            let offset = exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
+            let offset =
+                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
             view.clock_offset = offset.or(view.clock_offset);
         });
     }

@@ -452,7 +452,8 @@ impl Reader {
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date.timestamp()))?;
+        let Stretch { newest, oldest, count } =
+            stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date.timestamp()))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }

@@ -215,7 +215,8 @@ fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dura
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
     let mut committed = Committed::default();
     if decision.changes.must_commit {
-        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), batch.now, &decision.transitions);
+        let (spans, sampled) =
+            make_spans(workshop, &reader.target, reader.info.as_ref(), batch.now, &decision.transitions);
         committed.add_sampled(&sampled, &workshop.policy.labels);
         if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &spans) {
             return not_written(workshop, reader, batch, failure);
@@ -242,7 +243,8 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
-        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), batch.now, &decision.transitions);
+        let (spans, sampled) =
+            make_spans(workshop, &reader.target, reader.info.as_ref(), batch.now, &decision.transitions);
         committed.add_sampled(&sampled, &workshop.policy.labels);
         committed.add(&decision.changes);
         ledger.apply(decision.changes.clone());

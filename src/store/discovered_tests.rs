@@ -95,7 +95,9 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
     for environment in ["test", "other"] {
-        store.save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }, &[], &[], local(0)).unwrap();
+        store
+            .save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }, &[], &[], local(0))
+            .unwrap();
     }
     let (agent, campaign) = (key(OwnerType::Agent, "o"), key(OwnerType::Campaign, "o"));
     let mut expected = record();

@@ -7,6 +7,7 @@ mod discovered;
 pub mod entries;
 pub mod error;
 pub mod format;
+mod fresh;
 pub mod handle;
 pub mod lock;
 pub mod outbox;
@@ -24,6 +25,7 @@ use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use self::error::StoreError;
+use self::fresh::Fresh;
 use self::lock::LockFile;
 use self::outbox::{QueuedSpan, SpanBatch};
 use self::queue::Queue;
@@ -87,9 +89,13 @@ impl Store {
         }
         let lock = LockFile::acquire(path)?;
         refuse_fragment(path)?;
+        let fresh = Fresh::inspect(path);
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
         let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
+        if let Some(fresh) = fresh {
+            fresh.tell(path);
+        }
         Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
     }
 

@@ -143,11 +143,12 @@ async fn history_ends_with_the_first_answer_whatever_its_status() {
     scene.simulator.set_faults(&always(Fault::Html(503)));
     let exporter = scene.start().await;
     let failed = |scrape: &Scrape| scrape.sum("talkover_exporter_polls_total", &["result=\"http_error\""]);
-    exporter.wait_for("an answer for each", |scrape| {
-        let each = ["w-1", "w-2"].map(|id| scrape.sum("talkover_exporter_polls_total", &[id, "http_error"]));
-        each.iter().all(|polls| *polls >= 1.0)
-    })
-    .await;
+    exporter
+        .wait_for("an answer for each", |scrape| {
+            let each = ["w-1", "w-2"].map(|id| scrape.sum("talkover_exporter_polls_total", &[id, "http_error"]));
+            each.iter().all(|polls| *polls >= 1.0)
+        })
+        .await;
     exporter.kill().await;
     scene.deliver(Duration::ZERO, Status::Failed);
     let exporter = scene.start().await;
@@ -190,4 +191,24 @@ async fn a_state_that_was_made_by_a_clock_ahead_is_mended() {
     let exporter = scene.start().await;
     scene.wait_for_truth(&exporter).await;
     assert_eq!(count(&exporter.log(), "is dated ahead"), 0);
+}
+
+#[tokio::test]
+async fn a_new_state_is_told_and_one_that_is_not_the_first_is_warned_of() {
+    let scene = Scene::new(Clock::Real).await;
+    scene.deliver(5 * DAY, Status::Success);
+    let told = |log: &[String], level: &str| {
+        let lines = log.iter().filter(|line| line.contains("made a new state file"));
+        lines.filter(|line| line.contains(level) && line.contains("/state.db")).count()
+    };
+    for (info, warn) in [(1, 0), (0, 0)] {
+        let exporter = scene.start().await;
+        exporter.wait_for("the first contact", |scrape| scrape.sum("talkover_up", &[]) == 2.0).await;
+        let log = exporter.log();
+        assert_eq!((told(&log, " INFO "), told(&log, " WARN ")), (info, warn), "{log:#?}");
+        assert_eq!(exporter.terminate().await, Some(0));
+    }
+    std::fs::remove_file(scene.workspace.path("state.db")).unwrap();
+    let log = scene.start().await.log();
+    assert_eq!((told(&log, " INFO "), told(&log, " WARN ")), (0, 1), "{log:#?}");
 }

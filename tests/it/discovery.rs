@@ -57,7 +57,8 @@ impl Desk {
         };
         let client = Client::new(&options, &SecretString::from(DEFAULT_TOKEN)).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START))).unwrap();
+        let store =
+            Store::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START))).unwrap();
         let discovery = Discovery::new(settings(), filter(), Record::default(), server(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }

@@ -170,13 +170,7 @@ impl Claim {
 impl BelievedClock {
     /// A clock that has only the local one to go by, which showed `local` at `at`.
     pub fn new(local: LocalTime, at: SinceStart) -> Self {
-        Self {
-            base: ServerTime(local.0),
-            at,
-            claim: None,
-            state: State::Assumed { answers: 0 },
-            is_doubting: false,
-        }
+        Self { base: ServerTime(local.0), at, claim: None, state: State::Assumed { answers: 0 }, is_doubting: false }
     }
 
     /// The server's time at `at`.

@@ -48,7 +48,8 @@ impl Scene {
             owner_id: "a-1".into(),
             webhook_name: "w-1".into(),
         };
-        let mut store = Store::open(&self.workspace.path("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
+        let mut store =
+            Store::open(&self.workspace.path("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
         store.commit(&target, &Changes::default(), &batch(spans)).unwrap();
     }
 }

@@ -79,7 +79,8 @@ impl Rig {
     /// A state file with spans of these names in its outbox.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
+        let store =
+            Store::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
         let rig = Self { store: StoreHandle::new(store), _directory: directory, running: None };
         rig.queue(names);
         rig

@@ -42,10 +42,7 @@ fn a_date_near_the_local_clock_is_believed_at_once_and_followed() {
 #[test]
 fn a_first_answer_that_lies_by_two_days_settles_nothing() {
     for lie in [2 * DAY, -2 * DAY] {
-        play(
-            &mut clock(0),
-            &[(1, Some(1 + lie), 1, Assumed), (2, Some(2), 2, Confirmed), (3, Some(3), 3, Confirmed)],
-        );
+        play(&mut clock(0), &[(1, Some(1 + lie), 1, Assumed), (2, Some(2), 2, Confirmed), (3, Some(3), 3, Confirmed)]);
     }
 }
 

@@ -206,7 +206,8 @@ impl<'a> Draft<'a> {
     fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
         let marks = ledger.marks();
         let swept = marks.swept.or(marks.watermark);
-        let computed = marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now.timestamp(), mark, swept));
+        let computed =
+            marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now.timestamp(), mark, swept));
         Self {
             ledger,
             batch,

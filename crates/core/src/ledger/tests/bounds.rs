@@ -122,7 +122,8 @@ fn marks_that_are_ahead_are_set_back_and_what_was_ignored_is_counted_once() {
     // The sweep that follows ends at the cut.
     assert_eq!(marks.swept.map(|swept| policy().windows.sweep_until(swept)), Some(at(-1_002)));
     for _ in 0..2 {
-        let mut sweep = Book::batch(Coverage::Sweep, 30, &[entry("before", -1_001, Success), entry("ignored", 5, Success)]);
+        let mut sweep =
+            Book::batch(Coverage::Sweep, 30, &[entry("before", -1_001, Success), entry("ignored", 5, Success)]);
         sweep.is_torn = true;
         assert!(!book.apply(&sweep).transitions.contains(&Transition::Gap), "what was ignored is no gap");
     }

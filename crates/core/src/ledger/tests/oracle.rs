@@ -258,7 +258,8 @@ impl Oracle {
             self.gap_at = self.watermark;
         }
         let time = |entry: &Attempt| self.entries.get(&entry.id).map_or(entry.created_at, |known| known.at);
-        let newest = batch.attempts.iter().map(|entry| time(entry).min(batch.began.unwrap_or(batch.now.timestamp()))).max();
+        let newest =
+            batch.attempts.iter().map(|entry| time(entry).min(batch.began.unwrap_or(batch.now.timestamp()))).max();
         self.watermark = self.watermark.max(newest);
     }
 
