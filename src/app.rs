@@ -32,6 +32,7 @@ use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::server::{self, ServeError, Sources};
+use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, DaemonCollector, register_write_errors};
@@ -101,7 +102,7 @@ impl App {
         let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
         let board = Board::default();
-        board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at });
+        board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at: loaded_at.timestamp() });
 
         let registry = Registry::new();
         let api = ApiMetrics::register(&registry)?;
@@ -110,7 +111,7 @@ impl App {
         registry.register(Box::new(DaemonCollector::new(board.clone(), store.info().clone())))?;
         registry.register(Box::new(ProcessCollector::default()))?;
 
-        let commons = Commons { store, board, api, write_errors };
+        let commons = Commons { store, board, api, clocks: ServerClocks::default(), write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
         let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::LoadedFile;
 use crate::http_client;
 use crate::tls_mismatch::{self, Acquaintance};
+use talkover_core::clock::DateHeader;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
@@ -66,8 +67,8 @@ pub struct Exchange {
     pub code: Option<u16>,
     /// From the start of the request to the last byte.
     pub duration: Duration,
-    /// The server's clock, in whole seconds.
-    pub date: Option<Timestamp>,
+    /// What the header `Date` claims, in whole seconds: only [`crate::server_clock`] says whether it is believed.
+    pub date: Option<DateHeader>,
     /// `X-RateLimit-Limit`: requests a minute.
     pub rate_limit: Option<u64>,
     /// `X-RateLimit-Remaining`.
@@ -179,7 +180,7 @@ impl Client {
                 self.has_answered.store(true, Ordering::Relaxed);
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
-                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
+                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date).map(DateHeader);
                 exchange.rate_limit = limits::limit(&header_lines(headers, RATE_LIMIT_LIMIT));
                 exchange.rate_limit_remaining = remaining(headers);
                 read(response, exchange.date, &token, self.base_url.scheme())
@@ -256,7 +257,7 @@ fn bearer(token: &SecretString) -> HeaderValue {
 /// The body of a good answer, or what a bad one means.
 async fn read(
     response: Response,
-    date: Option<Timestamp>,
+    date: Option<DateHeader>,
     token: &HeaderValue,
     scheme: &str,
 ) -> Result<Vec<u8>, ApiError> {
@@ -264,7 +265,8 @@ async fn read(
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
-    let retry_after = retry_after(status, response.headers(), date.unwrap_or_else(clock::now));
+    let answered_at = date.map_or_else(|| clock::now().timestamp(), |DateHeader(date)| date);
+    let retry_after = retry_after(status, response.headers(), answered_at);
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
     if status == StatusCode::BAD_REQUEST

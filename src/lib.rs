@@ -32,6 +32,7 @@ pub mod logging;
 pub mod pipeline;
 pub mod reload;
 pub mod server;
+pub mod server_clock;
 pub mod shutdown;
 pub mod sinks;
 pub mod stamp;

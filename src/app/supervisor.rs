@@ -206,7 +206,7 @@ impl Supervisor {
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
-                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now()));
+                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now().timestamp()));
             }
             Err(reasons) => {
                 error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
@@ -339,7 +339,7 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
             let listed = Listed { target: target.clone(), info, known_at: None };
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
-        if commons.board.retire_target(&target, instant + rest(since, now)) {
+        if commons.board.retire_target(&target, instant + rest(since, now.timestamp())) {
             info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
         }
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::compare::LogStretch;
 use crate::asking::{AskError, Asker};
+use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::walk::{Known, PageRequest, Progress, Walk, WalkError};
@@ -67,6 +68,7 @@ impl LogReader {
         let mut is_first = true;
         loop {
             let (page, date) = self.ask(target, walk.request()).await?;
+            let date = date.timestamp();
             stretch.now = stretch.now.max(date);
             if is_first {
                 is_first = false;
@@ -93,7 +95,7 @@ impl LogReader {
         }
     }
 
-    async fn ask(&mut self, target: &Target, request: PageRequest) -> Result<(Page, Timestamp), ReadError> {
+    async fn ask(&mut self, target: &Target, request: PageRequest) -> Result<(Page, ServerTime), ReadError> {
         let PageRequest { page, per_page } = request;
         let asked = self.asker.ask(&target.to_string(), async |client| client.logs(target, page, per_page).await).await;
         match asked {

@@ -25,6 +25,7 @@ use crate::client::{Client, Exchange};
 use crate::clock;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
+use talkover_core::clock::DateHeader;
 use talkover_core::discovery::targets::Listed;
 use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::allowance::Allowance;
@@ -310,7 +311,8 @@ impl Environment {
             view.budget = rate;
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
-            let offset = exchange.date.map(|date| date.as_seconds_f64() - clock::now().as_seconds_f64());
+            let offset =
+                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
             view.clock_offset = offset.or(view.clock_offset);
         });
     }

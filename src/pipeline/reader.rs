@@ -10,6 +10,7 @@ use std::time::Duration;
 use self::rechecks::Rechecks;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
+use talkover_core::clock::{LocalTime, Observed, ServerTime, SinceStart};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
@@ -88,7 +89,9 @@ pub struct Reader {
     /// When the target became known, where that was before its first answer.
     known_at: Option<Timestamp>,
     /// The server's clock when something was last committed, and the time since the start.
-    clock: Option<(Timestamp, Duration)>,
+    clock: Option<(ServerTime, Duration)>,
+    /// When its first answer came, by a clock that is not told the server's time by it.
+    first_answer: Option<SinceStart>,
 }
 
 /// A walk that is under way.
@@ -145,6 +148,7 @@ impl Reader {
             last_success,
             known_at,
             clock: None,
+            first_answer: None,
         }
     }
 
@@ -285,20 +289,43 @@ impl Reader {
 
     /// The server's clock at `now` since the start.
     fn date(&self, now: Duration) -> Option<Timestamp> {
-        self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)))
+        self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)).timestamp())
     }
 
-    /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
-    pub fn meet(&self, date: Timestamp) -> Option<Batch> {
+    /// Takes note that an answer came, whatever its status: with the first one the target becomes known.
+    pub fn answered(&mut self, at: SinceStart) {
+        self.first_answer.get_or_insert(at);
+    }
+
+    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which the server's
+    /// clock is known. It need not be the first: the time between them is known without it.
+    pub fn meet(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
-        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: date, ..Batch::default() })
+        let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
+        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: first, ..Batch::default() })
+    }
+
+    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target became known
+    /// when discovery says so, else no earlier than the state file, which was made at `created_at`.
+    pub fn mend(&self, now: ServerTime, created_at: LocalTime) -> Option<Batch> {
+        let known_at = self.known_at.filter(|known_at| *known_at <= now.timestamp());
+        let known_at = known_at.map_or(created_at.timestamp(), |known_at| known_at.max(created_at.timestamp()));
+        let is_ahead = self.ledger.marks().are_ahead_of(now);
+        is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
+    }
+
+    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened meanwhile.
+    fn start_over(&mut self) {
+        (self.head, self.sweep, self.recheck) = (None, None, None);
+        self.rechecks.forget_round();
+        (self.next_sweep, self.sweep_mark, self.last_success) = (None, None, None);
     }
 
     /// Takes in the page that was asked for, as of `date` by the server's clock.
     ///
     /// # Errors
     /// Where the server's pages do not lead on; the walk starts anew at the next poll.
-    pub fn absorb(&mut self, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
+    pub fn absorb(&mut self, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
         match self.turn {
             Class::Sweeps => match self.sweep.take() {
                 Some(reading) => self.absorb_walk(reading, page, date),
@@ -318,12 +345,12 @@ impl Reader {
         }
     }
 
-    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
+    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
         if reading.coverage == Coverage::FirstContact {
             reading.until = self.ledger.marks().cut.unwrap_or_default();
             reading.walk.set_until(reading.until);
         }
-        reading.first_read.get_or_insert(date);
+        reading.first_read.get_or_insert(date.timestamp());
         let ledger = &self.ledger;
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         if reading.walk.absorb(page, known)? == Progress::More {
@@ -366,7 +393,7 @@ impl Reader {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: Timestamp) -> Absorbed {
+    fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: ServerTime) -> Absorbed {
         if progress == Progress::More {
             self.recheck = Some(recheck);
             return Absorbed::More;
@@ -387,7 +414,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where page after page is too large in the same way; the walk starts anew at the next poll.
-    pub fn absorb_too_large(&mut self, key: Box<str>, date: Timestamp) -> Result<Absorbed, WalkError> {
+    pub fn absorb_too_large(&mut self, key: Box<str>, date: ServerTime) -> Result<Absorbed, WalkError> {
         if self.turn == Class::Rechecks {
             let Some(mut recheck) = self.recheck.take() else { return Ok(Absorbed::More) };
             let progress = recheck.absorb_too_large();
@@ -411,7 +438,7 @@ impl Reader {
     }
 
     /// What a long walk has read since it was last put on disk, and what that makes of it there; nothing while that is little.
-    pub fn take_for_stage(&mut self, date: Timestamp) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
+    pub fn take_for_stage(&mut self, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
         // There is room for one walk on disk, and a sweep beside it would be taken for its end.
         if self.turn != Class::Heads || self.sweep.is_some() {
             return None;
@@ -425,7 +452,8 @@ impl Reader {
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date))?;
+        let Stretch { newest, oldest, count } =
+            stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date.timestamp()))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }
@@ -447,9 +475,13 @@ impl Reader {
 
     /// Takes note that a batch was committed, at `now` since the start.
     pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) {
-        self.clock = Some((batch.now, now));
         match batch.coverage {
             Coverage::Met => return,
+            Coverage::Mended => return self.start_over(),
+            _ => self.clock = Some((batch.now, now)),
+        }
+        match batch.coverage {
+            Coverage::Met | Coverage::Mended => {}
             Coverage::Pages => self.found_aside += tally.new,
             Coverage::Head => {
                 self.staged = None;
@@ -484,8 +516,8 @@ impl Reader {
     }
 
     /// Takes note that a poll has succeeded.
-    pub fn succeeded(&mut self, date: Timestamp) {
-        self.last_success = Some(date);
+    pub fn succeeded(&mut self, date: ServerTime) {
+        self.last_success = Some(date.timestamp());
     }
 
     /// When the next sweep is due, in time since the start; nothing where head walks are sweeps anyhow.
@@ -497,13 +529,13 @@ impl Reader {
     pub fn recheck_due(&self) -> Option<Duration> {
         let (date, at) = self.clock?;
         let next = self.rechecks.next(&self.ledger, &self.settings.windows)?;
-        Some(at + next.since(date))
+        Some(at + next.since(date.timestamp()))
     }
 
     /// What the memory tells of arrivals up to `date`, by the server's clock.
-    pub fn arrivals(&self, date: Timestamp) -> Rate {
+    pub fn arrivals(&self, date: ServerTime) -> Rate {
         let marks = self.ledger.marks();
-        let from = marks.cut.max(marks.horizon).unwrap_or(date);
+        let from = marks.cut.max(marks.horizon).unwrap_or(date.timestamp());
         let newest_first = self.ledger.rows().rev();
         let ages =
             newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::reader::{Absorbed, Reader};
 use crate::client::{Client, Exchange};
+use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
@@ -18,7 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::{SpanBatch, StagedPart};
 use crate::{blocking, clock};
-use talkover_core::delivery::Timestamp;
+use talkover_core::clock::{Certainty, Observed, ServerTime};
 use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
@@ -39,6 +40,8 @@ pub struct Workshop {
     pub store: StoreHandle,
     /// Where they are shown.
     pub board: Board,
+    /// What time it is on the server.
+    pub clock: Arc<ServerClock>,
     /// Where requests are counted.
     pub api: ApiMetrics,
     /// Writes to the state that have failed.
@@ -53,7 +56,7 @@ pub struct Stepped {
     /// What is known of the request, where one was made.
     pub exchange: Option<Exchange>,
     /// The server's clock.
-    pub date: Timestamp,
+    pub date: ServerTime,
     /// The result.
     pub result: StepResult,
 }
@@ -85,47 +88,74 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
     let answer = tokio::select! {
         answer = asked => answer,
         () = shutdown.recv() => {
-            return Stepped { reader, exchange: None, date: clock::now(), result: StepResult::Stopped };
+            return Stepped { reader, exchange: None, date: workshop.clock.now(), result: StepResult::Stopped };
         }
     };
     workshop.api.record(&reader.target.environment, LOGS, &answer.exchange);
-    let date = answer.exchange.date.unwrap_or_else(clock::now);
-    let (reader, result) = match answer.result {
-        Err(ApiError::TooLarge { key, limit_mib }) => {
+    let seen = workshop.clock.observe(&answer.exchange);
+    let mut unsettled = None;
+    if answer.exchange.code.is_some() {
+        (reader, unsettled) = settle_time(workshop.clone(), reader, &seen, now).await;
+    }
+    let (reader, result) = match (answer.result, unsettled) {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), Some(result)) => (reader, result),
+        (Ok(page), None) => take_in(workshop, reader, page, seen.now, now).await,
+        (Err(ApiError::TooLarge { key, limit_mib }), None) => {
             debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
-            match reader.absorb_too_large(key, date) {
+            match reader.absorb_too_large(key, seen.now) {
                 Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
                 Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
                 Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
             }
         }
-        Err(error) => {
+        (Err(error), _) => {
             reader.failed();
             (reader, StepResult::Failed(error))
         }
-        Ok(page) => {
-            for entry in &page.invalid {
-                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
-            }
-            take_in(workshop, reader, page, date, now).await
-        }
     };
-    Stepped { reader, exchange: Some(answer.exchange), date, result }
+    Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
 
-/// Takes in a page; where it is the first of all, what that settles is committed before.
+/// Commits what an answer settles by its time alone, whatever its status. Returns a result if its page must not be looked at: it is
+/// asked for again.
+async fn settle_time(
+    workshop: Workshop,
+    mut reader: Reader,
+    seen: &Observed,
+    now: Duration,
+) -> (Reader, Option<StepResult>) {
+    reader.answered(seen.at);
+    if seen.certainty == Certainty::Assumed {
+        // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
+        return (reader, Some(StepResult::More(Tally::default())));
+    }
+    if let Some(batch) = reader.meet(seen) {
+        return match settle(workshop, reader, batch, now).await {
+            (met, StepResult::More(_)) => (met, None),
+            (reader, failed) => (reader, Some(failed)),
+        };
+    }
+    if let Some(batch) = reader.mend(seen.now, workshop.store.info().created_at()) {
+        warn!(
+            webhook = %reader.target,
+            "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
+        );
+        let (reader, result) = settle(workshop, reader, batch, now).await;
+        return (reader, Some(result));
+    }
+    (reader, None)
+}
+
+/// Takes in a page.
 async fn take_in(
     workshop: Workshop,
     mut reader: Reader,
     page: LogPage,
-    date: Timestamp,
+    date: ServerTime,
     now: Duration,
 ) -> (Reader, StepResult) {
-    if let Some(batch) = reader.meet(date) {
-        match settle(workshop.clone(), reader, batch, now).await {
-            (met, StepResult::More(_)) => reader = met,
-            failed => return failed,
-        }
+    for entry in &page.invalid {
+        debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
     }
     match reader.absorb(page, date) {
         Ok(Absorbed::More) => stage(workshop, reader, date).await,
@@ -135,7 +165,7 @@ async fn take_in(
 }
 
 /// Puts what a long walk has read on disk, where that is worth it.
-async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Reader, StepResult) {
+async fn stage(workshop: Workshop, mut reader: Reader, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
     let Some((walk, attempts, invalid)) = reader.take_for_stage(date) else { return (reader, more) };
     blocking::run(move || {
@@ -158,7 +188,7 @@ async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Read
 /// Decides, commits and applies, on a thread that may wait for the disk.
 async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     blocking::run(move || {
-        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Pages);
+        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
             settle_staged(&workshop, reader, batch, now)
         } else {
@@ -171,7 +201,7 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
 fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
     let mut exemplars = Exemplars::default();
-    let spans = make_spans(workshop, &reader, &decision.transitions, &mut exemplars);
+    let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
     let durable = match workshop.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
         Ok(durable) => durable,
@@ -198,7 +228,7 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
-        let spans = make_spans(workshop, &reader, &decision.transitions, &mut exemplars);
+        let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
     };
     let durable = match workshop.store.with(|store| {
@@ -219,6 +249,7 @@ fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dur
 fn make_spans(
     workshop: &Workshop,
     reader: &Reader,
+    now: ServerTime,
     transitions: &[Transition],
     exemplars: &mut Exemplars,
 ) -> SpanBatch {
@@ -226,10 +257,9 @@ fn make_spans(
     let webhook = Webhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &workshop.policy.labels);
-    let now = clock::now();
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
     let parked_since = now.minus(workshop.policy.windows.settle_after * 2);
-    SpanBatch { records, now, parked_since }
+    SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since }
 }
 
 fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
@@ -260,12 +290,12 @@ fn show(workshop: &Workshop, mut reader: Reader, batch: &Batch, shown: &Shown, n
     });
     reader.committed(batch, &tally, now);
     match batch.coverage {
-        Coverage::Met => return (reader, StepResult::More(tally)),
+        Coverage::Met | Coverage::Mended => return (reader, StepResult::More(tally)),
         // Rechecks say nothing of how far the log has been read.
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);
-            workshop.store.with(|store| store.note_success(&reader.target, batch.now));
+            workshop.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
         }
     }
     (reader, StepResult::Complete(tally))

@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::lock::beside;
 use super::queue::Queue;
 use crate::blocking;
-use talkover_core::delivery::Timestamp;
+use talkover_core::clock::LocalTime;
 
 /// A shared way to the open state. When the last one is dropped, the state is closed.
 #[derive(Clone, Debug)]
@@ -21,13 +21,13 @@ pub struct StoreHandle {
 #[derive(Clone, Debug)]
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
-    pub(super) created_at: Timestamp,
+    pub(super) created_at: LocalTime,
     pub(super) queue: Queue,
 }
 
 impl StoreInfo {
     /// When the state file was made.
-    pub fn created_at(&self) -> Timestamp {
+    pub fn created_at(&self) -> LocalTime {
         self.created_at
     }
 

@@ -6,6 +6,7 @@
 
 pub mod durable;
 pub mod error;
+mod fresh;
 pub mod handle;
 pub mod lock;
 pub mod queue;
@@ -17,6 +18,7 @@ use std::fmt::Debug;
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
 use self::handle::StoreInfo;
+use talkover_core::clock::{LocalTime, ServerTime};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
@@ -87,9 +89,11 @@ pub struct SpanBatch {
     /// The spans, in the order in which they are to be sent.
     pub records: Vec<SpanRecord>,
     /// The local time, which an observer compares the age of the queue with.
-    pub now: Timestamp,
-    /// What this target parked before this moment, by the same clock, is forgotten: nothing calls it back any more.
-    pub parked_since: Timestamp,
+    pub queued_at: LocalTime,
+    /// The server's time, by which spans are parked: what is forgotten cannot be called back, so no clock that anybody sets decides.
+    pub parked_at: ServerTime,
+    /// What this target parked before this moment is forgotten: nothing calls it back any more.
+    pub parked_since: ServerTime,
 }
 
 /// A span that is waiting to be sent.
@@ -168,7 +172,7 @@ pub trait Store: Debug + Send {
     fn note_success(&self, target: &Target, date: Timestamp);
 
     /// Records which targets of an environment are listed, as of `now` by the local clock; returns the others that are known.
-    fn list(&mut self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError>;
+    fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError>;
 
     /// Returns the environments that targets are known of.
     fn environments(&self) -> Result<Vec<String>, StoreError>;
@@ -187,7 +191,7 @@ pub trait Store: Debug + Send {
         unsaved: &Unsaved,
         listed: &[Target],
         unlisted: &[Target],
-        now: Timestamp,
+        now: LocalTime,
     ) -> Result<(), StoreError>;
 
     /// Sets how many spans may wait, and drops the oldest if there are more; returns how many were dropped.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use talkover_core::clock::{DateHeader, LocalTime, ServerTime};
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::{Discovery, Settings};
@@ -41,6 +42,10 @@ fn filter() -> Filter {
     Filter::new(&["*".to_owned()], &["*/ignored".to_owned()])
 }
 
+fn server(second: i64) -> ServerTime {
+    ServerTime::new(Timestamp::from_seconds(second))
+}
+
 impl Desk {
     async fn new(scenario: Scenario) -> Self {
         let clock = ManualClock::new(Moment::from_seconds(START));
@@ -53,8 +58,10 @@ impl Desk {
         };
         let client = Client::new(&options, &SecretString::from(DEFAULT_TOKEN)).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("state.db"), Timestamp::from_seconds(START)).unwrap();
-        let discovery = Discovery::new(settings(), filter(), Record::default(), Timestamp::from_seconds(START));
+        let store =
+            SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START)))
+                .unwrap();
+        let discovery = Discovery::new(settings(), filter(), Record::default(), server(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }
 
@@ -67,7 +74,7 @@ impl Desk {
             self.discovery.start();
             self.ask(request).await;
             let unsaved = self.discovery.take_unsaved();
-            self.store.save_discovered("test", &unsaved, &[], &[], Timestamp::default()).unwrap();
+            self.store.save_discovered("test", &unsaved, &[], &[], LocalTime::default()).unwrap();
             count += 1;
         }
         self.wait_until(end);
@@ -77,7 +84,7 @@ impl Desk {
     /// Goes on as after a restart or a reload: with what was written.
     fn restart(&mut self) {
         let record = self.store.load_discovered("test").unwrap();
-        let date = Timestamp::from_seconds(START).plus(self.now);
+        let date = server(START).plus(self.now);
         (self.discovery, self.now) = (Discovery::new(settings(), filter(), record, date), Duration::ZERO);
     }
 
@@ -97,8 +104,8 @@ impl Desk {
                 (answer.exchange, answer.result.map(Found::Webhooks))
             }
         };
-        let date = exchange.date.unwrap();
-        self.discovery.finish(request, found.as_ref().cloned(), date, self.now);
+        let DateHeader(date) = exchange.date.unwrap();
+        self.discovery.finish(request, found.as_ref().cloned(), ServerTime::new(date), self.now);
     }
 
     fn targets(&self) -> Targets {
@@ -148,7 +155,7 @@ async fn everything_is_found_and_kept_over_a_restart() {
     assert_eq!(desk.discovery.last_success(), Some(Timestamp::from_seconds(START)));
 
     let record = desk.store.load_discovered("test").unwrap();
-    let restored = Discovery::new(settings(), filter(), record, Timestamp::from_seconds(START + 10));
+    let restored = Discovery::new(settings(), filter(), record, server(START + 10));
     assert_eq!(join(&Arc::from("test"), &[], restored.targets()), targets, "at once");
     // The first of the rotation: 122 owners share the hour, and ten seconds of it are over.
     let due = restored.due().unwrap().as_secs();

@@ -8,6 +8,7 @@ mod budget;
 mod certificates;
 mod checks;
 mod cli;
+mod clocks;
 mod corpora;
 mod crash;
 mod daemon;

@@ -50,6 +50,12 @@ pub enum Fault {
     NotSuccess,
     /// 302 to this location, else to `/login`, as Laravel answers those whom it does not know.
     Redirect(Option<String>),
+    /// The right answer with a `Date` that is so far ahead.
+    DateAhead(Duration),
+    /// The right answer with a `Date` that is so far behind.
+    DateBehind(Duration),
+    /// The right answer with a `Date` that is none: the HTTP library adds one of its own where the header is missing.
+    NoDate,
 }
 
 /// A fault as a scenario file writes it.
@@ -62,6 +68,8 @@ struct FaultText {
     retry_after: Option<Duration>,
     #[serde(default, deserialize_with = "duration::optional")]
     hold: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    offset: Option<Duration>,
     location: Option<String>,
 }
 
@@ -85,6 +93,9 @@ enum FaultKind {
     InvalidJson,
     NotSuccess,
     Redirect,
+    DateAhead,
+    DateBehind,
+    NoDate,
 }
 
 impl TryFrom<FaultText> for Fault {
@@ -95,6 +106,7 @@ impl TryFrom<FaultText> for Fault {
         let status = || checked_status(text.status);
         let hold = || text.hold.ok_or("this kind needs `hold`");
         let wait = || text.retry_after.ok_or("this kind needs `retry_after`");
+        let offset = || text.offset.ok_or("this kind needs `offset`");
         Ok(match text.kind {
             FaultKind::None => Self::None,
             FaultKind::Html => Self::Html(status()?),
@@ -113,6 +125,9 @@ impl TryFrom<FaultText> for Fault {
             FaultKind::InvalidJson => Self::InvalidJson,
             FaultKind::NotSuccess => Self::NotSuccess,
             FaultKind::Redirect => Self::Redirect(text.location.map(checked_location).transpose()?),
+            FaultKind::DateAhead => Self::DateAhead(offset()?),
+            FaultKind::DateBehind => Self::DateBehind(offset()?),
+            FaultKind::NoDate => Self::NoDate,
         })
     }
 }
@@ -128,7 +143,9 @@ impl FaultText {
                 | FaultKind::RateLimitedByReset
         );
         let has_hold = matches!(self.kind, FaultKind::Hold | FaultKind::Drip);
+        let has_offset = matches!(self.kind, FaultKind::DateAhead | FaultKind::DateBehind);
         let unused = [
+            ("offset", self.offset.is_some() && !has_offset),
             ("status", self.status.is_some() && !has_status),
             ("retry_after", self.retry_after.is_some() && !has_wait),
             ("hold", self.hold.is_some() && !has_hold),

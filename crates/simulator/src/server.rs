@@ -138,7 +138,18 @@ async fn limited_answer(
         Fault::InvalidJson => answers::invalid_json(),
         Fault::NotSuccess => answers::not_success(),
         Fault::Redirect(location) => answers::redirect(location.as_deref()),
+        Fault::DateAhead(offset) => dated(checked_answer(shared, request, token), &now.plus(offset).to_http_date()),
+        Fault::DateBehind(offset) => dated(checked_answer(shared, request, token), &now.minus(offset).to_http_date()),
+        Fault::NoDate => dated(checked_answer(shared, request, token), ""),
     }
+}
+
+/// Gives an answer a `Date` of its own.
+fn dated(mut response: Response<Body>, date: &str) -> Response<Body> {
+    if let Ok(date) = HeaderValue::try_from(date) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// Has the connection break while it carries `response`.
@@ -160,7 +171,7 @@ fn decorate(headers: &mut HeaderMap, quota: Quota, now: Moment) {
     let blocked = headers.contains_key(RETRY_AFTER);
     headers.insert("x-ratelimit-limit", HeaderValue::from(quota.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(if blocked { 0 } else { quota.remaining }));
-    if let Ok(date) = HeaderValue::try_from(now.to_http_date()) {
+    if let (false, Ok(date)) = (headers.contains_key(DATE), HeaderValue::try_from(now.to_http_date())) {
         headers.insert(DATE, date);
     }
 }

@@ -14,7 +14,6 @@ use crate::asking::{AskError, Asker};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Attempt, Status, Target, Timestamp};
@@ -159,7 +158,7 @@ async fn read_logs(
         let is_sampled = survey.logs.len() < SAMPLE && !listed.is_disabled();
         let per_page = if is_sampled { PER_PAGE } else { PROBE };
         match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
-            Ok((page, date)) if is_sampled => survey.logs.push(Log::of(&page, date)),
+            Ok((page, date)) if is_sampled => survey.logs.push(Log::of(&page, date.timestamp())),
             Ok(_) => {}
             Err(AskError::Api { error, times, date }) if is_of_one_webhook(&error, has_answered) => {
                 let reason = AskError::Api { error, times, date }.to_string();
@@ -192,7 +191,7 @@ async fn discover(
     let settings =
         Settings { agents: config.agents, campaigns: config.campaigns, refresh_interval: config.refresh_interval };
     let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, Record::default(), clock::now());
+    let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();

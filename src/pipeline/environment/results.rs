@@ -9,7 +9,8 @@ use tracing::{debug, error, info, warn};
 use super::{Environment, Standing};
 use crate::pipeline::step::{StepResult, Stepped};
 use crate::sinks::metrics::board::TargetView;
-use talkover_core::delivery::{Target, Timestamp};
+use talkover_core::clock::ServerTime;
+use talkover_core::delivery::Target;
 use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::Class;
 use talkover_core::schedule::pause::Failure;
@@ -51,11 +52,11 @@ impl Environment {
         }
     }
 
-    fn succeed(&self, target: &Target, date: Timestamp, state: &mut Standing) {
+    fn succeed(&self, target: &Target, date: ServerTime, state: &mut Standing) {
         if state.last.is_some_and(|last| last != PollResult::Success) {
             info!(webhook = %target, "polls succeed again");
         }
-        self.end_poll(target, PollResult::Success, state, |view| view.last_success = Some(date));
+        self.end_poll(target, PollResult::Success, state, |view| view.last_success = Some(date.timestamp()));
     }
 
     fn fail(&mut self, target: &Target, failure: &ApiError, state: &mut Standing) -> Outcome {

@@ -6,10 +6,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::{Done, Environment};
-use crate::clock;
 use crate::pipeline::discover::{Asked, Registered, ask, register};
 use crate::pipeline::retire;
 use crate::shutdown::Shutdown;
+use talkover_core::clock::Certainty;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::Listed;
 use talkover_core::reading::error::{ApiError, PollResult};
@@ -45,7 +45,7 @@ impl Environment {
 
     pub(super) fn receive_answer(&mut self, asked: Asked, steps: &mut JoinSet<Done>) {
         let Asked { request, answer } = asked;
-        let Some(answer) = answer else {
+        let Some((answer, seen)) = answer else {
             self.roster.abandon();
             return self.end_search();
         };
@@ -58,8 +58,12 @@ impl Environment {
             }
             Err(failure) => self.fail_search(failure),
         }
-        let date = answer.exchange.date.unwrap_or_else(clock::now);
-        let now = self.now();
+        if answer.result.is_ok() && seen.certainty == Certainty::Assumed {
+            // It would say since when a webhook is known by a clock that may be wrong: the same is asked again.
+            self.roster.abandon();
+            return self.end_search();
+        }
+        let (date, now) = (seen.now, self.now());
         let update = match answer.result {
             Ok(found) => self.roster.absorb(request, Ok(found), date, now),
             Err(failure) => self.roster.absorb(request, Err(&failure), date, now),

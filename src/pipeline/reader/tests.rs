@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use super::*;
 use crate::store::durable::Durable;
+use talkover_core::clock::{Certainty, ClockNews};
 use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
 use talkover_core::ledger::transition::LogOutcome;
 use talkover_core::reading::wire::Pagination;
-use talkover_core::testing::{at, entry, policy};
+use talkover_core::testing::{at, entry, local, policy, server};
+
+/// An answer by which it is that second on the server.
+fn seen(second: u64) -> Observed {
+    let at = SinceStart::new(Duration::from_secs(second));
+    Observed { now: server(second as i64), at, certainty: Certainty::Confirmed, news: ClockNews::None }
+}
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
 struct Desk {
@@ -72,10 +79,10 @@ impl Desk {
     fn ask(&mut self, now: u64) -> Option<Batch> {
         let request = self.reader.request(Duration::from_secs(now));
         self.pages.push(request.page);
-        if let Some(met) = self.reader.meet(at(now as i64)) {
+        if let Some(met) = self.reader.meet(&seen(now)) {
             self.settle(&met, now);
         }
-        match self.reader.absorb(self.page(request), at(now as i64)).unwrap() {
+        match self.reader.absorb(self.page(request), server(now as i64)).unwrap() {
             Absorbed::More => None,
             Absorbed::Complete(batch) => Some(batch),
         }
@@ -210,7 +217,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let mut staged = None;
     while on_disk.len() < 5_000 {
         assert!(desk.step(12_000).is_none());
-        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(at(12_000)) {
+        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(server(12_000)) {
             on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
             desk.reader.staged(walk);
             staged = Some(walk);
@@ -328,7 +335,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         let request = desk.reader.request(Duration::from_secs(30));
         desk.pages.push(request.per_page);
         if is_too_large(request) {
-            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)).unwrap() {
+            return match desk.reader.absorb_too_large("sha256:x".into(), server(30)).unwrap() {
                 Absorbed::More => None,
                 Absorbed::Complete(batch) => Some(batch),
             };
@@ -423,4 +430,42 @@ fn a_sweep_waits_for_polls_and_loses_nothing_by_it() {
     for id in ["late", "later"] {
         assert!(desk.reader.ledger.find(&EntryId::new(id)).is_some(), "{id}");
     }
+}
+
+#[test]
+fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() {
+    let mut desk = Desk::new();
+    desk.reader.answered(SinceStart::new(Duration::from_secs(100)));
+    desk.reader.answered(SinceStart::new(Duration::from_secs(200)));
+    let met = desk.reader.meet(&seen(3_700)).unwrap();
+    desk.settle(&met, 3_700);
+    let marks = desk.reader.ledger.marks();
+    assert_eq!((marks.known_at, marks.cut), (Some(at(100)), Some(at(-900))));
+    assert!(desk.reader.meet(&seen(3_701)).is_none(), "once");
+}
+
+#[test]
+fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
+    let mut desk = Desk::new();
+    desk.insert("ignored", 0, Status::Success);
+    let lie = desk.reader.meet(&seen(100_000)).unwrap();
+    desk.settle(&lie, 10);
+    desk.poll(10);
+    assert!(desk.reader.ledger.is_empty());
+    desk.reader.succeeded(server(100_000));
+    // The state was made at second 5, and so the target was not met before.
+    let mended = desk.reader.mend(server(20), local(5)).unwrap();
+    desk.settle(&mended, 20);
+    assert!(desk.reader.mend(server(20), local(5)).is_none());
+    desk.insert("new", 15, Status::Success);
+    let batch = desk.step(20).unwrap();
+    assert_eq!((batch.coverage, batch.last_success), (Coverage::Sweep, None), "it is catching up");
+    desk.settle(&batch, 20);
+    assert_eq!((desk.reader.ledger.len(), desk.reader.ledger.marks().cut), (2, Some(at(-995))));
+    // A state that was made by a clock that was ahead, too.
+    let mut desk = Desk::new();
+    desk.settle(&lie, 10);
+    let mended = desk.reader.mend(server(20), local(100_000)).unwrap();
+    desk.settle(&mended, 20);
+    assert_eq!(desk.reader.ledger.marks().known_at, Some(at(20)));
 }

@@ -133,7 +133,7 @@ impl DaemonCollector {
         let config = self.board.read(|views| views.config);
         let values = [
             (&catalogue::STATE_SIZE, self.store.size_bytes() as f64),
-            (&catalogue::STATE_CREATED, self.store.created_at().as_seconds_f64()),
+            (&catalogue::STATE_CREATED, self.store.created_at().timestamp().as_seconds_f64()),
             (&catalogue::CONFIG_SUCCESS, f64::from(u8::from(config.is_good))),
             (&catalogue::CONFIG_TIME, config.loaded_at.as_seconds_f64()),
             (&catalogue::LOG_LINES_DROPPED, logging::lines_dropped() as f64),

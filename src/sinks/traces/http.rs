@@ -68,10 +68,10 @@ impl Http {
             Err(error) => return Verdict::Unreachable(innermost(&error, self.url.scheme())),
         };
         match read(&mut response).await {
-            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now()),
+            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now().timestamp()),
             // What it means is certain from the status, unless that is a success, of which the body may take something back.
             Err(_) if !response.status().is_success() => {
-                Verdict::of_http(response.status(), response.headers(), b"", clock::now())
+                Verdict::of_http(response.status(), response.headers(), b"", clock::now().timestamp())
             }
             Err(error) => Verdict::Unreachable(innermost(&error, self.url.scheme())),
         }

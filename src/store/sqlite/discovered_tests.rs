@@ -12,7 +12,7 @@ use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved,
 use talkover_core::discovery::targets::{Discovered, WebhookInfo, join};
 use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
 use talkover_core::ledger::state::Changes;
-use talkover_core::testing::at;
+use talkover_core::testing::{at, local};
 
 fn key(owner_type: OwnerType, id: &str) -> OwnerKey {
     OwnerKey { owner_type, id: id.into() }
@@ -75,7 +75,7 @@ fn record() -> Record {
 }
 
 fn open(directory: &Path) -> SqliteStore {
-    SqliteStore::open(&directory.join("state.db"), at(0)).unwrap()
+    SqliteStore::open(&directory.join("state.db"), local(0)).unwrap()
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn what_discovery_knows_outlives_the_process() {
     let mut store = open(directory.path());
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
     let unsaved = Unsaved { record: record(), gone: Vec::new() };
-    store.save_discovered("test", &unsaved, &[], &[], at(0)).unwrap();
+    store.save_discovered("test", &unsaved, &[], &[], local(0)).unwrap();
     drop(store);
     let store = open(directory.path());
     assert_eq!(store.load_discovered("test").unwrap(), record());
@@ -96,7 +96,9 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
     for environment in ["test", "other"] {
-        store.save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }, &[], &[], at(0)).unwrap();
+        store
+            .save_discovered(environment, &Unsaved { record: record(), gone: Vec::new() }, &[], &[], local(0))
+            .unwrap();
     }
     let (agent, campaign) = (key(OwnerType::Agent, "o"), key(OwnerType::Campaign, "o"));
     let mut expected = record();
@@ -107,7 +109,7 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     expected.owners.remove(&campaign);
     let record_of_changes = Record { owners: changed, ..Record::default() };
     store
-        .save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }, &[], &[], at(0))
+        .save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }, &[], &[], local(0))
         .unwrap();
     assert_eq!(store.load_discovered("test").unwrap(), expected);
     assert_eq!(store.load_discovered("other").unwrap(), record(), "another environment's are its own");
@@ -118,7 +120,7 @@ fn one_that_has_come_back_is_not_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
     let gone = record().owners.into_keys().collect();
-    store.save_discovered("test", &Unsaved { record: record(), gone }, &[], &[], at(0)).unwrap();
+    store.save_discovered("test", &Unsaved { record: record(), gone }, &[], &[], local(0)).unwrap();
     assert_eq!(store.load_discovered("test").unwrap(), record());
 }
 
@@ -164,25 +166,25 @@ fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
             let changes = Changes { must_commit: true, ..Changes::default() };
             _ = store.commit(&target, changes, &SpanBatch::default()).unwrap();
             let known = Unsaved { record: record(), gone: Vec::new() };
-            store.save_discovered("test", &known, std::slice::from_ref(&target), &[], at(1)).unwrap();
+            store.save_discovered("test", &known, std::slice::from_ref(&target), &[], local(1)).unwrap();
             let mut since = at(3);
             if is_forgotten {
                 // Its owners are gone; or else it is left out by the configuration, at the next start.
                 let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
-                store.save_discovered("test", &gone, &[], std::slice::from_ref(&target), at(2)).unwrap();
+                store.save_discovered("test", &gone, &[], std::slice::from_ref(&target), local(2)).unwrap();
                 since = at(2);
             }
             drop(store);
             let mut store = open(directory.path());
             let expected = [Unlisted { target: target.clone(), info: shown(&target), since }];
-            assert_eq!(store.list("test", &[], at(3)).unwrap(), expected, "{is_forgotten}");
-            assert_eq!(store.list("test", &[], at(4)).unwrap(), expected, "at any later start too");
+            assert_eq!(store.list("test", &[], local(3)).unwrap(), expected, "{is_forgotten}");
+            assert_eq!(store.list("test", &[], local(4)).unwrap(), expected, "at any later start too");
             // Listed again, and then no longer while discovery does not know it.
-            store.list("test", std::slice::from_ref(&target), at(5)).unwrap();
+            store.list("test", std::slice::from_ref(&target), local(5)).unwrap();
             let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
-            store.save_discovered("test", &gone, &[], &[], at(6)).unwrap();
+            store.save_discovered("test", &gone, &[], &[], local(6)).unwrap();
             let unknown = Unlisted { target: target.clone(), info: None, since: at(7) };
-            assert_eq!(store.list("test", &[], at(7)).unwrap(), [unknown]);
+            assert_eq!(store.list("test", &[], local(7)).unwrap(), [unknown]);
         }
     }
 }

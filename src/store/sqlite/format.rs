@@ -16,6 +16,7 @@ use rusqlite::{Connection, params};
 
 use super::space;
 use crate::store::error::StoreError;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::Timestamp;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
@@ -244,7 +245,7 @@ pub const VERSION: i64 = MIGRATIONS.len() as i64;
 ///
 /// # Errors
 /// Where the file is damaged, foreign or newer; then nothing has been written.
-pub fn prepare(connection: &mut Connection, path: &Path, now: Timestamp) -> Result<Timestamp, StoreError> {
+pub fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Result<LocalTime, StoreError> {
     let failed = |error| StoreError::open(path, error);
     // No waiting: the lock file keeps other daemons away, and readers never block a writer in WAL mode.
     let version = check(connection, path)?;
@@ -253,7 +254,7 @@ pub fn prepare(connection: &mut Connection, path: &Path, now: Timestamp) -> Resu
     let created_at: i64 = connection
         .query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))
         .map_err(failed)?;
-    Ok(Timestamp::from_micros(created_at))
+    Ok(LocalTime::new(Timestamp::from_micros(created_at)))
 }
 
 /// The version of the file, 0 for an empty one. Reads only.
@@ -287,7 +288,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, version: i64, now: Timestamp) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, version: i64, now: LocalTime) -> rusqlite::Result<()> {
     let missing = MIGRATIONS.get(version as usize..).unwrap_or_default();
     if missing.is_empty() {
         return Ok(());
@@ -297,7 +298,7 @@ fn migrate(connection: &mut Connection, version: i64, now: Timestamp) -> rusqlit
         transaction.execute_batch(step)?;
     }
     if version == 0 {
-        transaction.execute("INSERT INTO meta VALUES ('created_at', ?1)", params![now.as_micros()])?;
+        transaction.execute("INSERT INTO meta VALUES ('created_at', ?1)", params![now.timestamp().as_micros()])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;

@@ -22,11 +22,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use self::seen::SeenFile;
 use super::durable::{Durable, DurableLedger};
 use super::error::StoreError;
+use super::fresh::Fresh;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::queue::Queue;
 use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::clock;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -45,7 +47,7 @@ pub struct TargetId(i64);
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
-    created_at: Timestamp,
+    created_at: LocalTime,
     seen: SeenFile,
     queue: Queue,
     /// Held as long as the file is open.
@@ -58,7 +60,7 @@ impl SqliteStore {
     /// # Errors
     /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is left as
     /// it is.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
                 path: directory.to_owned(),
@@ -68,9 +70,13 @@ impl SqliteStore {
         }
         let lock = LockFile::acquire(path)?;
         refuse_fragment(path)?;
+        let fresh = Fresh::inspect(path);
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
         let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
+        if let Some(fresh) = fresh {
+            fresh.tell(path);
+        }
         Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
     }
 
@@ -140,7 +146,7 @@ impl Store for SqliteStore {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id, clock::now()),
+                last_success: self.seen.get(found.id, clock::now().timestamp()),
                 staged: staged::find_walk(connection, found.id)?,
             })
         })
@@ -213,7 +219,7 @@ impl Store for SqliteStore {
         }
     }
 
-    fn list(&mut self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
+    fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
     }
 
@@ -243,7 +249,7 @@ impl Store for SqliteStore {
         unsaved: &Unsaved,
         listed: &[Target],
         unlisted: &[Target],
-        now: Timestamp,
+        now: LocalTime,
     ) -> Result<(), StoreError> {
         self.transact(|transaction| {
             // What discovery forgets now is kept of targets that are not listed any more.
@@ -283,7 +289,7 @@ impl Store for SqliteStore {
     }
 }
 
-fn open_database(path: &Path, now: Timestamp) -> Result<(Connection, Timestamp), StoreError> {
+fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, LocalTime), StoreError> {
     let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
     let created_at = format::prepare(&mut connection, path, now)?;
     Ok((connection, created_at))

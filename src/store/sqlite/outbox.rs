@@ -24,25 +24,26 @@ pub(super) fn add(
     batch: &SpanBatch,
     capacity: u64,
 ) -> rusqlite::Result<Option<u64>> {
-    let now = batch.now.as_micros();
+    let queued_at = batch.queued_at.timestamp().as_micros();
+    let parked_at = batch.parked_at.timestamp().as_micros();
     let (mut has_queued, mut has_parked) = (false, false);
     for record in &batch.records {
         if record.fate == Fate::Park {
             has_parked = true;
             transaction
                 .prepare_cached("INSERT INTO parked_spans (target, parked_at, trace_id, span) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![target.0, now, &record.trace_id[..], record.span])?;
+                .execute(params![target.0, parked_at, &record.trace_id[..], record.span])?;
             continue;
         }
         if record.fate == Fate::QueueWithParked {
-            call_back(transaction, &record.trace_id, now)?;
+            call_back(transaction, &record.trace_id, queued_at)?;
         }
         transaction
             .prepare_cached("INSERT INTO outbox (queued_at, span) VALUES (?1, ?2)")?
-            .execute(params![now, record.span])?;
+            .execute(params![queued_at, record.span])?;
         has_queued = true;
     }
-    forget_parked(transaction, target, batch.parked_since)?;
+    forget_parked(transaction, target, batch.parked_since.timestamp())?;
     if has_parked {
         limit_parked(transaction, capacity)?;
     }

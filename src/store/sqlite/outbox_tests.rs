@@ -10,11 +10,12 @@ use crate::store::Store as _;
 use crate::store::handle::StoreHandle;
 use crate::store::queue::QueueStatus;
 use crate::store::{QueuedSpan, SpanBatch};
-use talkover_core::delivery::{OwnerType, Status, Target, Timestamp};
+use talkover_core::clock::ServerTime;
+use talkover_core::delivery::{OwnerType, Status, Target};
 use talkover_core::ledger::decide::Coverage;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::spans::record::{Fate, SpanRecord};
-use talkover_core::testing::{at, entry};
+use talkover_core::testing::{at, entry, local, server};
 
 struct Place(TempDir);
 
@@ -24,7 +25,7 @@ impl Place {
     }
 
     fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.0.path().join("state.db"), at(0)).unwrap()
+        SqliteStore::open(&self.0.path().join("state.db"), local(0)).unwrap()
     }
 }
 
@@ -49,7 +50,12 @@ fn batch(second: i64, records: &[(&str, Fate)]) -> SpanBatch {
         let trace = name.as_bytes()[0];
         SpanRecord { trace_id: [trace; 16], span: name.as_bytes().to_vec(), fate: *fate }
     };
-    SpanBatch { records: records.iter().map(record).collect(), now: at(second), parked_since: Timestamp::default() }
+    SpanBatch {
+        records: records.iter().map(record).collect(),
+        queued_at: local(second),
+        parked_at: server(second),
+        parked_since: ServerTime::default(),
+    }
 }
 
 fn queued(second: i64, names: &[&str]) -> SpanBatch {
@@ -212,12 +218,12 @@ fn parked_spans_are_forgotten_in_time_and_with_their_target() {
     commit(&mut store, "w-1", &batch(10, &[("a1", Fate::Park)]));
     commit(&mut store, "w-1", &batch(20, &[("b1", Fate::Park)]));
     commit(&mut store, "w-2", &batch(10, &[("c1", Fate::Park)]));
-    commit(&mut store, "w-1", &SpanBatch { parked_since: at(20), ..batch(30, &[]) });
+    commit(&mut store, "w-1", &SpanBatch { parked_since: server(20), ..batch(30, &[]) });
     assert_eq!(parked(&store), 2, "the other target has not committed since");
     commit(&mut store, "w-1", &batch(31, &[("a2", Fate::QueueWithParked), ("b2", Fate::QueueWithParked)]));
     assert_eq!(names(&all(&store)), ["a2", "b1", "b2"]);
 
-    store.list("test", &[], at(40)).unwrap();
+    store.list("test", &[], local(40)).unwrap();
     assert!(store.remove_unlisted(&target("w-2")).unwrap());
     assert_eq!(parked(&store), 0);
     assert_eq!(store.queue.status().length, 3, "what was queued is still sent");
@@ -228,7 +234,7 @@ fn forgetting_much_is_spread_over_commits() {
     let place = Place::new();
     let mut store = place.open();
     commit(&mut store, "w-1", &batch(10, &vec![("a1", Fate::Park); 6_000]));
-    let forget = SpanBatch { parked_since: at(11), ..batch(12, &[]) };
+    let forget = SpanBatch { parked_since: server(11), ..batch(12, &[]) };
     commit(&mut store, "w-1", &forget);
     assert_eq!(parked(&store), 1_000);
     commit(&mut store, "w-1", &forget);

@@ -193,6 +193,7 @@ fn coverage_name(coverage: Coverage) -> &'static str {
         Coverage::Sweep => "sweep",
         Coverage::Met => "met",
         Coverage::FirstContact => "first_contact",
+        Coverage::Mended => "mended",
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetId;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::state::Marks;
@@ -134,7 +135,7 @@ pub(super) fn list(
     transaction: &Transaction<'_>,
     environment: &str,
     listed: &[Target],
-    now: Timestamp,
+    now: LocalTime,
 ) -> rusqlite::Result<Vec<Unlisted>> {
     let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
     let mut unlisted = Vec::new();
@@ -145,7 +146,7 @@ pub(super) fn list(
             None => {
                 unlist(transaction, id, now)?;
                 let info = read_info(transaction, id)?;
-                unlisted.push(Unlisted { target: known, info, since: since.unwrap_or(now) });
+                unlisted.push(Unlisted { target: known, info, since: since.unwrap_or(now.timestamp()) });
             }
         }
     }
@@ -158,7 +159,7 @@ pub(super) fn change_list(
     transaction: &Transaction<'_>,
     listed: &[Target],
     unlisted: &[Target],
-    now: Timestamp,
+    now: LocalTime,
 ) -> rusqlite::Result<()> {
     for target in listed {
         if let Some(id) = find_id(transaction, target)? {
@@ -174,10 +175,10 @@ pub(super) fn change_list(
 }
 
 /// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
-fn unlist(transaction: &Transaction<'_>, id: TargetId, now: Timestamp) -> rusqlite::Result<()> {
+fn unlist(transaction: &Transaction<'_>, id: TargetId, now: LocalTime) -> rusqlite::Result<()> {
     let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
-        .execute(params![id.0, now.as_micros()])?;
+        .execute(params![id.0, now.timestamp().as_micros()])?;
     if changed > 0 {
         transaction
             .prepare_cached(

@@ -19,7 +19,7 @@ use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
 use talkover_core::ledger::state::{Changes, Continued, Ledger, Marks, Row, RowKey};
 use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total};
-use talkover_core::testing::{Book, at, attempt, entry, policy};
+use talkover_core::testing::{Book, at, attempt, entry, local, policy};
 
 /// A directory with a state file in it.
 struct Place {
@@ -36,7 +36,7 @@ impl Place {
     }
 
     fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.path(), at(0)).unwrap()
+        SqliteStore::open(&self.path(), local(0)).unwrap()
     }
 }
 
@@ -247,7 +247,7 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
     let sound = |path: &Path| {
-        let mut store = SqliteStore::open(path, at(0)).unwrap();
+        let mut store = SqliteStore::open(path, local(0)).unwrap();
         let mut ledger = Ledger::default();
         for batch in batches() {
             settle(&mut store, &target("w-1"), &mut ledger, &batch);
@@ -300,7 +300,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
         let place = Place::new();
         make(&place.path());
         let before = contents(place.directory.path());
-        let error = SqliteStore::open(&place.path(), at(0)).map(|_| what).unwrap_err().to_string();
+        let error = SqliteStore::open(&place.path(), local(0)).map(|_| what).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("state.db"), "{what}: {error}");
         assert_eq!(contents(place.directory.path()), before, "{what}");
     }
@@ -310,13 +310,13 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
 fn an_empty_file_becomes_a_state_file_and_missing_directories_are_made() {
     let place = Place::new();
     fs::write(place.path(), "").unwrap();
-    assert_eq!(place.open().created_at, at(0));
-    assert_eq!(SqliteStore::open(&place.path(), at(99)).unwrap().created_at, at(0), "made once");
+    assert_eq!(place.open().created_at, local(0));
+    assert_eq!(SqliteStore::open(&place.path(), local(99)).unwrap().created_at, local(0), "made once");
     let deep = place.directory.path().join("a/b/state.db");
-    SqliteStore::open(&deep, at(0)).unwrap();
+    SqliteStore::open(&deep, local(0)).unwrap();
     assert!(deep.exists());
     let below_a_file = place.path().join("c/state.db");
-    let error = SqliteStore::open(&below_a_file, at(0)).unwrap_err();
+    let error = SqliteStore::open(&below_a_file, local(0)).unwrap_err();
     assert!(matches!(error, StoreError::Io { action: "create", .. }), "{error}");
 }
 
@@ -324,7 +324,7 @@ fn an_empty_file_becomes_a_state_file_and_missing_directories_are_made() {
 fn one_store_has_the_file_until_it_is_closed() {
     let place = Place::new();
     let store = place.open();
-    assert!(matches!(SqliteStore::open(&place.path(), at(0)), Err(StoreError::Locked { .. })));
+    assert!(matches!(SqliteStore::open(&place.path(), local(0)), Err(StoreError::Locked { .. })));
     drop(store);
     drop(place.open());
 }
@@ -441,7 +441,7 @@ fn a_file_of_the_second_version_is_brought_forward() {
     assert_same(&loaded.ledger, &after_batches());
     assert!(!loaded.births.is_empty());
     assert_sums(&store, &target("w-1"));
-    assert_eq!(store.list("test", &[target("w-1")], at(0)).unwrap(), [], "it knows the target by its names");
+    assert_eq!(store.list("test", &[target("w-1")], local(0)).unwrap(), [], "it knows the target by its names");
     assert_eq!(store.load_discovered("test").unwrap(), Record::default());
 }
 
@@ -459,7 +459,7 @@ fn a_file_of_the_fourth_version_is_brought_forward() {
     let mut store = brought_forward(&place, VERSION_4);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
-    let unlisted = store.list("test", &[], at(7)).unwrap();
+    let unlisted = store.list("test", &[], local(7)).unwrap();
     assert_eq!(unlisted, [Unlisted { target: target("w-1"), info: None, since: at(7) }], "discovery was off");
 }
 
@@ -478,7 +478,7 @@ fn space_that_is_free_is_given_back_a_little_with_each_commit() {
         |store: &SqliteStore| -> i64 { store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
     let before = pages(&store);
     assert!(!store.remove_unlisted(&target("large")).unwrap(), "it is listed");
-    store.list("test", &[], at(0)).unwrap();
+    store.list("test", &[], local(0)).unwrap();
     assert!(store.remove_unlisted(&target("large")).unwrap());
     let mut last = pages(&store);
     assert!(last >= before - 256, "{last} of {before} pages: all at once");

@@ -324,6 +324,43 @@ What holds for all of them:
 
 ";
 
+/// Answers that are right and lie about the time, and what comes of it. Nobody's polls fail.
+const CLOCKS: [(&str, &str); 7] = [
+    (
+        "The first answer's `Date` is days ahead or behind",
+        "Does not believe it, and asks again before anything is decided by it",
+    ),
+    (
+        "Some answers' `Date` is days ahead or behind",
+        "Does not believe them. The last time that was believed goes on with the time since the start",
+    ),
+    ("No answer has a `Date`", "Goes by the local clock of the start; what becomes of that later changes nothing"),
+    (
+        "The local clock is days off at the start",
+        "Believes the server once three answers in a row agree, and decides nothing before",
+    ),
+    (
+        "The server's clock really jumps by more than five minutes",
+        "Follows once three answers in a row agree; one line in the log",
+    ),
+    (
+        "The first answers are errors (503 for an hour)",
+        "What happens after the first of them is live, not history; over restarts too",
+    ),
+    (
+        "The state was made by a version that believed a wrong `Date`",
+        "Says so at the start, sets the first contact back to when the state was made, and counts what was ignored since",
+    ),
+];
+
+const CLOCKS_PREAMBLE: &str = "
+## Answers that are right and lie about the time
+
+What cannot be taken back (how far back a first contact reads, what is given up or forgotten) rests on no single reading of any
+clock. Of these, `tests/it/clocks.rs` is the proof.
+
+";
+
 /// The page as it should be.
 pub(crate) fn markdown() -> String {
     let mut text = PREAMBLE.to_owned();
@@ -337,6 +374,11 @@ pub(crate) fn markdown() -> String {
             Environment => "the environment",
         };
         writeln!(text, "| {} | {} | `{}` | `{}` | {concerned} |", row.name, row.does, row.result, row.code).unwrap();
+    }
+    text.push_str(CLOCKS_PREAMBLE);
+    text.push_str("| fault | what the exporter does |\n| --- | --- |\n");
+    for (name, does) in CLOCKS {
+        writeln!(text, "| {name} | {does} |").unwrap();
     }
     text
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_exporter::store::Store as _;
@@ -48,7 +49,8 @@ impl Scene {
             owner_id: "a-1".into(),
             webhook_name: "w-1".into(),
         };
-        let mut store = SqliteStore::open(&self.workspace.path("state.db"), Timestamp::from_seconds(1)).unwrap();
+        let mut store =
+            SqliteStore::open(&self.workspace.path("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
         _ = store.commit(&target, Changes::default(), &batch(spans)).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_core::spans::record::{Fate, SpanRecord};
@@ -57,8 +58,8 @@ pub(crate) fn batch(names: impl IntoIterator<Item = String>) -> SpanBatch {
     let record = |name: String| SpanRecord { trace_id: [1; 16], span: span(&name), fate: Fate::Queue };
     SpanBatch {
         records: names.into_iter().map(record).collect(),
-        now: Timestamp::from_seconds(1_700_000_000),
-        parked_since: Timestamp::default(),
+        queued_at: LocalTime::new(Timestamp::from_seconds(1_700_000_000)),
+        ..SpanBatch::default()
     }
 }
 
@@ -78,7 +79,8 @@ impl Rig {
     /// A state file with spans of these names in its outbox.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("state.db"), Timestamp::from_seconds(1)).unwrap();
+        let store =
+            SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
         let rig = Self { store: StoreHandle::new(store), _directory: directory, running: None };
         rig.queue(names);
         rig

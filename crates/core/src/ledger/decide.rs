@@ -14,6 +14,7 @@ use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{Delivery, LogOutcome, Origin, Transition};
 use super::watermark::{Windows, effective_time};
+use crate::clock::ServerTime;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
@@ -59,7 +60,7 @@ pub struct Batch {
     /// When the target became known, where that was before its first answer.
     pub known_at: Option<Timestamp>,
     /// The server's clock at the end of the reading, and
-    pub now: Timestamp,
+    pub now: ServerTime,
     /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
     pub began: Option<Timestamp>,
 }
@@ -102,6 +103,10 @@ pub enum Coverage {
     Met,
     /// Everything from the newest entry to the cut of a target that was met before.
     FirstContact,
+    /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have been. `known_at`
+    /// says when. What was ignored meanwhile is in nobody's books, so the sweep that follows counts it for the first time; what was
+    /// counted before is remembered as far back as the horizon, and what is older than that stays ignored.
+    Mended,
 }
 
 impl Coverage {
@@ -202,7 +207,8 @@ impl<'a> Draft<'a> {
     fn new(memory: Memory<'a>, batch: &'a Batch, policy: &'a Policy) -> Self {
         let marks = memory.marks();
         let swept = marks.swept.or(marks.watermark);
-        let computed = marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now, mark, swept));
+        let computed =
+            marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now.timestamp(), mark, swept));
         Self {
             memory,
             batch,
@@ -266,7 +272,7 @@ impl<'a> Draft<'a> {
         let delivery = joined.or(successor);
         let is_retry = delivery.as_ref().map_or(attempt.attempt > 1, |delivery| delivery.is_retry);
         let row = Row {
-            at: effective_time(attempt.created_at, self.batch.now),
+            at: effective_time(attempt.created_at, self.batch.now.timestamp()),
             attempt: attempt.attempt,
             status: attempt.status,
             event: self.labeller.event(&attempt.event),
@@ -420,7 +426,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let was_counted = before.counted.is_some();
-        let is_settled = self.policy.windows.is_settled(row.at, self.batch.now);
+        let is_settled = self.policy.windows.is_settled(row.at, self.batch.now.timestamp());
         let result = match row.status {
             Status::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
@@ -467,7 +473,7 @@ impl<'a> Draft<'a> {
         }
         self.tally.new += 1;
         self.log(LogOutcome::Invalid);
-        self.invalid.insert(key.into(), self.batch.now);
+        self.invalid.insert(key.into(), self.batch.now.timestamp());
     }
 
     /// Stops following entries that are older than `settle_after` and were just seen to be open still, or to be gone.
@@ -493,7 +499,7 @@ impl<'a> Draft<'a> {
         let known = open.map(|entry| (&entry.key, &entry.row));
         known
             .chain(self.rows.iter().filter(|(_, row)| row.open))
-            .filter(|(_, row)| windows.is_settled(row.at, self.batch.now))
+            .filter(|(_, row)| windows.is_settled(row.at, self.batch.now.timestamp()))
             .map(|(key, _)| key.clone())
             .collect()
     }
@@ -522,7 +528,7 @@ impl<'a> Draft<'a> {
             marks.gap_at = before.watermark;
             self.transitions.push(Transition::Gap);
         }
-        let birth = Birth { at: self.batch.now, is_held: self.policy.holds_births };
+        let birth = Birth { at: self.batch.now.timestamp(), is_held: self.policy.holds_births };
         let changed = self.memory.totals().after(&self.transitions, &self.policy.labels);
         let mut changes = Changes {
             rows: std::mem::take(&mut self.rows),
@@ -536,7 +542,7 @@ impl<'a> Draft<'a> {
         changes.must_commit =
             is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
-            changes.catching_up = self.is_catching_up().then_some(self.batch.now);
+            changes.catching_up = self.is_catching_up().then_some(self.batch.now.timestamp());
             if self.batch.pass.is_end() {
                 self.forget(&mut changes, &mut marks);
             }
@@ -552,7 +558,7 @@ impl<'a> Draft<'a> {
     /// The marks after this batch.
     fn marks(&self) -> Marks {
         let mut marks = Marks { last_attempt: self.last_attempt, ..self.memory.marks().clone() };
-        let now = self.batch.now;
+        let now = self.batch.now.timestamp();
         if !self.batch.pass.is_end() {
             return marks;
         }
@@ -567,6 +573,7 @@ impl<'a> Draft<'a> {
                 marks.known_at = Some(self.batch.known_at.map_or(now, |known_at| known_at.min(now)));
                 marks.cut = Some(self.policy.windows.cut(now));
             }
+            Coverage::Mended => self.mend(&mut marks),
             Coverage::FirstContact => {
                 marks.contacted = true;
                 // The first walk may have been interrupted, and have begun at any time since the first answer.
@@ -577,6 +584,19 @@ impl<'a> Draft<'a> {
             Coverage::Head | Coverage::Pages => {}
         }
         marks
+    }
+
+    /// Sets back what lies ahead of the server's clock, and has the next sweep read down to the cut.
+    fn mend(&self, marks: &mut Marks) {
+        let now = self.batch.now.timestamp();
+        let known_at = self.batch.known_at.map_or(now, |known_at| known_at.min(now));
+        let cut = self.policy.windows.cut(known_at);
+        (marks.known_at, marks.cut) = (Some(known_at), Some(cut));
+        marks.watermark = marks.watermark.map(|watermark| watermark.min(now));
+        marks.swept = marks.watermark.map(|watermark| watermark.min(cut.plus(self.policy.windows.lookback)));
+        // That sweep may end where the log does without having met anything known: nothing was lost by that.
+        marks.gap_at = marks.watermark;
+        marks.last_attempt = marks.last_attempt.map(|newest| newest.map(|newest| newest.min(now)));
     }
 
     /// The time that an entry stands for: where it was dated ahead, that of its first sight.
@@ -590,14 +610,14 @@ impl<'a> Draft<'a> {
     /// Whether what this batch brings has happened while nobody looked.
     fn is_catching_up(&self) -> bool {
         match self.batch.coverage {
-            Coverage::Met => false,
+            Coverage::Met | Coverage::Mended => false,
             Coverage::FirstContact => true,
             _ => self.was_away(self.policy.catch_up_after),
         }
     }
 
     fn was_away(&self, time: Duration) -> bool {
-        self.batch.last_success.is_none_or(|last| self.batch.now.since(last) > time)
+        self.batch.last_success.is_none_or(|last| self.batch.now.timestamp().since(last) > time)
     }
 
     /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest known entry
@@ -609,7 +629,7 @@ impl<'a> Draft<'a> {
         if !is_walk || !self.batch.pass.is_end() || !self.batch.is_torn || marks.gap_at == Some(watermark) {
             return false;
         }
-        self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
+        self.batch.now.timestamp().since(watermark) < RETENTION || self.was_away(RETENTION)
     }
 
     fn has_much_to_forget(&self) -> bool {
@@ -618,7 +638,7 @@ impl<'a> Draft<'a> {
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
-        let gone = self.batch.now.minus(INVALID_RETENTION);
+        let gone = self.batch.now.timestamp().minus(INVALID_RETENTION);
         changes.pruned_invalid = self.memory.forgettable_invalid(gone).cloned().collect();
         let Some(horizon) = self.horizon else { return };
         let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);

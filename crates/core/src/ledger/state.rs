@@ -12,6 +12,7 @@ use super::rows::{Entry, Rows};
 use super::tips::Tips;
 use super::totals::{Birth, Family, SeriesKey, Total, Totals};
 use super::transition::LogOutcome;
+use crate::clock::{ServerTime, TOLERANCE};
 use crate::delivery::{DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Where an entry stands: newest entries have the greatest keys.
@@ -118,6 +119,15 @@ pub struct Marks {
     pub gap_at: Option<Timestamp>,
     /// The newest time with each outcome, in the order of [`OUTCOMES`].
     pub last_attempt: [Option<Timestamp>; 4],
+}
+
+impl Marks {
+    /// Whether the target was met by a clock that was ahead: then nothing would be counted before the true one has come so far.
+    pub fn are_ahead_of(&self, now: ServerTime) -> bool {
+        // Clocks that are believed one after the other may differ by as much.
+        let latest = now.plus(TOLERANCE).timestamp();
+        self.known_at.max(self.cut) > Some(latest)
+    }
 }
 
 /// The outcomes, in the order in which gauges and the state file keep them.

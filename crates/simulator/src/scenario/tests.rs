@@ -46,6 +46,8 @@ fn faults_of_a_file_are_told_with_their_path() {
         ("faults: {script: [{kind: rate_limited_until}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
         ("faults: {script: [{kind: rate_limited_in_fractions}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
         ("faults: {script: [{kind: rate_limited_by_reset}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
+        ("faults: {script: [{kind: date_ahead}]}", "f.yml: faults.script[0]", "needs `offset`"),
+        ("faults: {script: [{kind: no_date, offset: 1d}]}", "f.yml: faults.script[0]", "has no `offset`"),
         ("faults: {script: [{kind: reset, location: /x}]}", "f.yml: faults.script[0]", "has no `location`"),
         ("faults: {script: [{kind: redirect, location: \"a\\nb\"}]}", "f.yml: faults.script[0]", "HTTP header"),
         (

@@ -270,6 +270,28 @@ async fn failed_entries_can_be_retried_by_hand() {
 }
 
 #[tokio::test]
+async fn a_right_answer_may_lie_about_the_time() {
+    let api = Api::start(scenario()).await;
+    let day = Duration::from_secs(24 * 3600);
+    for (fault, date) in [
+        (Fault::DateAhead(day), "Tue, 16 Jan 2024 11:00:00 GMT"),
+        (Fault::DateBehind(day), "Sun, 14 Jan 2024 11:00:00 GMT"),
+        (Fault::NoDate, ""),
+        (Fault::None, "Mon, 15 Jan 2024 11:00:00 GMT"),
+    ] {
+        api.simulator.push_fault(fault.clone());
+        let response = api.get(LOGS).await;
+        assert_eq!(
+            (response.status(), response.headers()["date"].to_str().unwrap()),
+            (StatusCode::OK, date),
+            "{fault:?}"
+        );
+        assert_eq!(response.headers().get_all("date").iter().count(), 1, "{fault:?}");
+        assert_eq!(body(response).await["success"], true, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn faults_that_are_answers_come_as_such() {
     let api = Api::start(scenario()).await;
     for (fault, status, kind) in [
