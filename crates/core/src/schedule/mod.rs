@@ -1,7 +1,8 @@
 //! Which target to ask next, and whether the budget allows it. Time is passed in; nothing here waits or asks.
 //!
 //! [`gcra`] is the arithmetic of the budget and [`allowance`] what the API's headers make of it;
-//! [`backoff`] says how long to leave alone what failed, [`pause`] when that is a whole environment. [`scheduler`] is the order
+//! [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole environment and [`outage`] when
+//! nobody in it is answered. [`scheduler`] is the order
 //! in which targets are asked: it learns from what polls bring ([`rate`]) and spends its requests where they shorten waiting
 //! most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
 
@@ -11,6 +12,7 @@ pub mod backoff;
 pub mod gcra;
 mod line;
 mod meter;
+pub mod outage;
 pub mod page_size;
 pub mod pause;
 pub mod rate;
