@@ -8,6 +8,7 @@ and status of one span for each attempt, and of one root for each delivery that 
 import argparse
 import asyncio
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -59,9 +60,30 @@ def attempt_times(entry):
     return start, start + duration
 
 
-def expected_spans(simulator, environment):
-    """{span id: span} of everything that has happened."""
+def orders(attempts):
+    """All orders in which the attempts of a delivery may have been read: those that are not late come in theirs."""
+    for order in itertools.permutations(attempts):
+        in_time = [entry["attempt"] for entry in order if not entry["late"]]
+        if in_time == sorted(in_time):
+            yield order
+
+
+def possible_openings(attempts):
+    """{id of an attempt: id of the entry that opened its delivery}, for each of these orders: an attempt belongs to the delivery of
+    the one before it, else, where it turned up after the next one, to that of the next one."""
+    for order in orders(attempts):
+        openings = {}
+        for entry in order:
+            number = entry["attempt"]
+            openings[number] = openings.get(number - 1) or openings.get(number + 1) or entry["id"]
+        yield {entry["id"]: openings[entry["attempt"]] for entry in attempts}
+
+
+def expected_spans(simulator, environment, received=None):
+    """{span id: span} of everything that has happened. In which order late attempts were read, only the spans that were received can
+    tell; without any, those of every order are expected, by (trace id, span id)."""
     expected = {}
+    traces = {span["span_id"]: span for span in received or []}
     for webhook in get(f"{simulator}/_simulator/truth")["webhooks"]:
         kind, owner = webhook["owner_type"], webhook["owner_id"]
         base = f"{simulator}/api/v1/{kind}s/{owner}/webhooks"
@@ -72,28 +94,35 @@ def expected_spans(simulator, environment):
         entries = {entry["id"]: entry for entry in pages(f"{base}/{webhook['webhook_id']}/logs")}
         deliveries = defaultdict(list)
         for truth in webhook["entries"]:
-            deliveries[truth["delivery"]].append(entries[truth["id"]])
+            deliveries[truth["delivery"]].append(entries[truth["id"]] | {"late": truth["late"]})
         for attempts in deliveries.values():
             attempts.sort(key=lambda entry: entry["attempt"])
-            for span in spans_of_delivery(environment, webhook, about, attempts):
-                expected[span["span_id"]] = span
+            possible = [
+                {span["span_id"]: span for span in spans_of_delivery(environment, webhook, about, attempts, openings, traces)}
+                for openings in possible_openings(attempts)
+            ]
+            if received is None:
+                for spans in possible:
+                    expected |= {(span["trace_id"], span_id): span for span_id, span in spans.items()}
+                continue
+            as_received = (spans for spans in possible if all(traces.get(key) == span for key, span in spans.items()))
+            expected |= next(as_received, possible[0])
     return expected
 
 
-def spans_of_delivery(environment, webhook, about, attempts):
-    opening, last = attempts[0], attempts[-1]
-    trace_id = hashed(16, environment, webhook["webhook_id"], opening["id"])
-    root_id = hashed(8, "delivery", environment, opening["id"])
+def spans_of_delivery(environment, webhook, about, attempts, openings, received):
+    last = attempts[-1]
     common = {
         "talkover.environment": environment,
         "talkover.webhook.id": webhook["webhook_id"],
         "talkover.webhook.name": about["name"],
         f"talkover.{webhook['owner_type']}.id": webhook["owner_id"],
-        "talkover.event": opening["event"],
+        "talkover.event": last["event"],
     }
     url = re.match(r"(https?)://([^:/]+)(?::(\d+))?", about["webhook_url"])
     method = about.get("http_method", "POST")
     for entry in attempts:
+        opening = openings[entry["id"]]
         start, end = attempt_times(entry)
         is_bad = entry["status"] in ("failed", "retrying")
         code = entry.get("http_status")
@@ -112,9 +141,9 @@ def spans_of_delivery(environment, webhook, about, attempts):
         if is_bad:
             attributes["error.type"] = str(code) if code else "connection_error"
         yield {
-            "trace_id": trace_id,
+            "trace_id": hashed(16, environment, webhook["webhook_id"], opening),
             "span_id": hashed(8, "attempt", environment, entry["id"]),
-            "parent_id": root_id,
+            "parent_id": hashed(8, "delivery", environment, opening),
             "name": f"{method} {entry['event']}",
             "kind": "CLIENT",
             "start": start,
@@ -124,13 +153,20 @@ def spans_of_delivery(environment, webhook, about, attempts):
             "attributes": attributes,
         }
     if last["status"] in ("success", "failed"):
+        opening = openings[last["id"]]
+        root_id = hashed(8, "delivery", environment, opening)
+        # It begins with the first attempt that had turned up when it ended: the opening one, or a late one before it.
+        before = [entry for entry in attempts if openings[entry["id"]] == opening]
+        number = next(entry["attempt"] for entry in before if entry["id"] == opening)
+        begins = [nanos(entry["created_at"]) for entry in before if entry["attempt"] <= number]
+        start = received.get(root_id, {}).get("start")
         yield {
-            "trace_id": trace_id,
+            "trace_id": hashed(16, environment, webhook["webhook_id"], opening),
             "span_id": root_id,
             "parent_id": "",
-            "name": f"deliver {opening['event']}",
+            "name": f"deliver {last['event']}",
             "kind": "INTERNAL",
-            "start": nanos(opening["created_at"]),
+            "start": start if start in begins else begins[0],
             "end": attempt_times(last)[1],
             "status": "ERROR" if last["status"] == "failed" else "UNSET",
             "message": "",
@@ -226,8 +262,8 @@ def compare(arguments):
     path = arguments.rotel or arguments.tap
     deadline = time.monotonic() + PATIENCE
     while True:
-        expected = expected_spans(arguments.simulator, arguments.environment)
         received = read_spans(path)
+        expected = expected_spans(arguments.simulator, arguments.environment, received)
         faults = list(faults_of(expected, received))
         queue = re.search(r"^talkover_exporter_span_queue_length (\d+)$", read(f"{arguments.daemon}/metrics"), re.M)
         if not faults and queue.group(1) == "0":
@@ -265,11 +301,8 @@ def stored_exemplars(prometheus, metric):
 
 def exemplars(arguments):
     """What a Prometheus server has stored as exemplars leads to spans of attempts, with their values and times."""
-    expected = {
-        (span["trace_id"], span["span_id"]): span
-        for span in expected_spans(arguments.simulator, arguments.environment).values()
-        if span["kind"] == "CLIENT"
-    }
+    spans = expected_spans(arguments.simulator, arguments.environment)
+    expected = {ids: span for ids, span in spans.items() if span["kind"] == "CLIENT"}
     created = {}
     for webhook in get(f"{arguments.simulator}/_simulator/truth")["webhooks"]:
         for entry in webhook["entries"]:

@@ -97,6 +97,8 @@ impl App {
     /// Where the daemon cannot do its work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = clock::now();
+        // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
+        let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(Store::open(&config.state.path, loaded_at)?);
         let board = Board::default();
         board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at });
@@ -111,7 +113,7 @@ impl App {
         let commons = Commons { store, board, api, write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
-        let (supervisor, ready) = Supervisor::new(config, source, commons.clone(), readiness.clone())?;
+        let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;
         Ok(Self { supervisor, ready, commons, registry, readiness, enable_lifecycle })
     }
 
@@ -147,8 +149,8 @@ impl App {
             shutdown.clone(),
         ));
         chores.spawn(retire::run(commons.board, commons.store, shutdown.clone()));
-        if let Some(path) = supervisor.config_path() {
-            chores.spawn(watch::file(path, reloader.clone(), shutdown.clone()));
+        if supervisor.config_path().is_some() {
+            chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone()));
         }
         if let Some(hangups) = hangups {
             chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));
@@ -157,6 +159,8 @@ impl App {
         supervisor.start(ready);
         loop {
             tokio::select! {
+                // First: during a reload the server may have ended, because it was asked to.
+                biased;
                 () = shutdown.recv() => break,
                 served = &mut serving => return Ok(served.map_err(AppError::Polling)??),
                 failure = supervisor.failure() => return Err(failure),

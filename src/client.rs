@@ -3,7 +3,6 @@
 //! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
 //! to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
-use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::config::LoadedFile;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
@@ -35,7 +35,7 @@ pub struct ClientOptions {
     /// The time for a request, from its start to the last byte of the answer.
     pub request_timeout: Duration,
     /// A PEM file with further certificate authorities.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<LoadedFile>,
     /// The proxy; else the usual variables of the environment decide.
     pub proxy: Option<Url>,
 }
@@ -43,14 +43,6 @@ pub struct ClientOptions {
 /// Why no client could be made.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The file of certificate authorities cannot be read.
-    #[error("failed to read ca_file {}: {error}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
     /// The HTTP library refuses the settings.
     #[error("failed to set up the HTTP client: {0}")]
     Setup(#[from] reqwest::Error),
@@ -87,10 +79,36 @@ impl<T> Answer<T> {
     }
 }
 
+/// What connects to the API: certificate authorities, proxy and time-outs.
+#[derive(Debug)]
+pub struct Connector(reqwest::Client);
+
+impl Connector {
+    /// A connector for `options`, which connects to nothing yet.
+    ///
+    /// # Errors
+    /// If the settings contradict each other.
+    pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .timeout(options.request_timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+        if let Some(file) = &options.ca_file {
+            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&file.content)?);
+        }
+        if let Some(url) = &options.proxy {
+            builder = builder.proxy(Proxy::all(url.clone())?);
+        }
+        Ok(Self(builder.build()?))
+    }
+}
+
 /// A client for the API of one environment.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: RwLock<reqwest::Client>,
     base_url: Url,
     token: RwLock<HeaderValue>,
 }
@@ -99,23 +117,15 @@ impl Client {
     /// A client for `options` that shows `token`.
     ///
     /// # Errors
-    /// Where certificates cannot be read or the settings contradict each other.
+    /// If the settings contradict each other.
     pub fn new(options: &ClientOptions, token: &SecretString) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(options.request_timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
-        if let Some(path) = &options.ca_file {
-            let pem = std::fs::read(path).map_err(|error| ClientError::CaFile { path: path.clone(), error })?;
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
-        }
-        if let Some(url) = &options.proxy {
-            builder = builder.proxy(Proxy::all(url.clone())?);
-        }
-        let http = builder.build()?;
-        Ok(Self { http, base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+        let Connector(http) = Connector::new(options)?;
+        Ok(Self { http: RwLock::new(http), base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+    }
+
+    /// Connects with `connector` from the next request on. Requests under way end as they were begun.
+    pub fn reconnect(&self, connector: Connector) {
+        *self.http.write().unwrap_or_else(PoisonError::into_inner) = connector.0;
     }
 
     /// Shows another token from the next request on.
@@ -183,8 +193,8 @@ impl Client {
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, &value.to_string());
         }
-        self.http
-            .request(Method::GET, url)
+        let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
+        http.request(Method::GET, url)
             .header(AUTHORIZATION, token.clone())
             .header(reqwest::header::ACCEPT, "application/json")
             .send()
@@ -283,6 +293,9 @@ fn http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
@@ -315,15 +328,45 @@ mod tests {
         assert!(!repeats(b"", &token) && !repeats(b"Bearer", &HeaderValue::from_static("Bearer")));
     }
 
-    #[test]
-    fn the_token_is_not_in_the_debug_output() {
-        let options = ClientOptions {
-            base_url: "http://127.0.0.1:1/".parse().unwrap(),
-            request_timeout: Duration::from_secs(1),
+    fn options(base_url: &str) -> ClientOptions {
+        ClientOptions {
+            base_url: base_url.parse().unwrap(),
+            request_timeout: Duration::from_secs(60),
             ca_file: None,
             proxy: None,
-        };
-        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        }
+    }
+
+    /// Waits for the head of a request.
+    async fn receive(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _peer) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut head).await.unwrap() > 0, "the request was given up");
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_ends_as_it_was_begun_and_the_next_one_connects_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = options(&format!("http://{}/", listener.local_addr().unwrap()));
+        let client = Arc::new(Client::new(&options, &SecretString::from("talq_secret")).unwrap());
+        let asker = Arc::clone(&client);
+        let asked = tokio::spawn(async move { asker.owners(OwnerType::Agent, 1, 100).await.exchange.code });
+        let mut first = receive(&listener).await;
+        client.reconnect(Connector::new(&options).unwrap());
+        let asked_again = tokio::spawn(async move { client.owners(OwnerType::Agent, 1, 100).await.exchange.code });
+        let mut second = receive(&listener).await;
+        for stream in [&mut first, &mut second] {
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+        assert_eq!((asked.await.unwrap(), asked_again.await.unwrap()), (Some(204), Some(204)));
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_output() {
+        let client = Client::new(&options("http://127.0.0.1:1/"), &SecretString::from("talq_secret")).unwrap();
         assert!(!format!("{client:?}").contains("talq_secret"));
     }
 }

@@ -1,33 +1,87 @@
 //! Log lines on stderr, as the section `log` wants them.
 //!
-//! `RUST_LOG` is not read: the configuration is the one place that says what is logged, so that `check` can tell whether
-//! it is right. Called once by each command that logs.
+//! Logging never blocks: a reader of stderr who stalls costs lines, which are counted, and nothing else. `RUST_LOG` is not read: the
+//! configuration is the one place that says what is logged, so that `check` can tell whether it is right. Called once by each command
+//! that logs, and by `main` at the end.
 
-use crate::config::{LogConfig, LogFormat};
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// It logs every certificate that it refuses, at every request. That a poll failed, and why, is told once, by us. What the
-/// configuration says of it comes later, and counts.
-const QUIET: &str = "rustls_platform_verifier=off";
+use self::queue::{CAPACITY_BYTES, Queue};
+use crate::config::{LogConfig, LogFormat};
+
+/// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is logged once, by
+/// us. That lines were dropped is shown at every level. What the configuration says of either comes later, and counts.
+const DIRECTIVES: &str = "rustls_platform_verifier=off,talkover_exporter::logging=warn";
+/// How long the end of the process waits for a reader of stderr. Stopping takes up to 4 s before that, and has 5 s.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// The way to stderr, once a command has begun to use it. There is one stderr, as there is one subscriber.
+static STDERR: OnceLock<Queue> = OnceLock::new();
 
 /// Why logging cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to set up logging: {0}")]
 pub struct LoggingError(String);
 
-/// Sends the log of the whole process to stderr.
+/// From now on, nothing that goes to stderr by way of this module waits for its reader.
+///
+/// # Errors
+/// If the operating system refuses another thread.
+pub fn detach() -> Result<(), LoggingError> {
+    stderr().map(|_| ())
+}
+
+fn stderr() -> Result<&'static Queue, LoggingError> {
+    if let Some(queue) = STDERR.get() {
+        return Ok(queue);
+    }
+    let report = |lines| warn!(lines, "log lines were dropped: nobody read stderr in time");
+    let queue = Queue::start(io::stderr(), CAPACITY_BYTES, report);
+    let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
+    Ok(STDERR.get_or_init(|| queue))
+}
+
+/// How many log lines of this process were dropped because nobody read stderr in time, or because it could not be written to.
+pub fn lines_dropped() -> u64 {
+    STDERR.get().map_or(0, Queue::dropped)
+}
+
+/// Ends the log: writes these last lines after what waits, and returns when all is written or its time is up. Without
+/// [`detach`] or [`init`] before, it writes them directly.
+pub fn finish(lines: &[String]) {
+    let Some(queue) = STDERR.get() else {
+        let mut stderr = io::stderr().lock();
+        // Where stderr is closed there is nobody to tell; the exit code still says it.
+        lines.iter().for_each(|line| drop(writeln!(stderr, "{line}")));
+        return;
+    };
+    lines.iter().for_each(|line| queue.push(format!("{line}\n").as_bytes()));
+    // Whoever has not read it by now does not get it.
+    let _is_complete = queue.drain(LAST_LINES);
+}
+
+/// Sends the log of the whole process to stderr, panics included.
 ///
 /// # Errors
 /// Where the level is no filter, or logging is set up already.
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level));
+    let filter = EnvFilter::try_new(format!("{DIRECTIVES},{}", config.level));
     let filter = filter.map_err(|error| LoggingError(error.to_string()))?;
+    let queue = stderr()?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || Line(queue))
         .with_ansi(is_coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
         // Where stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
@@ -35,7 +89,35 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
         LogFormat::Text => lines.finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
-    started.map_err(|error| LoggingError(error.to_string()))
+    started.map_err(|error| LoggingError(error.to_string()))?;
+    // The standard hook writes to stderr itself, and would wait for its reader with a lock in its hands.
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Takes the lines of the subscriber, each in one call.
+struct Line(&'static Queue);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let text = panic.to_string().replace('\n', " ");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        error!(thread = thread.name(), %backtrace, "{text}");
+    } else {
+        error!(thread = thread.name(), "{text}");
+    }
 }
 
 /// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) says anything but nothing.

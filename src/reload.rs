@@ -17,7 +17,7 @@ pub struct Reloads(mpsc::Receiver<Request>);
 #[derive(Debug)]
 pub struct Request {
     /// What made them ask, for the log.
-    pub cause: &'static str,
+    pub cause: String,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
@@ -32,10 +32,10 @@ impl Reloader {
     ///
     /// # Errors
     /// Why it is not, a line for each fault; then the one before stays in force.
-    pub async fn reload(&self, cause: &'static str) -> Result<(), String> {
+    pub async fn reload(&self, cause: impl Into<String>) -> Result<(), String> {
         let (answer, outcome) = oneshot::channel();
         let stopping = || "the daemon is stopping".to_owned();
-        self.0.send(Request { cause, answer }).await.map_err(|_closed| stopping())?;
+        self.0.send(Request { cause: cause.into(), answer }).await.map_err(|_closed| stopping())?;
         outcome.await.unwrap_or_else(|_dropped| Err(stopping()))
     }
 }

@@ -6,7 +6,7 @@ use prometheus::IntCounter;
 
 use super::AppError;
 use crate::budget::Budget;
-use crate::client::{Client, ClientOptions};
+use crate::client::{Client, ClientError, ClientOptions, Connector};
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
@@ -94,6 +94,21 @@ impl Plan {
             None => None,
         };
         Ok(Roster::new(name, named, discovery))
+    }
+
+    /// Whether it differs from `other` in the authorities that it trusts, and in nothing else: those are exchanged while the loop runs.
+    pub(super) fn differs_in_authorities(&self, other: &Self) -> bool {
+        let ca_file = other.environment.ca_file.clone();
+        let otherwise = Self { environment: EnvironmentConfig { ca_file, ..self.environment.clone() }, ..self.clone() };
+        self != other && otherwise == *other
+    }
+
+    /// What connects the environment's client.
+    ///
+    /// # Errors
+    /// Where a certificate cannot be used.
+    pub(super) fn connector(&self) -> Result<Connector, AppError> {
+        Connector::new(&client_options(&self.environment)).map_err(|error| client_error(&self.environment, error))
     }
 
     /// Makes what may be denied; changes nothing that is running.
@@ -211,12 +226,19 @@ pub(crate) fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -
 
 /// A client for an environment, with its token as it is now.
 pub(crate) fn client(environment: &EnvironmentConfig) -> Result<Client, AppError> {
-    let options = ClientOptions {
+    Client::new(&client_options(environment), &environment.token.read()?)
+        .map_err(|error| client_error(environment, error))
+}
+
+fn client_options(environment: &EnvironmentConfig) -> ClientOptions {
+    ClientOptions {
         base_url: environment.base_url.clone(),
         request_timeout: environment.request_timeout,
         ca_file: environment.ca_file.clone(),
         proxy: environment.proxy.clone(),
-    };
-    Client::new(&options, &environment.token.read()?)
-        .map_err(|error| AppError::Client { environment: environment.name.clone(), error })
+    }
+}
+
+fn client_error(environment: &EnvironmentConfig, error: ClientError) -> AppError {
+    AppError::Client { environment: environment.name.clone(), error }
 }

@@ -14,8 +14,10 @@ use tracing::{error, info, warn};
 
 use super::assemble::{Commons, Plan, Tools, display, labels};
 use super::export::{self, Export};
+use super::watch::Watched;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
+use crate::client::{Client, Connector};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::pipeline::discover::view;
@@ -23,6 +25,7 @@ use crate::pipeline::environment::Environment;
 use crate::pipeline::retire;
 use crate::reload::Request;
 use crate::server::health::Readiness;
+use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::error::StoreError;
@@ -45,6 +48,7 @@ pub(super) struct Supervisor {
     readiness: Readiness,
     config: Config,
     source: Option<ConfigSource>,
+    watched: Watched,
     running: BTreeMap<Arc<str>, Running>,
     /// Each ends with the name of its environment.
     tasks: JoinSet<Arc<str>>,
@@ -53,6 +57,7 @@ pub(super) struct Supervisor {
 
 struct Running {
     plan: Plan,
+    client: Arc<Client>,
     stop: Trigger,
 }
 
@@ -70,6 +75,8 @@ struct Prepared {
     config: Config,
     /// Of environments that are new or have changed.
     tools: Vec<(Tools, Plan)>,
+    /// Of environments that trust other authorities from now on.
+    connectors: Vec<(Connector, Plan)>,
     exporter: NextExporter,
 }
 
@@ -89,6 +96,7 @@ impl Supervisor {
     pub(super) fn new(
         config: Config,
         source: Option<ConfigSource>,
+        watched: Watched,
         commons: Commons,
         readiness: Readiness,
     ) -> Result<(Self, Ready), AppError> {
@@ -98,12 +106,23 @@ impl Supervisor {
         let ready = Ready { environments: assemble(&commons, &config, tools)?, exporter };
         readiness::show(&commons.board, &readiness);
         let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
-        Ok((Self { commons, readiness, config, source, running, tasks, export }, ready))
+        let supervisor = Self { commons, readiness, config, source, watched, running, tasks, export };
+        Ok((supervisor, ready))
     }
 
     /// The file that the configuration comes from.
     pub(super) fn config_path(&self) -> Option<PathBuf> {
         self.source.as_ref().map(|source| source.path.clone())
+    }
+
+    /// The files that are to be watched for changes.
+    pub(super) fn watched(&self) -> Watched {
+        self.watched.clone()
+    }
+
+    async fn watch(&self) {
+        let (watched, config, path) = (self.watched.clone(), self.config.clone(), self.config_path());
+        blocking(move || watched.set(files(path, &config))).await;
     }
 
     /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
@@ -125,12 +144,12 @@ impl Supervisor {
             let name: Arc<str> = plan.name().into();
             let (stop, signal) = shutdown::channel();
             let (board, readiness) = (self.commons.board.clone(), self.readiness.clone());
-            let ended = name.clone();
+            let (ended, client) = (name.clone(), environment.client());
             self.tasks.spawn(async move {
                 environment.run(signal, move || readiness::show(&board, &readiness)).await;
                 ended
             });
-            self.running.insert(name, Running { plan, stop });
+            self.running.insert(name, Running { plan, client, stop });
         }
     }
 
@@ -178,12 +197,12 @@ impl Supervisor {
     /// # Errors
     /// Where the daemon cannot go on, neither with the new settings nor with the old ones.
     pub(super) async fn reload(&mut self, request: Request) -> Result<(), AppError> {
-        let cause = request.cause;
         let outcome = match self.prepare().await {
             Ok(prepared) => self.exchange(prepared).await?,
             Err(reasons) => Err(reasons),
         };
-        let board = &self.commons.board;
+        self.watch().await;
+        let (board, cause) = (&self.commons.board, &request.cause);
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
@@ -208,12 +227,22 @@ impl Supervisor {
         for key in keep_what_is_fixed(&mut config, &self.config) {
             warn!("{key} has changed: that takes effect when the daemon is started again");
         }
+        if let Some(path) = config.server.web_config_file.clone() {
+            // The listener reads it by itself; what is wrong with it is told here.
+            blocking(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
+        }
         let is_changed = |plan: &Plan| self.running.get(plan.name()).is_none_or(|running| running.plan != *plan);
-        let changed: Vec<Plan> = Plan::all(&config).into_iter().filter(is_changed).collect();
+        let trusts_others = |plan: &Plan| {
+            self.running.get(plan.name()).is_some_and(|running| plan.differs_in_authorities(&running.plan))
+        };
+        let changed = Plan::all(&config).into_iter().filter(is_changed);
+        let (reconnecting, changed): (Vec<Plan>, Vec<Plan>) = changed.partition(trusts_others);
         let tools = changed.into_iter().map(|plan| Ok((plan.tools()?, plan)));
         let tools = tools.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
+        let connectors = reconnecting.into_iter().map(|plan| Ok((plan.connector()?, plan)));
+        let connectors = connectors.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
         let exporter = self.next_exporter(&config).await.map_err(|failure| failure.to_string())?;
-        Ok(Prepared { config, tools, exporter })
+        Ok(Prepared { config, tools, connectors, exporter })
     }
 
     async fn next_exporter(&self, config: &Config) -> Result<NextExporter, AppError> {
@@ -226,7 +255,7 @@ impl Supervisor {
 
     /// Ends what is gone or has changed, and starts what is new or has changed.
     async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
-        let Prepared { config, tools, exporter } = prepared;
+        let Prepared { config, tools, connectors, exporter } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -239,6 +268,7 @@ impl Supervisor {
         match blocking(move || assemble(&commons, &next, tools)).await {
             Ok(environments) => {
                 self.start_environments(environments);
+                connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
                 if let NextExporter::Other(exporter) = exporter {
                     self.export.stop().await?;
                     self.export.start(exporter, &self.commons);
@@ -252,6 +282,14 @@ impl Supervisor {
                 Ok(Err(failure.to_string()))
             }
         }
+    }
+
+    /// Lets an environment that goes on trust other authorities.
+    fn reconnect(&mut self, connector: Connector, plan: Plan) {
+        let Some(running) = self.running.get_mut(plan.name()) else { return };
+        running.client.reconnect(connector);
+        info!(environment = plan.name(), "ca_file has changed: new connections trust what it holds now");
+        running.plan = plan;
     }
 
     /// Starts environments anew as they were.
@@ -291,11 +329,11 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
 /// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
 fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
     let (now, instant) = (clock::now(), Instant::now());
-    for Unlisted { target, since } in unlisted {
+    for Unlisted { target, info, since } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !commons.board.read(|views| views.targets.contains_key(&key)) {
             let loaded = commons.store.load(&target, &labels(&config.metrics))?;
-            let listed = Listed { target: target.clone(), info: None, known_at: None };
+            let listed = Listed { target: target.clone(), info, known_at: None };
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         if commons.board.retire_target(&target, instant + rest(since, now)) {
@@ -307,6 +345,19 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
 
 fn rest(since: Timestamp, now: Timestamp) -> Duration {
     retire::KEEP.saturating_sub(now.since(since))
+}
+
+/// Begins to watch the files that the configuration was just read from. Waits for the disk.
+pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> Watched {
+    let watched = Watched::default();
+    watched.set(files(source.map(|source| source.path.clone()), config));
+    watched
+}
+
+/// The file at `path`, whose settings are in `config`, and all files that these name.
+fn files(path: Option<PathBuf>, config: &Config) -> Vec<PathBuf> {
+    let of_web = config.server.web_config_file.iter().flat_map(|path| WebConfig::files(path));
+    path.into_iter().chain(config.files()).chain(of_web).collect()
 }
 
 /// Puts back what cannot change while the daemon runs, and names it.

@@ -1,6 +1,7 @@
-//! Asks for a reload when the configuration file has changed, or when somebody sends SIGHUP.
+//! Asks for a reload when the configuration file or one that it names has changed, or when somebody sends SIGHUP.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,24 +11,77 @@ use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
 
-/// How often the file is looked at. That sees what a notification does not: links swapped under it, as Kubernetes does, and
+/// How often the files are looked at. That sees what a notification does not: links swapped under it, as Kubernetes does, and
 /// file systems of other machines.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Watches the file at `path` until `shutdown`. What came of a reload is in the log.
-pub async fn file(path: PathBuf, reloader: Reloader, mut shutdown: Shutdown) {
-    let mut known = Stamp::of(&path);
+/// The files that make the configuration, its own and those that it names, as they were when they were last read. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Watched(Arc<Mutex<Vec<Stamp>>>);
+
+impl Watched {
+    /// Watches these files from now on, and no others. Those that were watched before count as read when they last were: what has
+    /// changed since then is still a change. Waits for the disk.
+    pub fn set(&self, files: Vec<PathBuf>) {
+        let mut known = self.known();
+        let stamp = |file: PathBuf| known.iter().find(|stamp| stamp.path() == file).cloned();
+        *known = files.into_iter().map(|file| stamp(file.clone()).unwrap_or_else(|| Stamp::of(&file))).collect();
+    }
+
+    /// The files as they are now.
+    async fn stamps(&self) -> Vec<Stamp> {
+        let known = self.known().clone();
+        on_disk(move || known.iter().map(|stamp| Stamp::of(stamp.path())).collect()).await
+    }
+
+    /// The first that differs.
+    fn changed(&self, now: &[Stamp]) -> Option<PathBuf> {
+        let known = self.known();
+        let changed =
+            known.iter().find(|stamp| now.iter().any(|other| other.path() == stamp.path() && other != *stamp));
+        changed.map(|stamp| stamp.path().to_owned())
+    }
+
+    /// Takes them for read as they are in `now`.
+    fn take(&self, now: Vec<Stamp>) {
+        let mut known = self.known();
+        for stamp in now {
+            known.iter_mut().filter(|known| known.path() == stamp.path()).for_each(|known| *known = stamp.clone());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Stamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
+pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown) {
     while shutdown.wait(LOOK_EVERY).await {
-        if !known.has_changed() {
-            continue;
+        let mut now = watched.stamps().await;
+        let Some(changed) = watched.changed(&now) else { continue };
+        // Whoever writes it, or the one after it, may not have ended yet.
+        loop {
+            if !shutdown.wait(LOOK_EVERY / 4).await {
+                return;
+            }
+            let later = watched.stamps().await;
+            if later == now {
+                break;
+            }
+            now = later;
         }
-        // Whoever writes it may not have ended yet.
-        let mut now = Stamp::of(&path);
-        while shutdown.wait(LOOK_EVERY / 4).await && now.has_changed() {
-            now = Stamp::of(&path);
-        }
-        known = now;
-        let _told_in_the_log = reloader.reload("the file has changed").await;
+        // Before they are read: what changes from now on is seen at the next look.
+        watched.take(now);
+        let _told_in_the_log = reloader.reload(format!("{} has changed", changed.display())).await;
+    }
+}
+
+/// Does what waits for a file system, which may be another machine's, on a thread that may.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

@@ -3,12 +3,12 @@
 //! Written from the contract alone: each entry of the log is counted once, with the labels that it had when it was first seen
 //! with an outcome.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::rfc3339;
 use super::state::{StateMarks, StateRow, TargetState};
-use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Timestamp};
+use talkover_core::delivery::{Attempt, EntryId, GroupKey, HttpStatus, Timestamp};
 
 /// The log shows whole seconds, and the newest two may still be filling while they are read.
 const TIE_MARGIN: Duration = Duration::from_secs(2);
@@ -78,6 +78,7 @@ pub struct Findings {
 /// Compares what was read of the log with what the state held afterwards.
 pub fn compare(log: &LogStretch, state: &TargetState, rules: &Rules) -> Findings {
     let mut findings = compare_rows(state);
+    findings.different.extend(continued_but_open(&state.rows, rules));
     let rows: HashMap<&EntryId, &StateRow> = state.rows.iter().map(|row| (&row.id, row)).collect();
     for attempt in log.attempts.values().filter(|attempt| attempt.created_at >= log.from) {
         match rows.get(&attempt.id) {
@@ -179,6 +180,26 @@ fn contradiction(row: &StateRow) -> Option<String> {
     let is_end = matches!(&**status, "success" | "failed");
     let result = row.result.as_ref().filter(|result| is_end && *result != status)?;
     Some(format!("counted as {status}, but its delivery ended as {result}"))
+}
+
+/// Entries that are followed as retrying although the next attempt of their delivery is known: it turned up first.
+fn continued_but_open(rows: &[StateRow], rules: &Rules) -> Vec<Note> {
+    let mut openers: BTreeMap<(GroupKey, i64), Vec<&StateRow>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.attempt > 1 && row.awaits_predecessor) {
+        openers.entry((row.group, row.attempt)).or_default().push(row);
+    }
+    let is_followed = |row: &&StateRow| row.is_open && &*row.status == "retrying";
+    let continued = rows.iter().filter(is_followed).filter_map(|row| {
+        let follows = |next: &&&StateRow| {
+            next.created_at >= row.created_at && next.created_at.since(row.created_at) <= rules.settle_after
+        };
+        let next = openers.get(&(row.group, row.attempt + 1))?.iter().find(follows)?;
+        Some(note(
+            row,
+            format!("is followed as retrying, but attempt {} of its delivery is known: {}", next.attempt, next.id),
+        ))
+    });
+    continued.collect()
 }
 
 impl Findings {

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::store::error::StoreError;
 use crate::store::format;
-use talkover_core::delivery::{EntryId, OwnerType, Target, Timestamp};
+use talkover_core::delivery::{EntryId, GroupKey, OwnerType, Target, Timestamp};
 
 /// The letters `TOEX` in SQLite's header.
 const APPLICATION_ID: i64 = 0x544F_4558;
@@ -28,10 +28,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Times that reading is begun anew because a daemon has started or stopped meanwhile.
 const MAX_READINGS: u32 = 5;
 
-// Bits of `flags` in the table `entries`, as the file has had them since version 1: see `StateRow` for what they say.
+// Bits of `flags` in the table `entries`: see `StateRow` for what they say.
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
 const LATE: i64 = 8;
+const OVERTAKEN: i64 = 32;
+const PRECEDED: i64 = 64;
 
 /// Why the state cannot be audited.
 #[derive(Debug, Error)]
@@ -106,6 +108,10 @@ pub struct StateRow {
     pub is_ended: bool,
     /// Whether it turned up late.
     pub is_late: bool,
+    /// What it shares with the other attempts of its delivery.
+    pub group: GroupKey,
+    /// Whether the attempt before it was not known when it turned up, and has not turned up since.
+    pub awaits_predecessor: bool,
 }
 
 /// The marks of a target.
@@ -354,7 +360,8 @@ fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rus
 
 fn read_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<Vec<StateRow>> {
     let mut statement = transaction.prepare(
-        "SELECT id, created_at, attempt, event, status, counted_status, counted_http_status, result, flags
+        "SELECT id, created_at, attempt, event, status, counted_status, counted_http_status, result, flags, grp,
+                opening_id IS NULL
          FROM entries WHERE target = ?1 ORDER BY created_at, id",
     )?;
     let mut words = Words::default();
@@ -366,6 +373,7 @@ fn read_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<Vec<Sta
         };
         let (counted_status, counted_http_status) = (word(5)?, word(6)?);
         let flags: i64 = row.get(8)?;
+        let has_opened: bool = row.get(10)?;
         rows.push(StateRow {
             id: EntryId::new(row.get_ref(0)?.as_str()?),
             created_at: Timestamp::from_micros(row.get(1)?),
@@ -377,6 +385,8 @@ fn read_rows(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<Vec<Sta
             is_open: flags & OPEN != 0,
             is_ended: flags & ENDED != 0,
             is_late: flags & LATE != 0,
+            group: row.get(9)?,
+            awaits_predecessor: flags & PRECEDED == 0 && (has_opened || flags & OVERTAKEN != 0),
         });
     }
     Ok(rows)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::run::run_until;
-use super::{DemoArgs, Failure, print};
+use super::{DemoArgs, Failure, print_beside};
 use crate::app::App;
 use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
@@ -29,9 +29,9 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
         let config = daemon_config(&scenario, &simulator.base_url(), state.path(), environment)?;
         let traces = config.traces.endpoint.as_ref().map(ToString::to_string);
         let app = App::new(config, None).map_err(Failure::running)?;
-        print(&welcome(&format!("http://{address}"), &simulator.base_url(), traces.as_deref()))?;
-
-        let ended = app.run(listener, None, shutdown).await.map_err(Failure::running);
+        let welcome = welcome(&format!("http://{address}"), &simulator.base_url(), traces.as_deref());
+        let running = async { app.run(listener, None, shutdown).await.map_err(Failure::running) };
+        let ended = print_beside(welcome, running).await;
         simulator.shutdown().await;
         ended
     })

@@ -87,6 +87,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
     };
     match command {
         Command::Run(args) => {
+            logging::detach()?;
             let config = config::load(&args.config, environment)?;
             logging::init(&config.log)?;
             run::run(config, &args, environment)
@@ -121,7 +122,20 @@ fn usage(error: &clap::Error) -> Failure {
     Failure::usage(text.trim_start_matches("error: ").trim_end())
 }
 
-/// Writes a result to stdout.
+/// Does `work` while `text` goes to stdout, whose reader may stall: what serves must not wait for that.
+async fn print_beside(text: String, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let printing = tokio::task::spawn_blocking(move || print(&text));
+    tokio::pin!(work);
+    tokio::select! {
+        ended = &mut work => ended,
+        printed = printing => {
+            printed.map_err(Failure::running)??;
+            work.await
+        }
+    }
+}
+
+/// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

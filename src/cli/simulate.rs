@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Failure, SimulateArgs, print};
+use super::{Failure, SimulateArgs, print_beside};
 use crate::shutdown;
 use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
 
@@ -43,8 +43,12 @@ async fn serve(args: &SimulateArgs, scenario: Scenario, shutdown: impl Future<Ou
     let webhooks = scenario.webhooks.clone();
     let seed = args.seed.unwrap_or(DEFAULT_SEED);
     let simulator = Simulator::start(scenario, seed, Clock::Real, listener).map_err(unusable)?;
-    print(&introduction(&simulator.base_url(), &token, &webhooks))?;
-    shutdown.await;
+    let introduction = introduction(&simulator.base_url(), &token, &webhooks);
+    let serving = async {
+        shutdown.await;
+        Ok(())
+    };
+    print_beside(introduction, serving).await?;
     simulator.shutdown().await;
     Ok(())
 }

@@ -2,13 +2,12 @@
 
 use super::Environment;
 use super::fields::Fields;
-use super::files::certificate_file;
+use super::files::{LoadedFile, certificate_file};
 use super::token::{self, TokenSource};
 use super::values::{base_url, count, flag, id, name, positive_duration, text};
 use reqwest::Url;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 use talkover_core::delivery::OwnerType;
 
@@ -27,8 +26,8 @@ pub struct EnvironmentConfig {
     pub max_concurrent_requests: u32,
     /// How long one request may take. Above zero.
     pub request_timeout: Duration,
-    /// Further authorities to trust, in PEM form; it held certificates when the configuration was loaded.
-    pub ca_file: Option<PathBuf>,
+    /// Further authorities to trust, in PEM form.
+    pub ca_file: Option<LoadedFile>,
     /// The proxy to use instead of the usual variables'.
     pub proxy: Option<Url>,
     /// Whether `http://` is allowed beyond loopback.

@@ -24,6 +24,7 @@ mod values;
 
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
 pub use faults::{Fault, Faults, Place};
+pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use poll::PollConfig;
@@ -36,7 +37,7 @@ pub use values::parse_address;
 
 use fields::Fields;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every key with its default and what it means.
 pub const DEFAULTS: &str = include_str!("../../config/default.yml");
@@ -63,6 +64,17 @@ pub struct Config {
     pub state: StateConfig,
     /// What is logged.
     pub log: LogConfig,
+}
+
+impl Config {
+    /// The files that it names and that may change while the daemon runs; `web_config_file` names further ones.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let tls = &self.traces.tls;
+        let loaded = self.environments.iter().map(|environment| &environment.ca_file);
+        let loaded = loaded.chain([&tls.ca_file, &tls.cert_file, &tls.key_file]).flatten().map(|file| &file.path);
+        let tokens = self.environments.iter().filter_map(|environment| environment.token.file());
+        loaded.chain(tokens).chain(&self.server.web_config_file).cloned().collect()
+    }
 }
 
 /// Takes a snapshot of the process's environment. What is no Unicode is replaced, and then refused where it is used.

@@ -54,6 +54,14 @@ pub enum TokenError {
 }
 
 impl TokenSource {
+    /// The file; `None` if the token comes from a variable.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Env { .. } => None,
+        }
+    }
+
     /// The token as it is now, without trailing white space: a file is read again at each call.
     ///
     /// # Errors

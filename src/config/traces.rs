@@ -7,13 +7,12 @@
 use super::Environment;
 use super::faults::Place;
 use super::fields::Fields;
-use super::files::{certificate_file, readable_file};
+use super::files::{LoadedFile, certificate_file, loaded_file};
 use super::otel;
 use super::values::{base_url, count, flag, number, one_of};
 use ::config::{Value, ValueKind};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whether, where and how deliveries are sent as spans.
@@ -52,15 +51,15 @@ pub enum TracesProtocol {
     HttpProtobuf,
 }
 
-/// Files for TLS towards the receiver; each was readable when the configuration was loaded.
+/// Files for TLS towards the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TracesTls {
     /// Further authorities to trust, in PEM form.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<LoadedFile>,
     /// A client certificate; present together with its key.
-    pub cert_file: Option<PathBuf>,
+    pub cert_file: Option<LoadedFile>,
     /// The client certificate's key.
-    pub key_file: Option<PathBuf>,
+    pub key_file: Option<LoadedFile>,
 }
 
 pub(super) const PROTOCOLS: &[(&str, TracesProtocol)] =
@@ -119,8 +118,8 @@ fn read_tls(mut fields: Fields<'_>) -> TracesTls {
     let (has_cert, has_key) = (fields.is_given("cert_file"), fields.is_given("key_file"));
     let tls = TracesTls {
         ca_file: fields.optional("ca_file", certificate_file),
-        cert_file: fields.optional("cert_file", readable_file),
-        key_file: fields.optional("key_file", readable_file),
+        cert_file: fields.optional("cert_file", loaded_file),
+        key_file: fields.optional("key_file", loaded_file),
     };
     if has_cert != has_key {
         let (given, missing) = if has_cert { ("cert_file", "key_file") } else { ("key_file", "cert_file") };

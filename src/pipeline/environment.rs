@@ -21,7 +21,7 @@ use super::reader::{ReadSettings, Reader, Remembered};
 use super::roster::Roster;
 use super::step::{Stepped, Workshop, step};
 use crate::budget::Budget;
-use crate::client::Exchange;
+use crate::client::{Client, Exchange};
 use crate::clock;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
@@ -150,6 +150,11 @@ impl Environment {
         environment.resize();
         environment.scheduler.set_discovery_due(environment.roster.due());
         environment
+    }
+
+    /// The client with which it asks.
+    pub fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.workshop.client)
     }
 
     /// Takes in a target.

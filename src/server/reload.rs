@@ -1,7 +1,7 @@
 //! Keeps the web file current: looked at when a request or a handshake comes, at most once a second.
 //!
-//! A file that became bad changes nothing: the last good one stays in force, and the log says once what is wrong. TLS itself is
-//! not switched on or off while serving.
+//! A file that became bad changes nothing: the last good one stays in force. What is wrong is told by the daemon, which reloads its
+//! configuration when one of these files changes. TLS itself is not switched on or off while serving.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -84,9 +84,9 @@ impl Inner {
                 self.apply(web.settings);
             }
             Err(Refusal { reasons, stamps: seen }) => {
-                // The next look is at what was refused, so that this is said once.
+                // The next look is at what was refused. That it was is told by the reload that the change brings about.
                 *stamps = seen;
-                tracing::error!(reasons = reasons.join("; "), "failed to reload the web file: the last good one stays");
+                tracing::debug!(reasons = reasons.join("; "), "failed to reload the web file: the last good one stays");
             }
         }
     }

@@ -70,6 +70,12 @@ impl WebConfig {
         Self::read(path).map_err(|refusal| refusal.reasons)
     }
 
+    /// The file and those that it names, also if something is wrong with it.
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        let stamps = Self::read(path).map_or_else(|refusal| refusal.stamps, |web| web.stamps);
+        stamps.iter().map(|stamp| stamp.path().to_owned()).collect()
+    }
+
     /// Whether the listener speaks TLS.
     pub fn is_tls(&self) -> bool {
         self.settings.tls.is_some()

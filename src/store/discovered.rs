@@ -8,6 +8,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::entries::unreadable;
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
 
 /// Reads all that is known of an environment.
@@ -84,6 +85,21 @@ fn read_webhook(row: &rusqlite::Row<'_>) -> rusqlite::Result<WebhookRecord> {
         is_enabled: row.get(9)?,
     };
     Ok(WebhookRecord { webhook, known_at: time(row, 10)?, missed: row.get(11)? })
+}
+
+/// What is kept of a target that is no longer listed; its owner's name comes first.
+pub(super) fn webhook_info(row: &rusqlite::Row<'_>) -> rusqlite::Result<WebhookInfo> {
+    let host: Option<String> = row.get(1)?;
+    let port = row.get(2)?;
+    let method = row.get_ref(5)?.as_str()?;
+    Ok(WebhookInfo {
+        owner_name: text(row, 0)?,
+        endpoint: host.map(|host| Endpoint { host: host.into(), port }),
+        timeout_seconds: row.get(3)?,
+        max_retries: row.get(4)?,
+        method: Method::from_name(method).ok_or_else(|| unreadable(5, method))?,
+        is_enabled: row.get(6)?,
+    })
 }
 
 fn owner_type(row: &rusqlite::Row<'_>) -> rusqlite::Result<OwnerType> {

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Store;
-use talkover_core::delivery::OwnerType;
+use super::outbox::SpanBatch;
+use super::targets::Unlisted;
+use talkover_core::delivery::{OwnerType, Target};
 use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::targets::{Discovered, WebhookInfo, join};
 use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use talkover_core::ledger::state::Changes;
 use talkover_core::testing::at;
 
 fn key(owner_type: OwnerType, id: &str) -> OwnerKey {
@@ -115,4 +119,68 @@ fn one_that_has_come_back_is_not_forgotten() {
     let gone = record().owners.into_keys().collect();
     store.save_discovered("test", &Unsaved { record: record(), gone }, &[], &[], at(0)).unwrap();
     assert_eq!(store.load_discovered("test").unwrap(), record());
+}
+
+/// The webhook `w-1` as a target of this owner.
+fn target(owner_type: OwnerType, owner_id: &str) -> Target {
+    Target {
+        environment: "test".into(),
+        webhook_id: "w-1".into(),
+        owner_type,
+        owner_id: owner_id.into(),
+        webhook_name: "name".into(),
+    }
+}
+
+/// What is shown of a target that is named by hand, or listed, while discovery knows what [`record`] says.
+fn shown(target: &Target) -> Option<WebhookInfo> {
+    let record = record();
+    let found = record.owners.iter().flat_map(|(owner, known)| {
+        known.webhooks.iter().map(move |(webhook_id, webhook)| Discovered {
+            owner,
+            owner_name: &known.owner.name,
+            webhook_id,
+            webhook: &webhook.webhook,
+            is_wanted: true,
+            known_at: None,
+        })
+    });
+    join(&"test".into(), std::slice::from_ref(target), found)["w-1"].info.clone()
+}
+
+#[test]
+fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
+    let (agent, campaign) = (target(OwnerType::Agent, "o"), target(OwnerType::Campaign, "o"));
+    assert_eq!(shown(&agent).unwrap().owner_name, "Sales".into());
+    assert_eq!(shown(&campaign).unwrap().endpoint, None);
+    // The webhook of another owner than the configuration says.
+    let other = target(OwnerType::Agent, "other");
+    assert_eq!(shown(&other).unwrap().owner_name, "".into());
+    for target in [agent, campaign, other] {
+        for is_forgotten in [true, false] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = open(directory.path());
+            store.commit(&target, &Changes::default(), &SpanBatch::default()).unwrap();
+            let known = Unsaved { record: record(), gone: Vec::new() };
+            store.save_discovered("test", &known, std::slice::from_ref(&target), &[], at(1)).unwrap();
+            let mut since = at(3);
+            if is_forgotten {
+                // Its owners are gone; or else it is left out by the configuration, at the next start.
+                let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
+                store.save_discovered("test", &gone, &[], std::slice::from_ref(&target), at(2)).unwrap();
+                since = at(2);
+            }
+            drop(store);
+            let mut store = open(directory.path());
+            let expected = [Unlisted { target: target.clone(), info: shown(&target), since }];
+            assert_eq!(store.list("test", &[], at(3)).unwrap(), expected, "{is_forgotten}");
+            assert_eq!(store.list("test", &[], at(4)).unwrap(), expected, "at any later start too");
+            // Listed again, and then no longer while discovery does not know it.
+            store.list("test", std::slice::from_ref(&target), at(5)).unwrap();
+            let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
+            store.save_discovered("test", &gone, &[], &[], at(6)).unwrap();
+            let unknown = Unlisted { target: target.clone(), info: None, since: at(7) };
+            assert_eq!(store.list("test", &[], at(7)).unwrap(), [unknown]);
+        }
+    }
 }

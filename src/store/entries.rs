@@ -9,14 +9,17 @@ use rusqlite::{Connection, Transaction, params};
 use super::TargetId;
 use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
-use talkover_core::ledger::state::{Row, RowKey};
+use talkover_core::ledger::state::{Continued, Row, RowKey};
 
-// Bits of `flags` in the table `entries`, by the fields of [`Row`].
+// Bits of `flags` in the table `entries`, by the fields of [`Row`]. The last two have no migration of their own: rows written
+// without them read as what they were.
 const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
 const LATE: i64 = 8;
 const RETRY: i64 = 16;
+const OVERTAKEN: i64 = 32;
+const PRECEDED: i64 = 64;
 
 /// Writes rows that are new or different.
 pub(super) fn write(
@@ -48,7 +51,9 @@ pub(super) fn write(
             &row.group[..],
             row.opening.as_ref().map(|opening| opening.created_at.as_micros()),
             row.opening.as_ref().map(|opening| opening.id.to_string()),
-            flag(row.superseded, SUPERSEDED)
+            flag(!row.is_latest(), SUPERSEDED)
+                | flag(row.continued == Continued::Overtaken, OVERTAKEN)
+                | flag(row.is_preceded, PRECEDED)
                 | flag(row.open, OPEN)
                 | flag(row.ended, ENDED)
                 | flag(row.late, LATE)
@@ -101,6 +106,13 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
         Some(name) => Some(DeliveryResult::from_name(name).ok_or_else(|| unreadable(12, name))?),
         None => None,
     };
+    let continued = match (flags & SUPERSEDED != 0, flags & OVERTAKEN != 0) {
+        (_, true) => Continued::Overtaken,
+        (true, false) => Continued::InOrder,
+        (false, false) => Continued::No,
+    };
+    // Of an entry that is in order, its opening entry says the same.
+    let is_preceded = flags & PRECEDED != 0 || (opening.is_some() && continued != Continued::Overtaken);
     let value = Row {
         at: Timestamp::from_micros(row.get(2)?),
         attempt: row.get(3)?,
@@ -112,7 +124,8 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
         finished_at: row.get::<_, Option<i64>>(13)?.map_or(created_at, Timestamp::from_micros),
         is_retry: flags & RETRY != 0,
         opening,
-        superseded: flags & SUPERSEDED != 0,
+        is_preceded,
+        continued,
         open: flags & OPEN != 0,
         ended: flags & ENDED != 0,
         late: flags & LATE != 0,

@@ -225,6 +225,16 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX parked_spans_by_time ON parked_spans (target, parked_at);
     CREATE INDEX parked_spans_by_trace ON parked_spans (trace_id);
 ",
+    "
+    -- What discovery knew of a target when it was last listed; NULL while it is listed, and where discovery did not know it.
+    ALTER TABLE targets ADD COLUMN owner_name TEXT;
+    ALTER TABLE targets ADD COLUMN host TEXT;
+    ALTER TABLE targets ADD COLUMN port INTEGER;
+    ALTER TABLE targets ADD COLUMN timeout_seconds INTEGER;
+    ALTER TABLE targets ADD COLUMN max_retries INTEGER;
+    ALTER TABLE targets ADD COLUMN method TEXT;
+    ALTER TABLE targets ADD COLUMN is_enabled INTEGER;
+",
 ];
 
 /// The version that this program writes.

@@ -318,8 +318,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.transact(|transaction| {
-            discovered::write(transaction, environment, unsaved)?;
-            targets::change_list(transaction, listed, unlisted, now)
+            // What discovery forgets now is kept of targets that are not listed any more.
+            targets::change_list(transaction, listed, unlisted, now)?;
+            discovered::write(transaction, environment, unsaved)
         })
     }
 

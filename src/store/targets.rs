@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetId;
+use super::discovered::webhook_info;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::state::Marks;
 
 /// A target of the state file.
@@ -125,11 +127,13 @@ pub(super) fn end_catching_up(
     Ok(())
 }
 
-/// A target that the configuration does not name any more.
+/// A target that neither the configuration nor discovery lists any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlisted {
     /// The target, as it was last named.
     pub target: Target,
+    /// What discovery last knew of it.
+    pub info: Option<WebhookInfo>,
     /// Since when, by the local clock.
     pub since: Timestamp,
 }
@@ -150,14 +154,16 @@ pub(super) fn list(
             Some(_) => {}
             None => {
                 unlist(transaction, id, now)?;
-                unlisted.push(Unlisted { target: known, since: since.unwrap_or(now) });
+                let info = read_info(transaction, id)?;
+                unlisted.push(Unlisted { target: known, info, since: since.unwrap_or(now) });
             }
         }
     }
     Ok(unlisted)
 }
 
-/// Notes that these targets are listed, under these names, and those others not any more, as of `now`.
+/// Notes that these targets are listed, under these names, and those others not any more, as of `now`. Called before discovery forgets
+/// what it knew of those.
 pub(super) fn change_list(
     transaction: &Transaction<'_>,
     listed: &[Target],
@@ -177,11 +183,44 @@ pub(super) fn change_list(
     Ok(())
 }
 
+/// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
 fn unlist(transaction: &Transaction<'_>, id: TargetId, now: Timestamp) -> rusqlite::Result<()> {
-    transaction
+    let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
         .execute(params![id.0, now.as_micros()])?;
+    if changed > 0 {
+        transaction
+            .prepare_cached(
+                "UPDATE targets SET owner_name = found.owner_name, host = found.host, port = found.port,
+                        timeout_seconds = found.timeout_seconds, max_retries = found.max_retries, method = found.method,
+                        is_enabled = found.is_enabled
+                 FROM (
+                    SELECT iif(is_owner, owner_name, '') AS owner_name, host, port, timeout_seconds, max_retries, method,
+                           is_enabled
+                    FROM (
+                        SELECT owners.name AS owner_name, webhooks.*,
+                               webhooks.owner_type = known.owner_type AND webhooks.owner_id = known.owner_id AS is_owner
+                        FROM targets AS known
+                        JOIN discovered_webhooks AS webhooks USING (environment, webhook_id)
+                        JOIN discovered_owners AS owners ON owners.environment = webhooks.environment
+                             AND owners.owner_type = webhooks.owner_type AND owners.owner_id = webhooks.owner_id
+                        WHERE known.id = ?1
+                    )
+                    ORDER BY is_owner DESC, owner_type, owner_id LIMIT 1
+                 ) AS found
+                 WHERE id = ?1",
+            )?
+            .execute(params![id.0])?;
+    }
     Ok(())
+}
+
+fn read_info(connection: &Connection, id: TargetId) -> rusqlite::Result<Option<WebhookInfo>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT owner_name, host, port, timeout_seconds, max_retries, method, is_enabled
+         FROM targets WHERE id = ?1 AND method IS NOT NULL",
+    )?;
+    statement.query_row([id.0], webhook_info).optional()
 }
 
 /// The environments that have targets.
@@ -214,7 +253,9 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(Targ
 fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4 WHERE id = ?1",
+            "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
+                    host = NULL, port = NULL, timeout_seconds = NULL, max_retries = NULL, method = NULL, is_enabled = NULL
+             WHERE id = ?1",
         )?
         .execute(params![id.0, &*target.webhook_name, target.owner_type.as_str(), &*target.owner_id])?;
     Ok(())

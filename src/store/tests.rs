@@ -10,12 +10,13 @@ use tempfile::TempDir;
 
 use super::error::StoreError;
 use super::outbox::SpanBatch;
+use super::targets::Unlisted;
 use super::{Store, format, targets};
 use talkover_core::delivery::{OwnerType, Status, Target};
 use talkover_core::discovery::record::Record;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
-use talkover_core::ledger::state::{Changes, Ledger, Marks, Row, RowKey};
+use talkover_core::ledger::state::{Changes, Continued, Ledger, Marks, Row, RowKey};
 use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total};
 use talkover_core::testing::{Book, at, attempt, entry, policy};
 
@@ -135,6 +136,29 @@ fn what_was_committed_is_there_after_every_commit() {
     }
     assert!(pruned > 0 && !ledger.invalid().is_empty() && ledger.open().next().is_some());
     assert_same(&place.open().load(&other, &policy().labels).unwrap().ledger, &untouched);
+}
+
+#[test]
+fn how_attempts_that_turned_up_late_are_continued_is_there_after_every_commit() {
+    let place = Place::new();
+    let (target, mut ledger) = (target("w-1"), Ledger::default());
+    // The third opens a delivery, the two before it are put in front of it, and the second of another continues its first.
+    let readings = [
+        (Coverage::Met, vec![]),
+        (Coverage::FirstContact, vec![attempt("b1", "h", 1, 5, Status::Retrying)]),
+        (Coverage::Head, vec![attempt("a3", "g", 3, 60, Status::Retrying), attempt("b3", "h", 3, 60, Status::Success)]),
+        (Coverage::Sweep, vec![attempt("a2", "g", 2, 40, Status::Retrying)]),
+        (
+            Coverage::Sweep,
+            vec![attempt("a1", "g", 1, 20, Status::Pending), attempt("b2", "h", 2, 30, Status::Retrying)],
+        ),
+    ];
+    for (now, (coverage, attempts)) in (80..).zip(readings) {
+        settle(&mut place.open(), &target, &mut ledger, &Book::batch(coverage, now, &attempts));
+        assert_same(&place.open().load(&target, &policy().labels).unwrap().ledger, &ledger);
+    }
+    let overtaken = ledger.rows().filter(|(_, row)| row.continued == Continued::Overtaken);
+    assert_eq!(overtaken.map(|(key, _)| key.id.to_string()).collect::<Vec<_>>(), ["a1", "b2", "a2"]);
 }
 
 #[test]
@@ -363,6 +387,9 @@ const VERSION_2: &str = include_str!("../../tests/fixtures/state/v2.sql");
 /// The same as the state before version 4 was, as the migrations had it.
 const VERSION_3: &str = include_str!("../../tests/fixtures/state/v3.sql");
 
+/// The same as the state before version 5 was.
+const VERSION_4: &str = include_str!("../../tests/fixtures/state/v4.sql");
+
 /// The state file that `dump` makes, opened by this program.
 fn brought_forward(place: &Place, dump: &str) -> Store {
     let old = Connection::open(place.path()).unwrap();
@@ -422,6 +449,16 @@ fn a_file_of_the_third_version_is_brought_forward() {
     let store = brought_forward(&place, VERSION_3);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
+}
+
+#[test]
+fn a_file_of_the_fourth_version_is_brought_forward() {
+    let place = Place::new();
+    let mut store = brought_forward(&place, VERSION_4);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
+    assert_sums(&store, &target("w-1"));
+    let unlisted = store.list("test", &[], at(7)).unwrap();
+    assert_eq!(unlisted, [Unlisted { target: target("w-1"), info: None, since: at(7) }], "discovery was off");
 }
 
 #[test]

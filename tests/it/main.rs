@@ -5,6 +5,7 @@
 
 mod births;
 mod budget;
+mod certificates;
 mod cli;
 mod corpora;
 mod crash;
@@ -23,5 +24,6 @@ mod names;
 mod reload;
 mod roster;
 mod schedule;
+mod stalled;
 mod traces;
 mod verify;

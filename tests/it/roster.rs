@@ -79,12 +79,22 @@ async fn webhooks_are_found_polled_and_let_go() {
     assert!(scrape.sum("talkover_exporter_discovery_last_success_timestamp_seconds", &[]) > 0.0);
     assert!(scrape.sum("talkover_api_requests_total", &["endpoint=\"agent_webhooks\"", "code=\"200\""]) >= 2.0);
 
-    // A restart knows everything before it has asked anything.
+    // A restart knows everything before it has asked anything, also of what is no longer listed.
+    let described = |scrape: &Scrape| -> Vec<(String, f64)> {
+        let names =
+            ["info", "enabled", "max_retries", "timeout_seconds"].map(|name| format!("talkover_webhook_{name}"));
+        let samples = names.iter().flat_map(|name| scrape.of(name).map(|(series, value)| (series.to_owned(), value)));
+        samples.collect()
+    };
+    let before = described(&scrape);
+    let gone = "owner_name=\"agent a-9\",url_host=\"hooks.example.com\"";
+    assert!(before.len() == 12 && before.iter().any(|(series, _)| series.contains(gone)), "{before:?}");
     exporter.kill().await;
     scene.simulator.set_tokens(Vec::new());
     let exporter = Exporter::start(&scene.configure("{refresh_interval: 1h}")).await;
     let scrape = exporter.scrape().await;
-    assert_eq!((infos(&scrape), scrape.sum(ATTEMPTS, &["w-9"])), (3, 1.0), "{}", scrape.text);
+    assert_eq!(scrape.sum(ATTEMPTS, &["w-9"]), 1.0, "{}", scrape.text);
+    assert_eq!(described(&scrape), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,8 @@ pub struct EntryTruth {
     pub anomaly: Option<Anomaly>,
     /// Whether it was `retrying` before it became `failed`.
     pub superseded: bool,
+    /// Whether the list showed it only some time after it was made: a reader may have met the attempt after it before.
+    pub late: bool,
     /// Whether it has vanished from the list before its retention was over.
     pub deleted: bool,
     /// Whether its retention is over.
@@ -136,6 +138,7 @@ fn entry_truth(log: &Log, entry: usize) -> Option<EntryTruth> {
         invalid: entry.anomaly.is_some_and(Anomaly::is_invalid),
         anomaly: entry.anomaly,
         superseded: entry.superseded,
+        late: entry.late,
         deleted: entry.place == Place::Deleted,
         expired: entry.place == Place::Expired,
     })

@@ -44,6 +44,8 @@ fn row(id: &str, created_at: i64, counted: Option<(&str, &str)>) -> StateRow {
         is_open: !is_end,
         is_ended: is_end,
         is_late: false,
+        group: [0; 16],
+        awaits_predecessor: false,
     }
 }
 
@@ -212,6 +214,32 @@ fn a_row_must_not_contradict_itself() {
     for (row, is_fault) in table {
         let findings = compare_rows(&state(vec![row.clone()]));
         assert_eq!(findings.different.len(), usize::from(is_fault), "{row:?}");
+    }
+}
+
+#[test]
+fn no_entry_is_followed_as_retrying_once_its_next_attempt_is_known() {
+    let first = || row("a1", NOW - 40_000, Some(("retrying", "503")));
+    let next =
+        |made_at| StateRow { attempt: 2, awaits_predecessor: true, ..row("a2", made_at, Some(("success", "200"))) };
+    let soon = || next(NOW - 39_000);
+    let table = [
+        ("the next one turned up first", first(), soon(), true),
+        ("made in the same second", first(), next(NOW - 40_000), true),
+        ("made as late as can be", first(), next(NOW - 4_000), true),
+        ("made too late to continue it", first(), next(NOW - 3_999), false),
+        ("made before it", first(), next(NOW - 40_001), false),
+        ("it is not followed", StateRow { is_open: false, ..first() }, soon(), false),
+        ("it is followed for its outcome", row("a1", NOW - 40_000, None), soon(), false),
+        ("the other continues another", first(), StateRow { awaits_predecessor: false, ..soon() }, false),
+        ("of another delivery", first(), StateRow { group: [1; 16], ..soon() }, false),
+        ("not the next one", first(), StateRow { attempt: 3, ..soon() }, false),
+    ];
+    for (what, first, next, is_fault) in table {
+        let findings =
+            compare(&LogStretch { from: at(NOW), now: at(NOW), ..log(vec![]) }, &state(vec![first, next]), &RULES);
+        let expected: &[_] = if is_fault { &[("different", 1)] } else { &[] };
+        assert_eq!(shape(&findings), expected, "{what}");
     }
 }
 

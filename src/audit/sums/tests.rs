@@ -15,6 +15,8 @@ fn row(id: &str, counted: Option<(&str, &str)>, result: Option<&str>, is_ended: 
         is_open: counted.is_none() && !is_ended,
         is_ended,
         is_late,
+        group: [0; 16],
+        awaits_predecessor: false,
     }
 }
 

@@ -407,6 +407,13 @@ pub const CONFIG_TIME: Metric = Metric {
     help: "When the configuration was last loaded without a fault.",
     ..BASE
 };
+/// What the log lacks.
+pub const LOG_LINES_DROPPED: Metric = Metric {
+    name: "talkover_exporter_log_lines_dropped_total",
+    kind: Kind::Counter,
+    help: "Log lines that were dropped because nobody read stderr in time, or it could not be written to.",
+    ..BASE
+};
 /// The program.
 pub const BUILD_INFO: Metric = Metric {
     name: "talkover_exporter_build_info",
@@ -485,6 +492,7 @@ pub const ALL: &[&Metric] = &[
     &STATE_CREATED,
     &CONFIG_SUCCESS,
     &CONFIG_TIME,
+    &LOG_LINES_DROPPED,
     &BUILD_INFO,
     &PROCESS_CPU,
     &PROCESS_RESIDENT,

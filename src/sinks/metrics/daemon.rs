@@ -9,6 +9,7 @@ use super::catalogue::{self, Metric};
 use super::families::{Family, describe};
 use crate::build_info;
 use crate::client::Exchange;
+use crate::logging;
 use crate::store::handle::StoreInfo;
 use talkover_core::delivery::OwnerType;
 use talkover_core::discovery::request::Request;
@@ -94,7 +95,7 @@ fn options(metric: &Metric) -> Opts {
 }
 
 /// The metrics that [`DaemonCollector`] gives.
-const METRICS: [&Metric; 16] = [
+const METRICS: [&Metric; 17] = [
     &catalogue::ENTRIES_READ,
     &catalogue::RATE_LIMIT_REMAINING,
     &catalogue::RATE_LIMIT_LIMIT,
@@ -110,6 +111,7 @@ const METRICS: [&Metric; 16] = [
     &catalogue::STATE_CREATED,
     &catalogue::CONFIG_SUCCESS,
     &catalogue::CONFIG_TIME,
+    &catalogue::LOG_LINES_DROPPED,
     &catalogue::BUILD_INFO,
 ];
 
@@ -134,6 +136,7 @@ impl DaemonCollector {
             (&catalogue::STATE_CREATED, self.store.created_at().as_seconds_f64()),
             (&catalogue::CONFIG_SUCCESS, f64::from(u8::from(config.is_good))),
             (&catalogue::CONFIG_TIME, config.loaded_at.as_seconds_f64()),
+            (&catalogue::LOG_LINES_DROPPED, logging::lines_dropped() as f64),
         ];
         let mut families: Vec<MetricFamily> = values
             .into_iter()

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Exporter {
     config: TracesConfig,
     envelope: Envelope,
-    /// Nothing after a failure: the next attempt connects anew, with certificates as they are then.
+    /// `None` after a failure: the next attempt connects anew.
     transport: Option<Transport>,
     store: StoreHandle,
     write_errors: IntCounter,

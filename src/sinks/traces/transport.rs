@@ -2,9 +2,8 @@
 //!
 //! It repeats nothing by itself and follows no redirect; but a receiver that says that it cannot decompress a request, where nobody
 //! has asked for compression, is sent the same as it is. Header values are secrets: they are in no error and no debug output. Called
-//! by [`super::exporter`]; set up by the daemon when it starts and reloads, so that a missing certificate is told there.
+//! by [`super::exporter`]; set up by the daemon when it starts and reloads, so that an unusable certificate is told there.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::grpc::Grpc;
 use super::http::Http;
 use super::otlp::ExportRequest;
 use super::verdict::Verdict;
-use crate::config::{TracesConfig, TracesProtocol};
+use crate::config::{LoadedFile, TracesConfig, TracesProtocol};
 
 /// The time for a request where no variable sets another: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,14 +29,6 @@ pub enum TransportError {
     /// No endpoint is set.
     #[error("there is no endpoint for traces")]
     NoEndpoint,
-    /// A certificate or key cannot be read.
-    #[error("traces.tls: failed to read {}: {error}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
     /// The HTTP library refuses the settings.
     #[error("traces: failed to set up the HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -72,14 +63,14 @@ pub(super) struct Certificates {
 }
 
 impl Transport {
-    /// Reads the certificates and sets the client up; connects to nothing yet.
+    /// Sets the client up; connects to nothing yet.
     ///
     /// # Errors
-    /// Where a certificate cannot be read, or the settings contradict each other.
+    /// Where a certificate cannot be used, or the settings contradict each other.
     pub fn open(config: &TracesConfig) -> Result<Self, TransportError> {
         let endpoint = config.endpoint.as_ref().ok_or(TransportError::NoEndpoint)?;
         let timeout = config.timeout.unwrap_or(TIMEOUT);
-        let certificates = Certificates::read(config)?;
+        let certificates = Certificates::of(config);
         let headers = config.headers.clone();
         let way = match config.protocol {
             TracesProtocol::Grpc => Way::Grpc(Box::new(Grpc::new(endpoint, headers, certificates, timeout)?)),
@@ -136,20 +127,13 @@ fn secrets(value: &str) -> impl Iterator<Item = String> {
 }
 
 impl Certificates {
-    fn read(config: &TracesConfig) -> Result<Self, TransportError> {
-        let read = |path: &PathBuf| read(path);
+    fn of(config: &TracesConfig) -> Self {
+        let content = |file: &LoadedFile| file.content.to_vec();
         let tls = &config.tls;
-        let ca = tls.ca_file.as_ref().map(read).transpose()?;
-        let client = match (&tls.cert_file, &tls.key_file) {
-            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
-            _ => None,
-        };
-        Ok(Self { ca, client })
+        let client = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
+        let client = client.map(|(cert, key)| (content(cert), content(key)));
+        Self { ca: tls.ca_file.as_ref().map(content), client }
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TransportError> {
-    std::fs::read(path).map_err(|error| TransportError::File { path: path.to_owned(), error })
 }
 
 /// The innermost cause of an error: the outer ones name the URL, or say nothing.
@@ -175,9 +159,8 @@ mod tests {
 
     #[test]
     fn of_an_error_the_innermost_cause_is_told() {
-        let file = TransportError::File { path: "/x".into(), error: std::io::Error::from_raw_os_error(2) };
-        assert_eq!(file.to_string(), "traces.tls: failed to read /x: No such file or directory (os error 2)");
-        assert_eq!(innermost(&file), file.to_string(), "it has no source");
+        let missing = std::io::Error::from_raw_os_error(2);
+        assert_eq!(innermost(&missing), "No such file or directory (os error 2)", "it has no source");
         let refused = std::io::Error::other(std::io::Error::other("refused"));
         assert_eq!(innermost(&std::io::Error::other(refused)), "refused");
     }

@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::receiver::{Answer, Receiver};
 use super::rig::{PROTOCOLS, assert_all, batch, names};
+use super::tls::mutual_tls;
+use crate::faults::front::fixture;
 use crate::harness::{Exporter, Workspace, quiet_scenario, refused, simulator, spawn, wait_for};
 
 const SPANS: &str = "talkover_exporter_spans_total";
@@ -148,6 +150,34 @@ async fn an_endpoint_comes_changes_and_goes_without_a_restart() {
     wait_for_empty(&exporter).await;
     assert_all(&second, names(5, 5));
     assert_eq!(first.taken().len(), 5);
+}
+
+#[tokio::test]
+async fn certificates_that_are_exchanged_are_used_without_a_restart() {
+    for protocol in PROTOCOLS {
+        let scene = Scene::new().await;
+        scene.queue(names(0, 5));
+        let receiver = Receiver::start_tls(mutual_tls());
+        let copy = |source: &str, name: &str| {
+            let content = std::fs::read_to_string(fixture(source)).unwrap();
+            scene.workspace.write(name, &content)
+        };
+        // The receiver's authority is not trusted, and the client's certificate is not the receiver's authority's.
+        let (ca, cert, key) =
+            (copy("untrusted.crt", "ca.pem"), copy("untrusted.crt", "c.pem"), copy("untrusted.key", "k.pem"));
+        let tls = format!("tls: {{ca_file: {ca:?}, cert_file: {cert:?}, key_file: {key:?}}}");
+        let config = scene.configure(&format!("endpoint: '{}', protocol: {protocol}, {tls}", receiver.url()));
+        let exporter = Exporter::start(&config).await;
+        let is_told = |log: &[String]| log.iter().any(|line| line.contains("failed to send spans"));
+        exporter.wait_for_log("a failure", is_told).await;
+        assert_eq!(exporter.scrape().await.get(LENGTH), Some(5.0));
+
+        copy("ca.crt", "ca.pem");
+        copy("client.crt", "c.pem");
+        copy("client.key", "k.pem");
+        wait_for_empty(&exporter).await;
+        assert_all(&receiver, names(0, 5));
+    }
 }
 
 #[tokio::test]

@@ -8,14 +8,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use talkover_exporter::sinks::traces::transport::Transport;
 
 use super::receiver::Receiver;
 use super::rig::{PROTOCOLS, Rig, assert_all, names, traces};
 use crate::faults::front::fixture;
 use crate::harness::wait_for;
 
-fn mutual_tls() -> RustlsConfig {
+pub(super) fn mutual_tls() -> RustlsConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(fixture("ca.crt")).unwrap()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -57,20 +56,5 @@ async fn without_them_nothing_is_sent_and_nothing_is_lost() {
         });
         assert!(waited.await.is_err());
         assert!(receiver.seen().is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_certificate_that_is_gone_is_told_before_anything_runs() {
-    let directory = tempfile::tempdir().unwrap();
-    let ca = directory.path().join("ca.crt");
-    std::fs::copy(fixture("ca.crt"), &ca).unwrap();
-    for protocol in PROTOCOLS {
-        std::fs::copy(fixture("ca.crt"), &ca).unwrap();
-        let config = traces(protocol, "https://127.0.0.1:1", &format!("tls: {{ca_file: '{}'}}", ca.display()), 1_000);
-        std::fs::remove_file(&ca).unwrap();
-        let Err(failure) = Transport::open(&config) else { panic!("it was read") };
-        assert!(failure.to_string().starts_with("traces.tls: failed to read"), "{failure}");
-        assert!(failure.to_string().contains("ca.crt"), "{failure}");
     }
 }

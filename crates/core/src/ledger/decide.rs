@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::labels::{LabelPolicy, Labeller};
+use super::late::Late;
 use super::rows::Entry;
-use super::state::{Changes, Ledger, Marks, OUTCOMES, Row, RowKey};
+use super::state::{Changes, Continued, Ledger, Marks, OUTCOMES, Row, RowKey};
 use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{Delivery, LogOutcome, Origin, Transition};
@@ -185,6 +186,10 @@ struct Draft<'a> {
     tips: Tips,
     /// How far the latest attempts that are in the ledger have been continued by this batch.
     used: HashMap<(GroupKey, u8), Used>,
+    /// Late attempts that are not in the ledger yet.
+    late: Late,
+    /// The last attempt of each group and number that this batch has brought the predecessor of.
+    preceded: HashMap<(GroupKey, u8), RowKey>,
     ignored: BTreeSet<EntryId>,
     invalid: BTreeMap<Box<str>, Timestamp>,
     last_attempt: [Option<Timestamp>; 4],
@@ -209,6 +214,8 @@ impl<'a> Draft<'a> {
             placed: HashMap::new(),
             tips: Tips::default(),
             used: HashMap::new(),
+            late: Late::default(),
+            preceded: HashMap::new(),
             ignored: BTreeSet::new(),
             invalid: BTreeMap::new(),
             last_attempt: marks.last_attempt,
@@ -253,7 +260,10 @@ impl<'a> Draft<'a> {
 
         let key = RowKey { created_at: attempt.created_at, id: attempt.id.clone() };
         let joined = self.join(attempt);
-        let is_retry = joined.as_ref().map_or(attempt.attempt > 1, |joined| joined.is_retry);
+        let successor = self.precede(attempt.group, attempt.attempt, attempt.created_at);
+        let (is_preceded, is_overtaken) = (joined.is_some(), successor.is_some());
+        let delivery = joined.or(successor);
+        let is_retry = delivery.as_ref().map_or(attempt.attempt > 1, |delivery| delivery.is_retry);
         let row = Row {
             at: effective_time(attempt.created_at, self.batch.now),
             attempt: attempt.attempt,
@@ -263,14 +273,17 @@ impl<'a> Draft<'a> {
             group: attempt.group,
             finished_at: attempt.created_at,
             is_retry,
-            opening: joined.map(|joined| Arc::new(joined.opening)),
-            superseded: false,
+            opening: delivery.map(|delivery| Arc::new(delivery.opening)),
+            is_preceded,
+            continued: if is_overtaken { Continued::Overtaken } else { Continued::No },
             open: true,
             ended: false,
             late: is_late,
             result: None,
         };
-        self.tips.insert(&Arc::new(Entry { key: key.clone(), row: row.clone() }));
+        let entry = Arc::new(Entry { key: key.clone(), row: row.clone() });
+        self.tips.insert(&entry);
+        self.late.insert(&entry);
         self.placed.insert(key.id.clone(), key.created_at);
         self.rows.insert(key, row);
     }
@@ -288,8 +301,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Finds the delivery that a new attempt belongs to, and makes the attempt its latest. Gives nothing where the attempt
-    /// opens a delivery itself.
+    /// Finds the delivery that a new attempt continues, and makes the attempt its latest. Returns `None` if there is none.
     fn join(&mut self, attempt: &Attempt) -> Option<Delivery> {
         let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
@@ -301,12 +313,35 @@ impl<'a> Draft<'a> {
         } else {
             self.tips.remove(&Entry { key: latest.clone(), row: row.clone() });
         }
-        row.superseded = true;
+        row.continued = Continued::InOrder;
         if row.status == Status::Retrying {
             row.open = false;
         }
         self.rows.insert(latest, row);
         Some(Delivery { opening, is_retry })
+    }
+
+    /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up before it: the oldest of the
+    /// next number whose predecessor is not known, made not before it and at most `settle_after` later. Marks that one's
+    /// predecessor as known, and returns its delivery.
+    ///
+    /// An attempt for which there is one is [`Continued::Overtaken`]. It counts as an attempt and ends nothing, because its
+    /// delivery went on: it ends with a later attempt. While it is pending it stays open for its outcome, so that the books
+    /// balance; as `retrying` it is not followed. If it continues a delivery itself, it belongs to that one, else to its
+    /// successor's. Then its own predecessor, should that turn up later still, is placed before it in the same way.
+    ///
+    /// The successor is always of an earlier batch: within a batch, what was made later is registered later.
+    fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<Delivery> {
+        let place = (group, number.checked_add(1)?);
+        // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are taken too.
+        let found = self.ledger.late().awaiting(place, made_at, self.preceded.get(&place));
+        let key = found.filter(|key| key.created_at.since(made_at) <= self.policy.windows.settle_after)?.clone();
+        let mut row = self.row(&key)?.clone();
+        row.is_preceded = true;
+        let delivery = delivery(&key, &row);
+        self.preceded.insert(place, key.clone());
+        self.rows.insert(key, row);
+        Some(delivery)
     }
 
     /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for one,
@@ -315,7 +350,7 @@ impl<'a> Draft<'a> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
         let is_recent = |entry: &&Entry| attempt.created_at.since(entry.key.created_at) <= settle_after;
-        let is_latest = |entry: &&Entry| self.row(&entry.key).is_some_and(|row| !row.superseded);
+        let is_latest = |entry: &&Entry| self.row(&entry.key).is_some_and(Row::is_latest);
         let [known, added] = [self.ledger.tips(), &self.tips];
         let used = self.used.get(&(group, number));
         let waiting = known
@@ -385,12 +420,15 @@ impl<'a> Draft<'a> {
     }
 
     fn end(&mut self, attempt: &Attempt, before: &Row, key: &RowKey, row: &mut Row) {
+        if row.continued == Continued::Overtaken {
+            return;
+        }
         let was_counted = before.counted.is_some();
         let is_settled = self.policy.windows.is_settled(row.at, self.batch.now);
         let result = match row.status {
             Status::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
-            Status::Failed if was_counted && row.superseded => return,
+            Status::Failed if was_counted && !row.is_latest() => return,
             // As far as anybody looked, it was still retrying when its time was over.
             Status::Failed if was_counted && is_settled => DeliveryResult::Abandoned,
             Status::Failed => DeliveryResult::Failed,
@@ -405,6 +443,7 @@ impl<'a> Draft<'a> {
         self.transitions.push(Transition::Ended {
             id: key.id.clone(),
             delivery: delivery(key, row),
+            began: self.began(row.opening(key)),
             at: row.finished_at,
             name: name.clone(),
             event: row.event.clone(),
@@ -412,6 +451,12 @@ impl<'a> Draft<'a> {
             attempts: row.attempt,
             origin: self.origin(key),
         });
+    }
+
+    /// When the first attempt was made of the delivery that `opening` opened, as far as is remembered.
+    fn began(&self, opening: &RowKey) -> Timestamp {
+        let late = [self.ledger.late(), &self.late].into_iter().filter_map(|late| late.first_of(opening));
+        late.fold(opening.created_at, Timestamp::min)
     }
 
     /// What the first walk finds that is older than the first answer is history.
@@ -460,7 +505,11 @@ impl<'a> Draft<'a> {
         if row.status == Status::Pending {
             self.log(LogOutcome::Expired);
         }
-        if !row.superseded {
+        // An earlier version of this program did not see that an attempt which was late had been continued.
+        if row.is_latest() && self.precede(row.group, row.attempt, key.created_at).is_some() {
+            row.continued = Continued::Overtaken;
+        }
+        if row.is_latest() {
             let name = name.unwrap_or(&row.event).clone();
             self.end_with(DeliveryResult::Abandoned, &name, key, &mut row);
         }
@@ -592,7 +641,7 @@ fn is_followed(row: &Row) -> bool {
     match row.status {
         _ if row.ended => false,
         Status::Pending => row.counted.is_none(),
-        Status::Retrying => !row.superseded,
+        Status::Retrying => row.is_latest(),
         _ => false,
     }
 }

@@ -1,14 +1,15 @@
 //! Stage 2: decides what is counted. Pure: no I/O, no clock, no randomness; time and settings are passed in.
 //!
 //! In reading order: [`state`] is what is remembered of one target, [`decide`] compares it with what was read and says what
-//! follows, [`rows`] are the entries and [`tips`] finds the delivery of an attempt among them, [`transition`] names what can
-//! happen to an entry, [`labels`] and [`totals`] turn that into numbers, and [`watermark`] holds the rules of time.
+//! follows, [`rows`] are the entries, [`tips`] finds the delivery of an attempt among them and [`late`] that of one which turned up
+//! after its successor, [`transition`] names what can happen to an entry, [`labels`] and [`totals`] turn that into numbers, and [`watermark`] holds the rules of time.
 //!
 //! *Invariant:* [`decide::decide`] changes nothing. Its decision becomes the state only through [`state::Ledger::apply`], and
 //! that is called only after the store has committed it.
 
 pub mod decide;
 pub mod labels;
+pub mod late;
 pub mod rows;
 pub mod state;
 pub mod tips;

@@ -1,4 +1,4 @@
-//! The entries of the window, each kept once and found in three ways: by time, by id, and as the latest attempt of its delivery.
+//! The entries of the window, each kept once and found in three ways: by time, by id, and by its place in its delivery.
 //!
 //! There may be a million of them, so an index costs one pointer an entry: it is ordered by what the pointer leads to.
 
@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::late::Late;
 use super::state::{Row, RowKey};
 use super::tips::Tips;
 use crate::delivery::{EntryId, Timestamp};
@@ -29,6 +30,7 @@ pub struct Rows {
     /// An entry is known by its id, whatever its `created_at` says now.
     by_id: HashSet<ById>,
     tips: Tips,
+    late: Late,
     open: BTreeSet<ByKey>,
 }
 
@@ -38,6 +40,7 @@ impl Rows {
         self.remove(&key);
         let entry = Arc::new(Entry { key, row });
         self.tips.insert(&entry);
+        self.late.insert(&entry);
         if entry.row.open {
             self.open.insert(ByKey(entry.clone()));
         }
@@ -51,6 +54,7 @@ impl Rows {
             self.by_id.remove(&key.id);
             self.open.remove(key);
             self.tips.remove(&entry);
+            self.late.remove(&entry);
         }
     }
 
@@ -87,6 +91,11 @@ impl Rows {
     /// The latest attempts of deliveries.
     pub fn tips(&self) -> &Tips {
         &self.tips
+    }
+
+    /// The attempts whose predecessor is not known, and those that turned up after their successor.
+    pub fn late(&self) -> &Late {
+        &self.late
     }
 
     /// How many there are.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::labels::{AttemptLabels, HttpLabel};
+use super::late::Late;
 use super::rows::{Entry, Rows};
 use super::tips::Tips;
 use super::totals::{Birth, Family, SeriesKey, Total, Totals};
@@ -19,6 +20,17 @@ pub struct RowKey {
     pub created_at: Timestamp,
     /// Its id.
     pub id: EntryId,
+}
+
+/// Whether the attempt after an entry is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continued {
+    /// Not yet: the entry is the latest attempt of its delivery, as far as anybody knows.
+    No,
+    /// By an attempt that turned up after it.
+    InOrder,
+    /// By an attempt that had turned up before it. Such an entry is late: it counts as an attempt and ends nothing.
+    Overtaken,
 }
 
 /// What is remembered of an entry.
@@ -40,10 +52,12 @@ pub struct Row {
     pub finished_at: Timestamp,
     /// Whether an earlier attempt of its delivery did not succeed, as far as was known when this one turned up.
     pub is_retry: bool,
-    /// The entry that opened its delivery; nothing where that is itself.
+    /// The entry that opened its delivery: the attempt of it that turned up first. `None` if that is itself.
     pub opening: Option<Arc<RowKey>>,
-    /// Whether a later attempt of its delivery is known.
-    pub superseded: bool,
+    /// Whether the attempt before it is known.
+    pub is_preceded: bool,
+    /// Whether the attempt after it is known.
+    pub continued: Continued,
     /// Whether it is followed because it may still change.
     pub open: bool,
     /// Whether it has ended its delivery, or was given up: then nothing that becomes of it counts any more.
@@ -55,6 +69,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether no later attempt of its delivery is known.
+    pub fn is_latest(&self) -> bool {
+        self.continued == Continued::No
+    }
+
     /// The entry that opened the delivery of the entry at `key`.
     pub fn opening<'a>(&'a self, key: &'a RowKey) -> &'a RowKey {
         self.opening.as_deref().unwrap_or(key)
@@ -198,6 +217,11 @@ impl Ledger {
     /// The latest attempt of each delivery.
     pub fn tips(&self) -> &Tips {
         self.rows.tips()
+    }
+
+    /// The attempts whose predecessor is not known, and those that turned up after their successor.
+    pub fn late(&self) -> &Late {
+        self.rows.late()
     }
 
     /// The entries that are followed, oldest first.

@@ -25,7 +25,7 @@ pub struct Tips {
 impl Tips {
     /// Takes in an entry, unless a later attempt of its delivery is known.
     pub fn insert(&mut self, entry: &Arc<Entry>) {
-        if !entry.row.superseded {
+        if entry.row.is_latest() {
             self.side(entry).insert(Tip(entry.clone()));
         }
     }

@@ -81,6 +81,8 @@ pub enum Transition {
         id: EntryId,
         /// The delivery.
         delivery: Delivery,
+        /// When its first attempt was made, as far as is remembered: before the opening entry where that one turned up late.
+        began: Timestamp,
         /// When its last attempt was over.
         at: Timestamp,
         /// The event's name, or its label where the entry could not be read again.

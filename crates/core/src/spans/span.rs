@@ -84,10 +84,11 @@ pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPoli
                 let counted = Counted { attempt, at: *at, delivery, labels };
                 made.add_attempt(&counted, webhook, policy);
             }
-            Transition::Ended { delivery, at, name, event, result, attempts, origin, .. }
+            Transition::Ended { delivery, began, at, name, event, result, attempts, origin, .. }
                 if wanted(*origin) && last_ends.get(&delivery.opening.id) == Some(&place) =>
             {
-                let end = End { delivery, at: *at, name: short(name, event), result: *result, attempts: *attempts };
+                let name = short(name, event);
+                let end = End { delivery, began: *began, at: *at, name, result: *result, attempts: *attempts };
                 made.add_root(&end, webhook, policy);
             }
             _ => {}
@@ -107,6 +108,7 @@ struct Counted<'a> {
 /// The end of a delivery.
 struct End<'a> {
     delivery: &'a Delivery,
+    began: Timestamp,
     at: Timestamp,
     name: &'a Arc<str>,
     result: DeliveryResult,
@@ -158,9 +160,9 @@ impl Made {
             span_id: ids::root(webhook.target, &opening.id).to_vec(),
             name: format!("deliver {}", end.name),
             kind: SpanKind::Internal.into(),
-            start_time_unix_nano: nanos(opening.created_at),
+            start_time_unix_nano: nanos(end.began),
             // A manual retry may be dated before the attempt that it repeats.
-            end_time_unix_nano: nanos(end.at.max(opening.created_at)),
+            end_time_unix_nano: nanos(end.at.max(end.began)),
             attributes,
             status: is_bad.then(|| SpanStatus { code: StatusCode::Error.into(), message: String::new() }),
             ..Span::default()

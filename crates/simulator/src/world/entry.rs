@@ -150,6 +150,8 @@ pub(crate) struct Entry {
     pub(crate) anomaly: Option<Anomaly>,
     /// Whether it was `retrying` until its delivery's last attempt had failed.
     pub(crate) superseded: bool,
+    /// Whether the list showed it only some time after it was made.
+    pub(crate) late: bool,
     pub(super) coming: Option<Box<Outcome>>,
     pub(super) raw: Option<Box<str>>,
 }

@@ -100,8 +100,17 @@ fn put(log: &mut Log, spec: EntrySpec, raw: Option<Box<str>>) -> String {
     let delivery = spec.delivery.unwrap_or_else(|| log.open_by_hand(Arc::clone(&spec.event)));
     let anomaly = raw.as_ref().map(|_| Anomaly::Raw);
     let place = Place::Hidden;
-    let entry =
-        log.add(Entry { id: id.as_str().into(), delivery, spec, place, anomaly, superseded: false, coming: None, raw });
+    let entry = log.add(Entry {
+        id: id.as_str().into(),
+        delivery,
+        spec,
+        place,
+        anomaly,
+        superseded: false,
+        late: false,
+        coming: None,
+        raw,
+    });
     log.show(entry);
     id
 }

@@ -134,6 +134,7 @@ impl Log {
         if settled_at.is_none() {
             self.settle(entry);
         }
+        self.entries[entry as usize].late = late.is_some();
         if late.is_none() {
             self.show(entry);
         }
@@ -333,7 +334,17 @@ fn new_entry(
         ..EntrySpec::default()
     };
     let coming = Some(Box::new(outcome));
-    Entry { id: id.into(), delivery, spec, place: Place::Hidden, anomaly, superseded: false, coming, raw: None }
+    Entry {
+        id: id.into(),
+        delivery,
+        spec,
+        place: Place::Hidden,
+        anomaly,
+        superseded: false,
+        late: false,
+        coming,
+        raw: None,
+    }
 }
 
 /// An id as Laravel's `Str::orderedUuid` makes them: the time in steps of 10 µs in the first 48 bits.

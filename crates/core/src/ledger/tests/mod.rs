@@ -6,6 +6,7 @@ mod deliveries;
 mod disk;
 mod entries;
 mod labels;
+mod late;
 mod moving;
 mod oracle;
 mod properties;

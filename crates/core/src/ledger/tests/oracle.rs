@@ -25,6 +25,10 @@ pub(super) struct Known {
     /// Whether it has ended its delivery, or was given up.
     pub(super) is_done: bool,
     is_forgotten: bool,
+    /// Whether the attempt before it is known: it then continues that one.
+    has_predecessor: bool,
+    /// Whether it turned up after the attempt that continues it.
+    is_overtaken: bool,
 }
 
 #[derive(Debug)]
@@ -97,12 +101,20 @@ impl Oracle {
         let outcome = if is_late { LogOutcome::Late } else { LogOutcome::New };
         self.add(SeriesKey::log_entries(outcome), None, false);
         let key = RowKey { created_at: entry.created_at, id: entry.id.clone() };
-        let delivery = self.joined(entry).unwrap_or_else(|| {
+        let joined = self.joined(entry);
+        let successor = self.successor(entry);
+        let overtaken_by = successor.as_ref().map(|id| self.entries[id].delivery);
+        let delivery = joined.or(overtaken_by).unwrap_or_else(|| {
             let opening = key.clone();
             self.deliveries.push(Delivery { opening, latest: entry.id.clone(), group: entry.group });
             self.deliveries.len() - 1
         });
-        self.deliveries[delivery].latest = entry.id.clone();
+        if joined.is_some() {
+            self.deliveries[delivery].latest = entry.id.clone();
+        }
+        if let Some(id) = &successor {
+            self.entries.get_mut(id).unwrap().has_predecessor = true;
+        }
         let is_ahead = entry.created_at > batch.now.plus(std::time::Duration::from_secs(1));
         let known = Known {
             at: if is_ahead { batch.now } else { entry.created_at },
@@ -114,6 +126,8 @@ impl Oracle {
             counted: None,
             is_done: false,
             is_forgotten: false,
+            has_predecessor: joined.is_some(),
+            is_overtaken: successor.is_some(),
         };
         self.entries.insert(entry.id.clone(), known);
     }
@@ -127,6 +141,7 @@ impl Oracle {
                 && latest.attempt + 1 == entry.attempt
                 && entry.created_at.since(latest.key.created_at) <= policy().windows.settle_after
                 && !latest.is_forgotten
+                && !latest.is_overtaken
         };
         let fitting = || (0..self.deliveries.len()).filter(fits);
         let waits = |index: &usize| matches!(latest(index).status, Status::Pending | Status::Retrying);
@@ -134,8 +149,22 @@ impl Oracle {
         oldest.or_else(|| fitting().max_by_key(|index| &latest(index).key))
     }
 
+    /// The attempt that continues a new one although it was there before: it had opened a delivery, or was put in front of one.
+    fn successor(&self, entry: &Attempt) -> Option<EntryId> {
+        let fits = |known: &&Known| {
+            self.deliveries[known.delivery].group == entry.group
+                && known.attempt == entry.attempt + 1
+                && !known.has_predecessor
+                && !known.is_forgotten
+                && known.key.created_at >= entry.created_at
+                && known.key.created_at.since(entry.created_at) <= policy().windows.settle_after
+        };
+        let oldest = self.entries.values().filter(fits).min_by_key(|known| &known.key)?;
+        Some(oldest.key.id.clone())
+    }
+
     fn is_latest(&self, known: &Known) -> bool {
-        self.deliveries[known.delivery].latest == known.key.id
+        self.deliveries[known.delivery].latest == known.key.id && !known.is_overtaken
     }
 
     fn settle(&mut self, entry: &Attempt, batch: &Batch) {
@@ -149,6 +178,7 @@ impl Oracle {
             }
             let is_over = batch.now.since(known.at) >= policy().windows.settle_after;
             let result = match entry.status {
+                _ if known.is_overtaken => None,
                 Status::Success => Some(DeliveryResult::Success),
                 Status::Failed if !was_counted => Some(DeliveryResult::Failed),
                 Status::Failed if !self.is_latest(&known) => None,

@@ -102,7 +102,7 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
 }
 
 /// What the state file would give back.
-fn restart(ledger: &Ledger) -> Ledger {
+pub(super) fn restart(ledger: &Ledger) -> Ledger {
     let mut restored = Ledger::restore(ledger.marks().clone(), ledger.invalid().clone(), ledger.totals().clone());
     ledger.rows().for_each(|(key, row)| restored.remember(key.clone(), row.clone()));
     restored

@@ -184,6 +184,35 @@ fn a_delivery_is_one_trace_and_its_root_spans_all_of_its_attempts() {
 }
 
 #[test]
+fn a_late_attempt_belongs_to_the_trace_that_its_successor_opened() {
+    let mut book = Book::new();
+    let second = made(&mut book, 40, &[attempt("a2", "g", 2, 30, Retrying)]);
+    let first = made(&mut book, 50, &[attempt("a1", "g", 1, 10, Retrying)]);
+    let third = made(&mut book, 70, &[attempt("a3", "g", 3, 60, Success)]);
+    assert_eq!(
+        [names(&second), names(&first), names(&third)],
+        [&["POST e"][..], &["POST e"], &["POST e", "deliver e"]]
+    );
+    let root = &third[1];
+    let opening = EntryId::new("a2");
+    assert_eq!(
+        (&*root.trace_id, &*root.span_id),
+        (&ids::trace(&target(), &opening)[..], &ids::root(&target(), &opening)[..])
+    );
+    for span in [&second[0], &first[0], &third[0]] {
+        assert_eq!((&span.trace_id, &span.parent_span_id), (&root.trace_id, &root.span_id));
+    }
+    assert_eq!(times(root), (10.0, 61.0), "the first attempt is the late one");
+    // Where it continues a delivery, it belongs to that one.
+    let mut book = Book::new();
+    let one = made(&mut book, 20, &[attempt("b1", "h", 1, 10, Retrying)]);
+    let three = made(&mut book, 40, &[attempt("b3", "h", 3, 30, Success)]);
+    let two = made(&mut book, 50, &[attempt("b2", "h", 2, 20, Failed)]);
+    assert_eq!((names(&two), &two[0].trace_id), (vec!["POST e"], &one[0].trace_id));
+    assert_ne!(two[0].trace_id, three[0].trace_id);
+}
+
+#[test]
 fn a_delivery_that_fails_or_is_given_up_is_an_error() {
     let mut book = Book::new();
     let failed = made(&mut book, 20, &[entry("a", 10, Failed)]);
@@ -269,6 +298,7 @@ fn what_sampling_leaves_out_is_parked_until_something_fails() {
     assert_eq!(fates(50, &[attempt("a4", "g", 4, 45, Success)]), (vec![Queue, Queue], 1));
     assert_eq!(fates(60, &[attempt("b1", "h", 1, 55, Failed)]), (vec![Queue, QueueWithParked], 1));
     assert_eq!(fates(70, &[attempt("c2", "i", 2, 65, Success)]), (vec![Queue, Queue], 1), "it did not succeed at once");
+    assert_eq!(fates(80, &[attempt("c1", "i", 1, 60, Success)]), (vec![Queue], 1), "its delivery has been sent");
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! Finds the delivery of an attempt that turns up after its successor.
+//!
+//! Both indices hold few entries: attempts in order are in neither. They are made of the rows alone, so that a restart knows what
+//! was known before it.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::rows::Entry;
+use super::state::{Continued, RowKey};
+use crate::delivery::{EntryId, GroupKey, Timestamp};
+
+/// Attempts whose predecessor is not known, and attempts that turned up after their successor.
+#[derive(Clone, Debug, Default)]
+pub struct Late {
+    /// Attempts, other than first ones, whose predecessor is not known, by group, number and time.
+    awaiting: BTreeSet<(GroupKey, u8, RowKey)>,
+    /// Attempts that turned up after their successor, by the entry that opened their delivery.
+    overtaken: BTreeSet<(Arc<RowKey>, RowKey)>,
+}
+
+impl Late {
+    /// Takes in an entry where it is one of them.
+    pub fn insert(&mut self, entry: &Entry) {
+        let Entry { key, row } = entry;
+        if row.attempt > 1 && !row.is_preceded {
+            self.awaiting.insert((row.group, row.attempt, key.clone()));
+        }
+        if let Some(opening) = row.opening.as_ref().filter(|_| row.continued == Continued::Overtaken) {
+            self.overtaken.insert((opening.clone(), key.clone()));
+        }
+    }
+
+    /// Takes out an entry, which is as it was when it was taken in.
+    pub fn remove(&mut self, entry: &Entry) {
+        let Entry { key, row } = entry;
+        if row.attempt > 1 && !row.is_preceded {
+            self.awaiting.remove(&(row.group, row.attempt, key.clone()));
+        }
+        if let Some(opening) = row.opening.as_ref().filter(|_| row.continued == Continued::Overtaken) {
+            self.overtaken.remove(&(opening.clone(), key.clone()));
+        }
+    }
+
+    /// The oldest attempt of that number whose predecessor is not known, among those that were made at `from` or later and stand
+    /// behind `after`.
+    pub fn awaiting(
+        &self,
+        (group, attempt): (GroupKey, u8),
+        from: Timestamp,
+        after: Option<&RowKey>,
+    ) -> Option<&RowKey> {
+        // Less than the key of any entry of that time.
+        let least = RowKey { created_at: from, id: EntryId::new("") };
+        let start = after.filter(|after| **after > least).unwrap_or(&least).clone();
+        let mut found = self.awaiting.range((Bound::Excluded((group, attempt, start)), Bound::Unbounded));
+        let (of_group, number, key) = found.next()?;
+        (*of_group == group && *number == attempt).then_some(key)
+    }
+
+    /// When the oldest attempt was made that turned up after its successor and belongs to the delivery of `opening`.
+    pub fn first_of(&self, opening: &RowKey) -> Option<Timestamp> {
+        let least = RowKey { created_at: Timestamp::from_micros(i64::MIN), id: EntryId::new("") };
+        let (of, first) = self.overtaken.range((Arc::new(opening.clone()), least)..).next()?;
+        (**of == *opening).then_some(first.created_at)
+    }
+}
