@@ -2,9 +2,8 @@
 //!
 //! [`gcra`] is the arithmetic of the budget and [`allowance`] what the API's headers make of it;
 //! [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole environment and [`outage`] when
-//! nobody in it is answered. [`scheduler`] is the order
-//! in which targets are asked: it learns from what polls bring ([`rate`]) and spends its requests where they shorten waiting
-//! most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
+//! nobody in it is answered; [`patience`] puts these together. [`scheduler`] is the order in which targets are asked: it learns
+//! from what polls bring ([`rate`]) and spends its requests where they shorten waiting most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
 
 pub mod allocation;
 pub mod allowance;
@@ -14,6 +13,7 @@ mod line;
 mod meter;
 pub mod outage;
 pub mod page_size;
+pub mod patience;
 pub mod pause;
 pub mod rate;
 pub mod scheduler;

@@ -52,7 +52,7 @@ impl Reach {
     }
 
     /// The order in which webhooks are probed, smallest first: in turns, and those that answered last before the others.
-    pub fn probe_order(self) -> impl Ord {
+    pub fn probe_order(self) -> impl Ord + use<> {
         let requests = if let Self::Unanswered { requests, .. } = self { requests } else { 0 };
         (requests, std::cmp::Reverse(self.last_answer()))
     }

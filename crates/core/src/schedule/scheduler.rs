@@ -7,9 +7,11 @@
 //! and what those at a bound leave or need is shared by the rest in the same proportion, which is the water-filled optimum of
 //! [`super::allocation`]. *Sweeps and rechecks* go by who has been due for longest, so that one that was begun comes to its end.
 //!
+//! *Targets whose last request failed* take at most half of the places for requests: those that time out hold theirs for long.
+//!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub enum Outcome {
     Unfinished,
     /// It failed, and the target is to be left alone for that long; what was begun goes on then.
     Failed(Duration),
+    /// It ended for a reason that says nothing of the target; what was begun goes on.
+    Interrupted,
 }
 
 /// What is next.
@@ -73,6 +77,14 @@ pub struct Scheduler {
     walks: Line<u64>,
     sweeps: Line<Duration>,
     rechecks: Line<Duration>,
+    /// How many failing targets may be asked at the same time.
+    failing_limit: usize,
+    failing_running: usize,
+    /// Failing targets that were due while that many were being asked, first come, first served.
+    blocked: Line<u64>,
+    /// Those that are back in the other lines since, and were not started yet.
+    unblocked: BTreeSet<TargetId>,
+    blocks: u64,
     discovery_due: Option<Duration>,
     is_discovering: bool,
     virtual_now: Duration,
@@ -99,6 +111,11 @@ impl Scheduler {
             walks: Line::new(),
             sweeps: Line::new(),
             rechecks: Line::new(),
+            failing_limit: usize::MAX,
+            failing_running: 0,
+            blocked: Line::new(),
+            unblocked: BTreeSet::new(),
+            blocks: 0,
             discovery_due: None,
             is_discovering: false,
             virtual_now: Duration::ZERO,
@@ -108,6 +125,13 @@ impl Scheduler {
             allocation: Allocation::new(&[], bounds, 0.0),
             reviewed: None,
         }
+    }
+
+    /// Lets failing targets have at most half of `places` for requests at the same time, and at least one.
+    #[must_use]
+    pub fn with_places(mut self, places: u32) -> Self {
+        self.failing_limit = (places as usize / 2).max(1);
+        self
     }
 
     /// Adds a target, which is due at once; one that is there already stays as it is.
@@ -121,7 +145,14 @@ impl Scheduler {
     /// Takes a target out; a turn of it that is under way may end as it likes.
     pub fn remove(&mut self, target: TargetId) {
         self.unqueue(target);
-        self.slots.remove(&target);
+        if let Some(slot) = self.slots.remove(&target) {
+            self.failing_running -= usize::from(slot.is_running_while_failing);
+        }
+    }
+
+    /// Lets a target that failed rest until `rests_until` only, where that is earlier than before.
+    pub fn wake(&mut self, target: TargetId, rests_until: Duration, now: Duration) {
+        self.change(target, now, |slot| slot.rests_until = slot.rests_until.min(rests_until));
     }
 
     /// A disabled target is polled once in every longest interval, and neither swept nor rechecked by itself.
@@ -174,14 +205,27 @@ impl Scheduler {
             self.waiting.remove(target);
             self.queue(target, now);
         }
-        if let Some(class) = self.shares.next(|class| self.first(class, now).is_some()) {
-            return self.first(class, now).map(Next::Turn);
+        self.unblock(now);
+        while let Some(class) = self.shares.next(|class| self.first(class, now).is_some()) {
+            match self.first(class, now) {
+                Some(Turn::Ask(target, _)) if self.must_wait(target) => self.block(target),
+                turn => return turn.map(Next::Turn),
+            }
         }
         let first_poll = self.polled.first().map(|(polled, _)| self.deadline(polled));
         let first = |line: &Line<Duration>| line.first().map(|(due, _)| due);
-        let discovery = self.discovery_due.filter(|_| !self.is_discovering);
+        let discovery = self.discovery_due();
         let others = [first(&self.waiting), first(&self.sweeps), first(&self.rechecks), discovery];
         others.into_iter().chain([first_poll]).flatten().min().map(Next::At)
+    }
+
+    /// Discovery's next turn, or when to ask again, as if there were no targets.
+    pub fn next_discovery(&self, now: Duration) -> Option<Next> {
+        self.discovery_due().map(|due| if due <= now { Next::Turn(Turn::Discover) } else { Next::At(due) })
+    }
+
+    fn discovery_due(&self) -> Option<Duration> {
+        self.discovery_due.filter(|_| !self.is_discovering)
     }
 
     /// Takes note that a turn begins at `now`, with one request.
@@ -199,6 +243,8 @@ impl Scheduler {
         let max = self.max_interval();
         let Some(slot) = self.slots.get_mut(&target) else { return };
         slot.is_running = true;
+        slot.is_running_while_failing = slot.is_failing;
+        self.failing_running += usize::from(slot.is_failing);
         if class == Class::Heads {
             self.is_walks_turn = slot.walk.is_none();
         }
@@ -221,14 +267,21 @@ impl Scheduler {
             return;
         };
         let (turns, virtual_now) = (self.turns, self.virtual_now);
+        let mut was_failing = false;
         self.change(target, now, |slot| {
             slot.is_running = false;
+            was_failing = std::mem::take(&mut slot.is_running_while_failing);
+            match outcome {
+                Outcome::Complete(_) | Outcome::Unfinished => slot.is_failing = false,
+                Outcome::Failed(_) => slot.is_failing = true,
+                Outcome::Interrupted => {}
+            }
             match (outcome, class) {
                 (Outcome::Complete(found), Class::Heads) => slot.complete_poll(found),
                 (Outcome::Complete(found), Class::Sweeps) => slot.complete_sweep(found, virtual_now),
                 (Outcome::Complete(found), _) => slot.found_aside += found,
-                (Outcome::Unfinished, Class::Heads) => slot.walk = Some(turns),
-                (Outcome::Unfinished, _) => {}
+                (Outcome::Unfinished | Outcome::Interrupted, Class::Heads) => slot.walk = Some(turns),
+                (Outcome::Unfinished | Outcome::Interrupted, _) => {}
                 (Outcome::Failed(pause), _) => {
                     slot.rests_until = now + pause;
                     // The page that failed is asked for again, and then the walk goes on.
@@ -236,6 +289,27 @@ impl Scheduler {
                 }
             }
         });
+        self.failing_running -= usize::from(was_failing);
+    }
+
+    /// Whether a target is failing, and the places for such are taken.
+    fn must_wait(&self, target: TargetId) -> bool {
+        self.failing_running >= self.failing_limit && self.slots.get(&target).is_some_and(|slot| slot.is_failing)
+    }
+
+    fn block(&mut self, target: TargetId) {
+        self.unqueue(target);
+        self.blocks += 1;
+        self.blocked.put(target, self.blocks);
+    }
+
+    /// Puts back as many blocked targets as there are places for, so that a turn stays cheap however many are blocked.
+    fn unblock(&mut self, now: Duration) {
+        while self.failing_running + self.unblocked.len() < self.failing_limit {
+            let Some((_, target)) = self.blocked.first() else { return };
+            self.queue(target, now);
+            self.unblocked.insert(target);
+        }
     }
 
     /// What is first in a class, where that is due.
@@ -246,8 +320,7 @@ impl Scheduler {
             Class::Sweeps => due(&self.sweeps),
             Class::Rechecks => due(&self.rechecks),
             Class::Discovery => {
-                let is_due = !self.is_discovering && self.discovery_due.is_some_and(|due| due <= now);
-                return is_due.then_some(Turn::Discover);
+                return self.discovery_due().is_some_and(|due| due <= now).then_some(Turn::Discover);
             }
         };
         target.map(|target| Turn::Ask(target, class))
@@ -319,6 +392,8 @@ impl Scheduler {
         }
         self.polled.remove(target);
         self.walks.remove(target);
+        self.blocked.remove(target);
+        self.unblocked.remove(&target);
     }
 }
 

@@ -11,6 +11,10 @@ pub(super) struct Slot {
     pub(super) rate: Rate,
     pub(super) is_disabled: bool,
     pub(super) is_running: bool,
+    /// Whether its last request failed.
+    pub(super) is_failing: bool,
+    /// Whether a request is under way that began when the one before had failed.
+    pub(super) is_running_while_failing: bool,
     /// When the last poll began.
     pub(super) polled: Option<Duration>,
     /// When the next one is due in virtual time.
