@@ -7,7 +7,8 @@
 //! and what those at a bound leave or need is shared by the rest in the same proportion, which is the water-filled optimum of
 //! [`super::allocation`]. *Sweeps and rechecks* go by who has been due for longest, so that one that was begun comes to its end.
 //!
-//! *Targets whose last request failed* take at most half of the places for requests: those that time out hold theirs for long.
+//! *Targets whose last request failed, or that made none yet,* take at most half of the places for requests as soon as anybody is
+//! answered: those that time out hold theirs for long.
 //!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
@@ -77,10 +78,12 @@ pub struct Scheduler {
     walks: Line<u64>,
     sweeps: Line<Duration>,
     rechecks: Line<Duration>,
-    /// How many failing targets may be asked at the same time.
-    failing_limit: usize,
-    failing_running: usize,
-    /// Failing targets that were due while that many were being asked, first come, first served.
+    /// How many unproven targets may be asked at the same time.
+    unproven_limit: usize,
+    unproven_running: usize,
+    /// How many targets are proven.
+    proven: usize,
+    /// Unproven targets that were due while that many were being asked, first come, first served.
     blocked: Line<u64>,
     /// Those that are back in the other lines since, and were not started yet.
     unblocked: BTreeSet<TargetId>,
@@ -111,8 +114,9 @@ impl Scheduler {
             walks: Line::new(),
             sweeps: Line::new(),
             rechecks: Line::new(),
-            failing_limit: usize::MAX,
-            failing_running: 0,
+            unproven_limit: usize::MAX,
+            unproven_running: 0,
+            proven: 0,
             blocked: Line::new(),
             unblocked: BTreeSet::new(),
             blocks: 0,
@@ -127,10 +131,10 @@ impl Scheduler {
         }
     }
 
-    /// Lets failing targets have at most half of `places` for requests at the same time, and at least one.
+    /// Lets targets that may fail have at most half of `places` for requests at the same time, and at least one.
     #[must_use]
     pub fn with_places(mut self, places: u32) -> Self {
-        self.failing_limit = (places as usize / 2).max(1);
+        self.unproven_limit = (places as usize / 2).max(1);
         self
     }
 
@@ -146,7 +150,8 @@ impl Scheduler {
     pub fn remove(&mut self, target: TargetId) {
         self.unqueue(target);
         if let Some(slot) = self.slots.remove(&target) {
-            self.failing_running -= usize::from(slot.is_running_while_failing);
+            self.unproven_running -= usize::from(slot.is_running_unproven);
+            self.proven -= usize::from(slot.is_proven);
         }
     }
 
@@ -243,8 +248,8 @@ impl Scheduler {
         let max = self.max_interval();
         let Some(slot) = self.slots.get_mut(&target) else { return };
         slot.is_running = true;
-        slot.is_running_while_failing = slot.is_failing;
-        self.failing_running += usize::from(slot.is_failing);
+        slot.is_running_unproven = !slot.is_proven;
+        self.unproven_running += usize::from(!slot.is_proven);
         if class == Class::Heads {
             self.is_walks_turn = slot.walk.is_none();
         }
@@ -267,15 +272,9 @@ impl Scheduler {
             return;
         };
         let (turns, virtual_now) = (self.turns, self.virtual_now);
-        let mut was_failing = false;
+        self.settle_proof(target, outcome);
         self.change(target, now, |slot| {
             slot.is_running = false;
-            was_failing = std::mem::take(&mut slot.is_running_while_failing);
-            match outcome {
-                Outcome::Complete(_) | Outcome::Unfinished => slot.is_failing = false,
-                Outcome::Failed(_) => slot.is_failing = true,
-                Outcome::Interrupted => {}
-            }
             match (outcome, class) {
                 (Outcome::Complete(found), Class::Heads) => slot.complete_poll(found),
                 (Outcome::Complete(found), Class::Sweeps) => slot.complete_sweep(found, virtual_now),
@@ -289,12 +288,29 @@ impl Scheduler {
                 }
             }
         });
-        self.failing_running -= usize::from(was_failing);
     }
 
-    /// Whether a target is failing, and the places for such are taken.
+    /// Frees the place of a target, and records whether it is proven now.
+    fn settle_proof(&mut self, target: TargetId, outcome: Outcome) {
+        let Some(slot) = self.slots.get_mut(&target) else { return };
+        self.unproven_running -= usize::from(std::mem::take(&mut slot.is_running_unproven));
+        self.proven -= usize::from(slot.is_proven);
+        slot.is_proven = match outcome {
+            Outcome::Complete(_) | Outcome::Unfinished => true,
+            Outcome::Failed(_) => false,
+            Outcome::Interrupted => slot.is_proven,
+        };
+        self.proven += usize::from(slot.is_proven);
+    }
+
+    /// Whether there is a place for another unproven target: always while there is nobody whom they keep waiting.
+    fn has_place_for_unproven(&self, taken: usize) -> bool {
+        self.proven == 0 || taken < self.unproven_limit
+    }
+
+    /// Whether a target is unproven, and the places for such are taken.
     fn must_wait(&self, target: TargetId) -> bool {
-        self.failing_running >= self.failing_limit && self.slots.get(&target).is_some_and(|slot| slot.is_failing)
+        !self.has_place_for_unproven(self.unproven_running) && self.slots.get(&target).is_some_and(|slot| !slot.is_proven)
     }
 
     fn block(&mut self, target: TargetId) {
@@ -305,7 +321,7 @@ impl Scheduler {
 
     /// Puts back as many blocked targets as there are places for, so that a turn stays cheap however many are blocked.
     fn unblock(&mut self, now: Duration) {
-        while self.failing_running + self.unblocked.len() < self.failing_limit {
+        while self.has_place_for_unproven(self.unproven_running + self.unblocked.len()) {
             let Some((_, target)) = self.blocked.first() else { return };
             self.queue(target, now);
             self.unblocked.insert(target);
