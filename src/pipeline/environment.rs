@@ -121,7 +121,8 @@ impl Environment {
         mut remembered: Vec<(Listed, Loaded)>,
     ) -> Self {
         let rate = settings.requests_per_minute;
-        let scheduler = Scheduler::new(settings.intervals, supply(rate, &budget)).with_places(settings.max_concurrent_requests);
+        let scheduler =
+            Scheduler::new(settings.intervals, supply(rate, &budget)).with_places(settings.max_concurrent_requests);
         let allowance = Allowance::new(rate, settings.max_concurrent_requests);
         let mut environment = Self {
             name,

@@ -12,8 +12,8 @@
 //!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
-use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::allocation::{Allocation, is_asleep, stretched};
@@ -310,7 +310,8 @@ impl Scheduler {
 
     /// Whether a target is unproven, and the places for such are taken.
     fn must_wait(&self, target: TargetId) -> bool {
-        !self.has_place_for_unproven(self.unproven_running) && self.slots.get(&target).is_some_and(|slot| !slot.is_proven)
+        !self.has_place_for_unproven(self.unproven_running)
+            && self.slots.get(&target).is_some_and(|slot| !slot.is_proven)
     }
 
     fn block(&mut self, target: TargetId) {
