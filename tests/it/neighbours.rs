@@ -17,7 +17,7 @@ async fn a_good_webhook_is_polled_at_its_interval_beside_eight_broken_ones() {
         let broken = (0..8).map(|number| Webhook::of_agent("a-1", &format!("broken-{number}")));
         // The good one is the last of all.
         let webhooks: Vec<Webhook> = broken.chain([Webhook::of_agent("a-1", "good")]).collect();
-        let scenario = Scenario { webhooks: webhooks.clone(), ..quiet_scenario() };
+        let scenario = Scenario { webhooks: webhooks.clone(), rate_limit_per_minute: 6000, ..quiet_scenario() };
         let simulator = simulator(scenario, Clock::Real).await;
         let what = format!("{fault:?}");
         let random = vec![RandomFault { probability: 1.0, path: "/webhooks/broken-".to_owned(), fault }];
