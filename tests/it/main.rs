@@ -23,6 +23,7 @@ mod hardships;
 mod harness;
 mod large;
 mod names;
+mod neighbours;
 mod reload;
 mod roster;
 mod schedule;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
+use super::results::jitter;
 use super::{Done, Environment};
 use crate::pipeline::discover::{Asked, Registered, ask, register};
 use crate::pipeline::retire;
@@ -52,7 +53,7 @@ impl Environment {
         self.learn(&answer.exchange);
         match &answer.result {
             Ok(_) => {
-                self.pause.succeed();
+                self.patience.accept();
                 self.search.failures = 0;
                 self.search.last = None;
             }
@@ -87,7 +88,8 @@ impl Environment {
         } else {
             warn!(environment = %name, "discovery failed: {failure}");
         }
-        self.pause_for(failure, self.search.asked_at);
+        let now = self.now();
+        self.patience.fail_discovery(failure.failure(), self.search.asked_at, now, jitter());
     }
 
     /// Puts an update in force that is on disk.
@@ -147,6 +149,7 @@ impl Environment {
         self.workshop.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.ids.remove(&target.webhook_id) {
             self.scheduler.remove(id);
+            self.patience.remove(id);
             self.idle.remove(&id);
             if self.away.remove(&id).is_some() {
                 self.leaving.insert(id, target.webhook_id.clone());

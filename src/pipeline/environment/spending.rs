@@ -33,12 +33,12 @@ impl Environment {
             }
             Ok(Some(wait)) => {
                 let is_lowered = self.rate < self.settings.requests_per_minute;
-                self.pause.extend(now + if is_lowered { wait.min(LOWERED_RETRY) } else { wait });
+                self.patience.extend_pause(now + if is_lowered { wait.min(LOWERED_RETRY) } else { wait });
                 false
             }
             Err(failure) => {
                 self.tell_budget_failing(&failure);
-                self.pause.extend(now + BUDGET_RETRY);
+                self.patience.extend_pause(now + BUDGET_RETRY);
                 false
             }
         }

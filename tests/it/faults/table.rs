@@ -47,6 +47,11 @@ pub(crate) enum Concerned {
 }
 
 impl Row {
+    /// Whether nobody in the environment is answered, and that is no rejection.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.concerned == Concerned::Environment && !["unauthorized", "rate_limited"].contains(&self.result)
+    }
+
     /// How long the API asks to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.cause {
@@ -67,7 +72,7 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 use Concerned::{Environment, Webhook};
 
 /// Every fault.
-pub(crate) static TABLE: [Row; 26] = [
+pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Token not accepted (401)",
         cause: Cause::Token,
@@ -153,7 +158,7 @@ pub(crate) static TABLE: [Row; 26] = [
     Row {
         name: "Server error (500)",
         cause: Cause::Api(Fault::Status(500)),
-        does: "Leaves the environment alone for a while; the log has the API's own words",
+        does: "Backs off; the log has the API's own words",
         result: "http_error",
         code: "500",
         concerned: Environment,
@@ -162,11 +167,20 @@ pub(crate) static TABLE: [Row; 26] = [
     Row {
         name: "A gateway's HTML page (502, 503)",
         cause: Cause::Api(Fault::Html(503)),
-        does: "Leaves the environment alone for a while; the page is not logged",
+        does: "Backs off; the page is not logged",
         result: "http_error",
         code: "503",
         concerned: Environment,
         logged: "the API answered 503",
+    },
+    Row {
+        name: "Server error (500), for one webhook alone",
+        cause: Cause::Api(Fault::Status(500)),
+        does: "Leaves the webhook alone for a while; the others are polled as if it were not there",
+        result: "http_error",
+        code: "500",
+        concerned: Webhook,
+        logged: "the API answered 500: \"Server Error\"",
     },
     Row {
         name: "Redirect to a log-in page",
@@ -198,7 +212,7 @@ pub(crate) static TABLE: [Row; 26] = [
     Row {
         name: "No answer in time, for one webhook alone",
         cause: Cause::Api(Fault::Hold(FOR_EVER)),
-        does: "The same; that the others are answered shows that the environment works",
+        does: "The same; webhooks that fail hold at most half of the places for requests",
         result: "timeout",
         code: "none",
         concerned: Webhook,
@@ -238,6 +252,15 @@ pub(crate) static TABLE: [Row; 26] = [
         result: "connection",
         code: "none",
         concerned: Environment,
+        logged: "the connection failed: Connection reset by peer",
+    },
+    Row {
+        name: "Connection reset before the answer, for one webhook alone",
+        cause: Cause::Api(Fault::Reset),
+        does: "The same; the others are polled as if it were not there",
+        result: "connection",
+        code: "none",
+        concerned: Webhook,
         logged: "the connection failed: Connection reset by peer",
     },
     Row {
@@ -316,10 +339,13 @@ What holds for all of them:
 - While a fault lasts, `talkover_up` is 0 for the webhooks that are concerned. It is 1 for all others, and these are polled on.
 - The log names the cause once when polls of a webhook begin to fail, not at every poll, and says once that they succeed again.
 - A webhook that failed is asked again after half a second to a second, then after twice as long, up to a minute. Where in
-  between is a matter of chance, so that several daemons do not come back at the same moment. One that alone keeps failing is
-  then asked no more often than an idle one (`max_interval`).
-- Where a fault is the environment's, all of its webhooks wait, in the same manner: at once after 401 and 429, otherwise after
-  three failures with no success between them.
+  between is a matter of chance, so that several daemons do not come back at the same moment. One that keeps failing beside others
+  that are answered is then asked no more often than an idle one (`max_interval`).
+- After 401 and 429 all webhooks of the environment wait, in the same manner.
+- Where nobody in the environment is answered (time-outs, broken connections and 5xx: no webhook is left whose last request was
+  answered, or three in a row fail that had been answered before), one webhook is probed after the other with such pauses between
+  them, those that were answered last first. The first answer ends this: whoever had been answered before resumes at once. The log
+  says once that it began and once that it ended.
 - `code` is the status of the answer, also where its body went wrong, and `none` where there was no answer.
 
 ";
