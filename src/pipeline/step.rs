@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
-use super::reader::{Absorbed, Reader};
+use super::reader::{Absorbed, Failure, Reader};
 use crate::client::{Client, Exchange};
 use crate::clock;
 use crate::shutdown::Shutdown;
@@ -23,6 +23,8 @@ use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
+use talkover_core::reading::holes;
+use talkover_core::reading::walk::Failed;
 use talkover_core::reading::wire::LogPage;
 use talkover_core::spans::span::{Made, SampledAttempt, SpanPolicy, Webhook, spans};
 
@@ -67,6 +69,8 @@ pub enum StepResult {
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
+    /// The request failed, but others of the list are answered: the next one goes for a part of the page.
+    Narrowed(ApiError),
     /// The state file could not be written; what was read is kept.
     NotWritten(StoreError),
     /// The program is to end.
@@ -99,10 +103,12 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
                 Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
             }
         }
-        Err(error) => {
-            reader.failed();
-            (reader, StepResult::Failed(error))
-        }
+        Err(error) => match reader.failed(&error, date) {
+            Ok(Failure::Of(Failed::Narrowed)) => (reader, StepResult::Narrowed(error)),
+            Ok(Failure::Of(Failed::Expected)) => (reader, StepResult::More(Tally::default())),
+            Ok(Failure::Of(Failed::BackOff | Failed::Done)) | Err(_) => (reader, StepResult::Failed(error)),
+            Ok(Failure::Complete(batch)) => settle(workshop, reader, batch, now).await,
+        },
         Ok(page) => {
             for entry in &page.invalid {
                 debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
@@ -128,7 +134,13 @@ async fn take_in(
         }
     }
     match reader.absorb(page, date) {
-        Ok(Absorbed::More) => stage(workshop, reader, date).await,
+        Ok(Absorbed::More) => {
+            if let Some((pages, reached)) = reader.take_progress(now) {
+                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
+                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
+            }
+            stage(workshop, reader, date).await
+        }
         Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
         Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
     }
@@ -156,7 +168,8 @@ async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Read
 }
 
 /// Decides, commits and applies, on a thread that may wait for the disk.
-async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+async fn settle(workshop: Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    tell(&mut reader, &batch);
     let target = reader.target.clone();
     on_blocking_thread(target, move || {
         let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Pages);
@@ -167,6 +180,19 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
         }
     })
     .await
+}
+
+/// Logs what could not be read, once each.
+fn tell(reader: &mut Reader, batch: &Batch) {
+    if let Some(cause) = reader.take_cut_short() {
+        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+    }
+    let unreadable =
+        batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
+    let count = unreadable.count();
+    if count > 0 {
+        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
+    }
 }
 
 async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -48,6 +48,11 @@ impl Environment {
                 Outcome::Failed(state.backoff.fail(jitter()))
             }
             StepResult::Failed(failure) => self.fail(target, failure, state),
+            StepResult::Narrowed(failure) => {
+                // Others of the list were answered meanwhile: there is a cause to find, not an outage to sit out.
+                state.backoff.progress();
+                self.fail(target, failure, state)
+            }
         }
     }
 
