@@ -250,13 +250,21 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError>
         // In small pieces: compressed, each of them may stand for a thousand times its size.
         for piece in chunk.chunks(PIECE_BYTES) {
             body.write(piece)?;
-            if body.read().len() > limit {
-                let key = digest(&body.read()[..limit.min(DIGESTED_BYTES)]);
-                return Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key });
-            }
+            check_size(body.read(), limit)?;
         }
     }
-    body.finish()
+    // The decoder may have held back the last of it.
+    let body = body.finish()?;
+    check_size(&body, limit)?;
+    Ok(body)
+}
+
+fn check_size(body: &[u8], limit: usize) -> Result<(), ApiError> {
+    if body.len() <= limit {
+        return Ok(());
+    }
+    let key = digest(&body[..limit.min(DIGESTED_BYTES)]);
+    Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key })
 }
 
 /// A body while it is received.
