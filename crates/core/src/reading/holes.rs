@@ -35,6 +35,11 @@ impl Hole {
         Self { key, older, newer }
     }
 
+    /// Whether it stands behind an entry of time `newer`, as far as times tell. Behind its older neighbour it does not.
+    fn is_behind(&self, newer: Timestamp) -> bool {
+        self.older < newer || self.older == newer && self.newer == newer
+    }
+
     /// Whether this may be an entry that stands between `older` and `newer`. Neighbours that share a second may have changed
     /// places; otherwise, intervals that merely touch are on the two sides of an entry.
     fn may_be(&self, older: Timestamp, newer: Timestamp) -> bool {
@@ -68,12 +73,12 @@ impl Holes {
 
     /// Whether a known one may stand among the entries behind one of time `newer`; behind the top of the list if `None`.
     pub(super) fn is_one_behind(&self, newer: Option<Timestamp>) -> bool {
-        self.known.iter().any(|hole| newer.is_none_or(|newer| hole.older <= newer))
+        self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer)))
     }
 
     /// Whether a known one may stand directly behind an entry of time `newer`, or at the top of the list.
     pub(super) fn is_one_at(&self, newer: Option<Timestamp>) -> bool {
-        self.known.iter().any(|hole| newer.is_none_or(|newer| (hole.older..=hole.newer).contains(&newer)))
+        self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer) && newer <= hole.newer))
     }
 
     /// Takes note that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
@@ -174,8 +179,12 @@ mod tests {
         let mut holes = Holes::default();
         holes.expect(vec![Hole::from_key(key).unwrap()]);
         assert!(
-            holes.is_one_behind(None) && holes.is_one_behind(Some(time(10))) && !holes.is_one_behind(Some(time(9)))
+            holes.is_one_behind(None) && holes.is_one_behind(Some(time(11))) && !holes.is_one_behind(Some(time(10)))
         );
-        assert!(holes.is_one_at(None) && holes.is_one_at(Some(time(20))) && !holes.is_one_at(Some(time(21))));
+        assert!(
+            holes.is_one_at(None)
+                && holes.is_one_at(Some(time(20)))
+                && [10, 21].iter().all(|second| !holes.is_one_at(Some(time(*second))))
+        );
     }
 }
