@@ -391,6 +391,7 @@ impl Walk {
         if page == 1 {
             // From the top, in larger pages: there is no border that a run could have crossed.
             self.ties = SameSecond::default();
+            self.last_read = None;
         } else if before != per_page {
             self.rescale(before, place);
         }
