@@ -104,7 +104,7 @@ impl Walk {
 
     fn fail_single(&mut self, date: Timestamp) -> Failed {
         let is_expected = self.holes.is_one_at(self.last_read);
-        if is_expected || self.cursor.offset() < self.failing.accused_to {
+        if is_expected || self.failing.suspects.is_none() && self.cursor.offset() < self.failing.accused_to {
             self.holes.meet(self.last_read.unwrap_or(date), self.total);
             self.pass();
             return Failed::Expected;
@@ -137,6 +137,10 @@ impl Walk {
     fn suspect(&mut self) {
         let (first, count) = self.failing.suspects.unwrap_or((self.cursor.offset(), 0));
         self.failing.suspects = Some((first, count + 1));
+        // A larger page that fails is looked into by itself later.
+        if self.cursor.request().per_page == 1 {
+            self.failing.accused_to = self.cursor.offset() + 1;
+        }
         if count + 1 >= MAX_SUSPECTS {
             self.failing.probe = Some(Probe::Top(PageRequest { page: 1, per_page: self.cursor.full() }));
         } else {
@@ -186,7 +190,6 @@ impl Walk {
             if is_empty && self.last_read.is_none() {
                 return Err(WalkError::Unreadable);
             }
-            self.failing.accused_to = at;
             let before = self.cursor.request().per_page;
             self.cursor.go_to_single(first);
             self.rescale(before, at);
