@@ -3,11 +3,13 @@
 //! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
 //! to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use flate2::write::GzDecoder;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -28,6 +30,8 @@ use talkover_core::schedule::limits::{self, http_date};
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How much of an answer that is too large tells it from others: its first MiB.
 const DIGESTED_BYTES: usize = 1024 * 1024;
+/// How much of a body is decompressed at once.
+const PIECE_BYTES: usize = 4 * 1024;
 /// A connection that takes longer than this will not come, whatever the time for the whole request is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit of requests a minute.
@@ -288,15 +292,70 @@ fn repeats(body: &[u8], token: &HeaderValue) -> bool {
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let mut body = Vec::new();
+    let mut body = Body::new(response.headers());
     while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(&error))? {
-        if body.len() + chunk.len() > limit {
-            let key = digest(&body[..body.len().min(DIGESTED_BYTES)]);
-            return Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key });
+        // In small pieces: compressed, each of them may stand for a thousand times its size.
+        for piece in chunk.chunks(PIECE_BYTES) {
+            body.write(piece)?;
+            check_size(body.read(), limit)?;
         }
-        body.extend_from_slice(&chunk);
     }
+    // The decoder may have held back the last of it.
+    let body = body.finish()?;
+    check_size(&body, limit)?;
     Ok(body)
+}
+
+fn check_size(body: &[u8], limit: usize) -> Result<(), ApiError> {
+    if body.len() <= limit {
+        return Ok(());
+    }
+    let key = digest(&body[..limit.min(DIGESTED_BYTES)]);
+    Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key })
+}
+
+/// A body while it is received.
+enum Body {
+    Plain(Vec<u8>),
+    Gzip(GzDecoder<Vec<u8>>),
+}
+
+impl Body {
+    /// The HTTP library decodes `gzip` and removes the header, but only if it is written in exactly that way. Codings are
+    /// case-insensitive, and `x-gzip` is another name for the same (RFC 9110, sections 8.4.1 and 8.4.1.3).
+    fn new(headers: &HeaderMap) -> Self {
+        let coding = header_text(headers, CONTENT_ENCODING.as_str()).unwrap_or_default();
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
+        if is_gzip { Self::Gzip(GzDecoder::new(Vec::new())) } else { Self::Plain(Vec::new()) }
+    }
+
+    /// Adds bytes as they came.
+    fn write(&mut self, piece: &[u8]) -> Result<(), ApiError> {
+        match self {
+            Self::Plain(body) => body.extend_from_slice(piece),
+            Self::Gzip(decoder) => decoder.write_all(piece).map_err(undecodable)?,
+        }
+        Ok(())
+    }
+
+    /// What is decoded so far.
+    fn read(&self) -> &[u8] {
+        match self {
+            Self::Plain(body) => body,
+            Self::Gzip(decoder) => decoder.get_ref(),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<u8>, ApiError> {
+        match self {
+            Self::Plain(body) => Ok(body),
+            Self::Gzip(decoder) => decoder.finish().map_err(undecodable),
+        }
+    }
+}
+
+fn undecodable(error: std::io::Error) -> ApiError {
+    ApiError::InvalidResponse(format!("failed to decompress it: {error}"))
 }
 
 /// The innermost cause, without the URL: that names hosts and ids, and says nothing that the target does not.
@@ -413,6 +472,51 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
         }
         assert_eq!((asked.await.unwrap(), asked_again.await.unwrap()), (Some(204), Some(204)));
+    }
+
+    /// What the client makes of an answer with this head and body.
+    async fn asked(head: &str, body: &[u8]) -> Result<usize, ApiError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = options(&format!("http://{}/", listener.local_addr().unwrap()));
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        let asked = tokio::spawn(async move { client.owners(OwnerType::Agent, 1, 100).await.result });
+        let mut stream = receive(&listener).await;
+        let head = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
+        asked.await.unwrap().map(|page| page.entries.len())
+    }
+
+    fn gzipped(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_is_read_whatever_the_coding_is_called() {
+        let body = br#"{"data": [{"id": "a"}, {"id": "b"}]}"#;
+        for name in ["gzip", "GZIP", "Gzip", "x-gzip", "X-GZip", " gzip "] {
+            let head = format!("Content-Encoding: {name}\r\n");
+            assert_eq!(asked(&head, &gzipped(body)).await, Ok(2), "{name:?}");
+        }
+        assert_eq!(asked("Content-Encoding: identity\r\n", body).await, Ok(2));
+        let broken = asked("Content-Encoding: x-gzip\r\n", body).await.unwrap_err().to_string();
+        assert!(broken.starts_with("the answer cannot be used: failed to decompress it"), "{broken}");
+        let cut = gzipped(body);
+        assert!(matches!(
+            asked("Content-Encoding: x-gzip\r\n", &cut[..cut.len() - 9]).await,
+            Err(ApiError::InvalidResponse(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_once_it_is_decompressed_is_not_read_to_its_end() {
+        let bomb = gzipped(&vec![b' '; MAX_BODY_BYTES + 1]);
+        for name in ["gzip", "x-gzip"] {
+            let head = format!("Content-Encoding: {name}\r\n");
+            assert!(matches!(asked(&head, &bomb).await, Err(ApiError::TooLarge { .. })), "{name}");
+        }
     }
 
     #[test]

@@ -10,8 +10,11 @@ use crate::asking::{AskError, Asker};
 use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
-use talkover_core::reading::walk::{Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
+
+/// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause takes.
+const MAX_FAILURES: u32 = 14;
 
 /// Why a log could not be read.
 #[derive(Debug, Error)]
@@ -22,6 +25,9 @@ pub enum ReadError {
     /// The pages do not lead on.
     #[error("the log cannot be read to its end: {0}")]
     Walk(#[from] WalkError),
+    /// Not all of the stretch is shown.
+    #[error("the log cannot be read to its end: {0}")]
+    CutShort(#[from] CutShort),
 }
 
 impl ReadError {
@@ -29,7 +35,7 @@ impl ReadError {
     pub fn concerns_environment(&self) -> bool {
         match self {
             Self::Ask(error) => error.concerns_environment(),
-            Self::Walk(_) => false,
+            Self::Walk(_) | Self::CutShort(_) => false,
         }
     }
 }
@@ -66,8 +72,23 @@ impl LogReader {
         let mut walk = Walk::new(Timestamp::from_micros(i64::MIN), self.per_page);
         let mut stretch = LogStretch { known_before, ..LogStretch::default() };
         let mut is_first = true;
+        let mut failures = 0;
         loop {
-            let (page, date) = self.ask(target, walk.request()).await?;
+            let (page, date) = match self.ask(target, walk.request()).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failures += 1;
+                    let Some(date) = of_page(&error).filter(|_| !is_first && failures <= MAX_FAILURES) else {
+                        return Err(error);
+                    };
+                    let _ = walk.fail(date)?;
+                    if let Some(cause) = walk.cut_short() {
+                        return Err(cause.into());
+                    }
+                    continue;
+                }
+            };
+            failures = 0;
             let date = date.timestamp();
             stretch.now = stretch.now.max(date);
             if is_first {
@@ -89,6 +110,9 @@ impl LogReader {
             let (attempts, invalid) = walk.take();
             stretch.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
             stretch.invalid.extend(invalid);
+            if let Some(cause) = walk.cut_short() {
+                return Err(cause.into());
+            }
             if progress == Progress::Done {
                 return Ok(stretch);
             }
@@ -103,6 +127,17 @@ impl LogReader {
             Err(AskError::Api { error: ApiError::TooLarge { key, .. }, date, .. }) => Ok((Page::TooLarge(key), date)),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// When a page failed, if the error may be one of that page alone.
+fn of_page(error: &ReadError) -> Option<Timestamp> {
+    match error {
+        ReadError::Ask(AskError::Api { error, date, .. }) => {
+            let is_of_all = matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
+            (!is_of_all).then_some(date.timestamp())
+        }
+        _ => None,
     }
 }
 

@@ -15,8 +15,10 @@ use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
 use talkover_core::ledger::watermark::Windows;
+use talkover_core::reading::error::ApiError;
+use talkover_core::reading::holes::{self, Hole};
 use talkover_core::reading::recheck::{Recheck, Wanted};
-use talkover_core::reading::walk::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, Failed, Known, PageRequest, Progress, Stretch, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::Class;
 use talkover_core::schedule::page_size::first_page;
@@ -26,6 +28,13 @@ mod rechecks;
 
 /// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
 const STAGED_AT_ONCE: usize = 5_000;
+
+/// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
+const EXPECTED_HOLES: usize = 100;
+/// After so many rounds of rechecks in a row that failed, smaller pages are requested.
+const FAILED_ROUNDS: u32 = 3;
+/// A first contact that takes longer than this says how far it is, this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +77,15 @@ pub struct Reader {
     /// The round of rechecks under way.
     recheck: Option<Recheck>,
     rechecks: Rechecks,
+    /// Rounds of rechecks in a row that failed.
+    failed_rounds: u32,
+    /// From this place in the list on nothing can be read, as far as is known.
+    bottom: Option<u64>,
+    /// Why the last walk ended before its time, and whether that was logged.
+    cut_short: Option<CutShort>,
+    is_cut_told: bool,
+    /// When the progress of a first contact was last logged, in time since the start.
+    progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
     /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
@@ -114,6 +132,15 @@ impl Reading {
     }
 }
 
+/// What follows from a request that failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The poll fails.
+    Of(Failed),
+    /// A part of the poll is complete all the same, and is to be decided.
+    Complete(Batch),
+}
+
 /// What a page has brought.
 #[derive(Debug)]
 pub enum Absorbed {
@@ -137,6 +164,11 @@ impl Reader {
             sweep: None,
             recheck: None,
             rechecks: Rechecks::default(),
+            failed_rounds: 0,
+            bottom: None,
+            cut_short: None,
+            is_cut_told: false,
+            progress_told: None,
             staged,
             next_sweep: None,
             is_hastened: false,
@@ -217,7 +249,7 @@ impl Reader {
             let stretch = Stretch { newest, oldest, count };
             // Late entries may have turned up in what it had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
-            let walk = Walk::resume(until, per_page, stretch);
+            let walk = Walk::resume(until, per_page, stretch).expecting(self.holes(), self.bottom);
             return Reading { is_resumed: true, ..Reading::new(walk, coverage, until, began) };
         }
         let marks = self.ledger.marks();
@@ -233,7 +265,19 @@ impl Reader {
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
-        Reading::new(Walk::new(until, per_page).with_first_page(first), coverage, until, began)
+        Reading::new(self.walk(until).with_first_page(first), coverage, until, began)
+    }
+
+    fn walk(&self, until: Timestamp) -> Walk {
+        Walk::new(until, self.settings.per_page).expecting(self.holes(), self.bottom)
+    }
+
+    /// The entries that are known to be unreadable, those met last first.
+    fn holes(&self) -> Vec<Hole> {
+        let unusable = self.ledger.invalid().iter().filter(|(key, _)| key.starts_with(holes::PREFIX));
+        let mut found: Vec<_> = unusable.filter_map(|(key, met)| Some((*met, Hole::from_key(key)?))).collect();
+        found.sort_by_key(|(met, _)| std::cmp::Reverse(*met));
+        found.into_iter().take(EXPECTED_HOLES).map(|(_, hole)| hole).collect()
     }
 
     /// The size of a head walk's first page.
@@ -253,7 +297,7 @@ impl Reader {
         // A long walk is on disk: it comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
-        Some(Reading::new(Walk::new(until, self.settings.per_page), Coverage::Sweep, until, now))
+        Some(Reading::new(self.walk(until), Coverage::Sweep, until, now))
     }
 
     /// Where a sweep ends; nothing where there is no watermark yet.
@@ -357,25 +401,59 @@ impl Reader {
             self.keep(reading);
             return Ok(Absorbed::More);
         }
+        Ok(Absorbed::Complete(self.complete(reading, date)))
+    }
+
+    /// What a walk has read that is over.
+    fn complete(&mut self, reading: Reading, date: ServerTime) -> Batch {
         let Reading { mut walk, coverage, first_read, is_resumed, .. } = reading;
         let has_met_known = walk.has_met_known() || (self.is_staged_turn() && self.staged_has_met_known());
-        let is_torn = walk.has_reached_end() && !has_met_known;
+        let cut_short = walk.cut_short();
+        let is_torn = (walk.has_reached_end() || cut_short.is_some()) && !has_met_known;
+        self.bottom = walk.bottom();
+        self.note_cut_short(cut_short, coverage);
         self.total = self.note_total(walk.total());
         let reaches_end = walk.has_reached_end();
         let (attempts, invalid) = walk.take();
         let oldest = attempts.last().map(|attempt| attempt.created_at);
         let reaches_far = reaches_end || oldest < self.sweep_until() && oldest.is_some();
         let is_sweep = coverage == Coverage::Head && reaches_far && !is_resumed;
-        Ok(Absorbed::Complete(Batch {
+        Batch {
             attempts,
             invalid,
             coverage: if is_sweep { Coverage::Sweep } else { coverage },
             is_torn,
+            is_cut_short: cut_short.is_some(),
             last_success: self.last_success,
             now: date,
             began: first_read,
             ..Batch::default()
-        }))
+        }
+    }
+
+    fn note_cut_short(&mut self, cause: Option<CutShort>, coverage: Coverage) {
+        // A poll that needs no deep page shows nothing.
+        if cause.is_some() || coverage != Coverage::Head {
+            self.is_cut_told &= cause == self.cut_short;
+            self.cut_short = cause;
+        }
+    }
+
+    /// Why walks end before their time, once for each change of that.
+    pub fn take_cut_short(&mut self) -> Option<CutShort> {
+        let cause = self.cut_short?;
+        (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
+    }
+
+    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time to log that.
+    pub fn take_progress(&mut self, now: Duration) -> Option<(u64, Option<Timestamp>)> {
+        let head = self.head.as_ref().filter(|head| head.coverage == Coverage::FirstContact)?;
+        let told = self.progress_told.map_or(head.began, |told| told.max(head.began));
+        if now < told + PROGRESS_INTERVAL {
+            return None;
+        }
+        self.progress_told = Some(now);
+        Some(head.walk.reached())
     }
 
     fn keep(&mut self, reading: Reading) {
@@ -398,6 +476,7 @@ impl Reader {
             self.recheck = Some(recheck);
             return Absorbed::More;
         }
+        self.failed_rounds = 0;
         let read = recheck.finish();
         self.rechecks.put_off(&read.put_off);
         Absorbed::Complete(Batch {
@@ -428,12 +507,46 @@ impl Reader {
         Ok(Absorbed::More)
     }
 
-    /// Takes note that a request has failed. A walk asks for the same page again; rechecks wait for their next turn, because
-    /// what they looked for is somewhere else by then.
-    pub fn failed(&mut self) {
-        if self.turn == Class::Rechecks {
-            self.recheck = None;
-            self.rechecks.forget_round();
+    /// Records that a request has failed with `error`, at `date` by the server's clock. A walk requests the same page again, and
+    /// after some failures finds out what the cause is; rechecks wait for their next turn, because what they looked for is
+    /// somewhere else by then.
+    ///
+    /// # Errors
+    /// If no cause can be found; the walk starts anew at the next poll.
+    pub fn failed(&mut self, error: &ApiError, date: ServerTime) -> Result<Failure, WalkError> {
+        // These say nothing of a page.
+        let is_of_page = !matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
+        match self.turn {
+            Class::Rechecks => Ok(self.fail_recheck(is_of_page, date)),
+            _ if !is_of_page => Ok(Failure::Of(Failed::BackOff)),
+            turn => {
+                let reading = if turn == Class::Sweeps { self.sweep.take() } else { self.head.take() };
+                let Some(mut reading) = reading else { return Ok(Failure::Of(Failed::BackOff)) };
+                let failed = reading.walk.fail(date.timestamp())?;
+                if failed == Failed::Done {
+                    return Ok(Failure::Complete(self.complete(reading, date)));
+                }
+                self.keep(reading);
+                Ok(Failure::Of(failed))
+            }
+        }
+    }
+
+    fn fail_recheck(&mut self, is_of_page: bool, date: ServerTime) -> Failure {
+        let round = self.recheck.take();
+        self.failed_rounds += u32::from(is_of_page);
+        match round.filter(|_| is_of_page && self.failed_rounds > FAILED_ROUNDS) {
+            Some(mut recheck) => {
+                let progress = recheck.absorb_too_large();
+                match self.go_on_rechecking(recheck, progress, date) {
+                    Absorbed::Complete(batch) => Failure::Complete(batch),
+                    Absorbed::More => Failure::Of(Failed::BackOff),
+                }
+            }
+            None => {
+                self.rechecks.forget_round();
+                Failure::Of(Failed::BackOff)
+            }
         }
     }
 

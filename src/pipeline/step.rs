@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing::{debug, info, warn};
 
-use super::reader::{Absorbed, Reader};
+use super::reader::{Absorbed, Failure, Reader};
 use crate::client::{Client, Exchange};
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
@@ -24,6 +24,8 @@ use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
+use talkover_core::reading::holes;
+use talkover_core::reading::walk::Failed;
 use talkover_core::reading::wire::LogPage;
 use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
 
@@ -70,6 +72,8 @@ pub enum StepResult {
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
+    /// The request failed, but others of the list are answered: the next one goes for a part of the page.
+    Narrowed(ApiError),
     /// The state file could not be written; what was read is kept.
     NotWritten(StoreError),
     /// The program is to end.
@@ -108,10 +112,12 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
                 Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
             }
         }
-        (Err(error), _) => {
-            reader.failed();
-            (reader, StepResult::Failed(error))
-        }
+        (Err(error), _) => match reader.failed(&error, seen.now) {
+            Ok(Failure::Of(Failed::Narrowed)) => (reader, StepResult::Narrowed(error)),
+            Ok(Failure::Of(Failed::Expected)) => (reader, StepResult::More(Tally::default())),
+            Ok(Failure::Of(Failed::BackOff | Failed::Done)) | Err(_) => (reader, StepResult::Failed(error)),
+            Ok(Failure::Complete(batch)) => settle(workshop, reader, batch, now).await,
+        },
     };
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
@@ -158,7 +164,13 @@ async fn take_in(
         debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
     }
     match reader.absorb(page, date) {
-        Ok(Absorbed::More) => stage(workshop, reader, date).await,
+        Ok(Absorbed::More) => {
+            if let Some((pages, reached)) = reader.take_progress(now) {
+                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
+                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
+            }
+            stage(workshop, reader, date).await
+        }
         Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
         Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
     }
@@ -186,7 +198,8 @@ async fn stage(workshop: Workshop, mut reader: Reader, date: ServerTime) -> (Rea
 }
 
 /// Decides, commits and applies, on a thread that may wait for the disk.
-async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+async fn settle(workshop: Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    tell(&mut reader, &batch);
     blocking::run(move || {
         let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
@@ -196,6 +209,19 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
         }
     })
     .await
+}
+
+/// Logs what could not be read, once each.
+fn tell(reader: &mut Reader, batch: &Batch) {
+    if let Some(cause) = reader.take_cut_short() {
+        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+    }
+    let unreadable =
+        batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
+    let count = unreadable.count();
+    if count > 0 {
+        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
+    }
 }
 
 fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {

@@ -29,4 +29,5 @@ mod roster;
 mod schedule;
 mod stalled;
 mod traces;
+mod unreadable;
 mod verify;

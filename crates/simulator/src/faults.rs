@@ -226,6 +226,17 @@ fn always() -> f64 {
     1.0
 }
 
+/// What is wrong with the pages of delivery logs, from now on and for every request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageFaults {
+    /// A page that holds one of these entries is answered with 500.
+    pub unreadable: Vec<String>,
+    /// Pages beyond this number are refused with 422.
+    pub deepest_page: Option<u32>,
+    /// The first page comes under every number, and is said to be one of many.
+    pub repeats: bool,
+}
+
 /// Chooses the fault of each request: first what tests queued, then the script, the windows, and chance.
 #[derive(Debug)]
 pub(super) struct Faults {

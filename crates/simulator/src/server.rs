@@ -15,7 +15,7 @@ use axum::response::Response;
 use tokio::sync::watch;
 
 use super::clock::{Clock, Moment};
-use super::faults::{Fault, Faults};
+use super::faults::{Fault, Faults, PageFaults};
 use super::requests::{Limiter, Quota, ReceivedRequest};
 use super::world::World;
 use socket::{Break, Wire};
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) limiter: Mutex<Limiter>,
     pub(super) received: Mutex<Vec<ReceivedRequest>>,
     pub(super) tokens: Mutex<Vec<String>>,
+    pub(super) page_faults: Mutex<PageFaults>,
     pub(super) max_per_page: Option<u32>,
     pub(super) start: Moment,
     /// Changes, or loses its sender, when the server is to stop.

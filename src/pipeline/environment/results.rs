@@ -43,6 +43,10 @@ impl Environment {
                 self.fail(target, failure, state);
                 End::Failed(failure.failure())
             }
+            StepResult::Narrowed(failure) => {
+                self.fail(target, failure, state);
+                End::Narrowed(failure.retry_after())
+            }
         };
         let now = self.now();
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());

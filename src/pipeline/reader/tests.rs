@@ -316,7 +316,8 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
     let now = Duration::from_secs(320);
     assert!(desk.reader.turn_to(Class::Rechecks, 0.0, now));
     assert_eq!(desk.reader.request(now).page, 15);
-    desk.reader.failed();
+    let unavailable = ApiError::Http { status: 503, message: None, retry_after: None };
+    assert!(matches!(desk.reader.failed(&unavailable, server(0)), Ok(Failure::Of(Failed::BackOff))));
     assert_eq!(desk.complete(Class::Heads, 321), Some((Coverage::Head, vec![1])));
 }
 

@@ -387,6 +387,18 @@ clock. Of these, `tests/it/clocks.rs` is the proof.
 
 ";
 
+const PAGES: &str = r"
+## Pages that cannot be read
+
+Proven by `tests/it/unreadable.rs`. Each is logged once.
+
+| fault | what the exporter does |
+| --- | --- |
+| One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is walked past; all others are counted |
+| Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
+| The list repeats itself or holds nothing usable | Ends the walk after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
+";
+
 /// The page as it should be.
 pub(crate) fn markdown() -> String {
     let mut text = PREAMBLE.to_owned();
@@ -406,5 +418,6 @@ pub(crate) fn markdown() -> String {
     for (name, does) in CLOCKS {
         writeln!(text, "| {name} | {does} |").unwrap();
     }
+    text.push_str(PAGES);
     text
 }

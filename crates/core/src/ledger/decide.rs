@@ -55,6 +55,8 @@ pub struct Batch {
     pub pass: Pass,
     /// Whether the log ended before anything was met that was known.
     pub is_torn: bool,
+    /// Whether the reading of a first contact has ended before the cut, because deeper pages cannot be read.
+    pub is_cut_short: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
     /// When the target became known, where that was before its first answer.
@@ -621,9 +623,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest known entry
-    /// should still be in it, or nobody has looked for as long as entries are kept. Once for each newest known entry.
+    /// should still be in it, or nobody has looked for as long as entries are kept: once for each newest known entry. A first contact
+    /// has one if not all of its window could be read.
     fn has_gap(&self) -> bool {
         let marks = self.memory.marks();
+        if self.batch.coverage == Coverage::FirstContact {
+            return self.batch.is_cut_short && self.batch.pass.is_end();
+        }
         let Some(watermark) = marks.watermark else { return false };
         let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
         if !is_walk || !self.batch.pass.is_end() || !self.batch.is_torn || marks.gap_at == Some(watermark) {

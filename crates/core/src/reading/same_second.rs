@@ -135,12 +135,12 @@ impl SameSecond {
         }
     }
 
-    /// Pages have another size from now on, and `page` is the next: it may begin before the last one has ended.
-    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32) {
+    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has ended.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, overlaps: bool) {
         self.blank_from = self.blank_from.map(|first| page_of(u64::from(first - 1) * u64::from(from), to.max(1)));
         if let Some(tail) = &mut self.tail {
             tail.page = page.saturating_sub(1);
-            tail.overlaps = true;
+            tail.overlaps |= overlaps;
         }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);

@@ -44,6 +44,9 @@ pub enum End {
     NotWritten,
     /// The request failed.
     Failed(Failure),
+    /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that the API
+    /// asked for.
+    Narrowed(Option<Duration>),
 }
 
 /// A change of the environment that is worth a line in the log.
@@ -211,6 +214,11 @@ impl Patience {
                 let pause = member.backoff.fail(jitter);
                 self.probe_at = self.probe_at.max(now + pause);
                 Outcome::Failed(pause)
+            }
+            End::Narrowed(retry_after) => {
+                // There is a cause to find, not an outage to sit out.
+                member.backoff.progress();
+                Outcome::Failed(asked_for(retry_after).unwrap_or(member.backoff.fail(jitter)))
             }
             End::Failed(Failure::Unanswered(retry_after) | Failure::Answered(retry_after)) => {
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));

@@ -72,6 +72,18 @@ fn a_gap_is_a_walk_without_known_ground_while_the_log_should_still_hold_it() {
 }
 
 #[test]
+fn a_first_contact_has_a_gap_if_not_all_of_its_window_could_be_read() {
+    for (is_cut_short, pass, expected) in
+        [(true, Pass::Whole, 1), (true, Pass::Last, 1), (true, Pass::Settle, 0), (false, Pass::Whole, 0)]
+    {
+        let mut book = Book::new();
+        let batch = Book::batch(Coverage::FirstContact, 100, &[entry("a", 90, Success)]);
+        book.apply(&Batch { is_cut_short, pass, ..batch });
+        assert_eq!(book.ledger.totals().counter(&SeriesKey::history_gaps()), expected, "{is_cut_short} {pass:?}");
+    }
+}
+
+#[test]
 fn a_gap_counts_once_for_each_newest_known_entry() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 10, Success)]);
