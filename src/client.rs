@@ -317,7 +317,7 @@ fn check_size(body: &[u8], limit: usize) -> Result<(), ApiError> {
 /// A body while it is received.
 enum Body {
     Plain(Vec<u8>),
-    Gzip(GzDecoder<Vec<u8>>),
+    Gzip(Box<GzDecoder<Vec<u8>>>),
 }
 
 impl Body {
@@ -326,7 +326,7 @@ impl Body {
     fn new(headers: &HeaderMap) -> Self {
         let coding = header_text(headers, CONTENT_ENCODING.as_str()).unwrap_or_default();
         let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
-        if is_gzip { Self::Gzip(GzDecoder::new(Vec::new())) } else { Self::Plain(Vec::new()) }
+        if is_gzip { Self::Gzip(Box::new(GzDecoder::new(Vec::new()))) } else { Self::Plain(Vec::new()) }
     }
 
     /// Adds bytes as they came.
