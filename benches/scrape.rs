@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
-use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::totals::{
     ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, NANOS_PER_SECOND, SeriesKey, Total,
 };
@@ -25,8 +25,9 @@ use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::scrape::Scraper;
-use talkover_exporter::store::Store;
+use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
+use talkover_exporter::store::sqlite::SqliteStore;
 
 /// Webhooks, each with [`EVENTS`] events.
 const TARGETS: usize = 22;
@@ -39,7 +40,9 @@ const SCRAPES: u32 = 10;
 
 fn main() {
     let directory = tempfile::tempdir().unwrap();
-    let store = StoreHandle::new(Store::open(&directory.path().join("state.db"), Timestamp::from_seconds(0)).unwrap());
+    let store = StoreHandle::new(
+        SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(0))).unwrap(),
+    );
     let scraper = Scraper { board: board(), store: store.info().clone(), registry: Registry::new() };
     let scrape = |format| {
         let mut text = String::new();
@@ -93,7 +96,8 @@ fn view(number: usize) -> TargetView {
         owner_id: "campaign-7".into(),
         webhook_name: format!("Orders {number}").into(),
     };
-    let mut view = TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::from_secs(15));
+    let mut view =
+        TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::from_secs(15));
     view.exposed = true;
     let mut births = BTreeMap::new();
     let mut sampled = Vec::new();

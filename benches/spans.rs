@@ -22,15 +22,17 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_exporter::config::{self, Environment, TracesConfig};
 use talkover_exporter::shutdown;
 use talkover_exporter::sinks::traces::exporter::Exporter;
-use talkover_exporter::store::Store;
+use talkover_exporter::store::SpanBatch;
+use talkover_exporter::store::Store as _;
 use talkover_exporter::store::handle::StoreHandle;
-use talkover_exporter::store::outbox::SpanBatch;
+use talkover_exporter::store::sqlite::SqliteStore;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -78,12 +80,12 @@ fn queue(path: &Path, count: u32) -> u64 {
         owner_id: "a".into(),
         webhook_name: "Orders".into(),
     };
-    let mut store = Store::open(path, Timestamp::from_seconds(1)).unwrap();
+    let mut store = SqliteStore::open(path, LocalTime::new(Timestamp::from_seconds(1))).unwrap();
     for first in (0..count).step_by(EACH as usize) {
         let record = |number: u32| SpanRecord { trace_id: [1; 16], span: span(number), fate: Fate::Queue };
         let records = (first..first + EACH).map(record).collect();
-        let batch = SpanBatch { records, now: Timestamp::from_seconds(2), parked_since: Timestamp::default() };
-        store.commit(&target, &Changes::default(), &batch).unwrap();
+        let batch = SpanBatch { records, ..SpanBatch::default() };
+        _ = store.commit(&target, Changes::default(), &batch).unwrap();
     }
     drop(store);
     std::fs::metadata(path).unwrap().len()
@@ -136,7 +138,7 @@ fn traces(protocol: &str, url: &str) -> TracesConfig {
 
 /// Sends everything that waits.
 async fn send(path: &Path, config: TracesConfig) {
-    let store = StoreHandle::new(Store::open(path, Timestamp::from_seconds(1)).unwrap());
+    let store = StoreHandle::new(SqliteStore::open(path, LocalTime::new(Timestamp::from_seconds(1))).unwrap());
     let exporter = Exporter::new(config, "bench", store.clone(), IntCounter::new("errors", "errors").unwrap()).unwrap();
     let (trigger, shutdown) = shutdown::channel();
     let running = tokio::spawn(exporter.run(shutdown));

@@ -32,14 +32,15 @@ use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::server::{self, Renderer, ServeError, Sources};
+use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use crate::sinks::metrics::scrape::Scraper;
-use crate::sinks::traces::transport::TransportError;
-use crate::store::Store;
+use crate::sinks::traces::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::store::sqlite::SqliteStore;
 
 /// How long steps under way may take to end: a commit does in milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -98,16 +99,16 @@ impl App {
         let loaded_at = clock::now();
         // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
-        let store = StoreHandle::new(Store::open(&config.state.path, loaded_at)?);
+        let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
         let board = Board::default();
-        board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at });
+        board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at: loaded_at.timestamp() });
 
         let registry = Registry::new();
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
         let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry };
 
-        let commons = Commons { store, board, api, write_errors };
+        let commons = Commons { store, board, api, clocks: ServerClocks::default(), write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
         let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;

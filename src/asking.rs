@@ -12,8 +12,9 @@ use crate::budget::Budget;
 use crate::client::{Answer, Client, Exchange};
 use crate::clock;
 use crate::config::TokenSource;
+use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
-use talkover_core::delivery::Timestamp;
+use talkover_core::clock::{Certainty, ServerTime};
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::pause::asked_for;
@@ -36,7 +37,7 @@ pub enum AskError {
         /// How often it was asked.
         times: u32,
         /// The server's clock.
-        date: Timestamp,
+        date: ServerTime,
     },
     /// What was spent of the budget cannot be read or written.
     #[error("failed to use the memory of the request budget: {0}")]
@@ -71,6 +72,8 @@ pub struct Asker {
     pub token: TokenSource,
     /// Requests a minute, as configured.
     pub requests_per_minute: u32,
+    /// What time it is on the server.
+    pub clock: ServerClock,
     /// The end of the program.
     pub shutdown: Shutdown,
     /// Requests made so far.
@@ -89,7 +92,7 @@ impl Asker {
         &mut self,
         subject: &str,
         request: impl AsyncFn(&Client) -> Answer<T>,
-    ) -> Result<(T, Timestamp), AskError> {
+    ) -> Result<(T, ServerTime), AskError> {
         let (mut backoff, mut put_off, mut has_new_token) = (Backoff::default(), 0, false);
         loop {
             self.take_from_budget().await?;
@@ -99,8 +102,11 @@ impl Asker {
             };
             self.requests += 1;
             self.learn(&answer.exchange);
-            let date = answer.exchange.date.unwrap_or_else(clock::now);
+            let seen = self.clock.observe(&answer.exchange);
+            let date = seen.now;
             let error = match answer.result {
+                // The time would be wrong that what was found is judged by.
+                Ok(_) if seen.certainty == Certainty::Assumed => continue,
                 Ok(found) => return Ok((found, date)),
                 Err(error) => error,
             };

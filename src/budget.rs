@@ -2,8 +2,9 @@
 //!
 //! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments share.
 //! They are read and written under a file lock, without a wait for the disk: a killed process leaves them behind, and after a
-//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". Whoever wants to make a request
-//! takes it from here first.
+//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". So is a record that lies ahead of that
+//! clock: whatever these bytes say, they keep nobody from asking for longer than a minute. Whoever wants to make a request takes it
+//! from here first.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::store::lock::beside;
 use talkover_core::schedule::gcra::{Gcra, WINDOW_NS};
@@ -23,6 +25,8 @@ const RECORD_BYTES: usize = 40;
 const SHARED_BURST: u32 = 4;
 /// More names than any configuration has: a longer file is not ours, or broken.
 const MAX_RECORDS: usize = 10_000;
+/// Another process may have read the clock later and yet have held the lock earlier: so much a record may lie ahead, a second.
+const SKEW_NS: u64 = 1_000_000_000;
 
 /// One of the budgets that a request draws from.
 #[derive(Clone, Debug)]
@@ -105,7 +109,7 @@ impl Budget {
     }
 
     fn take_locked(&self, now: u64) -> io::Result<Option<Duration>> {
-        let records = self.read()?;
+        let Some(records) = self.read()? else { return self.begin_anew(now) };
         let mut wait = 0;
         let mut updates = Vec::with_capacity(self.buckets.len());
         let mut end = records.len();
@@ -129,7 +133,7 @@ impl Budget {
                 Err(needed) => {
                     // Written down too, so that a budget that is taken as spent does not stay so.
                     let last = known.map_or(now, |slot| records[slot].last.min(now));
-                    self.write(slot, record(arrival, last))?;
+                    self.write(slot, record(bucket.gcra.clamp(arrival, now), last))?;
                     wait = wait.max(needed);
                 }
             }
@@ -149,6 +153,10 @@ impl Budget {
     /// The nanoseconds to wait until the record tells it.
     fn arrival(&self, bucket: &Bucket, record: Option<Record>, now: u64) -> Result<u64, u64> {
         let Some(record) = record else { return Ok(0) };
+        if record.boot == self.boot && record.is_ahead(now) {
+            warn!("{}: holds times that are still to come; the request budget is taken as spent", self.path.display());
+            return Ok(bucket.gcra.exhausted(now));
+        }
         let is_of_this_boot = record.boot == self.boot;
         if is_of_this_boot && record.settings == bucket.settings {
             return Ok(record.arrival);
@@ -163,11 +171,29 @@ impl Budget {
         if rest > 0 { Err(rest) } else { Ok(0) }
     }
 
-    fn read(&self) -> io::Result<Vec<Record>> {
+    /// The records; `None` if there are more than this program writes.
+    fn read(&self) -> io::Result<Option<Vec<Record>>> {
         let length = self.file.metadata()?.len() as usize;
-        let mut bytes = vec![0; length.min(MAX_RECORDS * RECORD_BYTES)];
+        if length > MAX_RECORDS * RECORD_BYTES {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect())
+        Ok(Some(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect()))
+    }
+
+    /// Empties a file that isn't ours, and takes the budgets as spent. Returns the time to wait.
+    fn begin_anew(&self, now: u64) -> io::Result<Option<Duration>> {
+        warn!("{}: too long, begun anew; the request budget is taken as spent", self.path.display());
+        self.file.set_len(0)?;
+        let mut wait = 0;
+        for (slot, bucket) in self.buckets.iter().enumerate() {
+            let arrival = bucket.gcra.exhausted(now);
+            let record = Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last: now };
+            self.write(slot, record)?;
+            wait = wait.max(bucket.gcra.take(arrival, now).err().unwrap_or(0));
+        }
+        Ok(Some(Duration::from_nanos(wait)))
     }
 
     fn write(&self, slot: usize, record: Record) -> io::Result<()> {
@@ -186,6 +212,12 @@ struct Record {
 }
 
 impl Record {
+    /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots have no names.
+    fn is_ahead(&self, now: u64) -> bool {
+        let latest = now.saturating_add(SKEW_NS);
+        self.last > latest || self.arrival > latest.saturating_add(WINDOW_NS)
+    }
+
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let numbers: &[[u8; 8]] = bytes.as_chunks().0;
         let number = |index: usize| numbers.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -213,92 +245,4 @@ fn digest(text: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn open(directory: &Path, boot: &str, environment: &str, shared: Option<u32>) -> Budget {
-        Budget::open(&directory.join("state.db"), boot, environment, 30, 4, shared).unwrap()
-    }
-
-    fn take_all(budget: &Budget, now: u64) -> usize {
-        (0..1000).take_while(|_| budget.take(now).unwrap().is_none()).count()
-    }
-
-    #[test]
-    fn what_was_spent_is_shared_and_survives() {
-        let directory = tempfile::tempdir().unwrap();
-        let budget = open(directory.path(), "boot", "production", None);
-        assert_eq!(take_all(&budget, 100 * SECOND), 4);
-        let other = open(directory.path(), "boot", "production", None);
-        assert_eq!(take_all(&other, 100 * SECOND), 0);
-        assert_eq!(take_all(&open(directory.path(), "boot", "staging", None), 100 * SECOND), 4);
-        assert_eq!(take_all(&other, 200 * SECOND), 4);
-    }
-
-    #[test]
-    fn after_a_reboot_all_counts_as_spent() {
-        let directory = tempfile::tempdir().unwrap();
-        take_all(&open(directory.path(), "first", "production", None), 100 * SECOND);
-        let budget = open(directory.path(), "second", "production", None);
-        assert_eq!(take_all(&budget, 5 * SECOND), 0);
-        assert_eq!(take_all(&budget, 5 * SECOND + 61 * SECOND / 26), 1);
-    }
-
-    #[test]
-    fn environments_share_a_plan() {
-        let directory = tempfile::tempdir().unwrap();
-        let [first, second] = ["a", "b"].map(|name| open(directory.path(), "boot", name, Some(5)));
-        assert_eq!(take_all(&first, 100 * SECOND) + take_all(&second, 100 * SECOND), 2);
-    }
-
-    /// Takes all that there is, twice a second from 100 s on, while the budget is raised at 165 s and `pause` later.
-    fn spend_while_raised(settings: [(u32, u32); 3], pause: u64) -> Vec<(u64, u32)> {
-        let directory = tempfile::tempdir().unwrap();
-        let state = directory.path().join("state.db");
-        let open = |(rate, burst)| Budget::open(&state, "boot", "production", rate, burst, None).unwrap();
-        let budgets = settings.map(open);
-        let at = |moment: u64| usize::from(moment >= 165 * SECOND) + usize::from(moment >= (165 + pause) * SECOND);
-        let moments = (200..600).map(|half| half * SECOND / 2);
-        let take = |now| std::iter::repeat_n((now, settings[at(now)].0), take_all(&budgets[at(now)], now));
-        moments.flat_map(take).collect()
-    }
-
-    #[test]
-    fn a_raised_budget_goes_on_at_once_and_no_minute_exceeds_it() {
-        for settings in [[(30, 4), (60, 4), (90, 4)], [(30, 4), (31, 15), (100, 15)], [(2, 1), (5, 4), (30, 4)]] {
-            for pause in (1..64).step_by(3) {
-                let sent = spend_while_raised(settings, pause);
-                for (now, rate) in &sent {
-                    let minute = sent.iter().filter(|(at, _)| (*at..at + 60 * SECOND).contains(now)).count();
-                    assert!(minute <= *rate as usize, "{settings:?}, {pause} s: {minute} in a minute of {rate}");
-                }
-                let goes_on = sent.iter().any(|(at, _)| (165 * SECOND..=190 * SECOND).contains(at));
-                assert!(goes_on, "{settings:?}, {pause} s: silent after it was raised");
-            }
-        }
-    }
-
-    #[test]
-    fn other_settings_begin_with_a_minute_of_silence() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = |burst| {
-            let state = directory.path().join("state.db");
-            Budget::open(&state, "boot", "production", 30, burst, Some(100)).unwrap()
-        };
-        let (before, after) = (open(15), open(4));
-        let sent: usize = (100..160).map(|second| take_all(&before, second * SECOND)).sum();
-        assert!((25..=30).contains(&sent), "{sent}");
-        let sent: usize = (160..216).map(|second| take_all(&after, second * SECOND)).sum();
-        assert_eq!(sent, 0, "the last request of the others was at 159 s or a little before");
-        assert_eq!(take_all(&after, 221 * SECOND), 4, "a burst of the shared plan");
-    }
-
-    #[test]
-    fn a_broken_file_is_survived() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("state.db.budget"), [0xFF; 61]).unwrap();
-        assert!(take_all(&open(directory.path(), "boot", "production", None), 100 * SECOND) <= 4);
-    }
-}
+mod tests;

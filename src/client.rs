@@ -3,27 +3,43 @@
 //! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
 //! to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
+use flate2::write::GzDecoder;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::clock;
 use crate::config::LoadedFile;
+use crate::http_client;
+use crate::tls_mismatch::{self, Acquaintance};
+use talkover_core::clock::DateHeader;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{Owner, OwnerKey, Webhook};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
+use talkover_core::schedule::limits::{self, http_date};
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How much of an answer that is too large tells it from others: its first MiB.
 const DIGESTED_BYTES: usize = 1024 * 1024;
+/// How much of a body is decompressed at once.
+const PIECE_BYTES: usize = 4 * 1024;
 /// A connection that takes longer than this will not come, whatever the time for the whole request is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit of requests a minute.
+const RATE_LIMIT_LIMIT: &str = "x-ratelimit-limit";
+/// What of it is left.
+const RATE_LIMIT_REMAINING: &str = "x-ratelimit-remaining";
+/// When all of it is there again.
+const RATE_LIMIT_RESET: &str = "x-ratelimit-reset";
 /// Enough of an error's body to find its message in.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
@@ -55,8 +71,8 @@ pub struct Exchange {
     pub code: Option<u16>,
     /// From the start of the request to the last byte.
     pub duration: Duration,
-    /// The server's clock, in whole seconds.
-    pub date: Option<Timestamp>,
+    /// What the header `Date` claims, in whole seconds: only [`crate::server_clock`] says whether it is believed.
+    pub date: Option<DateHeader>,
     /// `X-RateLimit-Limit`: requests a minute.
     pub rate_limit: Option<u64>,
     /// `X-RateLimit-Remaining`.
@@ -89,19 +105,11 @@ impl Connector {
     /// # Errors
     /// If the settings contradict each other.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(options.request_timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
-        if let Some(file) = &options.ca_file {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&file.content)?);
-        }
-        if let Some(url) = &options.proxy {
-            builder = builder.proxy(Proxy::all(url.clone())?);
-        }
-        Ok(Self(builder.build()?))
+        let own = match &options.ca_file {
+            Some(file) => Certificate::from_pem_bundle(&file.content)?,
+            None => Vec::new(),
+        };
+        Ok(Self(http_client::build(|| settings(options), &own)?))
     }
 }
 
@@ -111,6 +119,8 @@ pub struct Client {
     http: RwLock<reqwest::Client>,
     base_url: Url,
     token: RwLock<HeaderValue>,
+    /// Whether anything has answered in HTTP yet.
+    has_answered: AtomicBool,
 }
 
 impl Client {
@@ -120,7 +130,12 @@ impl Client {
     /// If the settings contradict each other.
     pub fn new(options: &ClientOptions, token: &SecretString) -> Result<Self, ClientError> {
         let Connector(http) = Connector::new(options)?;
-        Ok(Self { http: RwLock::new(http), base_url: options.base_url.clone(), token: RwLock::new(bearer(token)) })
+        Ok(Self {
+            http: RwLock::new(http),
+            base_url: options.base_url.clone(),
+            token: RwLock::new(bearer(token)),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// Connects with `connector` from the next request on. Requests under way end as they were begun.
@@ -164,20 +179,31 @@ impl Client {
         let mut exchange =
             Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
         let result = match response {
-            Err(error) => Err(connection_error(&error)),
+            Err(error) => Err(self.connection_error(&error)),
             Ok(response) => {
+                self.has_answered.store(true, Ordering::Relaxed);
                 let headers = response.headers();
                 exchange.code = Some(response.status().as_u16());
-                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date);
-                exchange.rate_limit = header_number(headers, "x-ratelimit-limit");
-                exchange.rate_limit_remaining = header_number(headers, "x-ratelimit-remaining");
-                read(response, exchange.date, &token)
+                exchange.date = header_text(headers, DATE.as_str()).and_then(http_date).map(DateHeader);
+                exchange.rate_limit = limits::limit(&header_lines(headers, RATE_LIMIT_LIMIT));
+                exchange.rate_limit_remaining = remaining(headers);
+                read(response, exchange.date, &token, self.base_url.scheme())
                     .await
                     .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
             }
         };
         exchange.duration = started.elapsed();
         Answer { exchange, result }
+    }
+
+    /// An error before any answer: the URL may be wrong.
+    fn connection_error(&self, error: &reqwest::Error) -> ApiError {
+        let has_answered = self.has_answered.load(Ordering::Relaxed);
+        let peer = if has_answered { Acquaintance::Known } else { Acquaintance::Stranger };
+        match tls_mismatch::explain(error, self.base_url.scheme(), peer) {
+            Some(reason) => ApiError::Connection(reason.to_owned()),
+            None => connection_error(error),
+        }
     }
 
     async fn send(
@@ -202,6 +228,20 @@ impl Client {
     }
 }
 
+/// The settings of the HTTP client, without certificates.
+fn settings(options: &ClientOptions) -> reqwest::Result<ClientBuilder> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("talkover-exporter/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(options.request_timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout));
+    match &options.proxy {
+        Some(url) => Ok(builder.proxy(Proxy::all(url.clone())?)),
+        None => Ok(builder),
+    }
+}
+
 /// The segment of the API's paths that is common to all owners of a type.
 const fn collection(owner_type: OwnerType) -> &'static str {
     match owner_type {
@@ -219,14 +259,25 @@ fn bearer(token: &SecretString) -> HeaderValue {
 }
 
 /// The body of a good answer, or what a bad one means.
-async fn read(response: Response, date: Option<Timestamp>, token: &HeaderValue) -> Result<Vec<u8>, ApiError> {
+async fn read(
+    response: Response,
+    date: Option<DateHeader>,
+    token: &HeaderValue,
+    scheme: &str,
+) -> Result<Vec<u8>, ApiError> {
     let status = response.status();
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
-    let retry_after = retry_after(response.headers(), date);
+    let answered_at = date.map_or_else(|| clock::now().timestamp(), |DateHeader(date)| date);
+    let retry_after = retry_after(status, response.headers(), answered_at);
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
+    if status == StatusCode::BAD_REQUEST
+        && let Some(reason) = body.as_deref().and_then(|body| tls_mismatch::explain_bad_request(body, scheme))
+    {
+        return Err(ApiError::Connection(reason.to_owned()));
+    }
     let message = body.and_then(|body| error_message(&body));
     Err(match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized { message },
@@ -241,15 +292,70 @@ fn repeats(body: &[u8], token: &HeaderValue) -> bool {
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let mut body = Vec::new();
+    let mut body = Body::new(response.headers());
     while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(&error))? {
-        if body.len() + chunk.len() > limit {
-            let key = digest(&body[..body.len().min(DIGESTED_BYTES)]);
-            return Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key });
+        // In small pieces: compressed, each of them may stand for a thousand times its size.
+        for piece in chunk.chunks(PIECE_BYTES) {
+            body.write(piece)?;
+            check_size(body.read(), limit)?;
         }
-        body.extend_from_slice(&chunk);
     }
+    // The decoder may have held back the last of it.
+    let body = body.finish()?;
+    check_size(&body, limit)?;
     Ok(body)
+}
+
+fn check_size(body: &[u8], limit: usize) -> Result<(), ApiError> {
+    if body.len() <= limit {
+        return Ok(());
+    }
+    let key = digest(&body[..limit.min(DIGESTED_BYTES)]);
+    Err(ApiError::TooLarge { limit_mib: limit / 1024 / 1024, key })
+}
+
+/// A body while it is received.
+enum Body {
+    Plain(Vec<u8>),
+    Gzip(Box<GzDecoder<Vec<u8>>>),
+}
+
+impl Body {
+    /// The HTTP library decodes `gzip` and removes the header, but only if it is written in exactly that way. Codings are
+    /// case-insensitive, and `x-gzip` is another name for the same (RFC 9110, sections 8.4.1 and 8.4.1.3).
+    fn new(headers: &HeaderMap) -> Self {
+        let coding = header_text(headers, CONTENT_ENCODING.as_str()).unwrap_or_default();
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
+        if is_gzip { Self::Gzip(Box::new(GzDecoder::new(Vec::new()))) } else { Self::Plain(Vec::new()) }
+    }
+
+    /// Adds bytes as they came.
+    fn write(&mut self, piece: &[u8]) -> Result<(), ApiError> {
+        match self {
+            Self::Plain(body) => body.extend_from_slice(piece),
+            Self::Gzip(decoder) => decoder.write_all(piece).map_err(undecodable)?,
+        }
+        Ok(())
+    }
+
+    /// What is decoded so far.
+    fn read(&self) -> &[u8] {
+        match self {
+            Self::Plain(body) => body,
+            Self::Gzip(decoder) => decoder.get_ref(),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<u8>, ApiError> {
+        match self {
+            Self::Plain(body) => Ok(body),
+            Self::Gzip(decoder) => decoder.finish().map_err(undecodable),
+        }
+    }
+}
+
+fn undecodable(error: std::io::Error) -> ApiError {
+    ApiError::InvalidResponse(format!("failed to decompress it: {error}"))
 }
 
 /// The innermost cause, without the URL: that names hosts and ids, and says nothing that the target does not.
@@ -268,26 +374,21 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    header_text(headers, name)?.parse().ok()
+/// The lines of a header, as far as they are text.
+fn header_lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect()
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), else `X-RateLimit-Reset` as a Unix time; both against the
-/// server's own clock.
-fn retry_after(headers: &HeaderMap, date: Option<Timestamp>) -> Option<Duration> {
-    let until = |moment: Timestamp| date.map(|now| moment.since(now));
-    if let Some(text) = header_text(headers, RETRY_AFTER.as_str()) {
-        let seconds = text.parse().ok().map(Duration::from_secs);
-        return seconds.or_else(|| http_date(text).and_then(until));
-    }
-    let reset = header_text(headers, "x-ratelimit-reset")?.parse().ok()?;
-    until(Timestamp::from_seconds(reset))
+/// How long an answer asks to be left alone, against the server's own clock where it has one. When a window ends says only something
+/// of that where nothing of it is left.
+fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let is_spent = status == StatusCode::TOO_MANY_REQUESTS || remaining(headers) == Some(0);
+    let reset = if is_spent { header_lines(headers, RATE_LIMIT_RESET) } else { Vec::new() };
+    limits::wait(&header_lines(headers, RETRY_AFTER.as_str()), &reset, now)
 }
 
-/// A date as HTTP writes it (RFC 9110, section 5.6.7).
-fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+fn remaining(headers: &HeaderMap) -> Option<u64> {
+    limits::remaining(&header_lines(headers, RATE_LIMIT_REMAINING))
 }
 
 #[cfg(test)]
@@ -298,25 +399,34 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
     }
 
     #[test]
-    fn the_time_to_wait_is_read_in_every_form() {
-        let now = Some(Timestamp::from_seconds(784_111_777));
-        for (pairs, expected) in [
-            (&[("retry-after", "17")][..], Some(17)),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], Some(60)),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")], Some(0)),
-            (&[("retry-after", "soon")], None),
-            (&[("x-ratelimit-reset", "784111787")], Some(10)),
-            (&[("retry-after", "3"), ("x-ratelimit-reset", "784111787")], Some(3)),
-            (&[], None),
+    fn the_time_to_wait_comes_from_what_asks_for_it() {
+        let (full, bad) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR);
+        let now = Timestamp::from_seconds(1_764_400_000);
+        let reset = ("x-ratelimit-reset", "1764400010");
+        for (status, pairs, expected) in [
+            (full, &[("retry-after", "5.5")][..], Some(6)),
+            (full, &[("retry-after", "3"), ("retry-after", "Sat, 29 Nov 2025 07:07:40 GMT")], Some(60)),
+            (full, &[reset], Some(10)),
+            (full, &[("retry-after", "3"), reset], Some(3)),
+            (full, &[("retry-after", "soon"), reset], Some(10)),
+            (full, &[reset, ("x-ratelimit-reset", "1764400020000")], Some(20)),
+            (bad, &[("retry-after", "17"), reset], Some(17)),
+            // It is in every answer of many servers.
+            (bad, &[reset], None),
+            (bad, &[reset, ("x-ratelimit-remaining", "1")], None),
+            (bad, &[reset, ("x-ratelimit-remaining", "0")], Some(10)),
+            (full, &[], None),
         ] {
-            assert_eq!(retry_after(&headers(pairs), now), expected.map(Duration::from_secs), "{pairs:?}");
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(status, &headers(pairs), now), expected, "{status} {pairs:?}");
         }
     }
 
@@ -364,9 +474,89 @@ mod tests {
         assert_eq!((asked.await.unwrap(), asked_again.await.unwrap()), (Some(204), Some(204)));
     }
 
+    /// What the client makes of an answer with this head and body.
+    async fn asked(head: &str, body: &[u8]) -> Result<usize, ApiError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = options(&format!("http://{}/", listener.local_addr().unwrap()));
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        let asked = tokio::spawn(async move { client.owners(OwnerType::Agent, 1, 100).await.result });
+        let mut stream = receive(&listener).await;
+        let head = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
+        asked.await.unwrap().map(|page| page.entries.len())
+    }
+
+    fn gzipped(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_is_read_whatever_the_coding_is_called() {
+        let body = br#"{"data": [{"id": "a"}, {"id": "b"}]}"#;
+        for name in ["gzip", "GZIP", "Gzip", "x-gzip", "X-GZip", " gzip "] {
+            let head = format!("Content-Encoding: {name}\r\n");
+            assert_eq!(asked(&head, &gzipped(body)).await, Ok(2), "{name:?}");
+        }
+        assert_eq!(asked("Content-Encoding: identity\r\n", body).await, Ok(2));
+        let broken = asked("Content-Encoding: x-gzip\r\n", body).await.unwrap_err().to_string();
+        assert!(broken.starts_with("the answer cannot be used: failed to decompress it"), "{broken}");
+        let cut = gzipped(body);
+        assert!(matches!(
+            asked("Content-Encoding: x-gzip\r\n", &cut[..cut.len() - 9]).await,
+            Err(ApiError::InvalidResponse(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_once_it_is_decompressed_is_not_read_to_its_end() {
+        let bomb = gzipped(&vec![b' '; MAX_BODY_BYTES + 1]);
+        for name in ["gzip", "x-gzip"] {
+            let head = format!("Content-Encoding: {name}\r\n");
+            assert!(matches!(asked(&head, &bomb).await, Err(ApiError::TooLarge { .. })), "{name}");
+        }
+    }
+
     #[test]
     fn the_token_is_not_in_the_debug_output() {
         let client = Client::new(&options("http://127.0.0.1:1/"), &SecretString::from("talq_secret")).unwrap();
         assert!(!format!("{client:?}").contains("talq_secret"));
+    }
+
+    /// What a request to a port of its own comes to, which answers each connection with `bytes`.
+    async fn error_of(scheme: &str, bytes: &'static [u8]) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = ClientOptions {
+            base_url: format!("{scheme}://{}/", listener.local_addr().unwrap()).parse().unwrap(),
+            request_timeout: Duration::from_secs(30),
+            ca_file: None,
+            proxy: None,
+        };
+        let client = Client::new(&options, &SecretString::from("talq_secret")).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(bytes).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.owners(OwnerType::Agent, 1, 1), answering);
+        answer.result.expect_err("no answer").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_scheme_that_does_not_fit_the_port_is_named() {
+        let plain = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        let expected = "the URL begins with https://, but the port does not speak TLS (plain HTTP?)";
+        assert_eq!(error_of("https", plain).await, format!("the connection failed: {expected}"));
+        // The alert with which rustls and others answer what is no handshake.
+        let expected = "the URL begins with http://, but the port seems to speak TLS";
+        assert_eq!(error_of("http", &[21, 3, 3, 0, 2, 2, 50]).await, format!("the connection failed: {expected}"));
+        let go = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert!(error_of("http", go).await.ends_with("the URL begins with http://, but the port speaks TLS"));
+        assert!(error_of("http", b"").await.ends_with("if the port speaks TLS, the URL must begin with https://"));
+        assert!(!error_of("http", plain).await.contains("TLS"), "an answer of its own");
     }
 }

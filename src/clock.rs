@@ -1,17 +1,18 @@
 //! The one place that asks what time it is.
 //!
-//! What has been read is decided by the server's clock alone; the local one stands in only where an answer has no `Date`, and
-//! tells how far the two are apart. The request budget goes by the machine's uptime, which nobody sets.
+//! What has been read is decided by the server's clock alone ([`crate::server_clock`]), which starts with the local one. Beyond that
+//! the local clock only dates what this machine does. The request budget goes by the machine's uptime, which nobody sets.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::Timestamp;
 
 /// The local time.
-pub fn now() -> Timestamp {
+pub fn now() -> LocalTime {
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    LocalTime::new(Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// Nanoseconds since the machine was started, the same for all its processes.
@@ -36,7 +37,7 @@ mod tests {
 
     #[test]
     fn time_goes_on() {
-        assert!(now() > Timestamp::from_seconds(1_700_000_000));
+        assert!(now().timestamp() > Timestamp::from_seconds(1_700_000_000));
         let before = uptime_ns();
         assert!(uptime_ns() >= before);
         assert_eq!(boot_id(), boot_id());

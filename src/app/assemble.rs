@@ -13,11 +13,12 @@ use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
 use crate::pipeline::step::Workshop;
+use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
+use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
-use crate::store::targets::Unlisted;
 use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
@@ -36,6 +37,7 @@ pub(super) struct Commons {
     pub(super) store: StoreHandle,
     pub(super) board: Board,
     pub(super) api: ApiMetrics,
+    pub(super) clocks: ServerClocks,
     pub(super) write_errors: IntCounter,
 }
 
@@ -78,7 +80,7 @@ impl Plan {
     }
 
     /// The targets that the configuration names, and those that the state file remembers from discovery.
-    fn roster(&self, store: &StoreHandle) -> Result<Roster, StoreError> {
+    fn roster(&self, commons: &Commons) -> Result<Roster, StoreError> {
         let name: Arc<str> = self.environment.name.as_str().into();
         let named = self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect();
         let discovery = match &self.environment.discovery {
@@ -89,7 +91,9 @@ impl Plan {
                     refresh_interval: discovery.refresh_interval,
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
-                Some(Discovery::new(settings, filter, store.load_discovered(&name)?, clock::now()))
+                let now = commons.clocks.get(&name).now();
+                let known = commons.store.with(|store| store.load_discovered(&name))?;
+                Some(Discovery::new(settings, filter, known, now))
             }
             None => None,
         };
@@ -142,10 +146,12 @@ impl Plan {
             read: ReadSettings { per_page: self.poll.per_page, windows: policy.windows },
         };
         let name: Arc<str> = self.environment.name.as_str().into();
-        let roster = self.roster(&commons.store)?;
+        let roster = self.roster(commons)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
-        let unlisted = commons.store.list(&name, &targets, clock::now())?;
-        let load = |listed: &Listed| Ok((listed.clone(), commons.store.load(&listed.target, &policy.labels)?));
+        let unlisted = commons.store.with(|store| store.list(&name, &targets, clock::now()))?;
+        let load = |listed: &Listed| {
+            Ok((listed.clone(), commons.store.with(|store| store.load(&listed.target, &policy.labels))?))
+        };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
         self.announce(&name, &roster, commons);
         let workshop = Workshop {
@@ -154,6 +160,7 @@ impl Plan {
             spans: self.spans,
             store: commons.store.clone(),
             board: commons.board.clone(),
+            clock: commons.clocks.get(&name),
             api: commons.api.clone(),
             write_errors: commons.write_errors.clone(),
         };

@@ -24,7 +24,7 @@ pub(super) fn prepare(config: &TracesConfig, commons: &Commons) -> Result<Option
     if !config.enabled || config.endpoint.is_none() {
         return Ok(None);
     }
-    let instance_id = commons.store.instance_id()?;
+    let instance_id = commons.store.with(|store| store.instance_id())?;
     let (store, write_errors) = (commons.store.clone(), commons.write_errors.clone());
     Ok(Some(Box::new(Exporter::new(config.clone(), &instance_id, store, write_errors)?)))
 }

@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
     use crate::sinks::metrics::exposure::Exposure;
+    use crate::store::durable::DurableLedger;
     use talkover_core::delivery::{OwnerType, Target};
-    use talkover_core::ledger::state::Ledger;
 
     /// A board with an environment that is being searched, and one webhook in it whose polls came to these numbers.
     fn waiting_after(successes: u64, failures: u64) -> Option<String> {
@@ -75,7 +75,7 @@ mod tests {
             owner_type: OwnerType::Agent,
             owner_id: "a".into(),
         };
-        let mut view = TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::ZERO);
+        let mut view = TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::ZERO);
         (view.polls[0], view.polls[3]) = (successes, failures);
         board.add_target(view);
         board.read(waiting_for)

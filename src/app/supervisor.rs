@@ -18,7 +18,6 @@ use super::watch::Watched;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
-use crate::clock;
 use crate::config::{self, Config};
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::Environment;
@@ -28,8 +27,9 @@ use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
+use crate::store::Unlisted;
 use crate::store::error::StoreError;
-use crate::store::targets::Unlisted;
+use crate::{blocking, clock};
 use talkover_core::delivery::Timestamp;
 use talkover_core::discovery::targets::Listed;
 use talkover_core::ledger::totals::Family;
@@ -123,7 +123,7 @@ impl Supervisor {
 
     async fn watch(&self) {
         let (watched, config, path) = (self.watched.clone(), self.config.clone(), self.config_path());
-        blocking(move || watched.set(files(path, &config))).await;
+        blocking::run(move || watched.set(files(path, &config))).await;
     }
 
     /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
@@ -207,7 +207,7 @@ impl Supervisor {
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
-                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now()));
+                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now().timestamp()));
             }
             Err(reasons) => {
                 error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
@@ -223,14 +223,17 @@ impl Supervisor {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
         };
-        let loaded = blocking(move || config::load(&source.path, &source.environment)).await;
+        let loaded = blocking::run(move || config::load(&source.path, &source.environment)).await;
         let mut config = loaded.map_err(|faults| faults.to_string())?;
+        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            warn!("{warning}");
+        }
         for key in keep_what_is_fixed(&mut config, &self.config) {
             warn!("{key} has changed: that takes effect when the daemon is started again");
         }
         if let Some(path) = config.server.web_config_file.clone() {
             // The listener reads it by itself; what is wrong with it is told here.
-            blocking(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
+            blocking::run(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
         }
         let is_changed = |plan: &Plan| self.running.get(plan.name()).is_none_or(|running| running.plan != *plan);
         let trusts_others = |plan: &Plan| {
@@ -251,7 +254,7 @@ impl Supervisor {
             return Ok(NextExporter::Same);
         }
         let (traces, commons) = (config.traces.clone(), self.commons.clone());
-        blocking(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
+        blocking::run(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
     }
 
     /// Ends what is gone or has changed, and starts what is new or has changed.
@@ -266,7 +269,7 @@ impl Supervisor {
         self.stop(&stopping).await?;
 
         let (commons, next) = (self.commons.clone(), config.clone());
-        match blocking(move || assemble(&commons, &next, tools)).await {
+        match blocking::run(move || assemble(&commons, &next, tools)).await {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
@@ -297,7 +300,7 @@ impl Supervisor {
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let (commons, config) = (self.commons.clone(), self.config.clone());
-        let environments = blocking(move || assemble(&commons, &config, tools)).await?;
+        let environments = blocking::run(move || assemble(&commons, &config, tools)).await?;
         self.start_environments(environments);
         Ok(())
     }
@@ -305,11 +308,11 @@ impl Supervisor {
 
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
 fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
-    let dropped = commons.store.limit_spans(config.traces.max_queued_spans)?;
+    let dropped = commons.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    for family in commons.store.adopt_layouts(&labels(&config.metrics))? {
+    for family in commons.store.with(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
                 warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
@@ -325,8 +328,8 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
         ready.push((plan, environment));
     }
     let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
-    for name in commons.store.environments()?.into_iter().filter(is_gone) {
-        let unlisted = commons.store.list(&name, &[], clock::now())?;
+    for name in commons.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
+        let unlisted = commons.store.with(|store| store.list(&name, &[], clock::now()))?;
         show_unlisted(commons, config, unlisted)?;
     }
     Ok(ready)
@@ -338,11 +341,11 @@ fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) ->
     for Unlisted { target, info, since } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !commons.board.read(|views| views.targets.contains_key(&key)) {
-            let loaded = commons.store.load(&target, &labels(&config.metrics))?;
+            let loaded = commons.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
             let listed = Listed { target: target.clone(), info, known_at: None };
             commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
-        if commons.board.retire_target(&target, instant + rest(since, now)) {
+        if commons.board.retire_target(&target, instant + rest(since, now.timestamp())) {
             info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
         }
     }
@@ -382,12 +385,4 @@ fn keep_what_is_fixed(config: &mut Config, running: &Config) -> Vec<&'static str
         changed.push("log");
     }
     changed
-}
-
-/// Does what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

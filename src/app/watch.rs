@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
+use crate::blocking;
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
@@ -31,7 +32,7 @@ impl Watched {
     /// The files as they are now.
     async fn stamps(&self) -> Vec<Stamp> {
         let known = self.known().clone();
-        on_disk(move || known.iter().map(|stamp| Stamp::of(stamp.path())).collect()).await
+        blocking::run(move || known.iter().map(|stamp| Stamp::of(stamp.path())).collect()).await
     }
 
     /// The first that differs.
@@ -74,14 +75,6 @@ pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown)
         // Before they are read: what changes from now on is seen at the next look.
         watched.take(now);
         let _told_in_the_log = reloader.reload(format!("{} has changed", changed.display())).await;
-    }
-}
-
-/// Does what waits for a file system, which may be another machine's, on a thread that may.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

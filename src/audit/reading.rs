@@ -7,10 +7,14 @@ use thiserror::Error;
 
 use super::compare::LogStretch;
 use crate::asking::{AskError, Asker};
+use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
-use talkover_core::reading::walk::{Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
+
+/// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause takes.
+const MAX_FAILURES: u32 = 14;
 
 /// Why a log could not be read.
 #[derive(Debug, Error)]
@@ -21,6 +25,9 @@ pub enum ReadError {
     /// The pages do not lead on.
     #[error("the log cannot be read to its end: {0}")]
     Walk(#[from] WalkError),
+    /// Not all of the stretch is shown.
+    #[error("the log cannot be read to its end: {0}")]
+    CutShort(#[from] CutShort),
 }
 
 impl ReadError {
@@ -28,7 +35,7 @@ impl ReadError {
     pub fn concerns_environment(&self) -> bool {
         match self {
             Self::Ask(error) => error.concerns_environment(),
-            Self::Walk(_) => false,
+            Self::Walk(_) | Self::CutShort(_) => false,
         }
     }
 }
@@ -65,8 +72,24 @@ impl LogReader {
         let mut walk = Walk::new(Timestamp::from_micros(i64::MIN), self.per_page);
         let mut stretch = LogStretch { known_before, ..LogStretch::default() };
         let mut is_first = true;
+        let mut failures = 0;
         loop {
-            let (page, date) = self.ask(target, walk.request()).await?;
+            let (page, date) = match self.ask(target, walk.request()).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failures += 1;
+                    let Some(date) = of_page(&error).filter(|_| !is_first && failures <= MAX_FAILURES) else {
+                        return Err(error);
+                    };
+                    let _ = walk.fail(date)?;
+                    if let Some(cause) = walk.cut_short() {
+                        return Err(cause.into());
+                    }
+                    continue;
+                }
+            };
+            failures = 0;
+            let date = date.timestamp();
             stretch.now = stretch.now.max(date);
             if is_first {
                 is_first = false;
@@ -87,13 +110,16 @@ impl LogReader {
             let (attempts, invalid) = walk.take();
             stretch.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
             stretch.invalid.extend(invalid);
+            if let Some(cause) = walk.cut_short() {
+                return Err(cause.into());
+            }
             if progress == Progress::Done {
                 return Ok(stretch);
             }
         }
     }
 
-    async fn ask(&mut self, target: &Target, request: PageRequest) -> Result<(Page, Timestamp), ReadError> {
+    async fn ask(&mut self, target: &Target, request: PageRequest) -> Result<(Page, ServerTime), ReadError> {
         let PageRequest { page, per_page } = request;
         let asked = self.asker.ask(&target.to_string(), async |client| client.logs(target, page, per_page).await).await;
         match asked {
@@ -101,6 +127,17 @@ impl LogReader {
             Err(AskError::Api { error: ApiError::TooLarge { key, .. }, date, .. }) => Ok((Page::TooLarge(key), date)),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// When a page failed, if the error may be one of that page alone.
+fn of_page(error: &ReadError) -> Option<Timestamp> {
+    match error {
+        ReadError::Ask(AskError::Api { error, date, .. }) => {
+            let is_of_all = matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
+            (!is_of_all).then_some(date.timestamp())
+        }
+        _ => None,
     }
 }
 

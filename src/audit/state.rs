@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
 use crate::store::error::StoreError;
-use crate::store::format;
+use crate::store::sqlite::format;
 use talkover_core::delivery::{EntryId, GroupKey, OwnerType, Target, Timestamp};
 
 /// The letters `TOEX` in SQLite's header.

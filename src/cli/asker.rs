@@ -6,6 +6,7 @@ use crate::asking::Asker;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
+use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 
 /// Requests to the API of `environment`, from the same budget as the daemon's.
@@ -28,6 +29,7 @@ pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: 
         budget: budget.map_err(AppError::Budget).map_err(Failure::running)?,
         token: environment.token.clone(),
         requests_per_minute: environment.requests_per_minute,
+        clock: ServerClock::new(environment.name.as_str().into()),
         shutdown,
         requests: 0,
         rate_limit: (None, None),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use talkover_core::schedule::allocation::stretched;
 
 pub(super) fn run(args: &CheckArgs, environment: &Environment) -> Result<(), Failure> {
-    let config = config::load(&args.config, environment)?;
+    let config = config::load_and_examine(&args.config, environment)?;
     load_web_config(&config)?;
     print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))?;
     if !args.online {
@@ -50,6 +50,9 @@ fn summary(config: &Config) -> String {
         if !environment.webhooks.is_empty() {
             text.push_str(&need_line(&Need::of(environment, &config.poll), &config.poll));
         }
+    }
+    for warning in &config.warnings {
+        let _ = writeln!(text, "warning: {warning}");
     }
     for note in notes(config) {
         let _ = writeln!(text, "note: {note}");
@@ -188,6 +191,14 @@ mod tests {
         environment `a` at https://app.talkover.ai: 0 webhooks named in the file, and those that discovery finds
         note: spans are sent to http://x:4317/ over grpc
         note: the environments' budgets add up to 30 requests a minute; together they are held to 20
+        ");
+        let environment = [("TALKOVER_TOKEN", "talq_x"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]
+            .map(|(k, v)| (k.into(), v.into()));
+        let text = "environments: [{name: a, discovery: {}}]";
+        let config = config::parse(Path::new("test.yml"), text.as_bytes(), &environment.into()).expect("a valid file");
+        insta::assert_snapshot!(summary(&config), @"
+        environment `a` at https://app.talkover.ai: 0 webhooks named in the file, and those that discovery finds
+        warning: environment variable OTEL_EXPORTER_OTLP_PROTOCOL: must be one of grpc, http/protobuf, not `http/json`; ignored
         ");
         let noted = |more: &str| {
             let text =

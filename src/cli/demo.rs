@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::run::run_until;
-use super::{DemoArgs, Failure, print_beside};
+use super::{DemoArgs, Failure, print_beside, warn_of};
 use crate::app::App;
 use crate::config::{self, Config, Environment, LogConfig, LogFormat};
 use crate::logging;
@@ -27,6 +27,7 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
         let simulator =
             Simulator::start(scenario.clone(), DEFAULT_SEED, Clock::Real, loopback).map_err(Failure::running)?;
         let config = daemon_config(&scenario, &simulator.base_url(), state.path(), environment)?;
+        warn_of(&config);
         let traces = config.traces.endpoint.as_ref().map(ToString::to_string);
         let app = App::new(config, None).map_err(Failure::running)?;
         let welcome = welcome(&format!("http://{address}"), &simulator.base_url(), traces.as_deref());
@@ -81,7 +82,7 @@ Try next:
   curl -s {exporter}/metrics | grep ^talkover_webhook_deliveries_open
       entries that are pending or retrying just now
   Point a Prometheus at it:
-      scrape_configs: [{{job_name: talkover, static_configs: [{{targets: [\"{}\"]}}]}}]
+      scrape_configs: [{{job_name: talkover, honor_labels: true, static_configs: [{{targets: [\"{}\"]}}]}}]
   talkover-exporter simulate --help
       only the simulated API, for your own configuration and scenarios
 

@@ -15,13 +15,15 @@ mod verify;
 
 pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
 
-use crate::config::{self, Environment, Faults};
+use crate::config::{self, Config, Environment, Faults};
 use crate::logging::{self, LoggingError};
 use args::{Command, CommandLine};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
+use tracing::warn;
 
 /// Why a command ended without success: an exit code, and messages for people.
 #[derive(Debug)]
@@ -88,20 +90,32 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
     match command {
         Command::Run(args) => {
             logging::detach()?;
-            let config = config::load(&args.config, environment)?;
-            logging::init(&config.log)?;
+            let config = load(&args.config, environment)?;
             run::run(config, &args, environment)
         }
         Command::Demo(args) => demo::run(&args, environment),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args, environment),
         Command::Verify(args) => {
-            let config = config::load(&args.config, environment)?;
-            logging::init(&config.log)?;
+            let config = load(&args.config, environment)?;
             verify::run(&config, &args)
         }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
+    }
+}
+
+/// Loads the configuration and sets up logging as it says. What was ignored is logged only then, at the level in force.
+fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    let config = config::load(path, environment)?;
+    logging::init(&config.log)?;
+    warn_of(&config);
+    Ok(config)
+}
+
+fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        warn!("{warning}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! `run`: the daemon, until SIGTERM or SIGINT.
 
+use std::num::NonZero;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 
 use super::{ConfigArgs, Failure};
@@ -29,6 +31,17 @@ pub(super) fn load_web_config(config: &Config) -> Result<Option<WebConfig>, Fail
     WebConfig::load(path).map(Some).map_err(Failure::usage_all)
 }
 
+/// A runtime with a thread for each processor. That is said here, or tokio would read `TOKIO_WORKER_THREADS`, and panic where
+/// somebody has set it to no number.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))
+}
+
 /// Runs a command to its end on a runtime of its own. It is told of SIGTERM and SIGINT, from before it begins.
 pub(super) fn run_until_stopped(command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>) -> Result<(), Failure> {
     run_until(shutdown::END, command)
@@ -39,10 +52,7 @@ pub(super) fn run_until(
     signals: &[SignalKind],
     command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         let stopped = shutdown::signal(signals).map_err(Failure::running)?;
         let (trigger, shutdown) = shutdown::channel();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use super::run::runtime;
 use super::{Failure, SimulateArgs, print_beside};
 use crate::shutdown;
 use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
@@ -21,7 +22,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         None => Scenario::demo(),
     };
     let scenario = scenario.map_err(Failure::usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    let runtime = runtime()?;
     let result = runtime.block_on(serve(args, scenario, told_to_stop()));
     runtime.shutdown_timeout(PATIENCE);
     result
@@ -100,7 +101,7 @@ mod tests {
             SimulateArgs { listen: ([127, 0, 0, 1], 0).into(), scenario: Some("/nonexistent.yml".into()), seed: None };
         let failure = run(&args).expect_err("no such file");
         assert_eq!(failure.code(), 2);
-        assert!(failure.messages()[0].starts_with("failed to read /nonexistent.yml: "), "{failure:?}");
+        assert!(failure.messages()[0].starts_with("/nonexistent.yml: failed to read: "), "{failure:?}");
     }
 
     #[tokio::test]

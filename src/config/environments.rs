@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file};
 use super::token::{self, TokenSource};
 use super::values::{base_url, count, flag, id, name, positive_duration, text};
+use ::config::Value;
 use reqwest::Url;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -87,7 +88,7 @@ fn read_one(
     {
         fields.fault("name", format!("another environment is called `{name}`"));
     }
-    let base_url = fields.scalar("base_url", base_url);
+    let base_url = fields.scalar("base_url", api_url);
     let allow_insecure_http = fields.scalar("allow_insecure_http", flag);
     refuse_clear_text(&mut fields, base_url.as_ref(), allow_insecure_http);
     let token = token::read(&mut fields, environment);
@@ -126,6 +127,15 @@ fn read_one(
         discovery,
         webhooks: webhooks?,
     })
+}
+
+/// The base of the API, to which each request adds its whole path.
+fn api_url(value: &Value) -> Result<Url, String> {
+    let url = base_url(value)?;
+    if url.path().to_ascii_lowercase().ends_with("/api/v1") {
+        return Err("must not end in /api/v1: leave /api/v1 off, each request adds it".to_owned());
+    }
+    Ok(url)
 }
 
 fn refuse_clear_text(fields: &mut Fields<'_>, url: Option<&Url>, allowed: Option<bool>) {

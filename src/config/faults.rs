@@ -5,9 +5,14 @@
 
 use std::fmt;
 use std::path::Path;
+use talkover_settings::yaml::Outline;
 
 /// How every TalkOver token begins, by the API's documentation.
 const TOKEN_PREFIX: &str = "talq_";
+
+/// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every webhook, and a
+/// reload logs it all.
+const MAX_KEPT: usize = 100;
 
 /// Where a fault lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum Place {
 pub struct Fault {
     /// Where it lies.
     pub place: Place,
+    /// The line of the file, from 1: the key's own, or that of the section that lacks it.
+    pub line: Option<usize>,
     /// What is wrong and what would be right.
     pub reason: String,
 }
@@ -33,21 +40,55 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     file: String,
+    outline: Outline,
     faults: Vec<Fault>,
+    /// How many more there are.
+    omitted: usize,
+    /// What is wrong and was ignored.
+    ignored: Vec<Fault>,
 }
 
-impl Faults {
-    pub(super) fn new(file: &Path) -> Self {
-        Self { file: file.display().to_string(), faults: Vec::new() }
-    }
-
-    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+impl Fault {
+    fn new(place: Place, line: Option<usize>, reason: &str) -> Self {
         let place = match place {
             Place::File => Place::File,
             Place::Key(path) => Place::Key(redacted(&path)),
             Place::Variable(name) => Place::Variable(redacted(&name)),
         };
-        self.faults.push(Fault { place, reason: redacted(&reason.into()) });
+        Self { place, line, reason: redacted(reason) }
+    }
+}
+
+impl Faults {
+    pub(super) fn new(file: &Path, outline: Outline) -> Self {
+        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+        let line = match &place {
+            Place::Key(path) => self.outline.line_of(path),
+            Place::File | Place::Variable(_) => None,
+        };
+        self.push_at(place, line, reason);
+    }
+
+    /// As `push`, with the line.
+    pub(super) fn push_at(&mut self, place: Place, line: Option<usize>, reason: impl Into<String>) {
+        if self.faults.len() < MAX_KEPT {
+            self.faults.push(Fault::new(place, line, &reason.into()));
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Notes that a variable's value is ignored, and why.
+    pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
+        self.ignored.push(Fault::new(Place::Variable(variable.to_owned()), None, &format!("{reason}; ignored")));
+    }
+
+    /// A line for each value that is ignored.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.ignored.iter().map(|fault| self.line(fault)).collect()
     }
 
     /// Whether nothing is wrong.
@@ -55,20 +96,25 @@ impl Faults {
         self.faults.is_empty()
     }
 
-    /// The faults in the order of the sections.
+    /// The faults in the order of the sections, the first hundred of them.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.faults.iter()
     }
 
-    /// One line for each fault: `FILE: key.path: reason` or `environment variable NAME: reason`.
+    /// One line for each fault: `FILE:LINE: key.path: reason` or `environment variable NAME: reason`.
     pub fn lines(&self) -> Vec<String> {
-        self.faults.iter().map(|fault| self.line(fault)).collect()
+        let more = (self.omitted > 0).then(|| on_one_line(&format!("{}: {} more faults", self.file, self.omitted)));
+        self.faults.iter().map(|fault| self.line(fault)).chain(more).collect()
     }
 
     fn line(&self, fault: &Fault) -> String {
+        let file = match fault.line {
+            Some(line) => format!("{}:{line}", self.file),
+            None => self.file.clone(),
+        };
         let line = match &fault.place {
-            Place::File => format!("{}: {}", self.file, fault.reason),
-            Place::Key(path) => format!("{}: {path}: {}", self.file, fault.reason),
+            Place::File => format!("{file}: {}", fault.reason),
+            Place::Key(path) => format!("{file}: {path}: {}", fault.reason),
             Place::Variable(name) => format!("environment variable {name}: {}", fault.reason),
         };
         on_one_line(&redacted(&line))
@@ -121,8 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn of_more_than_a_hundred_faults_the_number_is_told() {
+        let mut faults = Faults::new(Path::new("c.yml"), Outline::default());
+        for index in 0..102 {
+            faults.push(Place::Key(format!("list[{index}]")), "wrong");
+        }
+        let lines = faults.lines();
+        assert_eq!(
+            (lines.len(), lines[99].as_str(), lines[100].as_str()),
+            (101, "c.yml: list[99]: wrong", "c.yml: 2 more faults")
+        );
+    }
+
+    #[test]
     fn each_fault_takes_one_line() {
-        let mut faults = Faults::new(Path::new("a\nb.yml"));
+        let mut faults = Faults::new(Path::new("a\nb.yml"), Outline::default());
         faults.push(Place::File, "first");
         faults.push(Place::Key("poll.x\ty".to_owned()), "second\nhalf");
         faults.push(Place::Variable("NAME".to_owned()), "third");

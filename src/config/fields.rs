@@ -4,7 +4,7 @@
 //! reader goes on after a fault; `None` from a method means that the fault is noted, or that an optional key is absent.
 //! Used by the readers of the sections; knows nothing of what the keys mean.
 
-use super::document::Table;
+use super::Table;
 use super::faults::{Faults, Place};
 use super::values::described;
 use ::config::{Value, ValueKind};
@@ -132,6 +132,11 @@ impl<'a> Fields<'a> {
     /// Notes a fault of the section itself.
     pub(super) fn fault_here(&mut self, reason: impl Into<String>) {
         self.faults.push(Place::Key(self.path.clone()), reason);
+    }
+
+    /// Notes that the value of an environment variable of other programs is ignored, and why.
+    pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
+        self.faults.ignore(variable, reason);
     }
 
     /// Notes a fault elsewhere: of an environment variable, or of an entry that has its own origin.

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::values::path;
 use ::config::Value;
+use talkover_settings::bounded::{self, MAX_PEM_BYTES};
 
 /// A file, and what it held when the configuration was loaded.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,5 +61,5 @@ pub(super) fn certificate_file(value: &Value) -> Result<LoadedFile, String> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+    bounded::read(path, MAX_PEM_BYTES).map_err(|error| format!("failed to read {}: {error}", path.display()))
 }

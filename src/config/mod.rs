@@ -4,7 +4,6 @@
 //! program need not check again, or all of its faults. Only this module and `cli` read the environment; stages are given
 //! their section. Called by `cli`, and by the daemon when it reloads.
 
-mod document;
 mod environments;
 mod faults;
 mod fields;
@@ -12,10 +11,12 @@ mod files;
 mod log;
 mod metrics;
 mod otel;
+mod otlp;
 mod overrides;
 mod poll;
 mod server;
 mod state;
+mod state_path;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -27,17 +28,22 @@ pub use faults::{Fault, Faults, Place};
 pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
+pub use otlp::TracesProtocol;
 pub use poll::PollConfig;
 pub use server::ServerConfig;
 pub use state::StateConfig;
 pub use talkover_settings::duration::{format_duration, parse_duration};
 pub use token::{TokenError, TokenSource};
-pub use traces::{TracesConfig, TracesProtocol, TracesTls};
+pub use traces::{TracesConfig, TracesTls};
 pub use values::parse_address;
 
 use fields::Fields;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use talkover_settings::yaml;
+
+/// A map of the tree: keys as they are written, in no order.
+type Table = ::config::Map<String, ::config::Value>;
 
 /// Every key with its default and what it means.
 pub const DEFAULTS: &str = include_str!("../../config/default.yml");
@@ -64,6 +70,17 @@ pub struct Config {
     pub state: StateConfig,
     /// What is logged.
     pub log: LogConfig,
+    /// What was ignored, and why: a line for each, to be logged or printed.
+    pub warnings: Vec<String>,
+}
+
+/// How much of what a configuration names is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Files that are only read.
+    Inputs,
+    /// Also whether the state file can be where it is to be.
+    State,
 }
 
 impl Config {
@@ -89,10 +106,21 @@ pub fn capture_environment() -> Environment {
 /// # Errors
 /// All faults at once.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
-    match document::read(path) {
-        Ok(bytes) => parse(path, &bytes, environment),
-        Err(reason) => Err(failed(path, reason)),
-    }
+    read_file(path, environment, Extent::Inputs)
+}
+
+/// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start finds
+/// that out by itself, and a reload must not depend on it.
+///
+/// # Errors
+/// All faults at once.
+pub fn load_and_examine(path: &Path, environment: &Environment) -> Result<Config, Faults> {
+    read_file(path, environment, Extent::State)
+}
+
+fn read_file(path: &Path, environment: &Environment, extent: Extent) -> Result<Config, Faults> {
+    let document = yaml::load(path).map_err(|flaw| failed(path, flaw))?;
+    interpret(path, document, environment, extent)
 }
 
 /// As `load`, of a file's content; `path` only serves to name it in messages.
@@ -100,27 +128,42 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
 /// # Errors
 /// All faults at once.
 pub fn parse(path: &Path, content: &[u8], environment: &Environment) -> Result<Config, Faults> {
-    let defaults = document::parse(DEFAULTS.as_bytes())
-        .map_err(|reason| failed(path, format!("the embedded config/default.yml: {reason}")))?;
-    let mut given = document::parse(content).map_err(|reason| failed(path, reason))?;
-    let mut faults = Faults::new(path);
+    let document = yaml::parse(content).map_err(|flaw| failed(path, flaw))?;
+    interpret(path, document, environment, Extent::Inputs)
+}
+
+fn interpret(
+    path: &Path,
+    document: yaml::Document,
+    environment: &Environment,
+    extent: Extent,
+) -> Result<Config, Faults> {
+    let defaults = yaml::parse(DEFAULTS.as_bytes())
+        .map_err(|flaw| {
+            failed(path, yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
+        })?
+        .root;
+    let yaml::Document { root: mut given, outline } = document;
+    let mut faults = Faults::new(path, outline);
     overrides::apply(&mut given, &defaults, environment, &mut faults);
-    let config = read(Fields::root(&given, &defaults, &mut faults), environment);
+    let config = read(Fields::root(&given, &defaults, &mut faults), environment, extent);
     match config {
-        Some(config) if faults.is_empty() => Ok(config),
-        None if faults.is_empty() => Err(failed(path, "failed to read the configuration".to_owned())),
+        Some(config) if faults.is_empty() => Ok(Config { warnings: faults.warnings(), ..config }),
+        None if faults.is_empty() => {
+            Err(failed(path, yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))
+        }
         _ => Err(faults),
     }
 }
 
-fn read(mut root: Fields<'_>, environment: &Environment) -> Option<Config> {
+fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Option<Config> {
     let server = server::read(root.section("server"));
     let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
     let environments = environments::read(&mut root, environment);
     let poll = poll::read(root.section("poll"));
     let metrics = metrics::read(root.section("metrics"));
     let traces = traces::read(root.section("traces"), environment);
-    let state = state::read(root.section("state"));
+    let state = state::read(root.section("state"), extent);
     let log = log::read(root.section("log"));
     root.finish();
     Some(Config {
@@ -132,11 +175,13 @@ fn read(mut root: Fields<'_>, environment: &Environment) -> Option<Config> {
         traces: traces?,
         state: state?,
         log: log?,
+        warnings: Vec::new(),
     })
 }
 
-fn failed(path: &Path, reason: String) -> Faults {
-    let mut faults = Faults::new(path);
-    faults.push(Place::File, reason);
+/// A fault of the file as a whole.
+fn failed(path: &Path, flaw: yaml::Flaw) -> Faults {
+    let mut faults = Faults::new(path, yaml::Outline::default());
+    faults.push_at(Place::File, flaw.line, flaw.reason);
     faults
 }

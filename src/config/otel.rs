@@ -1,12 +1,12 @@
 //! OpenTelemetry's own environment variables, as far as they concern traces.
 //!
-//! An empty variable counts as unset, as the specification wants; a wrong one is a fault, so that nobody wonders where
-//! the spans went. Called by the reader of the section `traces` alone.
+//! They are often set for other programs, which know values that this one does not. So, as the specification wants
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), an empty variable counts as unset,
+//! and a value that cannot be used is warned of and ignored. Called by the reader of the section `traces` alone.
 
 use super::Environment;
-use super::faults::Place;
 use super::fields::Fields;
-use super::traces::{PROTOCOLS, TracesProtocol, add_header};
+use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
 use super::values::plain_url;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -16,7 +16,6 @@ use std::time::Duration;
 const SERVICE_NAME: &str = "talkover-webhooks";
 
 /// What the variables say; what is unset is absent.
-#[derive(Default)]
 pub(super) struct Settings {
     pub(super) endpoint: Option<Endpoint>,
     pub(super) protocol: Option<TracesProtocol>,
@@ -47,11 +46,15 @@ impl Endpoint {
     }
 }
 
+/// Reads the settings of the exporter. A value that cannot be used is warned of and counts as unset.
 pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment) -> Settings {
     Settings {
-        endpoint: parsed(fields, environment, "ENDPOINT", |text, signal| {
+        endpoint: parsed(fields, environment, "ENDPOINT", |text, scope| {
             let url = plain_url(text)?;
-            Ok(if signal { Endpoint::Traces(url) } else { Endpoint::Base(url) })
+            Ok(match scope {
+                Scope::Traces => Endpoint::Traces(url),
+                Scope::AllSignals => Endpoint::Base(url),
+            })
         }),
         protocol: parsed(fields, environment, "PROTOCOL", |text, _| {
             let known = PROTOCOLS.iter().find(|(word, _)| *word == text);
@@ -74,32 +77,62 @@ fn one_of(words: &str, text: &str) -> String {
     format!("must be one of {words}, not `{text}`")
 }
 
-/// The variable of the signal before the general one; the parser is told whether it is the signal's.
+/// What a variable is about.
+#[derive(Clone, Copy)]
+enum Scope {
+    Traces,
+    AllSignals,
+}
+
+/// The usable value of the variable of traces, else that of the general one.
 fn parsed<T>(
     fields: &mut Fields<'_>,
     environment: &Environment,
     setting: &str,
-    parse: impl Fn(&str, bool) -> Result<T, String>,
+    parse: impl Fn(&str, Scope) -> Result<T, String>,
 ) -> Option<T> {
-    let names =
-        [(format!("OTEL_EXPORTER_OTLP_TRACES_{setting}"), true), (format!("OTEL_EXPORTER_OTLP_{setting}"), false)];
-    let (name, text, signal) =
-        names.into_iter().find_map(|(name, signal)| set(environment, &name).map(|text| (name, text, signal)))?;
-    parse(text, signal).map_err(|reason| fields.fault_at(Place::Variable(name), reason)).ok()
+    [("OTEL_EXPORTER_OTLP_TRACES_", Scope::Traces), ("OTEL_EXPORTER_OTLP_", Scope::AllSignals)].into_iter().find_map(
+        |(prefix, scope)| usable(fields, environment, &format!("{prefix}{setting}"), |text| parse(text, scope)),
+    )
+}
+
+/// The value of the variable `name`. `None` if it is unset, or cannot be used, which is warned of.
+fn usable<T>(
+    fields: &mut Fields<'_>,
+    environment: &Environment,
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = set(environment, name)?;
+    parse(text).map_err(|reason| fields.ignore(name, &reason)).ok()
 }
 
 fn set<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
     environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
-pub(super) fn is_disabled(environment: &Environment) -> bool {
-    set(environment, "OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+/// Whether `OTEL_SDK_DISABLED` or `OTEL_TRACES_EXPORTER` turns spans off.
+pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &Environment) -> bool {
+    let is_disabled =
+        usable(fields, environment, "OTEL_SDK_DISABLED", |text| match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(one_of("true, false", text)),
+        });
+    let has_none =
+        usable(fields, environment, "OTEL_TRACES_EXPORTER", |text| match text.to_ascii_lowercase().as_str() {
+            "none" => Ok(true),
+            // Some SDKs take a list.
+            list if list.split(',').any(|exporter| exporter.trim() == "otlp") => Ok(false),
+            _ => Err(one_of("otlp, none", text)),
+        });
+    is_disabled == Some(true) || has_none == Some(true)
 }
 
 /// The resource's attributes: those of `OTEL_RESOURCE_ATTRIBUTES`, and a `service.name` in any case.
-pub(super) fn resource(environment: &Environment) -> Vec<(String, String)> {
-    let listed = set(environment, "OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    let mut attributes: Vec<(String, String)> = pairs(listed).flatten().collect();
+pub(super) fn resource(fields: &mut Fields<'_>, environment: &Environment) -> Vec<(String, String)> {
+    let mut attributes: Vec<(String, String)> =
+        usable(fields, environment, "OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
     let own = set(environment, "OTEL_SERVICE_NAME").map(str::to_owned);
     let listed = attributes.iter().rfind(|(key, _)| key == "service.name").map(|(_, value)| value.clone());
     attributes.retain(|(key, _)| key != "service.name");
@@ -110,20 +143,27 @@ pub(super) fn resource(environment: &Environment) -> Vec<(String, String)> {
 
 fn headers(text: &str) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for pair in pairs(text) {
-        let (name, value) = pair.ok_or("must be name=value pairs, separated by commas")?;
+    for (name, value) in pairs(text)? {
         add_header(&mut headers, &name, &value)?;
     }
     Ok(headers)
 }
 
-/// `name=value` pairs separated by commas, percent-encoded; nothing for a part that is no pair.
-fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| {
+/// `name=value` pairs separated by commas, percent-encoded.
+///
+/// # Errors
+/// If any part is no pair: half a list is not what was meant, and the specification of `OTEL_RESOURCE_ATTRIBUTES` wants
+/// all of it discarded
+/// (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let pair = |part: &str| {
         let (name, value) = part.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
         (!name.is_empty()).then(|| (percent_decoded(name), percent_decoded(value)))
-    })
+    };
+    let read: Option<Vec<_>> = parts.map(pair).collect();
+    read.ok_or_else(|| "must be name=value pairs, separated by commas".to_owned())
 }
 
 /// `%2C` is a comma; what is no such sequence stays as it is.
@@ -160,17 +200,5 @@ mod tests {
         for (text, expected) in [("a%2Cb", "a,b"), ("%41%", "A%"), ("%zz%4", "%zz%4"), ("%+1", "%+1"), ("é", "é")] {
             assert_eq!(percent_decoded(text), expected);
         }
-    }
-
-    #[test]
-    fn the_service_has_a_name_in_any_case() {
-        let of =
-            |pairs: &[(&str, &str)]| resource(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(of(&[]), [pair("service.name", "talkover-webhooks")]);
-        let listed = ("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=x%20y,broken,b=2=3");
-        assert_eq!(of(&[listed]), [pair("service.name", "x y"), pair("a", "1"), pair("b", "2=3")]);
-        let named = ("OTEL_SERVICE_NAME", "own");
-        assert_eq!(of(&[listed, named]).first(), Some(&pair("service.name", "own")));
     }
 }

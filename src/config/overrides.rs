@@ -4,7 +4,7 @@
 //! origin, so that a fault of the value names the variable. Lists are never reached into.
 
 use super::Environment;
-use super::document::Table;
+use super::Table;
 use super::faults::{Faults, Place};
 use super::fields::unknown_key;
 use ::config::{Value, ValueKind};

@@ -1,6 +1,8 @@
 //! The section `state`: the daemon's durable memory.
 
+use super::Extent;
 use super::fields::Fields;
+use super::state_path;
 use super::values::path;
 use std::path::PathBuf;
 
@@ -11,8 +13,14 @@ pub struct StateConfig {
     pub path: PathBuf,
 }
 
-pub(super) fn read(mut fields: Fields<'_>) -> Option<StateConfig> {
-    let path = fields.scalar("path", path);
+pub(super) fn read(mut fields: Fields<'_>, extent: Extent) -> Option<StateConfig> {
+    let path = fields.scalar("path", |value| {
+        let path = path(value)?;
+        match extent {
+            Extent::Inputs => Ok(path),
+            Extent::State => state_path::examine(&path).map(|()| path),
+        }
+    });
     fields.finish();
     Some(StateConfig { path: path? })
 }

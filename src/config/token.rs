@@ -14,6 +14,9 @@ use std::path::PathBuf;
 /// No server accepts headers of this size; a device or the wrong file must not be read for ever.
 const MAX_BYTES: usize = 16 * 1024;
 
+/// What shells and YAML put around text. No token begins or ends with one.
+const QUOTES: [char; 3] = ['"', '\'', '`'];
+
 /// Where a token comes from.
 #[derive(Clone, Debug)]
 pub enum TokenSource {
@@ -48,6 +51,9 @@ pub enum TokenError {
     /// More than any server accepts: not a token.
     #[error("{0} holds more than a token: over 16 KiB")]
     TooLong(String),
+    /// Quotes belong to a shell or to YAML, not to the token.
+    #[error("the token in {0} stands in quotes: leave them off")]
+    Quoted(String),
     /// No header may carry it.
     #[error("the token in {0} holds white space or characters that an HTTP header must not carry")]
     Invalid(String),
@@ -95,6 +101,7 @@ fn checked(text: &str, place: String) -> Result<SecretString, TokenError> {
     match token {
         "" => Err(TokenError::Empty(place)),
         _ if text.len() > MAX_BYTES => Err(TokenError::TooLong(place)),
+        _ if token.starts_with(QUOTES) || token.ends_with(QUOTES) => Err(TokenError::Quoted(place)),
         _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => Err(TokenError::Invalid(place)),
         _ => Ok(SecretString::from(token)),
     }
@@ -182,6 +189,18 @@ mod tests {
         let (file, source) = file(b"talq_x");
         file.close().expect("removed");
         assert!(matches!(source.read(), Err(TokenError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn quotes_around_a_token_are_named() {
+        for content in ["\"talq_x\"\n", "'talq_x'", "`talq_x`", "\"talq_x", "talq_x'"] {
+            let (_file, source) = file(content.as_bytes());
+            let error = source.read().expect_err("refused").to_string();
+            assert!(error.ends_with(" stands in quotes: leave them off") && !error.contains("talq_"), "{error}");
+        }
+        let environment = Environment::from([("T".to_owned(), "\"talq_x\"".to_owned())]);
+        let error = TokenSource::from_variable("T".to_owned(), &environment).expect_err("refused").to_string();
+        assert_eq!(error, "the token in the environment variable T stands in quotes: leave them off");
     }
 
     #[test]

@@ -9,16 +9,18 @@ use super::faults::Place;
 use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file, loaded_file};
 use super::otel;
+use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
 use super::values::{base_url, count, flag, number, one_of};
 use ::config::{Value, ValueKind};
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use std::time::Duration;
 
 /// Whether, where and how deliveries are sent as spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracesConfig {
-    /// Whether spans are made where there is an endpoint: `traces.enabled`, and `OTEL_SDK_DISABLED` is not true.
+    /// Whether spans are made where there is an endpoint: `traces.enabled`, and no variable of
+    /// OpenTelemetry turns them off.
     pub enabled: bool,
     /// Where to send spans, complete: for http/protobuf with the path. Without it no span is made.
     pub endpoint: Option<Url>,
@@ -42,15 +44,6 @@ pub struct TracesConfig {
     pub max_queued_spans: u32,
 }
 
-/// The transport of OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TracesProtocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with binary protobuf.
-    HttpProtobuf,
-}
-
 /// Files for TLS towards the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TracesTls {
@@ -62,9 +55,6 @@ pub struct TracesTls {
     pub key_file: Option<LoadedFile>,
 }
 
-pub(super) const PROTOCOLS: &[(&str, TracesProtocol)] =
-    &[("grpc", TracesProtocol::Grpc), ("http/protobuf", TracesProtocol::HttpProtobuf)];
-
 pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<TracesConfig> {
     let enabled = fields.scalar("enabled", flag);
     let file_endpoint = fields.optional("endpoint", base_url);
@@ -75,11 +65,14 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let history = fields.scalar("history", flag);
     let max_queued_spans = fields.scalar("max_queued_spans", count(1, u32::MAX));
 
-    let active = enabled == Some(true) && !otel::is_disabled(environment);
-    let mut otel = otel::Settings::default();
-    if active {
-        otel = otel::read(&mut fields, environment);
-    }
+    // Our own variable goes before those of OpenTelemetry.
+    let is_forced = fields.is_overridden("enabled");
+    let active = enabled == Some(true) && (is_forced || !otel::turns_off(&mut fields, environment));
+    // Where no span is made, nobody need hear of variables.
+    let none = Environment::new();
+    let variables = if active { environment } else { &none };
+    let resource_attributes = otel::resource(&mut fields, variables);
+    let otel = otel::read(&mut fields, variables);
     if let Some(replacing) = otel.headers {
         headers = replacing;
     }
@@ -88,6 +81,11 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         Some(protocol) if !fields.is_overridden("protocol") => Some(protocol),
         _ => file_protocol,
     };
+    if let (Some(url), Some(TracesProtocol::HttpProtobuf)) = (&file_endpoint, file_protocol)
+        && url.path().ends_with("/v1/traces")
+    {
+        fields.fault("endpoint", "must not end in /v1/traces: leave /v1/traces off, each request adds it");
+    }
     let endpoint = match otel.endpoint {
         Some(endpoint) if !fields.is_overridden("endpoint") => Some(endpoint),
         _ => file_endpoint.map(otel::Endpoint::Base),
@@ -101,7 +99,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         headers,
         gzip: otel.gzip,
         timeout: otel.timeout,
-        resource_attributes: otel::resource(environment),
+        resource_attributes,
         tls,
         success_sample_ratio: success_sample_ratio?,
         history: history?,
@@ -145,16 +143,4 @@ fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
         }
     }
     (of_file, of_variables)
-}
-
-/// Adds a header, its value marked sensitive.
-pub(super) fn add_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no name of an HTTP header"))?;
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| format!("the value of `{name}` holds characters that an HTTP header must not carry"))?;
-    value.set_sensitive(true);
-    match headers.insert(&name, value) {
-        None => Ok(()),
-        Some(_) => Err(format!("`{name}` stands there twice: the case of letters does not matter")),
-    }
 }

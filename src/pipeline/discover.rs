@@ -10,6 +10,7 @@ use crate::sinks::metrics::daemon::discovery_endpoint;
 use crate::sinks::metrics::exposure::Exposure;
 use crate::store::Loaded;
 use crate::store::error::StoreError;
+use talkover_core::clock::Observed;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::Listed;
@@ -19,8 +20,8 @@ use talkover_core::discovery::targets::Listed;
 pub struct Asked {
     /// The request.
     pub request: Request,
-    /// The answer.
-    pub answer: Option<Answer<Found>>,
+    /// The answer, and the server's time as of it.
+    pub answer: Option<(Answer<Found>, Observed)>,
 }
 
 /// What became of an update.
@@ -46,9 +47,11 @@ pub async fn ask(workshop: Workshop, name: &str, request: Request, mut shutdown:
         answer = asked => Some(answer),
         () = shutdown.recv() => None,
     };
-    if let Some(answer) = &answer {
+    let answer = answer.map(|answer| {
         workshop.api.record(name, discovery_endpoint(&request), &answer.exchange);
-    }
+        let seen = workshop.clock.observe(&answer.exchange);
+        (answer, seen)
+    });
     Asked { request, answer }
 }
 
@@ -61,9 +64,11 @@ pub fn register(workshop: &Workshop, name: &str, update: Update) -> Registered {
 fn write(workshop: &Workshop, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
     let (store, changes) = (&workshop.store, &update.changes);
     let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
-    store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
-    let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
-    changes.appeared.iter().map(load).collect()
+    store.with(|store| {
+        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
+        let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
+        changes.appeared.iter().map(load).collect()
+    })
 }
 
 /// How a target is shown before it is polled.

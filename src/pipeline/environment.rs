@@ -6,6 +6,7 @@ mod results;
 mod search;
 mod spending;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +26,11 @@ use crate::client::{Client, Exchange};
 use crate::clock;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
+use talkover_core::clock::DateHeader;
 use talkover_core::discovery::targets::Listed;
-use talkover_core::ledger::decide::Policy;
 use talkover_core::reading::error::PollResult;
-use talkover_core::schedule::allocation::stretched;
 use talkover_core::schedule::allowance::Allowance;
-use talkover_core::schedule::backoff::Backoff;
-use talkover_core::schedule::pause::Pause;
+use talkover_core::schedule::patience::Patience;
 use talkover_core::schedule::scheduler::{Next, Outcome, Scheduler};
 use talkover_core::schedule::{Class, Intervals, TargetId, Turn};
 
@@ -79,7 +78,8 @@ pub struct Environment {
     /// How those fare whose readers are away.
     away: HashMap<TargetId, Standing>,
     started: Instant,
-    pause: Pause,
+    /// Who is left alone, and for how long.
+    patience: Patience,
     allowance: Allowance,
     /// What is spent at the moment, in requests a minute.
     rate: u32,
@@ -100,11 +100,8 @@ struct Seat {
 /// How a target fares, apart from its reader.
 #[derive(Default)]
 struct Standing {
-    backoff: Backoff,
     /// How the last poll ended, so that the log tells changes only.
     last: Option<PollResult>,
-    /// When the request under way was begun, since the start.
-    asked_at: Duration,
     /// Whether the scheduler knows of the arrivals that are remembered.
     is_seeded: bool,
     /// Whether the state file could not be written at the last attempt.
@@ -120,10 +117,11 @@ impl Environment {
         budget: Budget,
         read_token: TokenReader,
         roster: Roster,
-        remembered: Vec<(Listed, Loaded)>,
+        mut remembered: Vec<(Listed, Loaded)>,
     ) -> Self {
         let rate = settings.requests_per_minute;
-        let scheduler = Scheduler::new(settings.intervals, supply(rate, &budget));
+        let scheduler =
+            Scheduler::new(settings.intervals, supply(rate, &budget)).with_places(settings.max_concurrent_requests);
         let allowance = Allowance::new(rate, settings.max_concurrent_requests);
         let mut environment = Self {
             name,
@@ -138,7 +136,7 @@ impl Environment {
             idle: HashMap::new(),
             away: HashMap::new(),
             started: Instant::now(),
-            pause: Pause::default(),
+            patience: Patience::default(),
             allowance,
             rate,
             longest: settings.intervals.max,
@@ -146,6 +144,8 @@ impl Environment {
             added: 0,
             settings,
         };
+        // Those that are never answered take their time: whoever was answered last is asked first.
+        remembered.sort_by_key(|(_, loaded)| Reverse(loaded.last_success));
         remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
         environment.resize();
         environment.scheduler.set_discovery_due(environment.roster.due());
@@ -168,6 +168,7 @@ impl Environment {
         reader.info = listed.info.clone();
         let now = self.now();
         self.scheduler.add(id, now);
+        self.patience.add(id);
         self.scheduler.set_disabled(id, listed.is_disabled(), now);
         self.ids.insert(listed.target.webhook_id.clone(), id);
         self.idle.insert(id, Seat { reader, state: Standing::default() });
@@ -176,10 +177,7 @@ impl Environment {
     /// Takes in that there are more or fewer targets than before.
     fn resize(&mut self) {
         self.tell_longest();
-        // Where the budget is too small for max_interval, being polled less often is no outage.
-        let budget = f64::from(self.settings.requests_per_minute);
-        let catch_up_after = stretched(self.settings.intervals.max, self.ids.len(), budget) * 2;
-        self.workshop.policy = Arc::new(Policy { catch_up_after, ..(*self.workshop.policy).clone() });
+        self.follow_ceiling();
     }
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
@@ -196,7 +194,8 @@ impl Environment {
                 }
                 // Whose turn it is shows when it has come: others may be due by then.
                 () = until(self.started, due), if due < Duration::MAX => {
-                    if let Some(Next::Turn(turn)) = self.scheduler.next(self.now()) {
+                    let now = self.now();
+                    if let Some(Next::Turn(turn)) = self.patience.next(&mut self.scheduler, now) {
                         self.start(turn, &mut steps, &shutdown);
                     }
                 }
@@ -210,9 +209,9 @@ impl Environment {
     /// When something may be asked.
     fn next_due(&mut self) -> Duration {
         let now = self.now();
-        match self.scheduler.next(now) {
-            Some(Next::Turn(_)) => now.max(self.pause.until()),
-            Some(Next::At(moment)) => moment.max(self.pause.until()),
+        match self.patience.next(&mut self.scheduler, now) {
+            Some(Next::Turn(_)) => now,
+            Some(Next::At(moment)) => moment,
             None => Duration::MAX,
         }
     }
@@ -241,7 +240,7 @@ impl Environment {
         let Some(seat) = self.idle.get_mut(&target) else { return };
         let needs_request = seat.reader.needs_request();
         if !seat.reader.is_reading() {
-            seat.state.backoff.begin();
+            self.patience.begin(target);
         }
         if needs_request && !seat.reader.turn_to(class, expected, now) {
             let (sweep, recheck) = (seat.reader.sweep_due(), seat.reader.recheck_due());
@@ -252,14 +251,16 @@ impl Environment {
         if needs_request && !self.take_from_budget() {
             return;
         }
-        let Some(mut seat) = self.idle.remove(&target) else { return };
+        let Some(seat) = self.idle.remove(&target) else { return };
         if needs_request {
             self.renew_token();
+            self.patience.ask(target, now);
+        } else {
+            self.patience.write(target);
         }
         let turn = Turn::Ask(target, class);
         self.scheduler.start(turn, now);
         let (workshop, shutdown) = (self.workshop.clone(), shutdown.clone());
-        seat.state.asked_at = now;
         self.away.insert(target, seat.state);
         steps.spawn(async move { Done::Stepped(turn, Box::new(step(workshop, seat.reader, now, shutdown).await)) });
     }
@@ -285,7 +286,7 @@ impl Environment {
             stepped.reader.target = listed.target.clone();
             stepped.reader.info = listed.info.clone();
         }
-        let outcome = self.judge(&stepped, class, &mut state);
+        let outcome = self.judge(&stepped, target, class, &mut state);
         let now = self.now();
         self.scheduler.finish(turn, outcome, now);
         if matches!(outcome, Outcome::Complete(_)) && class != Class::Rechecks && !state.is_seeded {
@@ -315,7 +316,8 @@ impl Environment {
             view.budget = rate;
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
-            let offset = exchange.date.map(|date| date.as_seconds_f64() - clock::now().as_seconds_f64());
+            let offset =
+                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
             view.clock_offset = offset.or(view.clock_offset);
         });
     }

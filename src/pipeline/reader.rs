@@ -8,14 +8,17 @@
 use std::time::Duration;
 
 use self::rechecks::Rechecks;
-use crate::store::staged::StagedWalk;
+use crate::store::StagedWalk;
+use crate::store::durable::DurableLedger;
+use talkover_core::clock::{LocalTime, Observed, ServerTime, SinceStart};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
-use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::watermark::Windows;
+use talkover_core::reading::error::ApiError;
+use talkover_core::reading::holes::{self, Hole};
 use talkover_core::reading::recheck::{Recheck, Wanted};
-use talkover_core::reading::walk::{Known, PageRequest, Progress, Stretch, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, Failed, Known, PageRequest, Progress, Stretch, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::Class;
 use talkover_core::schedule::page_size::first_page;
@@ -25,6 +28,13 @@ mod rechecks;
 
 /// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
 const STAGED_AT_ONCE: usize = 5_000;
+
+/// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
+const EXPECTED_HOLES: usize = 100;
+/// After so many rounds of rechecks in a row that failed, smaller pages are requested.
+const FAILED_ROUNDS: u32 = 3;
+/// A first contact that takes longer than this says how far it is, this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +49,7 @@ pub struct ReadSettings {
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// Its memory.
-    pub ledger: Ledger,
+    pub ledger: DurableLedger,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
@@ -56,7 +66,7 @@ pub struct Reader {
     /// What discovery knows of it.
     pub info: Option<WebhookInfo>,
     /// Its memory.
-    pub ledger: Ledger,
+    pub ledger: DurableLedger,
     settings: ReadSettings,
     /// What the present request is made for.
     turn: Class,
@@ -67,6 +77,15 @@ pub struct Reader {
     /// The round of rechecks under way.
     recheck: Option<Recheck>,
     rechecks: Rechecks,
+    /// Rounds of rechecks in a row that failed.
+    failed_rounds: u32,
+    /// From this place in the list on nothing can be read, as far as is known.
+    bottom: Option<u64>,
+    /// Why the last walk ended before its time, and whether that was logged.
+    cut_short: Option<CutShort>,
+    is_cut_told: bool,
+    /// When the progress of a first contact was last logged, in time since the start.
+    progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
     /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
@@ -88,7 +107,9 @@ pub struct Reader {
     /// When the target became known, where that was before its first answer.
     known_at: Option<Timestamp>,
     /// The server's clock when something was last committed, and the time since the start.
-    clock: Option<(Timestamp, Duration)>,
+    clock: Option<(ServerTime, Duration)>,
+    /// When its first answer came, by a clock that is not told the server's time by it.
+    first_answer: Option<SinceStart>,
 }
 
 /// A walk that is under way.
@@ -109,6 +130,15 @@ impl Reading {
     fn new(walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
         Self { walk, coverage, until, began, first_read: None, is_resumed: false }
     }
+}
+
+/// What follows from a request that failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The poll fails.
+    Of(Failed),
+    /// A part of the poll is complete all the same, and is to be decided.
+    Complete(Batch),
 }
 
 /// What a page has brought.
@@ -134,6 +164,11 @@ impl Reader {
             sweep: None,
             recheck: None,
             rechecks: Rechecks::default(),
+            failed_rounds: 0,
+            bottom: None,
+            cut_short: None,
+            is_cut_told: false,
+            progress_told: None,
             staged,
             next_sweep: None,
             is_hastened: false,
@@ -145,6 +180,7 @@ impl Reader {
             last_success,
             known_at,
             clock: None,
+            first_answer: None,
         }
     }
 
@@ -213,7 +249,7 @@ impl Reader {
             let stretch = Stretch { newest, oldest, count };
             // Late entries may have turned up in what it had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
-            let walk = Walk::resume(until, per_page, stretch);
+            let walk = Walk::resume(until, per_page, stretch).expecting(self.holes(), self.bottom);
             return Reading { is_resumed: true, ..Reading::new(walk, coverage, until, began) };
         }
         let marks = self.ledger.marks();
@@ -229,7 +265,19 @@ impl Reader {
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
-        Reading::new(Walk::new(until, per_page).with_first_page(first), coverage, until, began)
+        Reading::new(self.walk(until).with_first_page(first), coverage, until, began)
+    }
+
+    fn walk(&self, until: Timestamp) -> Walk {
+        Walk::new(until, self.settings.per_page).expecting(self.holes(), self.bottom)
+    }
+
+    /// The entries that are known to be unreadable, those met last first.
+    fn holes(&self) -> Vec<Hole> {
+        let unusable = self.ledger.invalid().iter().filter(|(key, _)| key.starts_with(holes::PREFIX));
+        let mut found: Vec<_> = unusable.filter_map(|(key, met)| Some((*met, Hole::from_key(key)?))).collect();
+        found.sort_by_key(|(met, _)| std::cmp::Reverse(*met));
+        found.into_iter().take(EXPECTED_HOLES).map(|(_, hole)| hole).collect()
     }
 
     /// The size of a head walk's first page.
@@ -249,7 +297,7 @@ impl Reader {
         // A long walk is on disk: it comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
-        Some(Reading::new(Walk::new(until, self.settings.per_page), Coverage::Sweep, until, now))
+        Some(Reading::new(self.walk(until), Coverage::Sweep, until, now))
     }
 
     /// Where a sweep ends; nothing where there is no watermark yet.
@@ -285,20 +333,43 @@ impl Reader {
 
     /// The server's clock at `now` since the start.
     fn date(&self, now: Duration) -> Option<Timestamp> {
-        self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)))
+        self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)).timestamp())
     }
 
-    /// What the first answer of all settles, to be committed before its page is absorbed; `date` is the server's clock.
-    pub fn meet(&self, date: Timestamp) -> Option<Batch> {
+    /// Takes note that an answer came, whatever its status: with the first one the target becomes known.
+    pub fn answered(&mut self, at: SinceStart) {
+        self.first_answer.get_or_insert(at);
+    }
+
+    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which the server's
+    /// clock is known. It need not be the first: the time between them is known without it.
+    pub fn meet(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
-        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: date, ..Batch::default() })
+        let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
+        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: first, ..Batch::default() })
+    }
+
+    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target became known
+    /// when discovery says so, else no earlier than the state file, which was made at `created_at`.
+    pub fn mend(&self, now: ServerTime, created_at: LocalTime) -> Option<Batch> {
+        let known_at = self.known_at.filter(|known_at| *known_at <= now.timestamp());
+        let known_at = known_at.map_or(created_at.timestamp(), |known_at| known_at.max(created_at.timestamp()));
+        let is_ahead = self.ledger.marks().are_ahead_of(now);
+        is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
+    }
+
+    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened meanwhile.
+    fn start_over(&mut self) {
+        (self.head, self.sweep, self.recheck) = (None, None, None);
+        self.rechecks.forget_round();
+        (self.next_sweep, self.sweep_mark, self.last_success) = (None, None, None);
     }
 
     /// Takes in the page that was asked for, as of `date` by the server's clock.
     ///
     /// # Errors
     /// Where the server's pages do not lead on; the walk starts anew at the next poll.
-    pub fn absorb(&mut self, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
+    pub fn absorb(&mut self, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
         match self.turn {
             Class::Sweeps => match self.sweep.take() {
                 Some(reading) => self.absorb_walk(reading, page, date),
@@ -318,37 +389,71 @@ impl Reader {
         }
     }
 
-    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: Timestamp) -> Result<Absorbed, WalkError> {
+    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
         if reading.coverage == Coverage::FirstContact {
             reading.until = self.ledger.marks().cut.unwrap_or_default();
             reading.walk.set_until(reading.until);
         }
-        reading.first_read.get_or_insert(date);
+        reading.first_read.get_or_insert(date.timestamp());
         let ledger = &self.ledger;
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         if reading.walk.absorb(page, known)? == Progress::More {
             self.keep(reading);
             return Ok(Absorbed::More);
         }
+        Ok(Absorbed::Complete(self.complete(reading, date)))
+    }
+
+    /// What a walk has read that is over.
+    fn complete(&mut self, reading: Reading, date: ServerTime) -> Batch {
         let Reading { mut walk, coverage, first_read, is_resumed, .. } = reading;
         let has_met_known = walk.has_met_known() || (self.is_staged_turn() && self.staged_has_met_known());
-        let is_torn = walk.has_reached_end() && !has_met_known;
+        let cut_short = walk.cut_short();
+        let is_torn = (walk.has_reached_end() || cut_short.is_some()) && !has_met_known;
+        self.bottom = walk.bottom();
+        self.note_cut_short(cut_short, coverage);
         self.total = self.note_total(walk.total());
         let reaches_end = walk.has_reached_end();
         let (attempts, invalid) = walk.take();
         let oldest = attempts.last().map(|attempt| attempt.created_at);
         let reaches_far = reaches_end || oldest < self.sweep_until() && oldest.is_some();
         let is_sweep = coverage == Coverage::Head && reaches_far && !is_resumed;
-        Ok(Absorbed::Complete(Batch {
+        Batch {
             attempts,
             invalid,
             coverage: if is_sweep { Coverage::Sweep } else { coverage },
             is_torn,
+            is_cut_short: cut_short.is_some(),
             last_success: self.last_success,
             now: date,
             began: first_read,
             ..Batch::default()
-        }))
+        }
+    }
+
+    fn note_cut_short(&mut self, cause: Option<CutShort>, coverage: Coverage) {
+        // A poll that needs no deep page shows nothing.
+        if cause.is_some() || coverage != Coverage::Head {
+            self.is_cut_told &= cause == self.cut_short;
+            self.cut_short = cause;
+        }
+    }
+
+    /// Why walks end before their time, once for each change of that.
+    pub fn take_cut_short(&mut self) -> Option<CutShort> {
+        let cause = self.cut_short?;
+        (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
+    }
+
+    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time to log that.
+    pub fn take_progress(&mut self, now: Duration) -> Option<(u64, Option<Timestamp>)> {
+        let head = self.head.as_ref().filter(|head| head.coverage == Coverage::FirstContact)?;
+        let told = self.progress_told.map_or(head.began, |told| told.max(head.began));
+        if now < told + PROGRESS_INTERVAL {
+            return None;
+        }
+        self.progress_told = Some(now);
+        Some(head.walk.reached())
     }
 
     fn keep(&mut self, reading: Reading) {
@@ -366,11 +471,12 @@ impl Reader {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: Timestamp) -> Absorbed {
+    fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: ServerTime) -> Absorbed {
         if progress == Progress::More {
             self.recheck = Some(recheck);
             return Absorbed::More;
         }
+        self.failed_rounds = 0;
         let read = recheck.finish();
         self.rechecks.put_off(&read.put_off);
         Absorbed::Complete(Batch {
@@ -387,7 +493,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where page after page is too large in the same way; the walk starts anew at the next poll.
-    pub fn absorb_too_large(&mut self, key: Box<str>, date: Timestamp) -> Result<Absorbed, WalkError> {
+    pub fn absorb_too_large(&mut self, key: Box<str>, date: ServerTime) -> Result<Absorbed, WalkError> {
         if self.turn == Class::Rechecks {
             let Some(mut recheck) = self.recheck.take() else { return Ok(Absorbed::More) };
             let progress = recheck.absorb_too_large();
@@ -401,17 +507,51 @@ impl Reader {
         Ok(Absorbed::More)
     }
 
-    /// Takes note that a request has failed. A walk asks for the same page again; rechecks wait for their next turn, because
-    /// what they looked for is somewhere else by then.
-    pub fn failed(&mut self) {
-        if self.turn == Class::Rechecks {
-            self.recheck = None;
-            self.rechecks.forget_round();
+    /// Records that a request has failed with `error`, at `date` by the server's clock. A walk requests the same page again, and
+    /// after some failures finds out what the cause is; rechecks wait for their next turn, because what they looked for is
+    /// somewhere else by then.
+    ///
+    /// # Errors
+    /// If no cause can be found; the walk starts anew at the next poll.
+    pub fn failed(&mut self, error: &ApiError, date: ServerTime) -> Result<Failure, WalkError> {
+        // These say nothing of a page.
+        let is_of_page = !matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
+        match self.turn {
+            Class::Rechecks => Ok(self.fail_recheck(is_of_page, date)),
+            _ if !is_of_page => Ok(Failure::Of(Failed::BackOff)),
+            turn => {
+                let reading = if turn == Class::Sweeps { self.sweep.take() } else { self.head.take() };
+                let Some(mut reading) = reading else { return Ok(Failure::Of(Failed::BackOff)) };
+                let failed = reading.walk.fail(date.timestamp())?;
+                if failed == Failed::Done {
+                    return Ok(Failure::Complete(self.complete(reading, date)));
+                }
+                self.keep(reading);
+                Ok(Failure::Of(failed))
+            }
+        }
+    }
+
+    fn fail_recheck(&mut self, is_of_page: bool, date: ServerTime) -> Failure {
+        let round = self.recheck.take();
+        self.failed_rounds += u32::from(is_of_page);
+        match round.filter(|_| is_of_page && self.failed_rounds > FAILED_ROUNDS) {
+            Some(mut recheck) => {
+                let progress = recheck.absorb_too_large();
+                match self.go_on_rechecking(recheck, progress, date) {
+                    Absorbed::Complete(batch) => Failure::Complete(batch),
+                    Absorbed::More => Failure::Of(Failed::BackOff),
+                }
+            }
+            None => {
+                self.rechecks.forget_round();
+                Failure::Of(Failed::BackOff)
+            }
         }
     }
 
     /// What a long walk has read since it was last put on disk, and what that makes of it there; nothing while that is little.
-    pub fn take_for_stage(&mut self, date: Timestamp) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
+    pub fn take_for_stage(&mut self, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
         // There is room for one walk on disk, and a sweep beside it would be taken for its end.
         if self.turn != Class::Heads || self.sweep.is_some() {
             return None;
@@ -425,7 +565,8 @@ impl Reader {
         let (coverage, until) = (*coverage, *until);
         let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } = stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date))?;
+        let Stretch { newest, oldest, count } =
+            stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date.timestamp()))?;
         let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
         Some((staged, attempts, invalid))
     }
@@ -447,9 +588,13 @@ impl Reader {
 
     /// Takes note that a batch was committed, at `now` since the start.
     pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) {
-        self.clock = Some((batch.now, now));
         match batch.coverage {
             Coverage::Met => return,
+            Coverage::Mended => return self.start_over(),
+            _ => self.clock = Some((batch.now, now)),
+        }
+        match batch.coverage {
+            Coverage::Met | Coverage::Mended => {}
             Coverage::Pages => self.found_aside += tally.new,
             Coverage::Head => {
                 self.staged = None;
@@ -484,8 +629,8 @@ impl Reader {
     }
 
     /// Takes note that a poll has succeeded.
-    pub fn succeeded(&mut self, date: Timestamp) {
-        self.last_success = Some(date);
+    pub fn succeeded(&mut self, date: ServerTime) {
+        self.last_success = Some(date.timestamp());
     }
 
     /// When the next sweep is due, in time since the start; nothing where head walks are sweeps anyhow.
@@ -497,13 +642,13 @@ impl Reader {
     pub fn recheck_due(&self) -> Option<Duration> {
         let (date, at) = self.clock?;
         let next = self.rechecks.next(&self.ledger, &self.settings.windows)?;
-        Some(at + next.since(date))
+        Some(at + next.since(date.timestamp()))
     }
 
     /// What the memory tells of arrivals up to `date`, by the server's clock.
-    pub fn arrivals(&self, date: Timestamp) -> Rate {
+    pub fn arrivals(&self, date: ServerTime) -> Rate {
         let marks = self.ledger.marks();
-        let from = marks.cut.max(marks.horizon).unwrap_or(date);
+        let from = marks.cut.max(marks.horizon).unwrap_or(date.timestamp());
         let newest_first = self.ledger.rows().rev();
         let ages =
             newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));

@@ -7,7 +7,8 @@ use tracing::{debug, error};
 
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
-use crate::sinks::metrics::exposure::Due;
+use crate::store::Release;
+use crate::store::durable::Durable;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use talkover_core::delivery::Target;
@@ -21,11 +22,11 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
     let tick = || (board.read(|views| views.display.birth_hold) / 10).clamp(TICKS.0, TICKS.1);
     while shutdown.wait(tick()).await {
         for (target, due) in due(&board) {
-            match commit(&store, &target, &due).await {
-                Ok(()) => {
+            match commit(&store, &target, due).await {
+                Ok(released) => {
                     is_failing = false;
-                    debug!(webhook = %target, series = due.series.len(), "shown as they are from now on");
-                    board.update(&target, |view, _| view.exposure.release(&due));
+                    debug!(webhook = %target, series = released.series.len(), "birth hold ended");
+                    board.update(&target, |view, _| view.exposure.release(&released));
                 }
                 Err(failure) => {
                     write_errors.inc();
@@ -38,7 +39,7 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
     }
 }
 
-fn due(board: &Board) -> Vec<(Target, Due)> {
+fn due(board: &Board) -> Vec<(Target, Release)> {
     let now = Instant::now();
     board.read(|views| {
         let hold = views.display.birth_hold;
@@ -47,10 +48,7 @@ fn due(board: &Board) -> Vec<(Target, Due)> {
     })
 }
 
-async fn commit(store: &StoreHandle, target: &Target, due: &Due) -> Result<(), StoreError> {
-    let (store, target, due) = (store.clone(), target.clone(), due.clone());
-    match tokio::task::spawn_blocking(move || store.release(&target, &due.series, due.caught_up)).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
+async fn commit(store: &StoreHandle, target: &Target, due: Release) -> Result<Durable<Release>, StoreError> {
+    let target = target.clone();
+    store.run(move |store| store.release(&target, due)).await
 }

@@ -18,10 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {
     while shutdown.wait(LOOK_EVERY).await {
         for target in due(&board) {
-            let (store, board) = (store.clone(), board.clone());
-            if let Err(panicked) = tokio::task::spawn_blocking(move || remove(&store, &board, &target)).await {
-                std::panic::resume_unwind(panicked.into_panic());
-            }
+            remove(&store, &board, target).await;
         }
     }
 }
@@ -34,11 +31,20 @@ fn due(board: &Board) -> Vec<Target> {
     })
 }
 
-fn remove(store: &StoreHandle, board: &Board, target: &Target) {
-    match store.remove_unlisted(target, || board.remove_target(target)) {
-        Ok(true) => info!(webhook = %target, "forgotten: it has not been listed for 24 h"),
+async fn remove(store: &StoreHandle, board: &Board, target: Target) {
+    let (name, board) = (target.to_string(), board.clone());
+    let removed = store.run(move |store| {
+        let is_removed = store.remove_unlisted(&target)?;
+        if is_removed {
+            // While the store is held: nobody can list the target anew in between.
+            board.remove_target(&target);
+        }
+        Ok(is_removed)
+    });
+    match removed.await {
+        Ok(true) => info!(webhook = name, "forgotten: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => error!(webhook = %target, "{failure}"),
+        Err(failure) => error!(webhook = name, "{failure}"),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::plan::Discovery;
 use talkover_core::discovery::record::Unsaved;
@@ -90,7 +91,7 @@ impl Roster {
         &mut self,
         request: Request,
         result: Result<Found, &ApiError>,
-        date: Timestamp,
+        date: ServerTime,
         now: Duration,
     ) -> Option<Update> {
         let discovery = self.discovery.as_mut()?;

@@ -5,26 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::{debug, error, info};
+use tracing::{debug, info, warn};
 
-use super::reader::{Absorbed, Reader};
+use super::reader::{Absorbed, Failure, Reader};
 use crate::client::{Client, Exchange};
-use crate::clock;
+use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
-use crate::sinks::metrics::board::{Board, Committed};
+use crate::sinks::metrics::board::Board;
 use crate::sinks::metrics::daemon::{ApiMetrics, LOGS};
+use crate::sinks::metrics::exemplars::Exemplars;
+use crate::store::durable::Committed;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
-use crate::store::outbox::SpanBatch;
-use crate::store::staged::StagedPart;
-use talkover_core::delivery::{Target, Timestamp};
-use talkover_core::discovery::targets::WebhookInfo;
+use crate::store::{SpanBatch, StagedPart};
+use crate::{blocking, clock};
+use talkover_core::clock::{Certainty, Observed, ServerTime};
 use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
-use talkover_core::ledger::state::Ledger;
+use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
+use talkover_core::reading::holes;
+use talkover_core::reading::walk::Failed;
 use talkover_core::reading::wire::LogPage;
-use talkover_core::spans::span::{Made, SampledAttempt, SpanPolicy, Webhook, spans};
+use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Workshop {
     pub store: StoreHandle,
     /// Where they are shown.
     pub board: Board,
+    /// What time it is on the server.
+    pub clock: Arc<ServerClock>,
     /// Where requests are counted.
     pub api: ApiMetrics,
     /// Writes to the state that have failed.
@@ -53,7 +58,7 @@ pub struct Stepped {
     /// What is known of the request, where one was made.
     pub exchange: Option<Exchange>,
     /// The server's clock.
-    pub date: Timestamp,
+    pub date: ServerTime,
     /// The result.
     pub result: StepResult,
 }
@@ -67,6 +72,8 @@ pub enum StepResult {
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
+    /// The request failed, but others of the list are answered: the next one goes for a part of the page.
+    Narrowed(ApiError),
     /// The state file could not be written; what was read is kept.
     NotWritten(StoreError),
     /// The program is to end.
@@ -85,61 +92,96 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
     let answer = tokio::select! {
         answer = asked => answer,
         () = shutdown.recv() => {
-            return Stepped { reader, exchange: None, date: clock::now(), result: StepResult::Stopped };
+            return Stepped { reader, exchange: None, date: workshop.clock.now(), result: StepResult::Stopped };
         }
     };
     workshop.api.record(&reader.target.environment, LOGS, &answer.exchange);
-    let date = answer.exchange.date.unwrap_or_else(clock::now);
-    let (reader, result) = match answer.result {
-        Err(ApiError::TooLarge { key, limit_mib }) => {
+    let seen = workshop.clock.observe(&answer.exchange);
+    let mut unsettled = None;
+    if answer.exchange.code.is_some() {
+        (reader, unsettled) = settle_time(workshop.clone(), reader, &seen, now).await;
+    }
+    let (reader, result) = match (answer.result, unsettled) {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), Some(result)) => (reader, result),
+        (Ok(page), None) => take_in(workshop, reader, page, seen.now, now).await,
+        (Err(ApiError::TooLarge { key, limit_mib }), None) => {
             debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
-            match reader.absorb_too_large(key, date) {
+            match reader.absorb_too_large(key, seen.now) {
                 Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
                 Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
                 Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
             }
         }
-        Err(error) => {
-            reader.failed();
-            (reader, StepResult::Failed(error))
-        }
-        Ok(page) => {
-            for entry in &page.invalid {
-                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
-            }
-            take_in(workshop, reader, page, date, now).await
-        }
+        (Err(error), _) => match reader.failed(&error, seen.now) {
+            Ok(Failure::Of(Failed::Narrowed)) => (reader, StepResult::Narrowed(error)),
+            Ok(Failure::Of(Failed::Expected)) => (reader, StepResult::More(Tally::default())),
+            Ok(Failure::Of(Failed::BackOff | Failed::Done)) | Err(_) => (reader, StepResult::Failed(error)),
+            Ok(Failure::Complete(batch)) => settle(workshop, reader, batch, now).await,
+        },
     };
-    Stepped { reader, exchange: Some(answer.exchange), date, result }
+    Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
 
-/// Takes in a page; where it is the first of all, what that settles is committed before.
+/// Commits what an answer settles by its time alone, whatever its status. Returns a result if its page must not be looked at: it is
+/// asked for again.
+async fn settle_time(
+    workshop: Workshop,
+    mut reader: Reader,
+    seen: &Observed,
+    now: Duration,
+) -> (Reader, Option<StepResult>) {
+    reader.answered(seen.at);
+    if seen.certainty == Certainty::Assumed {
+        // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
+        return (reader, Some(StepResult::More(Tally::default())));
+    }
+    if let Some(batch) = reader.meet(seen) {
+        return match settle(workshop, reader, batch, now).await {
+            (met, StepResult::More(_)) => (met, None),
+            (reader, failed) => (reader, Some(failed)),
+        };
+    }
+    if let Some(batch) = reader.mend(seen.now, workshop.store.info().created_at()) {
+        warn!(
+            webhook = %reader.target,
+            "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
+        );
+        let (reader, result) = settle(workshop, reader, batch, now).await;
+        return (reader, Some(result));
+    }
+    (reader, None)
+}
+
+/// Takes in a page.
 async fn take_in(
     workshop: Workshop,
     mut reader: Reader,
     page: LogPage,
-    date: Timestamp,
+    date: ServerTime,
     now: Duration,
 ) -> (Reader, StepResult) {
-    if let Some(batch) = reader.meet(date) {
-        match settle(workshop.clone(), reader, batch, now).await {
-            (met, StepResult::More(_)) => reader = met,
-            failed => return failed,
-        }
+    for entry in &page.invalid {
+        debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
     }
     match reader.absorb(page, date) {
-        Ok(Absorbed::More) => stage(workshop, reader, date).await,
+        Ok(Absorbed::More) => {
+            if let Some((pages, reached)) = reader.take_progress(now) {
+                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
+                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
+            }
+            stage(workshop, reader, date).await
+        }
         Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
         Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
     }
 }
 
 /// Puts what a long walk has read on disk, where that is worth it.
-async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Reader, StepResult) {
+async fn stage(workshop: Workshop, mut reader: Reader, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
     let Some((walk, attempts, invalid)) = reader.take_for_stage(date) else { return (reader, more) };
-    on_blocking_thread(reader.target.clone(), move || {
-        match workshop.store.stage(&reader.target, &walk, &attempts, &invalid) {
+    blocking::run(move || {
+        match workshop.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
                 (reader, more)
@@ -156,10 +198,10 @@ async fn stage(workshop: Workshop, mut reader: Reader, date: Timestamp) -> (Read
 }
 
 /// Decides, commits and applies, on a thread that may wait for the disk.
-async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let target = reader.target.clone();
-    on_blocking_thread(target, move || {
-        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Pages);
+async fn settle(workshop: Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    tell(&mut reader, &batch);
+    blocking::run(move || {
+        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
             settle_staged(&workshop, reader, batch, now)
         } else {
@@ -169,82 +211,81 @@ async fn settle(workshop: Workshop, reader: Reader, batch: Batch, now: Duration)
     .await
 }
 
-async fn on_blocking_thread<T: Send + 'static>(target: Target, work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failure) => {
-            // A panic is a defect of ours. What this target remembers is gone with it; going on without would count anew.
-            error!(webhook = %target, "the task that decides ended early: {failure}");
-            std::panic::resume_unwind(failure.into_panic())
-        }
+/// Logs what could not be read, once each.
+fn tell(reader: &mut Reader, batch: &Batch) {
+    if let Some(cause) = reader.take_cut_short() {
+        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+    }
+    let unreadable =
+        batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
+    let count = unreadable.count();
+    if count > 0 {
+        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
     }
 }
 
 fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let decision = decide(&reader.ledger, &batch, &workshop.policy);
-    let mut committed = Committed::default();
-    if decision.changes.must_commit {
-        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), &decision.transitions);
-        committed.add_sampled(&sampled, &workshop.policy.labels);
-        if let Err(failure) = workshop.store.commit(&reader.target, &decision.changes, &spans) {
-            return not_written(workshop, reader, batch, failure);
-        }
-        debug!(webhook = %reader.target, entries = decision.changes.rows.len(), "committed");
+    let mut exemplars = Exemplars::default();
+    let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
+    let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
+    let durable = match workshop.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
+        Ok(durable) => durable,
+        Err(failure) => return not_written(workshop, reader, batch, failure),
+    };
+    if must_commit {
+        debug!(webhook = %reader.target, entries, "committed");
     }
-    committed.add(&decision.changes);
     let was_contacted = reader.ledger.marks().contacted;
-    reader.ledger.apply(decision.changes);
-    show(workshop, reader, &batch, decision.tally, &committed, was_contacted, now)
+    let committed = reader.ledger.apply(durable);
+    let shown = Shown { committed, exemplars, tally: decision.tally, was_contacted };
+    show(workshop, reader, &batch, &shown, now)
 }
 
 /// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of it; but
 /// it is one transaction, and shown in one step.
 fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let was_contacted = reader.ledger.marks().contacted;
     let mut tally = Tally::default();
-    let mut committed = Committed::default();
-    let ledger = &mut reader.ledger;
-    let decided = workshop.store.commit_staged(&reader.target, &batch.attempts, &batch.invalid, |part| {
+    let mut exemplars = Exemplars::default();
+    let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
-        let decision = decide(ledger, &part, &workshop.policy);
+        let decision = decide(memory, &part, &workshop.policy);
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
-        let (spans, sampled) = make_spans(workshop, &reader.target, reader.info.as_ref(), &decision.transitions);
-        committed.add_sampled(&sampled, &workshop.policy.labels);
-        committed.add(&decision.changes);
-        ledger.apply(decision.changes.clone());
+        let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
-    });
-    if let Err(failure) = decided {
-        // The memory has run ahead of the disk. It may be large: it goes before the other is made.
-        reader.ledger = Ledger::default();
-        match workshop.store.load(&reader.target, &workshop.policy.labels) {
-            Ok(loaded) => reader.ledger = loaded.ledger,
-            // A state file that can be neither written nor read: nothing that is counted from here on would be right.
-            Err(unreadable) => panic!("the state file cannot be read any more: {unreadable}"),
-        }
-        return not_written(workshop, reader, batch, failure);
-    }
+    };
+    let durable = match workshop.store.with(|store| {
+        store.commit_staged(&reader.target, &reader.ledger, &batch.attempts, &batch.invalid, &mut decide_part)
+    }) {
+        Ok(durable) => durable,
+        Err(failure) => return not_written(workshop, reader, batch, failure),
+    };
     // What was taken into the books by one pass was told again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
-    show(workshop, reader, &batch, tally, &committed, was_contacted, now)
+    let was_contacted = reader.ledger.marks().contacted;
+    let committed = reader.ledger.absorb(durable);
+    show(workshop, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
 }
 
-/// The spans that a decision gives, and the attempts among them that are sent. Where there is nobody to send them to, none is made.
+/// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to send them
+/// to, none is made.
 fn make_spans(
     workshop: &Workshop,
-    target: &Target,
-    info: Option<&WebhookInfo>,
+    reader: &Reader,
+    now: ServerTime,
     transitions: &[Transition],
-) -> (SpanBatch, Vec<SampledAttempt>) {
-    let Some(policy) = &workshop.spans else { return Default::default() };
-    let Made { records, sampled } = spans(transitions, Webhook { target, info }, policy);
-    let now = clock::now();
+    exemplars: &mut Exemplars,
+) -> SpanBatch {
+    let Some(policy) = &workshop.spans else { return SpanBatch::default() };
+    let webhook = Webhook { target: &reader.target, info: reader.info.as_ref() };
+    let Made { records, sampled } = spans(transitions, webhook, policy);
+    exemplars.observe(&sampled, &workshop.policy.labels);
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
     let parked_since = now.minus(workshop.policy.windows.settle_after * 2);
-    (SpanBatch { records, now, parked_since }, sampled)
+    SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since }
 }
 
 fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
@@ -253,33 +294,34 @@ fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: S
     (reader, StepResult::NotWritten(failure))
 }
 
-/// Shows what was committed and applied.
-fn show(
-    workshop: &Workshop,
-    mut reader: Reader,
-    batch: &Batch,
+/// What was committed and applied, and is to be shown.
+struct Shown {
+    committed: Committed,
+    exemplars: Exemplars,
     tally: Tally,
-    committed: &Committed,
+    /// Whether the first walk was complete before.
     was_contacted: bool,
-    now: Duration,
-) -> (Reader, StepResult) {
-    if !was_contacted && reader.ledger.marks().contacted {
+}
+
+fn show(workshop: &Workshop, mut reader: Reader, batch: &Batch, shown: &Shown, now: Duration) -> (Reader, StepResult) {
+    let tally = shown.tally;
+    if !shown.was_contacted && reader.ledger.marks().contacted {
         info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
     }
     workshop.board.update(&reader.target, |view, environment| {
-        view.show(&reader.ledger, committed);
+        view.show(&reader.ledger, &shown.committed, &shown.exemplars);
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;
     });
     reader.committed(batch, &tally, now);
     match batch.coverage {
-        Coverage::Met => return (reader, StepResult::More(tally)),
+        Coverage::Met | Coverage::Mended => return (reader, StepResult::More(tally)),
         // Rechecks say nothing of how far the log has been read.
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);
-            workshop.store.note_success(&reader.target, batch.now);
+            workshop.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
         }
     }
     (reader, StepResult::Complete(tally))

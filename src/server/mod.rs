@@ -6,6 +6,7 @@
 //! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file lists
 //! users, the [`router`] answers.
 
+mod acceptor;
 mod auth;
 mod bundled;
 pub mod health;
@@ -13,6 +14,7 @@ mod lifecycle;
 pub mod listen;
 mod metrics;
 mod page;
+mod problems;
 mod reload;
 mod status;
 mod tls;
@@ -123,7 +125,7 @@ pub async fn serve(
     let handle = Handle::new();
     let server = server(listener)?.handle(handle.clone());
     let live = web.map(reload::Live::new);
-    let tls = live.as_ref().and_then(|live| live.acceptor());
+    let tls = live.as_ref().and_then(|live| Some(acceptor::Acceptor::new(live.clone(), live.tls()?)));
     let router = match live {
         Some(live) => bounded(auth::protect(router, live)),
         None => bounded(router),

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use axum_server::tls_rustls::RustlsConfig;
 
-use super::tls::Acceptor;
 use super::web_config::{Refusal, Settings, WebConfig};
 use crate::stamp::Stamp;
 
@@ -47,9 +46,9 @@ impl Live {
         }))
     }
 
-    /// What to accept connections with, where the file asks for TLS.
-    pub(super) fn acceptor(&self) -> Option<Acceptor> {
-        self.0.tls.clone().map(|tls| Acceptor::new(self.clone(), tls))
+    /// The TLS in force; `None` if the file asks for none.
+    pub(super) fn tls(&self) -> Option<RustlsConfig> {
+        self.0.tls.clone()
     }
 
     /// The settings in force, after a look at the files where that is due.

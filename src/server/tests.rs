@@ -19,8 +19,8 @@ use crate::exposition::model::{Family, Kind, Number, Sample, Value};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
+use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
-use talkover_core::ledger::state::Ledger;
 
 /// A server on a port of its own, stopped when dropped.
 struct Served {
@@ -78,7 +78,7 @@ fn board() -> Board {
         let last_success = Some(Timestamp::from_seconds(1_700_000_000));
         board.add_target(TargetView::new(
             target,
-            &Ledger::default(),
+            &DurableLedger::default(),
             Exposure::default(),
             last_success,
             Duration::from_secs(15),
@@ -146,9 +146,14 @@ impl Files {
 
     pub(super) fn refusals(web: &str) -> Vec<String> {
         let files = Self::new(web);
-        let prefix = format!("{}: ", files.web().display());
+        let file = files.web().display().to_string();
         let reasons = WebConfig::load(&files.web()).unwrap_err();
-        reasons.iter().map(|reason| reason.strip_prefix(&prefix).expect("the file's name").to_owned()).collect()
+        let without_place = |reason: &String| {
+            let rest = reason.strip_prefix(&file).expect("the file's name");
+            // The line, where there is one.
+            rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).trim_start().to_owned()
+        };
+        reasons.iter().map(without_place).collect()
     }
 }
 

@@ -1,15 +1,11 @@
 //! The web file's section `tls_server_config`, and what rustls makes of it.
 //!
 //! Cipher suites and curves are rustls' own choice and cannot be set. Private keys are read here and never shown. Called by
-//! [`super::web_config`]; the acceptor by the server.
+//! [`super::web_config`].
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum_server::accept::Accept;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,10 +15,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::reload::Live;
-use super::web_config::Problems;
+use super::problems::Problems;
+use talkover_settings::bounded::{self, MAX_PEM_BYTES};
 
 /// `tls_server_config`, with what exporter-toolkit knows and this daemon refuses.
 #[derive(Debug, Deserialize)]
@@ -89,7 +84,7 @@ impl Section<'_> {
     fn read(&self, file: &Option<PathBuf>) -> Result<Vec<u8>, String> {
         let file = file.as_ref().ok_or("is missing")?;
         let path = self.directory.join(file);
-        std::fs::read(&path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+        bounded::read(&path, MAX_PEM_BYTES).map_err(|error| format!("failed to read {}: {error}", path.display()))
     }
 
     fn certificates(&self, file: &Option<PathBuf>) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -195,36 +190,5 @@ fn version(name: Option<&str>, default: u8) -> Result<u8, String> {
         Some("TLS13") => Ok(13),
         Some("TLS10" | "TLS11") => Err("is not supported: TLS12 is the oldest version that is safe".to_owned()),
         Some(_) => Err("must be TLS12 or TLS13".to_owned()),
-    }
-}
-
-/// Looks for a new certificate before each handshake.
-#[derive(Clone, Debug)]
-pub(super) struct Acceptor {
-    inner: RustlsAcceptor,
-    live: Live,
-}
-
-impl Acceptor {
-    pub(super) fn new(live: Live, config: RustlsConfig) -> Self {
-        Self { inner: RustlsAcceptor::new(config), live }
-    }
-}
-
-impl<I, S> Accept<I, S> for Acceptor
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Send + 'static,
-{
-    type Stream = <RustlsAcceptor as Accept<I, S>>::Stream;
-    type Service = <RustlsAcceptor as Accept<I, S>>::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let Self { inner, live } = self.clone();
-        Box::pin(async move {
-            live.current().await;
-            inner.accept(stream, service).await
-        })
     }
 }

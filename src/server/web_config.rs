@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::config::{FileFormat, Format, Value, ValueKind};
+use ::config::{Value, ValueKind};
 use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
 use serde::Deserialize;
 
+use super::problems::Problems;
 use super::tls::{self, TlsSection};
 use crate::stamp::Stamp;
+use talkover_settings::yaml;
 
 /// How often the files are looked at, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -65,7 +67,7 @@ impl WebConfig {
     /// Reads the file and the certificates that it names; relative paths start at its directory.
     ///
     /// # Errors
-    /// All that is wrong, each as `FILE: key.path: reason`.
+    /// All that is wrong, each as `FILE:LINE: key.path: reason`.
     pub fn load(path: &Path) -> Result<Self, Vec<String>> {
         Self::read(path).map_err(|refusal| refusal.reasons)
     }
@@ -82,15 +84,11 @@ impl WebConfig {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, Refusal> {
-        let mut problems = Problems { file: path.display().to_string(), reasons: Vec::new() };
+        let mut problems = Problems::new(path);
         // Before the contents: a change in between is seen as one at the next look.
         let mut stamps = vec![Stamp::of(path)];
-        let document = match read_document(path) {
-            Ok(document) => document,
-            Err((key, reason)) => {
-                problems.add(&key, reason);
-                return Err(Refusal { reasons: problems.reasons, stamps });
-            }
+        let Some(document) = read_document(path, &mut problems) else {
+            return Err(Refusal { reasons: problems.reasons, stamps });
         };
         let directory = path.parent().unwrap_or(Path::new(""));
         let http = document.http_server_config.unwrap_or_default();
@@ -111,19 +109,6 @@ impl WebConfig {
     }
 }
 
-/// What was found wrong so far.
-pub(super) struct Problems {
-    file: String,
-    reasons: Vec<String>,
-}
-
-impl Problems {
-    pub(super) fn add(&mut self, key: &str, reason: impl std::fmt::Display) {
-        let separator = if key.is_empty() { "" } else { ": " };
-        self.reasons.push(format!("{}: {key}{separator}{reason}", self.file));
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -140,14 +125,19 @@ struct HttpSection {
     headers: Option<BTreeMap<String, String>>,
 }
 
-/// The document, or the key and the reason why there is none.
-fn read_document(path: &Path) -> Result<Document, (String, String)> {
-    let whole = |reason: String| (String::new(), reason);
-    let text = std::fs::read_to_string(path).map_err(|error| whole(format!("failed to read: {error}")))?;
+/// The document. `None` if what is wrong with it was noted.
+fn read_document(path: &Path, problems: &mut Problems) -> Option<Document> {
+    let yaml::Document { root, outline } = match yaml::load(path) {
+        Ok(document) => document,
+        Err(flaw) => {
+            problems.add_flaw(&flaw);
+            return None;
+        }
+    };
+    problems.outline = outline;
     // Not through the builder of `config`: that one takes dots in keys for paths.
-    let table = FileFormat::Yaml.parse(None, &text).map_err(|error| whole(format!("not valid YAML: {error}")))?;
-    let value = Value::new(None, ValueKind::Table(table));
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    let read = serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(root)));
+    let refused = |error: serde_path_to_error::Error<::config::ConfigError>| {
         let key = error.path().to_string();
         // The value in the parser's words could be a password.
         let reason = if key.starts_with("basic_auth_users") {
@@ -155,8 +145,9 @@ fn read_document(path: &Path) -> Result<Document, (String, String)> {
         } else {
             error.into_inner().to_string()
         };
-        (key, reason)
-    })
+        problems.add(&key, reason);
+    };
+    read.map_err(refused).ok()
 }
 
 fn headers(section: BTreeMap<String, String>, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {

@@ -1,39 +1,33 @@
-//! The state file, shared: by those who commit to it and by those who only ask how large it is.
+//! The one way to the state: shared, one caller at a time, and never on a thread that serves others.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Store;
 use super::error::StoreError;
 use super::lock::beside;
-use super::outbox::{QueuedSpan, SpanBatch};
 use super::queue::Queue;
-use super::staged::{StagedPart, StagedWalk};
-use super::targets::Unlisted;
-use super::{Loaded, Store};
-use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
-use talkover_core::ledger::labels::LabelPolicy;
-use talkover_core::ledger::state::Changes;
-use talkover_core::ledger::totals::{Family, SeriesKey};
+use crate::blocking;
+use talkover_core::clock::LocalTime;
 
-/// A shared way to the open state file. When the last one goes, the file is closed, and SQLite carries its log over into it.
+/// A shared way to the open state. When the last one is dropped, the state is closed.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
-    store: Arc<Mutex<Store>>,
+    store: Arc<Mutex<dyn Store>>,
     info: StoreInfo,
 }
 
 /// What is shown of the state file. It does not keep the file open.
 #[derive(Clone, Debug)]
 pub struct StoreInfo {
-    path: Arc<PathBuf>,
-    created_at: Timestamp,
-    queue: Queue,
+    pub(super) path: Arc<PathBuf>,
+    pub(super) created_at: LocalTime,
+    pub(super) queue: Queue,
 }
 
 impl StoreInfo {
     /// When the state file was made.
-    pub fn created_at(&self) -> Timestamp {
+    pub fn created_at(&self) -> LocalTime {
         self.created_at
     }
 
@@ -52,177 +46,28 @@ impl StoreInfo {
 }
 
 impl StoreHandle {
-    /// Shares an open state file.
-    pub fn new(store: Store) -> Self {
-        let info = StoreInfo {
-            path: Arc::new(store.path.clone()),
-            created_at: store.created_at(),
-            queue: store.queue().clone(),
-        };
+    /// Shares an open state.
+    pub fn new(store: impl Store + 'static) -> Self {
+        let info = store.info();
         Self { store: Arc::new(Mutex::new(store)), info }
     }
 
-    /// Commits `changes` and `spans`, and returns when they are on disk: the caller waits, and so must not be an asynchronous task.
+    /// Does `work` with the store, on a thread that may wait for the disk.
     ///
     /// # Errors
-    /// Where nothing could be written.
-    pub fn commit(&self, target: &Target, changes: &Changes, spans: &SpanBatch) -> Result<(), StoreError> {
-        self.lock().commit(target, changes, spans)
+    /// Those of `work`.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let handle = self.clone();
+        blocking::run(move || handle.with(work)).await
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
+    /// The same on this thread, which may wait for the disk: not an asynchronous task's.
+    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds what a long walk has read, and returns when that is on disk: the caller waits, and so must not be an asynchronous
-    /// task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn stage(
-        &self,
-        target: &Target,
-        walk: &StagedWalk,
-        attempts: &[Attempt],
-        invalid: &[Box<str>],
-    ) -> Result<(), StoreError> {
-        self.lock().stage(target, walk, attempts, invalid)
-    }
-
-    /// Decides and commits a long walk ([`Store::commit_staged`]): the caller waits, and so must not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn commit_staged(
-        &self,
-        target: &Target,
-        attempts: &[Attempt],
-        invalid: &[Box<str>],
-        decide: impl FnMut(StagedPart) -> (Changes, SpanBatch),
-    ) -> Result<(), StoreError> {
-        self.lock().commit_staged(target, attempts, invalid, decide)
-    }
-
-    /// Reads the memory of a target anew.
-    ///
-    /// # Errors
-    /// Where the file cannot be read.
-    pub fn load(&self, target: &Target, policy: &LabelPolicy) -> Result<Loaded, StoreError> {
-        self.lock().load(target, policy)
-    }
-
-    /// Ends holds, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn release(
-        &self,
-        target: &Target,
-        series: &[SeriesKey],
-        caught_up: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        self.lock().release(target, series, caught_up)
-    }
-
-    /// Drops the histograms that were written with other buckets or labels ([`Store::adopt_layouts`]).
-    ///
-    /// # Errors
-    /// If the file cannot be read or written.
-    pub fn adopt_layouts(&self, policy: &LabelPolicy) -> Result<Vec<Family>, StoreError> {
-        self.lock().adopt_layouts(policy)
-    }
-
-    /// Notes which targets of an environment are listed, as of `now` by the local clock; gives the others that the file knows.
-    ///
-    /// # Errors
-    /// Where the file cannot be read or written.
-    pub fn list(&self, environment: &str, listed: &[Target], now: Timestamp) -> Result<Vec<Unlisted>, StoreError> {
-        self.lock().list(environment, listed, now)
-    }
-
-    /// The environments that the file knows targets of.
-    ///
-    /// # Errors
-    /// Where the file cannot be read.
-    pub fn environments(&self) -> Result<Vec<String>, StoreError> {
-        self.lock().environments()
-    }
-
-    /// Forgets a target unless it is listed, calls `removed`, and says whether it did. Nobody can list it anew in between.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn remove_unlisted(&self, target: &Target, removed: impl FnOnce()) -> Result<bool, StoreError> {
-        let mut store = self.lock();
-        let is_removed = store.remove_unlisted(target)?;
-        if is_removed {
-            removed();
-        }
-        Ok(is_removed)
-    }
-
-    /// What discovery knows of an environment.
-    ///
-    /// # Errors
-    /// Where the file cannot be read.
-    pub fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
-        self.lock().load_discovered(environment)
-    }
-
-    /// Writes what discovery has learned, and returns when that is on disk: the caller waits, and so must not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn save_discovered(
-        &self,
-        environment: &str,
-        unsaved: &Unsaved,
-        listed: &[Target],
-        unlisted: &[Target],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.lock().save_discovered(environment, unsaved, listed, unlisted, now)
-    }
-
-    /// Keeps in mind when a target's poll last succeeded.
-    pub fn note_success(&self, target: &Target, date: Timestamp) {
-        self.lock().note_success(target, date);
-    }
-
-    /// Sets how many spans may wait, and drops the oldest where more do; says how many. The caller waits for the disk, and so must
-    /// not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn limit_spans(&self, capacity: u32) -> Result<u64, StoreError> {
-        self.lock().limit_spans(capacity)
-    }
-
-    /// The oldest spans that wait ([`Store::oldest_spans`]): the caller waits for commits, and so must not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where the file cannot be read.
-    pub fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
-        self.lock().oldest_spans(max_spans, max_bytes)
-    }
-
-    /// Removes spans that a receiver has or has refused ([`Store::acknowledge_spans`]), and returns when that is on disk: the caller
-    /// waits, and so must not be an asynchronous task.
-    ///
-    /// # Errors
-    /// Where nothing could be written.
-    pub fn acknowledge_spans(&self, through: i64, rejected: u64) -> Result<(), StoreError> {
-        self.lock().acknowledge_spans(through, rejected)
-    }
-
-    /// What tells this state file from all others ([`Store::instance_id`]): the caller waits for the disk, and so must not be an
-    /// asynchronous task.
-    ///
-    /// # Errors
-    /// Where the file cannot be read or written.
-    pub fn instance_id(&self) -> Result<String, StoreError> {
-        self.lock().instance_id()
+        work(&mut *self.store.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The outbox at a glance; waits for no commit.
@@ -230,7 +75,7 @@ impl StoreHandle {
         &self.info.queue
     }
 
-    /// What is shown of the file.
+    /// What is shown of the state.
     pub fn info(&self) -> &StoreInfo {
         &self.info
     }

@@ -1,13 +1,12 @@
 //! What is known of the outbox without asking the file: for scrapes, which must not wait for a commit, and for the exporter, which
 //! sleeps until something arrives.
 //!
-//! It shows what has been committed, and changes after a commit only. Written by [`super::Store`]; read by whoever has a clone.
+//! It shows what has been committed, and changes after a commit only. Written by the store; read by whoever has a clone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::outbox::Waiting;
 use talkover_core::delivery::Timestamp;
 
 /// The outbox at a glance.
@@ -25,6 +24,15 @@ pub struct QueueStatus {
     pub rejected: u64,
     /// Spans that have had to make room for later ones since then.
     pub dropped: u64,
+}
+
+/// The queue as it is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// How many spans wait, and
+    pub(super) length: u64,
+    /// since when the oldest does.
+    pub(super) oldest: Option<Timestamp>,
 }
 
 /// The outbox as seen by those who do not write to it. Cheap to clone.

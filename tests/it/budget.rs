@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use talkover_simulator::{Clock, EntrySpec, Fault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute};
+use talkover_simulator::{
+    Clock, EntrySpec, Fault, FaultPlan, RandomFault, ReceivedRequest, Scenario, Status, Webhook, largest_per_minute,
+};
 
 use crate::harness::{Exporter, Workspace, check_online, simulator, verify, wait_for};
 
@@ -109,6 +111,66 @@ async fn the_budget_is_lowered_while_somebody_else_spends() {
     let goes_on = || async { (of_exporter(simulator.requests()).len() > before).then_some(()) };
     wait_for("further requests, if slowly", goes_on).await;
     assert_eq!(exporter.scrape().await.sum("talkover_api_requests_total", &["code=\"429\""]), 0.0);
+}
+
+#[tokio::test]
+async fn far_more_than_is_allowed_may_be_configured() {
+    let scenario = scenario(5, 30);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 1000);
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    let budget = |scrape: &crate::harness::Scrape| scrape.sum("talkover_exporter_budget_requests_per_minute", &[]);
+    exporter.wait_for("what is allowed", |scrape| budget(scrape) == 30.0).await;
+    let client = reqwest::Client::new();
+    for _ in 0..10 {
+        let url = format!("{}/api/v1/agents/a-1/webhooks/w-1/logs?page=9&per_page=1", simulator.base_url());
+        client.get(url).bearer_auth("talq_simulator").send().await.unwrap();
+    }
+    let scrape = exporter.wait_for("a lower budget", |scrape| budget(scrape) < 30.0).await;
+    assert!((5.0..=20.0).contains(&budget(&scrape)), "{}", budget(&scrape));
+    exporter.kill().await;
+}
+
+/// Changes the number at `place` of each record of `size` bytes in the file.
+fn change_numbers(path: &std::path::Path, size: usize, place: usize, change: impl Fn(u64) -> u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    for record in bytes.chunks_exact_mut(size) {
+        let number = &mut record[place..place + 8];
+        let changed = change(u64::from_le_bytes(number.try_into().unwrap()));
+        number.copy_from_slice(&changed.to_le_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn files_beside_the_state_that_speak_of_the_future_silence_nobody_and_are_not_believed() {
+    const LAST_SUCCESS: &str = "talkover_exporter_last_success_timestamp_seconds";
+    let scenario = scenario(2, 1000);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    let workspace = Workspace::new();
+    configure(&workspace, &simulator.base_url(), &scenario.webhooks, 120);
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    exporter.wait_for("successes", |scrape| scrape.of(LAST_SUCCESS).count() == 2).await;
+    exporter.kill().await;
+    // The theoretical arrival time is the third number of a record; the times of polls that there are move by 75 years.
+    change_numbers(&workspace.path("state.db.budget"), 40, 16, |_| u64::MAX / 2);
+    change_numbers(&workspace.path("state.db.seen"), 8, 0, |micros| if micros > 0 { micros + (75 << 45) } else { 0 });
+
+    let failing = RandomFault { probability: 1.0, path: String::new(), fault: Fault::Status(404) };
+    simulator.set_faults(&FaultPlan { random: vec![failing], ..FaultPlan::default() });
+    let before = simulator.requests().len();
+    let exporter = Exporter::start(&workspace.path("config.yml")).await;
+    wait_for("requests", || async { (simulator.requests().len() > before).then_some(()) }).await;
+    assert_eq!(exporter.scrape().await.of(LAST_SUCCESS).count(), 0, "none is known");
+    for line in ["state.db.budget: holds times that are still to come", "ahead of the local clock is ignored"] {
+        assert!(exporter.log().iter().any(|logged| logged.contains(line)), "{line}: {:#?}", exporter.log());
+    }
+    simulator.set_faults(&FaultPlan::default());
+    let now = || simulator.truth().now.as_seconds() as f64;
+    let scrape = exporter.wait_for("successes again", |scrape| scrape.of(LAST_SUCCESS).count() == 2).await;
+    assert!(scrape.of(LAST_SUCCESS).all(|(_, time)| time <= now()), "{}", scrape.text);
+    exporter.kill().await;
 }
 
 #[tokio::test]

@@ -298,6 +298,22 @@ fn dashboards_have_the_same_variables_and_lead_to_each_other() {
     }
 }
 
+/// A span has the time of its attempt, which may be read days later: a search over the dashboard's range misses it.
+#[test]
+fn every_search_for_traces_can_be_made_over_the_last_week_too() {
+    let mut searches = 0;
+    for (path, dashboard) in dashboards() {
+        let all = texts(&dashboard);
+        let links: BTreeSet<&str> = all.into_iter().filter(|text| text.starts_with("/explore?")).collect();
+        for link in links.iter().filter(|link| link.contains("${__from}")) {
+            let week = link.replace("${__from}", "now-7d").replace("${__to}", "now");
+            assert!(links.contains(week.as_str()), "{path}: no link to {week}");
+            searches += 1;
+        }
+    }
+    assert!(searches >= 3, "{searches} searches");
+}
+
 #[test]
 fn panels_have_their_place() {
     for (path, dashboard) in dashboards() {

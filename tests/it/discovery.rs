@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use talkover_core::clock::{DateHeader, LocalTime, ServerTime};
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::{Discovery, Settings};
@@ -12,7 +13,8 @@ use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, Targets, compare, join};
 use talkover_exporter::client::{Client, ClientOptions};
-use talkover_exporter::store::Store;
+use talkover_exporter::store::Store as _;
+use talkover_exporter::store::sqlite::SqliteStore;
 use talkover_simulator::scenario::{DEFAULT_TOKEN, ListedOwner, OwnerKind};
 use talkover_simulator::{Fault, ManualClock, Moment, Scenario, Simulator, Webhook};
 
@@ -28,7 +30,7 @@ struct Desk {
     client: Client,
     discovery: Discovery,
     now: Duration,
-    store: Store,
+    store: SqliteStore,
     _directory: tempfile::TempDir,
 }
 
@@ -38,6 +40,10 @@ fn settings() -> Settings {
 
 fn filter() -> Filter {
     Filter::new(&["*".to_owned()], &["*/ignored".to_owned()])
+}
+
+fn server(second: i64) -> ServerTime {
+    ServerTime::new(Timestamp::from_seconds(second))
 }
 
 impl Desk {
@@ -52,8 +58,10 @@ impl Desk {
         };
         let client = Client::new(&options, &SecretString::from(DEFAULT_TOKEN)).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state.db"), Timestamp::from_seconds(START)).unwrap();
-        let discovery = Discovery::new(settings(), filter(), Record::default(), Timestamp::from_seconds(START));
+        let store =
+            SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START)))
+                .unwrap();
+        let discovery = Discovery::new(settings(), filter(), Record::default(), server(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }
 
@@ -66,11 +74,18 @@ impl Desk {
             self.discovery.start();
             self.ask(request).await;
             let unsaved = self.discovery.take_unsaved();
-            self.store.save_discovered("test", &unsaved, &[], &[], Timestamp::default()).unwrap();
+            self.store.save_discovered("test", &unsaved, &[], &[], LocalTime::default()).unwrap();
             count += 1;
         }
         self.wait_until(end);
         count
+    }
+
+    /// Goes on as after a restart or a reload: with what was written.
+    fn restart(&mut self) {
+        let record = self.store.load_discovered("test").unwrap();
+        let date = server(START).plus(self.now);
+        (self.discovery, self.now) = (Discovery::new(settings(), filter(), record, date), Duration::ZERO);
     }
 
     fn wait_until(&mut self, moment: Duration) {
@@ -89,8 +104,8 @@ impl Desk {
                 (answer.exchange, answer.result.map(Found::Webhooks))
             }
         };
-        let date = exchange.date.unwrap();
-        self.discovery.finish(request, found.as_ref().cloned(), date, self.now);
+        let DateHeader(date) = exchange.date.unwrap();
+        self.discovery.finish(request, found.as_ref().cloned(), ServerTime::new(date), self.now);
     }
 
     fn targets(&self) -> Targets {
@@ -140,7 +155,7 @@ async fn everything_is_found_and_kept_over_a_restart() {
     assert_eq!(desk.discovery.last_success(), Some(Timestamp::from_seconds(START)));
 
     let record = desk.store.load_discovered("test").unwrap();
-    let restored = Discovery::new(settings(), filter(), record, Timestamp::from_seconds(START + 10));
+    let restored = Discovery::new(settings(), filter(), record, server(START + 10));
     assert_eq!(join(&Arc::from("test"), &[], restored.targets()), targets, "at once");
     // The first of the rotation: 122 owners share the hour, and ten seconds of it are over.
     let due = restored.due().unwrap().as_secs();
@@ -173,6 +188,20 @@ async fn what_an_operator_does_is_noticed() {
     desk.run(Duration::from_secs(3600)).await;
     let now = desk.targets();
     assert!(!now.contains_key("w-002") && !now["w-001"].info.as_ref().unwrap().is_enabled);
+}
+
+#[tokio::test]
+async fn a_new_webhook_at_a_known_agent_is_found_by_the_next_refresh_after_a_restart() {
+    let mut desk = Desk::new(scenario()).await;
+    desk.run(Duration::from_secs(60)).await;
+    desk.restart();
+    desk.simulator.with_world(|world| {
+        world.add_webhook(Webhook::of_agent("a-005", "new"));
+        // Touches the agent, as the API does.
+        world.rename_owner(OwnerKind::Agent, "a-005", "Agent with one more webhook");
+    });
+    desk.run(REFRESH).await;
+    assert!(desk.targets().contains_key("new"));
 }
 
 #[tokio::test]

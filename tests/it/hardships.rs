@@ -1,6 +1,6 @@
 //! What happens to the machine: a disk that is full, a state directory that cannot be written to, a local clock that jumps.
 //!
-//! These tests mount file systems and so need root, e2fsprogs and, for the clock, libfaketime: `.ci/hardships` runs them, in a
+//! These tests mount file systems and so need root, e2fsprogs and, for the clock, libfaketime: `ci/hardships` runs them, in a
 //! mount namespace of their own.
 
 use std::collections::BTreeMap;

@@ -94,6 +94,9 @@ impl Known {
 /// The series of a metric by name, with their labels.
 fn series(metric: &Metric) -> Vec<(String, Labels)> {
     let mut labels = set(&metric.all_labels());
+    // Where the scrape target has a label of the same name.
+    let overwritten: Labels = labels.iter().map(|label| format!("exported_{label}")).collect();
+    labels.extend(overwritten);
     labels.extend(set(&SCRAPED));
     let of = |suffix: &str, labels: &Labels| (format!("{}{suffix}", metric.name), labels.clone());
     match metric.kind {

@@ -111,7 +111,7 @@ async fn a_bad_file_is_refused_with_its_reasons_and_changes_nothing() {
     let (status, reasons) = ask(&exporter).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
-        reasons.contains("config.yml: poll.min_interval: ") && reasons.contains("webhooks[0].webhook"),
+        reasons.contains("config.yml:10: poll.min_interval: ") && reasons.contains("webhooks[0].webhook"),
         "{reasons}"
     );
     assert_eq!(exporter.scrape().await.get(SUCCESSFUL), Some(0.0));

@@ -80,8 +80,8 @@ impl Unheard {
 
     async fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
-        let status = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
-        status.expect("it takes more than 5 s to stop").unwrap().code()
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        status.expect("it takes more than 30 s to stop").unwrap().code()
     }
 }
 
@@ -102,9 +102,9 @@ impl Scene {
         Self { simulator, workspace, daemon }
     }
 
-    /// Has the daemon refuse a configuration with so many faults, so often, that their log has no room.
+    /// Has the daemon refuse a configuration with faults so long, and often enough, that the log has no room for them.
     async fn drop_lines(&self) -> Scrape {
-        let faults: String = (0..3_000).map(|number| format!("unknown_{number}: 1\n")).collect();
+        let faults: String = (0..100).map(|number| format!("unknown_{number}_{}: 1\n", "x".repeat(900))).collect();
         self.workspace.write("config.yml", &faults);
         let are_dropped = |scrape: &Scrape| {
             self.daemon.signal(Signal::HUP);

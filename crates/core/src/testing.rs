@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::test_runner::Config;
 
+use crate::clock::{LocalTime, ServerTime};
 use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use crate::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
@@ -19,6 +20,16 @@ pub const START: i64 = 1_000_000;
 /// The moment `second` seconds after the start of the tests' time.
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(START + second)
+}
+
+/// The same as the server's clock shows it.
+pub fn server(second: i64) -> ServerTime {
+    ServerTime::new(at(second))
+}
+
+/// The same as this machine's clock shows it.
+pub fn local(second: i64) -> LocalTime {
+    LocalTime::new(at(second))
 }
 
 /// Settings with small windows, so that tests reach their ends.
@@ -100,7 +111,7 @@ impl Book {
 
     /// A batch that was read at `now`, in seconds.
     pub fn batch(coverage: Coverage, now: i64, attempts: &[Attempt]) -> Batch {
-        Batch { attempts: attempts.to_vec(), coverage, now: at(now), ..Batch::default() }
+        Batch { attempts: attempts.to_vec(), coverage, now: server(now), ..Batch::default() }
     }
 
     /// Decides `batch` and applies the decision.

@@ -1,7 +1,9 @@
-//! How people write values in files: what the daemon's configuration and the simulator's scenarios have in common.
+//! How people write files and the values in them: what the daemon's configuration and the simulator's scenarios have in common.
 //!
 //! It knows no key of either.
 
 #![forbid(unsafe_code)]
 
+pub mod bounded;
 pub mod duration;
+pub mod yaml;

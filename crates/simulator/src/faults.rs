@@ -26,6 +26,10 @@ pub enum Fault {
     RateLimited(Option<Duration>),
     /// 429, with `Retry-After` as the date on which that wait is over.
     RateLimitedUntil(Duration),
+    /// 429, with `Retry-After` in seconds and their fraction.
+    RateLimitedInFractions(Duration),
+    /// 429, with a `Retry-After` that makes no sense, and the end of that wait as `X-RateLimit-Reset`.
+    RateLimitedByReset(Duration),
     /// The answer is held back so long; then it is the right one.
     Hold(Duration),
     /// The head comes at once, and every byte of the body is held back so long.
@@ -46,6 +50,12 @@ pub enum Fault {
     NotSuccess,
     /// 302 to this location, else to `/login`, as Laravel answers those whom it does not know.
     Redirect(Option<String>),
+    /// The right answer with a `Date` that is so far ahead.
+    DateAhead(Duration),
+    /// The right answer with a `Date` that is so far behind.
+    DateBehind(Duration),
+    /// The right answer with a `Date` that is none: the HTTP library adds one of its own where the header is missing.
+    NoDate,
 }
 
 /// A fault as a scenario file writes it.
@@ -58,6 +68,8 @@ struct FaultText {
     retry_after: Option<Duration>,
     #[serde(default, deserialize_with = "duration::optional")]
     hold: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    offset: Option<Duration>,
     location: Option<String>,
 }
 
@@ -69,6 +81,8 @@ enum FaultKind {
     Status,
     RateLimited,
     RateLimitedUntil,
+    RateLimitedInFractions,
+    RateLimitedByReset,
     Hold,
     Drip,
     Reset,
@@ -79,6 +93,9 @@ enum FaultKind {
     InvalidJson,
     NotSuccess,
     Redirect,
+    DateAhead,
+    DateBehind,
+    NoDate,
 }
 
 impl TryFrom<FaultText> for Fault {
@@ -88,14 +105,16 @@ impl TryFrom<FaultText> for Fault {
         text.refuse_unused()?;
         let status = || checked_status(text.status);
         let hold = || text.hold.ok_or("this kind needs `hold`");
+        let wait = || text.retry_after.ok_or("this kind needs `retry_after`");
+        let offset = || text.offset.ok_or("this kind needs `offset`");
         Ok(match text.kind {
             FaultKind::None => Self::None,
             FaultKind::Html => Self::Html(status()?),
             FaultKind::Status => Self::Status(status()?),
             FaultKind::RateLimited => Self::RateLimited(text.retry_after),
-            FaultKind::RateLimitedUntil => {
-                Self::RateLimitedUntil(text.retry_after.ok_or("this kind needs `retry_after`")?)
-            }
+            FaultKind::RateLimitedUntil => Self::RateLimitedUntil(wait()?),
+            FaultKind::RateLimitedInFractions => Self::RateLimitedInFractions(wait()?),
+            FaultKind::RateLimitedByReset => Self::RateLimitedByReset(wait()?),
             FaultKind::Hold => Self::Hold(hold()?),
             FaultKind::Drip => Self::Drip(checked_drip(hold()?)?),
             FaultKind::Reset => Self::Reset,
@@ -106,6 +125,9 @@ impl TryFrom<FaultText> for Fault {
             FaultKind::InvalidJson => Self::InvalidJson,
             FaultKind::NotSuccess => Self::NotSuccess,
             FaultKind::Redirect => Self::Redirect(text.location.map(checked_location).transpose()?),
+            FaultKind::DateAhead => Self::DateAhead(offset()?),
+            FaultKind::DateBehind => Self::DateBehind(offset()?),
+            FaultKind::NoDate => Self::NoDate,
         })
     }
 }
@@ -113,9 +135,17 @@ impl TryFrom<FaultText> for Fault {
 impl FaultText {
     fn refuse_unused(&self) -> Result<(), String> {
         let has_status = matches!(self.kind, FaultKind::Html | FaultKind::Status);
-        let has_wait = matches!(self.kind, FaultKind::RateLimited | FaultKind::RateLimitedUntil);
+        let has_wait = matches!(
+            self.kind,
+            FaultKind::RateLimited
+                | FaultKind::RateLimitedUntil
+                | FaultKind::RateLimitedInFractions
+                | FaultKind::RateLimitedByReset
+        );
         let has_hold = matches!(self.kind, FaultKind::Hold | FaultKind::Drip);
+        let has_offset = matches!(self.kind, FaultKind::DateAhead | FaultKind::DateBehind);
         let unused = [
+            ("offset", self.offset.is_some() && !has_offset),
             ("status", self.status.is_some() && !has_status),
             ("retry_after", self.retry_after.is_some() && !has_wait),
             ("hold", self.hold.is_some() && !has_hold),
@@ -194,6 +224,17 @@ pub struct RandomFault {
 
 fn always() -> f64 {
     1.0
+}
+
+/// What is wrong with the pages of delivery logs, from now on and for every request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageFaults {
+    /// A page that holds one of these entries is answered with 500.
+    pub unreadable: Vec<String>,
+    /// Pages beyond this number are refused with 422.
+    pub deepest_page: Option<u32>,
+    /// The first page comes under every number, and is said to be one of many.
+    pub repeats: bool,
 }
 
 /// Chooses the fault of each request: first what tests queued, then the script, the windows, and chance.

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use faults::Faults;
+pub use faults::PageFaults;
 use requests::Limiter;
 use server::socket::{BreakableListener, Wire};
 use server::{Shared, lock};
@@ -113,6 +114,11 @@ impl Simulator {
         lock(&self.shared.faults).replace(plan);
     }
 
+    /// Lets pages of delivery logs go wrong in this way from the next request on.
+    pub fn set_page_faults(&self, faults: PageFaults) {
+        *lock(&self.shared.page_faults) = faults;
+    }
+
     /// Replaces the known tokens, as an operator does who regenerates them: others answer 401 at once.
     pub fn set_tokens(&self, tokens: Vec<String>) {
         *lock(&self.shared.tokens) = tokens;
@@ -146,6 +152,7 @@ fn shared(scenario: Scenario, seed: u64, clock: Clock, stopping: watch::Receiver
         limiter: Limiter::new(scenario.rate_limit_per_minute).into(),
         received: Vec::new().into(),
         tokens: scenario.tokens.clone().into(),
+        page_faults: PageFaults::default().into(),
         max_per_page: scenario.max_per_page,
         clock,
         start,

@@ -15,7 +15,7 @@ use axum::response::Response;
 use tokio::sync::watch;
 
 use super::clock::{Clock, Moment};
-use super::faults::{Fault, Faults};
+use super::faults::{Fault, Faults, PageFaults};
 use super::requests::{Limiter, Quota, ReceivedRequest};
 use super::world::World;
 use socket::{Break, Wire};
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) limiter: Mutex<Limiter>,
     pub(super) received: Mutex<Vec<ReceivedRequest>>,
     pub(super) tokens: Mutex<Vec<String>>,
+    pub(super) page_faults: Mutex<PageFaults>,
     pub(super) max_per_page: Option<u32>,
     pub(super) start: Moment,
     /// Changes, or loses its sender, when the server is to stop.
@@ -128,11 +129,28 @@ async fn limited_answer(
             }
             response
         }
-        Fault::RateLimitedUntil(wait) => answers::too_many_requests_until(now.plus(wait)),
+        Fault::RateLimitedUntil(wait) => answers::too_many_requests_saying(&now.plus(wait).to_http_date()),
+        Fault::RateLimitedInFractions(wait) => answers::too_many_requests_saying(&format!("{:.3}", wait.as_secs_f64())),
+        Fault::RateLimitedByReset(wait) => {
+            let mut response = answers::too_many_requests_saying("soon");
+            response.headers_mut().insert("x-ratelimit-reset", reset_time(now.plus(wait)));
+            response
+        }
         Fault::InvalidJson => answers::invalid_json(),
         Fault::NotSuccess => answers::not_success(),
         Fault::Redirect(location) => answers::redirect(location.as_deref()),
+        Fault::DateAhead(offset) => dated(checked_answer(shared, request, token), &now.plus(offset).to_http_date()),
+        Fault::DateBehind(offset) => dated(checked_answer(shared, request, token), &now.minus(offset).to_http_date()),
+        Fault::NoDate => dated(checked_answer(shared, request, token), ""),
     }
+}
+
+/// Gives an answer a `Date` of its own.
+fn dated(mut response: Response<Body>, date: &str) -> Response<Body> {
+    if let Ok(date) = HeaderValue::try_from(date) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// Has the connection break while it carries `response`.
@@ -154,7 +172,7 @@ fn decorate(headers: &mut HeaderMap, quota: Quota, now: Moment) {
     let blocked = headers.contains_key(RETRY_AFTER);
     headers.insert("x-ratelimit-limit", HeaderValue::from(quota.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(if blocked { 0 } else { quota.remaining }));
-    if let Ok(date) = HeaderValue::try_from(now.to_http_date()) {
+    if let (false, Ok(date)) = (headers.contains_key(DATE), HeaderValue::try_from(now.to_http_date())) {
         headers.insert(DATE, date);
     }
 }

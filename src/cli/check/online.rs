@@ -1,7 +1,7 @@
 //! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
 //!
-//! It reads the lists that discovery searches, and the first page of some logs; every request is paid for from the budget that the
-//! daemon draws from.
+//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that discovery
+//! finds; every request is paid for from the budget that the daemon draws from. What it could not read, it says nothing of.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,6 @@ use crate::asking::{AskError, Asker};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Attempt, Status, Target, Timestamp};
@@ -30,10 +29,12 @@ use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::Intervals;
 use talkover_core::schedule::allocation::{Allocation, stretched};
 
-/// Logs that are looked into: the others are taken to be like them.
+/// Logs that the figures come from: the others are taken to be like them.
 const SAMPLE: usize = 20;
 /// Entries asked for of each.
 const PER_PAGE: u32 = 100;
+/// Entries asked for of a webhook that is named in the file, beyond the sample: only whether it can be read counts.
+const PROBE: u32 = 1;
 /// A log with less than a page is judged by what it says of this time at least.
 const SHORTEST_SPAN: Duration = Duration::from_secs(3600);
 /// How often the webhooks of an owner are read: an hour.
@@ -50,11 +51,21 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
 async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for environment in &config.environments {
-        let mut asker = asker(config, environment, shutdown.clone())?;
+        let name = &environment.name;
+        let mut asker = match asker(config, environment, shutdown.clone()) {
+            Ok(asker) => asker,
+            Err(failure) => {
+                failures.extend(failure.messages().iter().map(|reason| format!("environment `{name}`: {reason}")));
+                continue;
+            }
+        };
         match survey(environment, &mut asker).await {
-            Ok(survey) => print(&table(config, environment, &asker, &survey))?,
+            Ok(survey) => {
+                print(&table(config, environment, &asker, &survey))?;
+                failures.extend(survey.failures(name));
+            }
             Err(AskError::Interrupted) => return Err(Failure::running("interrupted")),
-            Err(error) => failures.push(format!("environment `{}`: {error}", environment.name)),
+            Err(error) => failures.push(format!("environment `{name}`: {error}")),
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) }
@@ -70,8 +81,41 @@ struct Survey {
     /// Requests that one refresh of the lists takes.
     list_requests: usize,
     logs: Vec<Log>,
-    /// Webhooks whose log could not be read, and why.
-    unreadable: Vec<(Target, String)>,
+    /// Webhooks whose log could not be read.
+    unreadable: Vec<Unreadable>,
+}
+
+/// A webhook whose log could not be read.
+#[derive(Debug)]
+struct Unreadable {
+    target: Target,
+    named_by: NamedBy,
+    reason: String,
+}
+
+/// Who says that there is a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamedBy {
+    File,
+    Discovery,
+}
+
+impl Survey {
+    /// What makes the command fail: a mistake in the file's list, not a webhook that was found and is broken.
+    fn failures(&self, environment: &str) -> impl Iterator<Item = String> {
+        let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
+        of_file.map(move |Unreadable { target, reason, .. }| {
+            format!(
+                "environment `{environment}`: the webhook `{}`, named in the file, cannot be read: {reason}",
+                target.webhook_id
+            )
+        })
+    }
+
+    /// Webhooks that TalkOver delivers to.
+    fn enabled(&self) -> usize {
+        self.targets.iter().filter(|listed| !listed.is_disabled()).count()
+    }
 }
 
 /// What the first page of a log tells.
@@ -91,17 +135,50 @@ async fn survey(environment: &EnvironmentConfig, asker: &mut Asker) -> Result<Su
     let found = discovery.iter().flat_map(Discovery::targets);
     survey.targets = join(&name, &named, found).into_values().collect();
     survey.left_out = discovery.iter().flat_map(Discovery::targets).filter(|found| !found.is_wanted).count();
-    let polled: Vec<Target> =
-        survey.targets.iter().filter(|listed| !listed.is_disabled()).map(|listed| listed.target.clone()).collect();
-    for target in polled.iter().take(SAMPLE) {
-        let asked = asker.ask(&target.to_string(), async |client| client.logs(target, 1, PER_PAGE).await).await;
-        match asked {
-            Ok((page, date)) => survey.logs.push(Log::of(&page, date)),
-            Err(error) if error.concerns_environment() => return Err(error),
-            Err(error) => survey.unreadable.push((target.clone(), error.to_string())),
-        }
-    }
+    let named: BTreeSet<Arc<str>> = named.into_iter().map(|target| target.webhook_id).collect();
+    read_logs(asker, &named, &mut survey, discovery.is_some()).await?;
     Ok(survey)
+}
+
+/// Reads the first page of all logs that are named in the file, then of others up to the sample. `has_answered` says whether
+/// the API has answered anything yet.
+async fn read_logs(
+    asker: &mut Asker,
+    named: &BTreeSet<Arc<str>>,
+    survey: &mut Survey,
+    mut has_answered: bool,
+) -> Result<(), AskError> {
+    let (of_file, found): (Vec<Listed>, Vec<Listed>) =
+        survey.targets.iter().cloned().partition(|listed| named.contains(&listed.target.webhook_id));
+    let sampled = SAMPLE.saturating_sub(of_file.len());
+    let found = found.into_iter().filter(|listed| !listed.is_disabled()).take(sampled);
+    let asked = of_file.into_iter().map(|listed| (NamedBy::File, listed));
+    for (named_by, listed) in asked.chain(found.map(|listed| (NamedBy::Discovery, listed))) {
+        let target = &listed.target;
+        let is_sampled = survey.logs.len() < SAMPLE && !listed.is_disabled();
+        let per_page = if is_sampled { PER_PAGE } else { PROBE };
+        match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
+            Ok((page, date)) if is_sampled => survey.logs.push(Log::of(&page, date.timestamp())),
+            Ok(_) => {}
+            Err(AskError::Api { error, times, date }) if is_of_one_webhook(&error, has_answered) => {
+                let reason = AskError::Api { error, times, date }.to_string();
+                survey.unreadable.push(Unreadable { target: listed.target, named_by, reason });
+            }
+            Err(error) => return Err(error),
+        }
+        has_answered = true;
+    }
+    Ok(())
+}
+
+/// Whether an error says something of one webhook alone, so that the next is worth a request: any answer but one to the token,
+/// and silence where others were answered.
+fn is_of_one_webhook(error: &ApiError, has_answered: bool) -> bool {
+    match error {
+        ApiError::Unauthorized { .. } | ApiError::RateLimited { .. } => false,
+        ApiError::Timeout | ApiError::Connection(_) => has_answered,
+        ApiError::Http { .. } | ApiError::InvalidResponse(_) | ApiError::TooLarge { .. } => true,
+    }
 }
 
 /// Reads all lists that discovery searches.
@@ -114,7 +191,7 @@ async fn discover(
     let settings =
         Settings { agents: config.agents, campaigns: config.campaigns, refresh_interval: config.refresh_interval };
     let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, Record::default(), clock::now());
+    let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
@@ -195,38 +272,76 @@ fn duration_labels((event, status, http_status): &(Arc<str>, Status, String), la
     labels.iter().map(value).collect()
 }
 
-/// Requests a minute, and what they buy.
+/// Requests a minute.
 #[derive(Debug)]
 struct Need {
-    polls: f64,
+    /// `None` if no log could be read, so that nobody knows how busy the webhooks are.
+    polls: Option<Polls>,
     sweeps: f64,
     discovery: f64,
-    mean_wait: Duration,
+}
+
+/// The polls that the budget allows, and what they buy.
+#[derive(Debug)]
+struct Polls {
+    per_minute: f64,
+    /// `None` if the logs are empty.
+    mean_wait: Option<Duration>,
     worst: Duration,
 }
 
 impl Need {
     fn of(poll: &PollConfig, environment: &EnvironmentConfig, asker: &Asker, survey: &Survey) -> Self {
-        let enabled = survey.targets.iter().filter(|listed| !listed.is_disabled()).count();
+        let enabled = survey.enabled();
         let refresh = environment.discovery.as_ref().map(|discovery| discovery.refresh_interval);
         let lists = refresh.map_or(0.0, |interval| per_minute(survey.list_requests, interval));
         let discovery = lists + per_minute(survey.owners, OWNER_PERIOD);
         let sweeps = per_minute(enabled, poll.sweep_interval);
-        let rate = f64::from(environment.requests_per_minute);
+        let left = (asker.budget.per_second() - (sweeps + discovery) / 60.0).max(0.0);
+        let rate = allowed(environment, asker);
+        let polls = (!survey.logs.is_empty() || enabled == 0).then(|| Polls::of(poll, rate, survey, left));
+        Self { polls, sweeps, discovery }
+    }
+
+    fn line(&self, budget: u32) -> String {
+        let rest = format!("{:.1} sweeps, {:.1} discovery; the budget is {budget}", self.sweeps, self.discovery);
+        let sum = self.sweeps + self.discovery;
+        match &self.polls {
+            Some(polls) => format!("{:.1} needed: {:.1} polls, {rest}", polls.per_minute + sum, polls.per_minute),
+            None => format!("more than {sum:.1} needed: polls not known, {rest}"),
+        }
+    }
+}
+
+/// The requests a minute that the configuration asks for, as far as the API allows them.
+fn allowed(environment: &EnvironmentConfig, asker: &Asker) -> f64 {
+    let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
+    u64::from(environment.requests_per_minute).min(limit) as f64
+}
+
+impl Polls {
+    /// The best that `left` requests a second allow, of `rate` requests a minute in all.
+    fn of(poll: &PollConfig, rate: f64, survey: &Survey, left: f64) -> Self {
         let max = stretched(poll.max_interval, survey.targets.len(), rate);
         let bounds = Intervals { min: poll.min_interval.min(max), max };
         // Those that were not looked into are taken to be like those that were.
-        let rates: Vec<f64> = survey.logs.iter().map(|log| log.rate).cycle().take(enabled).collect();
-        let left = (asker.budget.per_second() - (sweeps + discovery) / 60.0).max(0.0);
+        let rates: Vec<f64> = survey.logs.iter().map(|log| log.rate).cycle().take(survey.enabled()).collect();
         let allocation = Allocation::new(&rates, bounds, left);
         let interval = |rate: &f64| allocation.interval(*rate);
         let polls: f64 = rates.iter().map(|rate| 60.0 / interval(rate).as_secs_f64()).sum();
+        let is_busy = rates.iter().any(|rate| *rate > 0.0);
         Self {
-            polls: polls + per_minute(survey.targets.len() - enabled, max),
-            sweeps,
-            discovery,
-            mean_wait: Duration::from_secs_f64(allocation.mean_wait(&rates)),
+            per_minute: polls + per_minute(survey.targets.len() - survey.enabled(), max),
+            mean_wait: is_busy.then(|| Duration::from_secs_f64(allocation.mean_wait(&rates))),
             worst: rates.iter().map(interval).max().unwrap_or(max),
+        }
+    }
+
+    fn freshness(&self) -> String {
+        let worst = rounded(self.worst);
+        match self.mean_wait {
+            Some(mean) => format!("an entry is read after {} on average, {worst} at worst", rounded(mean)),
+            None => format!("an entry is read after {worst} at worst; there is none now"),
         }
     }
 }
@@ -246,20 +361,11 @@ fn table(config: &Config, environment: &EnvironmentConfig, asker: &Asker, survey
     }
     rows.add("webhooks", &webhooks);
     rows.add("API's rate limit", &rate_limit(asker.rate_limit));
-    let sum = need.polls + need.sweeps + need.discovery;
-    rows.add(
-        "requests a minute",
-        &format!(
-            "{sum:.1} needed: {:.1} polls, {:.1} sweeps, {:.1} discovery; the budget is {}",
-            need.polls, need.sweeps, need.discovery, environment.requests_per_minute
-        ),
-    );
-    rows.add(
-        "freshness",
-        &format!("an entry is read after {} on average, {} at worst", rounded(need.mean_wait), rounded(need.worst)),
-    );
+    rows.add("requests a minute", &need.line(environment.requests_per_minute));
+    let unknown = || "not known: no log could be read".to_owned();
+    rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
     rows.add("series to expect", &series(&config.metrics, survey));
-    for (target, reason) in &survey.unreadable {
+    for Unreadable { target, reason, .. } in &survey.unreadable {
         rows.add("NOT READABLE", &format!("{}: {reason}", target.webhook_id));
     }
     rows.add("asked for this", &plural(usize::try_from(asker.requests).unwrap_or(usize::MAX), "request"));

@@ -1,7 +1,7 @@
 //! What a file says arrives, and files that it names are looked at.
 
 use super::*;
-use crate::config::{TokenSource, WebhookConfig, load};
+use crate::config::{TokenSource, WebhookConfig, load, load_and_examine};
 use secrecy::ExposeSecret;
 use talkover_core::delivery::OwnerType;
 use talkover_core::ledger::labels::HttpStatusDetail;
@@ -94,7 +94,7 @@ fn a_token_file_is_read_at_once() {
     std::fs::write(&file, text).expect("written");
 
     let message = |environment| load(&file, &environment).expect_err("refused").to_string();
-    let place = format!("{}: environments[0].token_file: ", file.display());
+    let place = format!("{}:1: environments[0].token_file: ", file.display());
     let missing = message(variables(&[]));
     assert!(missing.starts_with(&place) && missing.contains("No such file"), "{missing}");
     std::fs::write(&token, " \n").expect("written");
@@ -114,9 +114,9 @@ fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("none.yml");
     let text = lines(&missing);
-    assert!(text.starts_with(&format!("{}: failed to open the file: No such", missing.display())), "{text}");
+    assert!(text.starts_with(&format!("{}: failed to read: No such", missing.display())), "{text}");
     let text = lines(directory.path());
-    assert!(text.contains(": failed to read the file: Is a directory"), "{text}");
+    assert!(text.contains(": failed to read: Is a directory"), "{text}");
 }
 
 #[test]
@@ -137,10 +137,28 @@ fn files_of_certificates_must_hold_some() {
         let path = write("ca.pem", &content);
         let text = SMALLEST.replace("name: a", &format!("name: a, ca_file: '{path}'"));
         let lines = faults_of(&text, &[]);
-        assert!(lines.starts_with(&format!("c.yml: environments[0].ca_file: {path} {reason}")), "{lines}");
+        assert!(lines.starts_with(&format!("c.yml:1: environments[0].ca_file: {path} {reason}")), "{lines}");
     }
     let lines = faults("server: {web_config_file: /nonexistent/web.yml}", &[]);
-    assert!(lines.starts_with("c.yml: server.web_config_file: failed to read /nonexistent/web.yml"), "{lines}");
+    assert!(lines.starts_with("c.yml:2: server.web_config_file: failed to read /nonexistent/web.yml"), "{lines}");
+}
+
+#[test]
+fn only_an_examination_looks_at_the_states_path() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("c.yml");
+    std::fs::write(&file, format!("{SMALLEST}state:\n  path: /proc/nope/x.db\npoll: {{per_page: 0}}\n"))
+        .expect("written");
+    let lines = load_and_examine(&file, &variables(&[])).expect_err("refused").lines();
+    assert!(lines[0].ends_with("c.yml:4: poll.per_page: must be a whole number from 1 to 100, not the number 0"));
+    assert!(
+        lines[1].contains("c.yml:3: state.path: /proc/nope/x.db cannot be created: /proc takes no files"),
+        "{lines:?}"
+    );
+    assert_eq!(load(&file, &variables(&[])).expect_err("refused").lines(), lines[..1]);
+    let good = directory.path().join("new/state.db");
+    std::fs::write(&file, format!("{SMALLEST}state: {{path: {good:?}}}\n")).expect("written");
+    assert!(load_and_examine(&file, &variables(&[])).is_ok() && !directory.path().join("new").exists());
 }
 
 #[test]

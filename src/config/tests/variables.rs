@@ -52,7 +52,7 @@ fn what_a_variable_cannot_set_is_refused_by_its_name() {
 
 #[test]
 fn a_variable_does_not_hide_that_the_file_has_no_section_there() {
-    assert_snapshot!(faults("poll: 3", &[("TALKOVER_EXPORTER__POLL__PER_PAGE", "50")]), @"c.yml: poll: must be a map of keys, not the number 3");
+    assert_snapshot!(faults("poll: 3", &[("TALKOVER_EXPORTER__POLL__PER_PAGE", "50")]), @"c.yml:2: poll: must be a map of keys, not the number 3");
 }
 
 fn traces(text: &str, pairs: &[(&str, &str)]) -> TracesConfig {
@@ -114,23 +114,77 @@ fn a_header_of_ours_goes_before_the_files_in_any_case_of_letters() {
     assert_eq!(traces.headers.len(), 1);
 }
 
+const UNUSABLE: [(&str, &str); 7] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "a=1,broken"),
+    ("OTEL_SDK_DISABLED", "yes"),
+];
+
 #[test]
-fn wrong_variables_of_opentelemetry_are_refused_where_spans_are_made() {
-    let wrong = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
-    ];
-    assert_snapshot!(faults("", &wrong), @"
-    environment variable OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL that begins with http:// or https://
-    environment variable OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: must be one of grpc, http/protobuf, not `http/json`
-    environment variable OTEL_EXPORTER_OTLP_HEADERS: must be name=value pairs, separated by commas
-    environment variable OTEL_EXPORTER_OTLP_COMPRESSION: must be one of gzip, none, not `zstd`
-    environment variable OTEL_EXPORTER_OTLP_TIMEOUT: must be a whole number of milliseconds above zero, not `10s`
+fn unusable_values_of_opentelemetrys_variables_are_warned_of_and_ignored() {
+    let config = valid(SMALLEST, &UNUSABLE);
+    assert_snapshot!(config.warnings.join("\n"), @"
+    environment variable OTEL_SDK_DISABLED: must be one of true, false, not `yes`; ignored
+    environment variable OTEL_RESOURCE_ATTRIBUTES: must be name=value pairs, separated by commas; ignored
+    environment variable OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL that begins with http:// or https://; ignored
+    environment variable OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: must be one of grpc, http/protobuf, not `http/json`; ignored
+    environment variable OTEL_EXPORTER_OTLP_HEADERS: must be name=value pairs, separated by commas; ignored
+    environment variable OTEL_EXPORTER_OTLP_COMPRESSION: must be one of gzip, none, not `zstd`; ignored
+    environment variable OTEL_EXPORTER_OTLP_TIMEOUT: must be a whole number of milliseconds above zero, not `10s`; ignored
     ");
-    assert!(!traces("enabled: false", &wrong).enabled);
-    let disabled: Vec<_> = wrong.into_iter().chain([("OTEL_SDK_DISABLED", "TRUE")]).collect();
-    assert!(!traces("", &disabled).enabled);
+    assert_eq!(Config { warnings: Vec::new(), ..config }, valid(SMALLEST, &[]), "as if they were unset");
+    // The general variable counts where that of traces cannot be used.
+    let general = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+    let both: Vec<_> = UNUSABLE.into_iter().chain(general).collect();
+    assert_eq!(traces("", &both).protocol, TracesProtocol::HttpProtobuf);
+}
+
+#[test]
+fn where_no_span_is_made_nothing_is_warned_of() {
+    assert_eq!(valid(&format!("{SMALLEST}traces: {{enabled: false}}"), &UNUSABLE).warnings, Vec::<String>::new());
+    let empty: Vec<_> = UNUSABLE.iter().map(|(name, _)| (*name, " ")).collect();
+    assert_eq!(valid(SMALLEST, &empty).warnings, Vec::<String>::new(), "empty counts as unset");
+}
+
+#[test]
+fn wrong_values_of_our_own_variables_and_keys_stay_faults() {
+    let own = [("TALKOVER_EXPORTER__TRACES__PROTOCOL", "http/json"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    assert_snapshot!(faults("", &own), @"environment variable TALKOVER_EXPORTER__TRACES__PROTOCOL: must be one of grpc, http/protobuf, not `http/json`");
+    assert_snapshot!(faults("traces: {protocol: http/protobuf, endpoint: 'http://x/v1/traces/'}", &[]), @"c.yml:2: traces.endpoint: must not end in /v1/traces: leave /v1/traces off, each request adds it");
+}
+
+#[test]
+fn opentelemetrys_variables_turn_spans_off_and_ours_goes_before_them() {
+    let enabled = |pairs: &[(&str, &str)]| traces("", pairs).enabled;
+    for (name, value, expected) in [
+        ("OTEL_SDK_DISABLED", "TRUE", false),
+        ("OTEL_SDK_DISABLED", "false", true),
+        ("OTEL_SDK_DISABLED", "1", true),
+        ("OTEL_TRACES_EXPORTER", "none", false),
+        ("OTEL_TRACES_EXPORTER", "None", false),
+        ("OTEL_TRACES_EXPORTER", "otlp", true),
+        ("OTEL_TRACES_EXPORTER", "console, otlp", true),
+        ("OTEL_TRACES_EXPORTER", "zipkin", true),
+    ] {
+        assert_eq!(enabled(&[(name, value)]), expected, "{name}={value}");
+        assert!(enabled(&[(name, value), ("TALKOVER_EXPORTER__TRACES__ENABLED", "true")]), "{name}={value}");
+    }
+    let warnings = |value| valid(SMALLEST, &[("OTEL_TRACES_EXPORTER", value)]).warnings.join("");
+    assert_snapshot!(warnings("zipkin"), @"environment variable OTEL_TRACES_EXPORTER: must be one of otlp, none, not `zipkin`; ignored");
+    assert_eq!(warnings("console,otlp"), "");
+}
+
+#[test]
+fn the_service_has_a_name_in_any_case() {
+    let of = |pairs: &[(&str, &str)]| traces("", pairs).resource_attributes;
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(of(&[]), [pair("service.name", "talkover-webhooks")]);
+    let listed = ("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=x%20y,,b=2=3");
+    assert_eq!(of(&[listed]), [pair("service.name", "x y"), pair("a", "1"), pair("b", "2=3")]);
+    assert_eq!(of(&[listed, ("OTEL_SERVICE_NAME", "own")]).first(), Some(&pair("service.name", "own")));
+    assert_eq!(of(&[("OTEL_RESOURCE_ATTRIBUTES", "a=1,broken")]), [pair("service.name", "talkover-webhooks")]);
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
+use super::results::jitter;
 use super::{Done, Environment};
-use crate::clock;
 use crate::pipeline::discover::{Asked, Registered, ask, register};
 use crate::pipeline::retire;
 use crate::shutdown::Shutdown;
+use talkover_core::clock::Certainty;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::Listed;
 use talkover_core::reading::error::{ApiError, PollResult};
@@ -45,21 +46,25 @@ impl Environment {
 
     pub(super) fn receive_answer(&mut self, asked: Asked, steps: &mut JoinSet<Done>) {
         let Asked { request, answer } = asked;
-        let Some(answer) = answer else {
+        let Some((answer, seen)) = answer else {
             self.roster.abandon();
             return self.end_search();
         };
         self.learn(&answer.exchange);
         match &answer.result {
             Ok(_) => {
-                self.pause.succeed();
+                self.patience.accept();
                 self.search.failures = 0;
                 self.search.last = None;
             }
             Err(failure) => self.fail_search(failure),
         }
-        let date = answer.exchange.date.unwrap_or_else(clock::now);
-        let now = self.now();
+        if answer.result.is_ok() && seen.certainty == Certainty::Assumed {
+            // It would say since when a webhook is known by a clock that may be wrong: the same is asked again.
+            self.roster.abandon();
+            return self.end_search();
+        }
+        let (date, now) = (seen.now, self.now());
         let update = match answer.result {
             Ok(found) => self.roster.absorb(request, Ok(found), date, now),
             Err(failure) => self.roster.absorb(request, Err(&failure), date, now),
@@ -83,7 +88,8 @@ impl Environment {
         } else {
             warn!(environment = %name, "discovery failed: {failure}");
         }
-        self.pause_for(failure, self.search.asked_at);
+        let now = self.now();
+        self.patience.fail_discovery(failure.failure(), self.search.asked_at, now, jitter());
     }
 
     /// Puts an update in force that is on disk.
@@ -143,6 +149,7 @@ impl Environment {
         self.workshop.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.ids.remove(&target.webhook_id) {
             self.scheduler.remove(id);
+            self.patience.remove(id);
             self.idle.remove(&id);
             if self.away.remove(&id).is_some() {
                 self.leaving.insert(id, target.webhook_id.clone());

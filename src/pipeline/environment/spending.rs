@@ -1,6 +1,7 @@
 //! What the loop may spend: takes each request from the budget, follows what the API's headers leave of it, and tells what that
 //! comes to. Called by the loop alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -8,6 +9,8 @@ use tracing::{debug, error, info, warn};
 use super::Environment;
 use crate::budget::Budget;
 use crate::clock;
+use talkover_core::ledger::decide::Policy;
+use talkover_core::schedule::allocation::stretched;
 use talkover_core::schedule::scheduler::Supply;
 
 /// How soon the budget is asked again where its file could not be used.
@@ -30,12 +33,12 @@ impl Environment {
             }
             Ok(Some(wait)) => {
                 let is_lowered = self.rate < self.settings.requests_per_minute;
-                self.pause.extend(now + if is_lowered { wait.min(LOWERED_RETRY) } else { wait });
+                self.patience.extend_pause(now + if is_lowered { wait.min(LOWERED_RETRY) } else { wait });
                 false
             }
             Err(failure) => {
                 self.tell_budget_failing(&failure);
-                self.pause.extend(now + BUDGET_RETRY);
+                self.patience.extend_pause(now + BUDGET_RETRY);
                 false
             }
         }
@@ -55,6 +58,7 @@ impl Environment {
 
     /// Spends what may be spent now.
     pub(super) fn follow_allowance(&mut self) {
+        self.follow_ceiling();
         let (rate, configured) = (self.allowance.per_minute(), self.settings.requests_per_minute);
         if rate == self.rate {
             return;
@@ -68,6 +72,15 @@ impl Environment {
         self.budget.lower_to((rate < configured).then_some(rate));
         self.scheduler.set_limits(self.settings.intervals, supply(rate, &self.budget));
         self.tell_longest();
+    }
+
+    /// Where what is allowed is too little for `max_interval`, being polled less often is no outage.
+    pub(super) fn follow_ceiling(&mut self) {
+        let allowed = f64::from(self.allowance.ceiling());
+        let catch_up_after = stretched(self.settings.intervals.max, self.ids.len(), allowed) * 2;
+        if self.workshop.policy.catch_up_after != catch_up_after {
+            self.workshop.policy = Arc::new(Policy { catch_up_after, ..(*self.workshop.policy).clone() });
+        }
     }
 
     /// Tells when the longest interval is another one than the configured one.

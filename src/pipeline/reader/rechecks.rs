@@ -65,7 +65,7 @@ impl Rechecks {
         let is_read = |key: &RowKey| read.contains(&key.id);
         // What was looked for in vain was checked all the same: it waits for its turn like the others.
         let checked = open.into_iter().filter(|key| is_read(key) || wanted.contains(key));
-        self.checked.extend(checked.map(|key| (key.clone(), batch.now)));
+        self.checked.extend(checked.map(|key| (key.clone(), batch.now.timestamp())));
     }
 
     /// When an open entry is to be read again.

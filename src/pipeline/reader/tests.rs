@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::store::durable::Durable;
+use talkover_core::clock::{Certainty, ClockNews};
 use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
 use talkover_core::ledger::transition::LogOutcome;
 use talkover_core::reading::wire::Pagination;
-use talkover_core::testing::{at, entry, policy};
+use talkover_core::testing::{at, entry, local, policy, server};
+
+/// An answer by which it is that second on the server.
+fn seen(second: u64) -> Observed {
+    let at = SinceStart::new(Duration::from_secs(second));
+    Observed { now: server(second as i64), at, certainty: Certainty::Confirmed, news: ClockNews::None }
+}
 
 /// A reader, the list that it reads, and the pages that it asked for since the last look.
 struct Desk {
@@ -71,10 +79,10 @@ impl Desk {
     fn ask(&mut self, now: u64) -> Option<Batch> {
         let request = self.reader.request(Duration::from_secs(now));
         self.pages.push(request.page);
-        if let Some(met) = self.reader.meet(at(now as i64)) {
+        if let Some(met) = self.reader.meet(&seen(now)) {
             self.settle(&met, now);
         }
-        match self.reader.absorb(self.page(request), at(now as i64)).unwrap() {
+        match self.reader.absorb(self.page(request), server(now as i64)).unwrap() {
             Absorbed::More => None,
             Absorbed::Complete(batch) => Some(batch),
         }
@@ -82,7 +90,7 @@ impl Desk {
 
     fn settle(&mut self, batch: &Batch, now: u64) {
         let decision = decide(&self.reader.ledger, batch, &self.policy);
-        self.reader.ledger.apply(decision.changes);
+        self.reader.ledger.apply(Durable::assumed(decision.changes));
         self.reader.committed(batch, &decision.tally, Duration::from_secs(now));
     }
 
@@ -144,7 +152,7 @@ fn the_first_walk_after_a_start_is_a_sweep() {
     desk.insert("a", 0, Status::Success);
     desk.poll(10);
     let ledger = desk.reader.ledger.clone();
-    let remembered = Remembered { ledger, ..Remembered::default() };
+    let remembered = Remembered { ledger: DurableLedger::assumed(ledger), ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     assert_eq!(desk.poll(11).0, [Coverage::Sweep]);
 }
@@ -209,7 +217,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let mut staged = None;
     while on_disk.len() < 5_000 {
         assert!(desk.step(12_000).is_none());
-        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(at(12_000)) {
+        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(server(12_000)) {
             on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
             desk.reader.staged(walk);
             staged = Some(walk);
@@ -217,7 +225,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     }
     // The process ends; meanwhile new entries push the others on.
     let ledger = desk.reader.ledger.clone();
-    let remembered = Remembered { ledger, staged, ..Remembered::default() };
+    let remembered = Remembered { ledger: DurableLedger::assumed(ledger), staged, ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     for number in 0..35 {
         desk.insert(&format!("new-{number}"), 12_020 + number, Status::Success);
@@ -247,7 +255,11 @@ fn an_interrupted_sweep_is_still_to_be_made() {
         count: 80,
         has_met_known: true,
     };
-    let remembered = Remembered { ledger: desk.reader.ledger.clone(), staged: Some(read), ..Remembered::default() };
+    let remembered = Remembered {
+        ledger: DurableLedger::assumed((*desk.reader.ledger).clone()),
+        staged: Some(read),
+        ..Remembered::default()
+    };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     // It turned up in what the sweep had read.
     desk.insert("late", 950, Status::Success);
@@ -304,7 +316,8 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
     let now = Duration::from_secs(320);
     assert!(desk.reader.turn_to(Class::Rechecks, 0.0, now));
     assert_eq!(desk.reader.request(now).page, 15);
-    desk.reader.failed();
+    let unavailable = ApiError::Http { status: 503, message: None, retry_after: None };
+    assert!(matches!(desk.reader.failed(&unavailable, server(0)), Ok(Failure::Of(Failed::BackOff))));
     assert_eq!(desk.complete(Class::Heads, 321), Some((Coverage::Head, vec![1])));
 }
 
@@ -323,7 +336,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         let request = desk.reader.request(Duration::from_secs(30));
         desk.pages.push(request.per_page);
         if is_too_large(request) {
-            return match desk.reader.absorb_too_large("sha256:x".into(), at(30)).unwrap() {
+            return match desk.reader.absorb_too_large("sha256:x".into(), server(30)).unwrap() {
                 Absorbed::More => None,
                 Absorbed::Complete(batch) => Some(batch),
             };
@@ -418,4 +431,42 @@ fn a_sweep_waits_for_polls_and_loses_nothing_by_it() {
     for id in ["late", "later"] {
         assert!(desk.reader.ledger.find(&EntryId::new(id)).is_some(), "{id}");
     }
+}
+
+#[test]
+fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() {
+    let mut desk = Desk::new();
+    desk.reader.answered(SinceStart::new(Duration::from_secs(100)));
+    desk.reader.answered(SinceStart::new(Duration::from_secs(200)));
+    let met = desk.reader.meet(&seen(3_700)).unwrap();
+    desk.settle(&met, 3_700);
+    let marks = desk.reader.ledger.marks();
+    assert_eq!((marks.known_at, marks.cut), (Some(at(100)), Some(at(-900))));
+    assert!(desk.reader.meet(&seen(3_701)).is_none(), "once");
+}
+
+#[test]
+fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
+    let mut desk = Desk::new();
+    desk.insert("ignored", 0, Status::Success);
+    let lie = desk.reader.meet(&seen(100_000)).unwrap();
+    desk.settle(&lie, 10);
+    desk.poll(10);
+    assert!(desk.reader.ledger.is_empty());
+    desk.reader.succeeded(server(100_000));
+    // The state was made at second 5, and so the target was not met before.
+    let mended = desk.reader.mend(server(20), local(5)).unwrap();
+    desk.settle(&mended, 20);
+    assert!(desk.reader.mend(server(20), local(5)).is_none());
+    desk.insert("new", 15, Status::Success);
+    let batch = desk.step(20).unwrap();
+    assert_eq!((batch.coverage, batch.last_success), (Coverage::Sweep, None), "it is catching up");
+    desk.settle(&batch, 20);
+    assert_eq!((desk.reader.ledger.len(), desk.reader.ledger.marks().cut), (2, Some(at(-995))));
+    // A state that was made by a clock that was ahead, too.
+    let mut desk = Desk::new();
+    desk.settle(&lie, 10);
+    let mended = desk.reader.mend(server(20), local(100_000)).unwrap();
+    desk.settle(&mended, 20);
+    assert_eq!(desk.reader.ledger.marks().known_at, Some(at(20)));
 }

@@ -20,7 +20,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("basic_auth_users: secret", "basic_auth_users: must be a map"),
         ("basic_auth_users: {a: secret}", "basic_auth_users.a: must be a bcrypt hash"),
         ("basic_auth_users: {a: $2y$10$short}", "basic_auth_users.a: is not a complete bcrypt hash"),
-        ("- 1", "not valid YAML"),
+        ("- 1", "the file must be a map of keys"),
         ("a: [", "not valid YAML"),
         ("tls_server_config: {cert_file: server.crt}", "tls_server_config.key_file: is missing"),
         ("tls_server_config: {key_file: server.key}", "tls_server_config.cert_file: is missing"),
@@ -75,6 +75,32 @@ fn hashes_of_all_common_tools_are_taken_and_slow_ones_are_not() {
     }
     let reasons = Files::refusals(&format!("basic_auth_users: {{a: $2b$31${}}}", &hash[7..]));
     assert_eq!(reasons, ["basic_auth_users.a: has the cost 31; 4 to 16 are supported"]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let files = Files::new("# TLS comes later\nbasic_auth_users:\n  a: x\nhttp_server_config:\n  http2: 7x\n");
+    let file = files.web().display().to_string();
+    let reasons = WebConfig::load(&files.web()).unwrap_err();
+    assert!(reasons[0].starts_with(&format!("{file}:5: http_server_config.http2: ")), "{reasons:?}");
+    let files = Files::new("# TLS comes later\nbasic_auth_users:\n  a: x\n");
+    let file = files.web().display().to_string();
+    let reasons = WebConfig::load(&files.web()).unwrap_err();
+    assert!(reasons[0].starts_with(&format!("{file}:3: basic_auth_users.a: must be a bcrypt hash")), "{reasons:?}");
+}
+
+#[test]
+fn aliases_that_fill_the_memory_and_merge_keys_are_refused() {
+    let mut bomb = "x0: &x0 [lol]\n".to_owned();
+    for level in 1..9 {
+        bomb.push_str(&format!("x{level}: &x{level} [{}]\n", format!("*x{},", level - 1).repeat(9)));
+    }
+    let reasons = Files::refusals(&bomb);
+    assert_eq!(reasons, ["more than 200000 values, counting what aliases stand for"]);
+    let reasons = Files::refusals("x: &x {a: b}\nbasic_auth_users:\n  <<: *x\n");
+    assert_eq!(reasons, ["merge keys (`<<`) are not supported: write the keys out"]);
+    let reasons = Files::refusals(&format!("# {}", "x".repeat(5 << 20)));
+    assert!(reasons.len() == 1 && reasons[0].starts_with("failed to read: it has more than 4096 KiB"), "{reasons:?}");
 }
 
 #[test]

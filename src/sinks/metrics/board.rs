@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::exemplars::Exemplars;
 use super::exposure::Exposure;
+use crate::store::durable::{Committed, DurableLedger};
 use talkover_core::delivery::{Status, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::Tally;
-use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
-use talkover_core::ledger::state::{Changes, Ledger, Marks};
-use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
-use talkover_core::spans::span::SampledAttempt;
+use talkover_core::ledger::labels::AttemptLabel;
+use talkover_core::ledger::state::Marks;
+use talkover_core::ledger::totals::{Family, Totals};
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
@@ -66,7 +66,7 @@ impl TargetView {
     /// A target as the state file knows it.
     pub fn new(
         target: Target,
-        ledger: &Ledger,
+        ledger: &DurableLedger,
         exposure: Exposure,
         last_success: Option<Timestamp>,
         poll_interval: Duration,
@@ -88,7 +88,7 @@ impl TargetView {
             poll_interval,
             polls: [0; 7],
         };
-        view.show(ledger, &Committed::default());
+        view.show_ledger(ledger);
         view
     }
 
@@ -97,11 +97,15 @@ impl TargetView {
         self.info.as_ref().is_some_and(|info| !info.is_enabled)
     }
 
-    /// Takes over what a commit has changed.
-    pub fn show(&mut self, ledger: &Ledger, committed: &Committed) {
-        self.totals.apply(&committed.totals);
-        self.exposure.add(&committed.births, committed.catching_up);
-        self.exemplars.merge(&committed.exemplars);
+    /// Shows what a commit has changed, with the attempts of it whose spans are sent.
+    pub fn show(&mut self, ledger: &DurableLedger, committed: &Committed, exemplars: &Exemplars) {
+        self.totals.apply(committed.totals());
+        self.exposure.add(committed.births(), committed.catching_up());
+        self.exemplars.merge(exemplars);
+        self.show_ledger(ledger);
+    }
+
+    fn show_ledger(&mut self, ledger: &DurableLedger) {
         self.marks = ledger.marks().clone();
         self.exposed = self.marks.contacted;
         self.open = [0; 2];
@@ -112,29 +116,6 @@ impl TargetView {
                 self.oldest_open[position].get_or_insert(row.at);
             }
         }
-    }
-}
-
-/// What a commit has changed of what is shown.
-#[derive(Clone, Debug, Default)]
-pub struct Committed {
-    totals: BTreeMap<SeriesKey, Total>,
-    births: BTreeMap<SeriesKey, Birth>,
-    catching_up: Option<Timestamp>,
-    exemplars: Exemplars,
-}
-
-impl Committed {
-    /// Adds the changes of one decision.
-    pub fn add(&mut self, changes: &Changes) {
-        self.totals.extend(changes.totals.iter().map(|(key, total)| (key.clone(), total.clone())));
-        self.births.extend(changes.births.iter().map(|(key, birth)| (key.clone(), *birth)));
-        self.catching_up = changes.catching_up.or(self.catching_up);
-    }
-
-    /// Adds the attempts whose spans are sent, with the labels and buckets that they count with.
-    pub fn add_sampled(&mut self, sampled: &[SampledAttempt], policy: &LabelPolicy) {
-        self.exemplars.observe(sampled, policy);
     }
 }
 

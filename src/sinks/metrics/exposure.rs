@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::store::Release;
+use crate::store::durable::Durable;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::totals::{Birth, SeriesKey};
 
@@ -31,22 +33,6 @@ struct CatchingUp {
     since: Timestamp,
     /// When all of it was first shown, none of it held.
     complete: Shown,
-}
-
-/// Holds whose time is over.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Due {
-    /// The series to be shown as they are.
-    pub series: Vec<SeriesKey>,
-    /// The catching-up that ends, by the time of its last batch.
-    pub caught_up: Option<Timestamp>,
-}
-
-impl Due {
-    /// Whether there is nothing to end.
-    pub fn is_empty(&self) -> bool {
-        self.series.is_empty() && self.caught_up.is_none()
-    }
 }
 
 impl Exposure {
@@ -96,19 +82,19 @@ impl Exposure {
     }
 
     /// The holds that have lasted for `hold` since a scrape first showed them.
-    pub fn due(&self, now: Instant, hold: Duration) -> Due {
+    pub fn due(&self, now: Instant, hold: Duration) -> Release {
         let is_over = |shown: &Shown| shown.get().is_some_and(|first| now.saturating_duration_since(*first) >= hold);
         let series = self.held.iter().filter(|(_, shown)| is_over(shown)).map(|(key, _)| key.clone()).collect();
         let caught_up = self.catching_up.as_ref().filter(|state| is_over(&state.complete)).map(|state| state.since);
-        Due { series, caught_up }
+        Release { series, caught_up }
     }
 
     /// Ends holds, once that is committed.
-    pub fn release(&mut self, due: &Due) {
-        for key in &due.series {
+    pub fn release(&mut self, released: &Durable<Release>) {
+        for key in &released.series {
             self.held.remove(key);
         }
-        if self.catching_up.as_ref().is_some_and(|state| Some(state.since) == due.caught_up) {
+        if self.catching_up.as_ref().is_some_and(|state| Some(state.since) == released.caught_up) {
             self.catching_up = None;
         }
     }
@@ -143,7 +129,7 @@ mod tests {
         let due = exposure.due(after(75), HOLD);
         assert_eq!(due.series, [series("a")]);
         assert!(exposure.is_held(&series("a")), "not before it is committed");
-        exposure.release(&due);
+        exposure.release(&Durable::assumed(due.clone()));
         assert!(!exposure.is_held(&series("a")) && exposure.is_held(&series("b")));
         assert_eq!(exposure.born_at(&series("a")), Some(Timestamp::from_seconds(1)));
     }
@@ -157,7 +143,7 @@ mod tests {
         exposure.note_scrape(after(0));
         let due = exposure.due(after(65), HOLD);
         assert_eq!((due.series.len(), due.caught_up), (1, None));
-        exposure.release(&due);
+        exposure.release(&Durable::assumed(due.clone()));
         // What is born later belongs to the present.
         exposure.add(&births("later", 70), None);
         exposure.note_scrape(after(70));
@@ -167,9 +153,9 @@ mod tests {
 
         let mut again = exposure.clone();
         again.add(&BTreeMap::new(), Some(Timestamp::from_seconds(80)));
-        again.release(&due);
+        again.release(&Durable::assumed(due.clone()));
         assert!(again.is_catching_up(), "another batch came in between");
-        exposure.release(&due);
+        exposure.release(&Durable::assumed(due.clone()));
         assert!(!exposure.is_catching_up());
     }
 }

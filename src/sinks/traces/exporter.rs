@@ -10,15 +10,15 @@ use prometheus::IntCounter;
 use rand::RngExt;
 use tracing::{debug, error, info, warn};
 
+use super::connection::TransportError;
 use super::otlp::Envelope;
 use super::pace::{Next, Notice, Pace};
-use super::transport::{Transport, TransportError};
+use super::transport::Transport;
 use super::verdict::Verdict;
 use crate::config::TracesConfig;
 use crate::shutdown::Shutdown;
-use crate::store::error::StoreError;
+use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
-use crate::store::outbox::QueuedSpan;
 use talkover_core::schedule::backoff::Backoff;
 
 /// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
@@ -85,7 +85,7 @@ impl Exporter {
 
     async fn turn(&mut self, shutdown: &mut Shutdown) -> Turn {
         let max_spans = self.pace.max_spans();
-        let spans = match self.on_disk(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
+        let spans = match self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
             Ok(spans) => spans,
             Err(failure) => return Turn::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
@@ -147,7 +147,7 @@ impl Exporter {
     async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let Err(failure) = self.on_disk(move |store| store.acknowledge_spans(last, rejected)).await else {
+            let Err(failure) = self.store.run(move |store| store.acknowledge_spans(last, rejected)).await else {
                 return true;
             };
             self.write_errors.inc();
@@ -158,18 +158,6 @@ impl Exporter {
             if !shutdown.wait(pause).await {
                 return false;
             }
-        }
-    }
-
-    /// Does what waits for the disk on a thread that may.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&StoreHandle) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
-            Ok(done) => done,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
 }

@@ -21,9 +21,10 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Extensions, Request, Status};
 use tonic_prost::ProstCodec;
+use tracing::warn;
 
+use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
-use super::transport::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::verdict::Verdict;
 
 /// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
@@ -71,7 +72,7 @@ impl Grpc {
         }
         client = client.accept_compressed(CompressionEncoding::Gzip);
         if let Err(error) = client.ready().await {
-            return Verdict::Unreachable(innermost(&error));
+            return Verdict::Unreachable(innermost(&error, SCHEME));
         }
         let mut request = Request::from_parts(self.metadata.clone(), Extensions::default(), batch);
         request.set_timeout(self.timeout);
@@ -86,9 +87,12 @@ impl Grpc {
     }
 }
 
+/// The scheme of which a connection's failure shows that it is wrong: over HTTP/2, only that of TLS.
+const SCHEME: &str = "https";
+
 fn cause(status: &Status) -> String {
     match std::error::Error::source(status) {
-        Some(source) => innermost(source),
+        Some(source) => innermost(source, SCHEME),
         None => status.message().to_owned(),
     }
 }
@@ -102,12 +106,17 @@ fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, 
     if let Some((pem, key)) = certificates.client {
         tls = tls.identity(Identity::from_pem(pem, key));
     }
-    match endpoint.clone().tls_config(tls.clone().with_native_roots()) {
+    endpoint.clone().tls_config(tls.clone().with_native_roots()).or_else(|error| {
         // A small container has no authorities of its own.
-        Err(_) if has_ca => endpoint.tls_config(tls),
-        configured => configured,
-    }
-    .map_err(TransportError::Grpc)
+        let configured = endpoint.tls_config(tls).map_err(TransportError::Grpc)?;
+        if !has_ca {
+            warn!(
+                "failed to load the system's certificate authorities, and traces.tls names none: {}",
+                innermost(&error, SCHEME)
+            );
+        }
+        Ok(configured)
+    })
 }
 
 /// A channel that notices whether the receiver itself has ended its answer.

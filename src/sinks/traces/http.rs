@@ -9,10 +9,11 @@ use prost::Message;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Response, Url};
 
+use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
-use super::transport::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::verdict::Verdict;
 use crate::clock;
+use crate::http_client;
 
 /// Of an answer no more is read: it holds a number and a message at most.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -31,23 +32,24 @@ impl Http {
         certificates: Certificates,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout));
-        if let Some(pem) = certificates.ca {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
-        }
-        if let Some((mut pem, key)) = certificates.client {
-            pem.push(b'\n');
-            pem.extend(key);
-            builder = builder.identity(Identity::from_pem(&pem)?);
-        }
+        let own = certificates.ca.map_or_else(|| Ok(Vec::new()), |pem| Certificate::from_pem_bundle(&pem))?;
+        let identity = certificates.client.map(|(certificate, key)| [certificate, key].join(&b'\n'));
+        let settings = || {
+            let builder = Client::builder()
+                .user_agent(USER_AGENT)
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .connect_timeout(CONNECT_TIMEOUT.min(timeout));
+            match &identity {
+                Some(pem) => Ok(builder.identity(Identity::from_pem(pem)?)),
+                None => Ok(builder),
+            }
+        };
+        let client = http_client::build(settings, &own)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         // An answer is short, and read as far as it is of use.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { client: builder.build()?, url, headers })
+        Ok(Self { client, url, headers })
     }
 
     pub(super) async fn send(&self, request: ExportRequest, compresses: bool) -> Verdict {
@@ -63,15 +65,15 @@ impl Http {
         let sent = self.client.post(self.url.clone()).headers(headers).body(body).send();
         let mut response = match sent.await {
             Ok(response) => response,
-            Err(error) => return Verdict::Unreachable(innermost(&error)),
+            Err(error) => return Verdict::Unreachable(innermost(&error, self.url.scheme())),
         };
         match read(&mut response).await {
-            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now()),
+            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now().timestamp()),
             // What it means is certain from the status, unless that is a success, of which the body may take something back.
             Err(_) if !response.status().is_success() => {
-                Verdict::of_http(response.status(), response.headers(), b"", clock::now())
+                Verdict::of_http(response.status(), response.headers(), b"", clock::now().timestamp())
             }
-            Err(error) => Verdict::Unreachable(innermost(&error)),
+            Err(error) => Verdict::Unreachable(innermost(&error, self.url.scheme())),
         }
     }
 }

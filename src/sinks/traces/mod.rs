@@ -4,6 +4,7 @@
 //! [`exporter`] takes them out of it when the receiver has them: [`otlp`] makes a request of a batch, [`transport`] sends it, and
 //! [`verdict`] says what the answer means. On that way no span is decoded.
 
+pub mod connection;
 pub mod exporter;
 mod grpc;
 mod http;

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::verdict::Verdict;
 use talkover_core::schedule::backoff::Backoff;
+use talkover_core::schedule::pause::LONGEST_RETRY_AFTER;
 
 /// Spans of one request at most. OpenTelemetry's own batch processors have the same limit.
 pub(super) const MAX_SPANS: usize = 512;
-/// A receiver may ask for this long a pause; one that asks for more is tried again nevertheless.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// After so many batches in a row that were taken in full, refusals are over. A receiver that refuses now and then has one line in
 /// the log, not two for each refusal.
 const GOOD_IN_A_ROW: u32 = 20;
@@ -107,7 +106,7 @@ impl Pace {
 
     fn failed(&mut self, reason: String, after: Option<Duration>, jitter: f64) -> Next {
         self.good_in_a_row = 0;
-        let pause = self.backoff.fail(jitter).max(after.unwrap_or_default().min(LONGEST_PAUSE));
+        let pause = self.backoff.fail(jitter).max(after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
         Next { leaving: None, pause, notice: self.turn(Condition::Failing, Notice::Failing(reason)) }
     }
 
@@ -151,7 +150,7 @@ mod tests {
         assert_eq!(pace.judge(Verdict::Unreachable("gone".to_owned()), 5, 1.0), next(None, 2, None), "logged once");
         assert_eq!(pace.judge(later(Some(3)), 5, 1.0), next(None, 4, None), "the own pause is longer");
         assert_eq!(pace.judge(later(Some(600)), 5, 1.0), next(None, 600, None));
-        assert_eq!(pace.judge(later(Some(u64::MAX)), 5, 1.0), next(None, 86_400, None), "but not for ever");
+        assert_eq!(pace.judge(later(Some(u64::MAX)), 5, 1.0), next(None, 3_600, None), "but not for ever");
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, Some(Notice::Well)));
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, None));
         assert_eq!(pace.judge(later(None), 5, 0.0).pause, Duration::from_millis(500));

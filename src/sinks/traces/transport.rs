@@ -7,36 +7,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use thiserror::Error;
 use tracing::info;
 
+use super::connection::{Certificates, TransportError};
 use super::grpc::Grpc;
 use super::http::Http;
 use super::otlp::ExportRequest;
 use super::verdict::Verdict;
-use crate::config::{LoadedFile, TracesConfig, TracesProtocol};
+use crate::config::{TracesConfig, TracesProtocol};
 
 /// The time for a request where no variable sets another: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that takes longer than this will not come.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How this program introduces itself.
-pub(super) const USER_AGENT: &str = concat!("talkover-exporter/", env!("CARGO_PKG_VERSION"));
-
-/// Why there is no way to the receiver.
-#[derive(Debug, Error)]
-pub enum TransportError {
-    /// No endpoint is set.
-    #[error("there is no endpoint for traces")]
-    NoEndpoint,
-    /// The HTTP library refuses the settings.
-    #[error("traces: failed to set up the HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
-    /// The gRPC library refuses the settings.
-    #[error("traces: failed to set up the gRPC client: {0}")]
-    Grpc(#[source] tonic::transport::Error),
-}
-
 /// A way to the receiver.
 pub struct Transport {
     way: Way,
@@ -52,14 +33,6 @@ pub struct Transport {
 enum Way {
     Grpc(Box<Grpc>),
     Http(Http),
-}
-
-/// The certificates of `traces.tls`, in PEM form.
-#[derive(Default)]
-pub(super) struct Certificates {
-    pub(super) ca: Option<Vec<u8>>,
-    /// A certificate and its key.
-    pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Transport {
@@ -126,25 +99,6 @@ fn secrets(value: &str) -> impl Iterator<Item = String> {
     [value.trim(), last].into_iter().filter(|secret| !secret.is_empty()).map(str::to_owned)
 }
 
-impl Certificates {
-    fn of(config: &TracesConfig) -> Self {
-        let content = |file: &LoadedFile| file.content.to_vec();
-        let tls = &config.tls;
-        let client = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
-        let client = client.map(|(cert, key)| (content(cert), content(key)));
-        Self { ca: tls.ca_file.as_ref().map(content), client }
-    }
-}
-
-/// The innermost cause of an error: the outer ones name the URL, or say nothing.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,13 +109,5 @@ mod tests {
         assert_eq!(of("Bearer abc"), ["Bearer abc", "abc"]);
         assert_eq!(of("abc"), ["abc", "abc"]);
         assert_eq!(of(" "), Vec::<String>::new());
-    }
-
-    #[test]
-    fn of_an_error_the_innermost_cause_is_told() {
-        let missing = std::io::Error::from_raw_os_error(2);
-        assert_eq!(innermost(&missing), "No such file or directory (os error 2)", "it has no source");
-        let refused = std::io::Error::other(std::io::Error::other("refused"));
-        assert_eq!(innermost(&std::io::Error::other(refused)), "refused");
     }
 }

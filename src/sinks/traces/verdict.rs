@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use tonic::Code;
 
 use talkover_core::delivery::Timestamp;
+use talkover_core::schedule::limits::{self, http_date};
 
 /// Of a receiver's own words so much goes into the log.
 const MAX_WORDS: usize = 200;
@@ -173,19 +174,11 @@ fn error_words(headers: &HeaderMap, body: &[u8]) -> String {
     if is_text { first_words(&String::from_utf8_lossy(body)) } else { String::new() }
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), which is held against the receiver's own clock.
+/// `Retry-After`, where it is a date held against the receiver's own clock.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
+    let lines: Vec<&str> = headers.get_all(RETRY_AFTER).iter().filter_map(|line| line.to_str().ok()).collect();
     let date = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?));
-    Some(http_date(text)?.since(date.unwrap_or(now)))
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+    limits::wait(&lines, &[], date.unwrap_or(now))
 }
 
 /// The delay of a RetryInfo among the details of a status.

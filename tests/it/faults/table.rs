@@ -47,11 +47,18 @@ pub(crate) enum Concerned {
 }
 
 impl Row {
+    /// Whether nobody in the environment is answered, and that is no rejection.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.concerned == Concerned::Environment && !["unauthorized", "rate_limited"].contains(&self.result)
+    }
+
     /// How long the API asks to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.cause {
             Cause::Api(Fault::RateLimited(wait)) => *wait,
-            Cause::Api(Fault::RateLimitedUntil(wait)) => Some(*wait),
+            Cause::Api(
+                Fault::RateLimitedUntil(wait) | Fault::RateLimitedInFractions(wait) | Fault::RateLimitedByReset(wait),
+            ) => Some(*wait),
             _ => None,
         }
     }
@@ -65,7 +72,7 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 use Concerned::{Environment, Webhook};
 
 /// Every fault.
-pub(crate) static TABLE: [Row; 24] = [
+pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Token not accepted (401)",
         cause: Cause::Token,
@@ -121,6 +128,25 @@ pub(crate) static TABLE: [Row; 24] = [
         logged: "the API's rate limit is reached (429)",
     },
     Row {
+        name: "Rate limit (429), `Retry-After` with a fraction",
+        cause: Cause::Api(Fault::RateLimitedInFractions(Duration::from_millis(3_500))),
+        does: "The same, rounded up. Of a list, or of two such headers, the longest wait counts; a number that is too large for \
+               seconds is one of milliseconds, or a time since the Unix epoch",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
+        name: "Rate limit (429), a `Retry-After` of no use, and `X-RateLimit-Reset`",
+        cause: Cause::Api(Fault::RateLimitedByReset(RETRY_AFTER)),
+        does: "Waits until the reset, an hour at the most. It counts only after a 429 or where `X-RateLimit-Remaining` is 0",
+        result: "rate_limited",
+        code: "429",
+        concerned: Environment,
+        logged: "the API's rate limit is reached (429)",
+    },
+    Row {
         name: "Rate limit (429) without `Retry-After`",
         cause: Cause::Api(Fault::RateLimited(None)),
         does: "Leaves the environment alone for a while",
@@ -132,7 +158,7 @@ pub(crate) static TABLE: [Row; 24] = [
     Row {
         name: "Server error (500)",
         cause: Cause::Api(Fault::Status(500)),
-        does: "Leaves the environment alone for a while; the log has the API's own words",
+        does: "Backs off; the log has the API's own words",
         result: "http_error",
         code: "500",
         concerned: Environment,
@@ -141,11 +167,20 @@ pub(crate) static TABLE: [Row; 24] = [
     Row {
         name: "A gateway's HTML page (502, 503)",
         cause: Cause::Api(Fault::Html(503)),
-        does: "Leaves the environment alone for a while; the page is not logged",
+        does: "Backs off; the page is not logged",
         result: "http_error",
         code: "503",
         concerned: Environment,
         logged: "the API answered 503",
+    },
+    Row {
+        name: "Server error (500), for one webhook alone",
+        cause: Cause::Api(Fault::Status(500)),
+        does: "Leaves the webhook alone for a while; the others are polled as if it were not there",
+        result: "http_error",
+        code: "500",
+        concerned: Webhook,
+        logged: "the API answered 500: \"Server Error\"",
     },
     Row {
         name: "Redirect to a log-in page",
@@ -177,7 +212,7 @@ pub(crate) static TABLE: [Row; 24] = [
     Row {
         name: "No answer in time, for one webhook alone",
         cause: Cause::Api(Fault::Hold(FOR_EVER)),
-        does: "The same; that the others are answered shows that the environment works",
+        does: "The same; webhooks that fail hold at most half of the places for requests",
         result: "timeout",
         code: "none",
         concerned: Webhook,
@@ -217,6 +252,15 @@ pub(crate) static TABLE: [Row; 24] = [
         result: "connection",
         code: "none",
         concerned: Environment,
+        logged: "the connection failed: Connection reset by peer",
+    },
+    Row {
+        name: "Connection reset before the answer, for one webhook alone",
+        cause: Cause::Api(Fault::Reset),
+        does: "The same; the others are polled as if it were not there",
+        result: "connection",
+        code: "none",
+        concerned: Webhook,
         logged: "the connection failed: Connection reset by peer",
     },
     Row {
@@ -295,12 +339,64 @@ What holds for all of them:
 - While a fault lasts, `talkover_up` is 0 for the webhooks that are concerned. It is 1 for all others, and these are polled on.
 - The log names the cause once when polls of a webhook begin to fail, not at every poll, and says once that they succeed again.
 - A webhook that failed is asked again after half a second to a second, then after twice as long, up to a minute. Where in
-  between is a matter of chance, so that several daemons do not come back at the same moment. One that alone keeps failing is
-  then asked no more often than an idle one (`max_interval`).
-- Where a fault is the environment's, all of its webhooks wait, in the same manner: at once after 401 and 429, otherwise after
-  three failures with no success between them.
+  between is a matter of chance, so that several daemons do not come back at the same moment. One that keeps failing beside others
+  that are answered is then asked no more often than an idle one (`max_interval`).
+- After 401 and 429 all webhooks of the environment wait, in the same manner.
+- Where nobody in the environment is answered (time-outs, broken connections and 5xx: no webhook is left whose last request was
+  answered, or three in a row fail that had been answered before), one webhook is probed after the other with such pauses between
+  them, those that were answered last first. The first answer ends this: whoever had been answered before resumes at once. The log
+  says once that it began and once that it ended.
 - `code` is the status of the answer, also where its body went wrong, and `none` where there was no answer.
 
+";
+
+/// Answers that are right and lie about the time, and what comes of it. Nobody's polls fail.
+const CLOCKS: [(&str, &str); 7] = [
+    (
+        "The first answer's `Date` is days ahead or behind",
+        "Does not believe it, and asks again before anything is decided by it",
+    ),
+    (
+        "Some answers' `Date` is days ahead or behind",
+        "Does not believe them. The last time that was believed goes on with the time since the start",
+    ),
+    ("No answer has a `Date`", "Goes by the local clock of the start; what becomes of that later changes nothing"),
+    (
+        "The local clock is days off at the start",
+        "Believes the server once three answers in a row agree, and decides nothing before",
+    ),
+    (
+        "The server's clock really jumps by more than five minutes",
+        "Follows once three answers in a row agree; one line in the log",
+    ),
+    (
+        "The first answers are errors (503 for an hour)",
+        "What happens after the first of them is live, not history; over restarts too",
+    ),
+    (
+        "The state was made by a version that believed a wrong `Date`",
+        "Says so at the start, sets the first contact back to when the state was made, and counts what was ignored since",
+    ),
+];
+
+const CLOCKS_PREAMBLE: &str = "
+## Answers that are right and lie about the time
+
+What cannot be taken back (how far back a first contact reads, what is given up or forgotten) rests on no single reading of any
+clock. Of these, `tests/it/clocks.rs` is the proof.
+
+";
+
+const PAGES: &str = r"
+## Pages that cannot be read
+
+Proven by `tests/it/unreadable.rs`. Each is logged once.
+
+| fault | what the exporter does |
+| --- | --- |
+| One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is walked past; all others are counted |
+| Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
+| The list repeats itself or holds nothing usable | Ends the walk after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
 ";
 
 /// The page as it should be.
@@ -317,5 +413,11 @@ pub(crate) fn markdown() -> String {
         };
         writeln!(text, "| {} | {} | `{}` | `{}` | {concerned} |", row.name, row.does, row.result, row.code).unwrap();
     }
+    text.push_str(CLOCKS_PREAMBLE);
+    text.push_str("| fault | what the exporter does |\n| --- | --- |\n");
+    for (name, does) in CLOCKS {
+        writeln!(text, "| {name} | {does} |").unwrap();
+    }
+    text.push_str(PAGES);
     text
 }

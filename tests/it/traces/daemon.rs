@@ -6,9 +6,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
-use talkover_exporter::store::Store;
+use talkover_exporter::store::Store as _;
+use talkover_exporter::store::sqlite::SqliteStore;
 use talkover_simulator::{Clock, Simulator};
 use tokio::time::{Instant, sleep_until};
 
@@ -47,8 +49,9 @@ impl Scene {
             owner_id: "a-1".into(),
             webhook_name: "w-1".into(),
         };
-        let mut store = Store::open(&self.workspace.path("state.db"), Timestamp::from_seconds(1)).unwrap();
-        store.commit(&target, &Changes::default(), &batch(spans)).unwrap();
+        let mut store =
+            SqliteStore::open(&self.workspace.path("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
+        _ = store.commit(&target, Changes::default(), &batch(spans)).unwrap();
     }
 }
 

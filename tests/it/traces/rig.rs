@@ -6,16 +6,17 @@ use std::path::Path;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_exporter::config::{self, Environment, TracesConfig};
 use talkover_exporter::shutdown::{self, Trigger};
 use talkover_exporter::sinks::traces::exporter::Exporter;
-use talkover_exporter::store::Store;
+use talkover_exporter::store::SpanBatch;
 use talkover_exporter::store::handle::StoreHandle;
-use talkover_exporter::store::outbox::SpanBatch;
 use talkover_exporter::store::queue::QueueStatus;
+use talkover_exporter::store::sqlite::SqliteStore;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -57,8 +58,8 @@ pub(crate) fn batch(names: impl IntoIterator<Item = String>) -> SpanBatch {
     let record = |name: String| SpanRecord { trace_id: [1; 16], span: span(&name), fate: Fate::Queue };
     SpanBatch {
         records: names.into_iter().map(record).collect(),
-        now: Timestamp::from_seconds(1_700_000_000),
-        parked_since: Timestamp::default(),
+        queued_at: LocalTime::new(Timestamp::from_seconds(1_700_000_000)),
+        ..SpanBatch::default()
     }
 }
 
@@ -78,14 +79,16 @@ impl Rig {
     /// A state file with spans of these names in its outbox.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state.db"), Timestamp::from_seconds(1)).unwrap();
+        let store =
+            SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(1))).unwrap();
         let rig = Self { store: StoreHandle::new(store), _directory: directory, running: None };
         rig.queue(names);
         rig
     }
 
     pub(crate) fn queue(&self, names: impl IntoIterator<Item = String>) {
-        self.store.commit(&target(), &Changes::default(), &batch(names)).unwrap();
+        let batch = batch(names);
+        _ = self.store.with(|store| store.commit(&target(), Changes::default(), &batch)).unwrap();
     }
 
     pub(crate) fn start(&mut self, config: TracesConfig) {

@@ -16,6 +16,7 @@ use super::request::{Found, Request};
 use super::rotation::{self, Turn};
 use super::targets::Discovered;
 use super::{Owner, OwnerKey, Webhook};
+use crate::clock::ServerTime;
 use crate::delivery::{OwnerType, Timestamp};
 use crate::reading::error::ApiError;
 use crate::reading::wire::lists::ListPage;
@@ -78,7 +79,7 @@ struct Known {
 
 impl Discovery {
     /// Goes on from what is remembered; `now` is the server's clock, as far as it is known.
-    pub fn new(settings: Settings, filter: Filter, record: Record, now: Timestamp) -> Self {
+    pub fn new(settings: Settings, filter: Filter, record: Record, now: ServerTime) -> Self {
         let searched = [(OwnerType::Agent, settings.agents), (OwnerType::Campaign, settings.campaigns)];
         let types: Vec<OwnerType> = searched.into_iter().filter(|(_, is_on)| *is_on).map(|(owner, _)| owner).collect();
         let at = |moment: Timestamp| BEFORE_START.saturating_sub(now.since(moment));
@@ -175,12 +176,12 @@ impl Discovery {
         &mut self,
         request: Request,
         result: Result<Found, &ApiError>,
-        date: Timestamp,
+        date: ServerTime,
         now: Duration,
     ) -> bool {
         let now = now + BEFORE_START;
         self.is_asking = false;
-        let has_changed = self.take_in(request, result, date, now);
+        let has_changed = self.take_in(request, result, date.timestamp(), now);
         self.look_ahead();
         has_changed
     }

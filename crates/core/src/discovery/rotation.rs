@@ -50,9 +50,10 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// The turn of an owner whose webhooks were last read then, if ever; why and with what success is not known.
+    /// The turn of an owner whose webhooks were last read then, if ever. That reading does not count as one in vain: after a restart
+    /// or a reload the next change is followed at once, as without it, at the cost of one reading per touched owner.
     pub(super) fn read_at(read: Option<Duration>) -> Self {
-        Self { read, vain: read, ..Self::default() }
+        Self { read, ..Self::default() }
     }
 
     /// When they are to be read ahead of all others, where they are.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use super::labels::{LabelPolicy, Labeller};
 use super::late::Late;
+use super::memory::Memory;
 use super::rows::Entry;
-use super::state::{Changes, Continued, Ledger, Marks, OUTCOMES, Row, RowKey};
+use super::state::{Changes, Continued, Marks, OUTCOMES, Row, RowKey};
 use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{Delivery, LogOutcome, Origin, Transition};
 use super::watermark::{Windows, effective_time};
+use crate::clock::ServerTime;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
@@ -53,12 +55,14 @@ pub struct Batch {
     pub pass: Pass,
     /// Whether the log ended before anything was met that was known.
     pub is_torn: bool,
+    /// Whether the reading of a first contact has ended before the cut, because deeper pages cannot be read.
+    pub is_cut_short: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
     /// When the target became known, where that was before its first answer.
     pub known_at: Option<Timestamp>,
     /// The server's clock at the end of the reading, and
-    pub now: Timestamp,
+    pub now: ServerTime,
     /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
     pub began: Option<Timestamp>,
 }
@@ -101,6 +105,10 @@ pub enum Coverage {
     Met,
     /// Everything from the newest entry to the cut of a target that was met before.
     FirstContact,
+    /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have been. `known_at`
+    /// says when. What was ignored meanwhile is in nobody's books, so the sweep that follows counts it for the first time; what was
+    /// counted before is remembered as far back as the horizon, and what is older than that stays ignored.
+    Mended,
 }
 
 impl Coverage {
@@ -132,10 +140,10 @@ pub struct Decision {
     pub tally: Tally,
 }
 
-/// Decides what `batch` means for a target whose memory is `ledger`.
+/// Decides what `batch` means for a target with that memory.
 #[must_use = "a decision changes nothing until it is committed and applied"]
-pub fn decide(ledger: &Ledger, batch: &Batch, policy: &Policy) -> Decision {
-    let mut draft = Draft::new(ledger, batch, policy);
+pub fn decide<'a>(memory: impl Into<Memory<'a>>, batch: &'a Batch, policy: &'a Policy) -> Decision {
+    let mut draft = Draft::new(memory.into(), batch, policy);
     let entries = in_order(&batch.attempts);
     // Joins come before ends: an attempt that ends its delivery must not do so if a later one is in the same batch.
     for &attempt in &entries {
@@ -173,7 +181,7 @@ struct Used {
 
 /// The memory as it would be, written over the memory as it is.
 struct Draft<'a> {
-    ledger: &'a Ledger,
+    memory: Memory<'a>,
     batch: &'a Batch,
     policy: &'a Policy,
     labeller: Labeller<'a>,
@@ -198,15 +206,16 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(ledger: &'a Ledger, batch: &'a Batch, policy: &'a Policy) -> Self {
-        let marks = ledger.marks();
+    fn new(memory: Memory<'a>, batch: &'a Batch, policy: &'a Policy) -> Self {
+        let marks = memory.marks();
         let swept = marks.swept.or(marks.watermark);
-        let computed = marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now, mark, swept));
+        let computed =
+            marks.watermark.zip(swept).map(|(mark, swept)| policy.windows.horizon(batch.now.timestamp(), mark, swept));
         Self {
-            ledger,
+            memory,
             batch,
             policy,
-            labeller: Labeller::new(&policy.labels, ledger.totals(), ledger.open().map(|(_, row)| &row.event)),
+            labeller: Labeller::new(&policy.labels, memory.totals(), memory.open().map(|entry| &entry.row.event)),
             cut: marks.cut,
             // What was forgotten stays forgotten, also after a change of the settings.
             horizon: computed.max(marks.horizon),
@@ -229,13 +238,13 @@ impl<'a> Draft<'a> {
             let key = RowKey { created_at: *created_at, id: id.clone() };
             return self.rows.get(&key).map(|row| (key.clone(), row.clone()));
         }
-        let Entry { key, row } = self.ledger.find(id)?;
+        let Entry { key, row } = self.memory.find(id)?;
         let row = self.rows.get(key).unwrap_or(row).clone();
         Some((key.clone(), row))
     }
 
     fn row(&self, key: &RowKey) -> Option<&Row> {
-        self.rows.get(key).or_else(|| self.ledger.row(key))
+        self.rows.get(key).or_else(|| self.memory.row(key))
     }
 
     fn log(&mut self, outcome: LogOutcome) {
@@ -254,7 +263,7 @@ impl<'a> Draft<'a> {
         if self.belongs_to_next_walk(attempt) {
             return;
         }
-        let is_late = self.ledger.marks().watermark.is_some_and(|watermark| attempt.created_at < watermark);
+        let is_late = self.memory.marks().watermark.is_some_and(|watermark| attempt.created_at < watermark);
         self.log(if is_late { LogOutcome::Late } else { LogOutcome::New });
         self.tally.new += 1;
 
@@ -265,7 +274,7 @@ impl<'a> Draft<'a> {
         let delivery = joined.or(successor);
         let is_retry = delivery.as_ref().map_or(attempt.attempt > 1, |delivery| delivery.is_retry);
         let row = Row {
-            at: effective_time(attempt.created_at, self.batch.now),
+            at: effective_time(attempt.created_at, self.batch.now.timestamp()),
             attempt: attempt.attempt,
             status: attempt.status,
             event: self.labeller.event(&attempt.event),
@@ -291,12 +300,12 @@ impl<'a> Draft<'a> {
     /// Single pages may show a later attempt without the one before it, which stands on a page that was not read. What is
     /// that new is left to the next walk, which reads both.
     fn belongs_to_next_walk(&self, attempt: &Attempt) -> bool {
-        let head = self.ledger.marks().watermark.map(|watermark| self.policy.windows.head_until(watermark));
+        let head = self.memory.marks().watermark.map(|watermark| self.policy.windows.head_until(watermark));
         self.batch.coverage == Coverage::Pages && Some(attempt.created_at) >= head
     }
 
     fn ignore(&mut self, id: &EntryId) {
-        if !self.ledger.knows_ignored(id) && self.ignored.insert(id.clone()) {
+        if !self.memory.knows_ignored(id) && self.ignored.insert(id.clone()) {
             self.log(LogOutcome::Ignored);
         }
     }
@@ -308,7 +317,7 @@ impl<'a> Draft<'a> {
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
         let is_retry = row.is_retry || row.status != Status::Success;
-        if self.ledger.row(&latest).is_some() {
+        if self.memory.row(&latest).is_some() {
             self.use_up(attempt.group, before, &latest, &row);
         } else {
             self.tips.remove(&Entry { key: latest.clone(), row: row.clone() });
@@ -334,7 +343,7 @@ impl<'a> Draft<'a> {
     fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<Delivery> {
         let place = (group, number.checked_add(1)?);
         // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are taken too.
-        let found = self.ledger.late().awaiting(place, made_at, self.preceded.get(&place));
+        let found = self.memory.awaiting(place, made_at, self.preceded.get(&place));
         let key = found.filter(|key| key.created_at.since(made_at) <= self.policy.windows.settle_after)?.clone();
         let mut row = self.row(&key)?.clone();
         row.is_preceded = true;
@@ -349,24 +358,19 @@ impl<'a> Draft<'a> {
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
-        let is_recent = |entry: &&Entry| attempt.created_at.since(entry.key.created_at) <= settle_after;
-        let is_latest = |entry: &&Entry| self.row(&entry.key).is_some_and(Row::is_latest);
-        let [known, added] = [self.ledger.tips(), &self.tips];
+        let is_recent = |entry: &Entry| attempt.created_at.since(entry.key.created_at) <= settle_after;
+        let is_latest = |entry: &Entry| self.row(&entry.key).is_some_and(Row::is_latest);
         let used = self.used.get(&(group, number));
-        let waiting = known
-            .waiting(group, number, used.and_then(|used| used.waiting.as_ref()))
-            .find(|entry| is_recent(entry) && is_latest(entry));
-        let waiting = waiting.into_iter().chain(added.waiting(group, number, None).find(is_recent));
-        if let Some(entry) = waiting.min_by_key(|entry| (entry.row.opening(&entry.key), &entry.key)) {
+        let after = used.and_then(|used| used.waiting.as_ref());
+        let known = self.memory.waiting((group, number), after, |entry| is_recent(entry) && is_latest(entry));
+        let added = self.tips.waiting(group, number, None).find(|entry| is_recent(entry));
+        if let Some(entry) = known.into_iter().chain(added).min_by_key(|entry| Tips::place_of_waiting(entry)) {
             return Some(entry.key.clone());
         }
-        // Newest first: behind one that is too old there are only older ones.
-        let resting = known
-            .resting(group, number, used.and_then(|used| used.resting.as_ref()))
-            .take_while(is_recent)
-            .find(is_latest);
-        let resting = resting.into_iter().chain(added.resting(group, number, None).next().filter(is_recent));
-        resting.map(|entry| &entry.key).max().cloned()
+        let before = used.and_then(|used| used.resting.as_ref());
+        let known = self.memory.resting((group, number), before, is_recent, is_latest);
+        let added = self.tips.resting(group, number, None).next().filter(|entry| is_recent(entry));
+        known.into_iter().chain(added).map(|entry| &entry.key).max().cloned()
     }
 
     /// Remembers how far the ledger's tips are used up, so that no join looks at those before it again.
@@ -424,7 +428,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let was_counted = before.counted.is_some();
-        let is_settled = self.policy.windows.is_settled(row.at, self.batch.now);
+        let is_settled = self.policy.windows.is_settled(row.at, self.batch.now.timestamp());
         let result = match row.status {
             Status::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
@@ -455,23 +459,23 @@ impl<'a> Draft<'a> {
 
     /// When the first attempt was made of the delivery that `opening` opened, as far as is remembered.
     fn began(&self, opening: &RowKey) -> Timestamp {
-        let late = [self.ledger.late(), &self.late].into_iter().filter_map(|late| late.first_of(opening));
-        late.fold(opening.created_at, Timestamp::min)
+        let late = [self.memory.first_of(opening), self.late.first_of(opening)];
+        late.into_iter().flatten().fold(opening.created_at, Timestamp::min)
     }
 
     /// What the first walk finds that is older than the first answer is history.
     fn origin(&self, key: &RowKey) -> Origin {
         let is_first = self.batch.coverage == Coverage::FirstContact;
-        if is_first && Some(key.created_at) < self.ledger.marks().known_at { Origin::History } else { Origin::Live }
+        if is_first && Some(key.created_at) < self.memory.marks().known_at { Origin::History } else { Origin::Live }
     }
 
     fn reject(&mut self, key: &str) {
-        if self.ledger.knows_invalid(key) || self.invalid.contains_key(key) {
+        if self.memory.knows_invalid(key) || self.invalid.contains_key(key) {
             return;
         }
         self.tally.new += 1;
         self.log(LogOutcome::Invalid);
-        self.invalid.insert(key.into(), self.batch.now);
+        self.invalid.insert(key.into(), self.batch.now.timestamp());
     }
 
     /// Stops following entries that are older than `settle_after` and were just seen to be open still, or to be gone.
@@ -493,10 +497,11 @@ impl<'a> Draft<'a> {
     /// The entries that are followed and old enough to be given up, oldest first.
     fn settled(&self) -> BTreeSet<RowKey> {
         let windows = self.policy.windows;
-        let known = self.ledger.open().filter(|(key, _)| !self.rows.contains_key(*key));
+        let open = self.memory.open().filter(|entry| !self.rows.contains_key(&entry.key));
+        let known = open.map(|entry| (&entry.key, &entry.row));
         known
             .chain(self.rows.iter().filter(|(_, row)| row.open))
-            .filter(|(_, row)| windows.is_settled(row.at, self.batch.now))
+            .filter(|(_, row)| windows.is_settled(row.at, self.batch.now.timestamp()))
             .map(|(key, _)| key.clone())
             .collect()
     }
@@ -519,14 +524,14 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Decision {
-        let before = self.ledger.marks();
+        let before = self.memory.marks();
         let mut marks = self.marks();
         if self.has_gap() {
             marks.gap_at = before.watermark;
             self.transitions.push(Transition::Gap);
         }
-        let birth = Birth { at: self.batch.now, is_held: self.policy.holds_births };
-        let changed = self.ledger.totals().after(&self.transitions, &self.policy.labels);
+        let birth = Birth { at: self.batch.now.timestamp(), is_held: self.policy.holds_births };
+        let changed = self.memory.totals().after(&self.transitions, &self.policy.labels);
         let mut changes = Changes {
             rows: std::mem::take(&mut self.rows),
             invalid: std::mem::take(&mut self.invalid),
@@ -539,7 +544,7 @@ impl<'a> Draft<'a> {
         changes.must_commit =
             is_new || !changes.rows.is_empty() || !changes.totals.is_empty() || self.has_much_to_forget();
         if changes.must_commit {
-            changes.catching_up = self.is_catching_up().then_some(self.batch.now);
+            changes.catching_up = self.is_catching_up().then_some(self.batch.now.timestamp());
             if self.batch.pass.is_end() {
                 self.forget(&mut changes, &mut marks);
             }
@@ -554,8 +559,8 @@ impl<'a> Draft<'a> {
 
     /// The marks after this batch.
     fn marks(&self) -> Marks {
-        let mut marks = Marks { last_attempt: self.last_attempt, ..self.ledger.marks().clone() };
-        let now = self.batch.now;
+        let mut marks = Marks { last_attempt: self.last_attempt, ..self.memory.marks().clone() };
+        let now = self.batch.now.timestamp();
         if !self.batch.pass.is_end() {
             return marks;
         }
@@ -570,6 +575,7 @@ impl<'a> Draft<'a> {
                 marks.known_at = Some(self.batch.known_at.map_or(now, |known_at| known_at.min(now)));
                 marks.cut = Some(self.policy.windows.cut(now));
             }
+            Coverage::Mended => self.mend(&mut marks),
             Coverage::FirstContact => {
                 marks.contacted = true;
                 // The first walk may have been interrupted, and have begun at any time since the first answer.
@@ -582,50 +588,67 @@ impl<'a> Draft<'a> {
         marks
     }
 
+    /// Sets back what lies ahead of the server's clock, and has the next sweep read down to the cut.
+    fn mend(&self, marks: &mut Marks) {
+        let now = self.batch.now.timestamp();
+        let known_at = self.batch.known_at.map_or(now, |known_at| known_at.min(now));
+        let cut = self.policy.windows.cut(known_at);
+        (marks.known_at, marks.cut) = (Some(known_at), Some(cut));
+        marks.watermark = marks.watermark.map(|watermark| watermark.min(now));
+        marks.swept = marks.watermark.map(|watermark| watermark.min(cut.plus(self.policy.windows.lookback)));
+        // That sweep may end where the log does without having met anything known: nothing was lost by that.
+        marks.gap_at = marks.watermark;
+        marks.last_attempt = marks.last_attempt.map(|newest| newest.map(|newest| newest.min(now)));
+    }
+
     /// The time that an entry stands for: where it was dated ahead, that of its first sight.
     fn time_of(&self, attempt: &Attempt) -> Timestamp {
         let placed = self.placed.get(&attempt.id).copied();
         let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
-        let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(&self.ledger.find(&attempt.id)?.row));
+        let row = key.as_ref().and_then(|key| self.rows.get(key)).or_else(|| Some(&self.memory.find(&attempt.id)?.row));
         row.map_or(attempt.created_at, |row| row.at)
     }
 
     /// Whether what this batch brings has happened while nobody looked.
     fn is_catching_up(&self) -> bool {
         match self.batch.coverage {
-            Coverage::Met => false,
+            Coverage::Met | Coverage::Mended => false,
             Coverage::FirstContact => true,
             _ => self.was_away(self.policy.catch_up_after),
         }
     }
 
     fn was_away(&self, time: Duration) -> bool {
-        self.batch.last_success.is_none_or(|last| self.batch.now.since(last) > time)
+        self.batch.last_success.is_none_or(|last| self.batch.now.timestamp().since(last) > time)
     }
 
     /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest known entry
-    /// should still be in it, or nobody has looked for as long as entries are kept. Once for each newest known entry.
+    /// should still be in it, or nobody has looked for as long as entries are kept: once for each newest known entry. A first contact
+    /// has one if not all of its window could be read.
     fn has_gap(&self) -> bool {
-        let marks = self.ledger.marks();
+        let marks = self.memory.marks();
+        if self.batch.coverage == Coverage::FirstContact {
+            return self.batch.is_cut_short && self.batch.pass.is_end();
+        }
         let Some(watermark) = marks.watermark else { return false };
         let is_walk = matches!(self.batch.coverage, Coverage::Head | Coverage::Sweep);
         if !is_walk || !self.batch.pass.is_end() || !self.batch.is_torn || marks.gap_at == Some(watermark) {
             return false;
         }
-        self.batch.now.since(watermark) < RETENTION || self.was_away(RETENTION)
+        self.batch.now.timestamp().since(watermark) < RETENTION || self.was_away(RETENTION)
     }
 
     fn has_much_to_forget(&self) -> bool {
-        let forgettable = self.horizon.map(|horizon| self.ledger.forgettable(horizon).take(WORTH_PRUNING).count());
+        let forgettable = self.horizon.map(|horizon| self.memory.forgettable(horizon).take(WORTH_PRUNING).count());
         forgettable == Some(WORTH_PRUNING)
     }
 
     fn forget(&self, changes: &mut Changes, marks: &mut Marks) {
-        let gone = self.batch.now.minus(INVALID_RETENTION);
-        changes.pruned_invalid = self.ledger.forgettable_invalid(gone).cloned().collect();
+        let gone = self.batch.now.timestamp().minus(INVALID_RETENTION);
+        changes.pruned_invalid = self.memory.forgettable_invalid(gone).cloned().collect();
         let Some(horizon) = self.horizon else { return };
         let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);
-        let pruned: Vec<&Entry> = self.ledger.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
+        let pruned: Vec<&Entry> = self.memory.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
         if !pruned.is_empty() {
             marks.horizon = marks.horizon.max(Some(horizon));
             for series in pruned.iter().flat_map(|entry| entry.row.counters()) {

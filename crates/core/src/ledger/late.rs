@@ -43,20 +43,19 @@ impl Late {
         }
     }
 
-    /// The oldest attempt of that number whose predecessor is not known, among those that were made at `from` or later and stand
-    /// behind `after`.
+    /// The attempts of that number whose predecessor is not known, oldest first: those that were made at `from` or later and
+    /// stand behind `after`.
     pub fn awaiting(
         &self,
         (group, attempt): (GroupKey, u8),
         from: Timestamp,
         after: Option<&RowKey>,
-    ) -> Option<&RowKey> {
+    ) -> impl Iterator<Item = &RowKey> {
         // Less than the key of any entry of that time.
         let least = RowKey { created_at: from, id: EntryId::new("") };
         let start = after.filter(|after| **after > least).unwrap_or(&least).clone();
-        let mut found = self.awaiting.range((Bound::Excluded((group, attempt, start)), Bound::Unbounded));
-        let (of_group, number, key) = found.next()?;
-        (*of_group == group && *number == attempt).then_some(key)
+        let found = self.awaiting.range((Bound::Excluded((group, attempt, start)), Bound::Unbounded));
+        found.take_while(move |(of, number, _)| (*of, *number) == (group, attempt)).map(|(_, _, key)| key)
     }
 
     /// When the oldest attempt was made that turned up after its successor and belongs to the delivery of `opening`.

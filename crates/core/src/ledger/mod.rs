@@ -2,14 +2,16 @@
 //!
 //! In reading order: [`state`] is what is remembered of one target, [`decide`] compares it with what was read and says what
 //! follows, [`rows`] are the entries, [`tips`] finds the delivery of an attempt among them and [`late`] that of one which turned up
-//! after its successor, [`transition`] names what can happen to an entry, [`labels`] and [`totals`] turn that into numbers, and [`watermark`] holds the rules of time.
+//! after its successor, [`memory`] is what a decision sees of all that, [`transition`] names what can happen to an entry,
+//! [`labels`] and [`totals`] turn that into numbers, and [`watermark`] holds the rules of time.
 //!
-//! *Invariant:* [`decide::decide`] changes nothing. Its decision becomes the state only through [`state::Ledger::apply`], and
-//! that is called only after the store has committed it.
+//! *Invariant:* [`decide::decide`] changes nothing. What it decides becomes the state through [`state::Ledger::apply`] and
+//! [`state::Ledger::absorb`] alone; the program's store calls them, and only with what it has committed.
 
 pub mod decide;
 pub mod labels;
 pub mod late;
+pub mod memory;
 pub mod rows;
 pub mod state;
 pub mod tips;

@@ -37,8 +37,22 @@ pub struct Rows {
 impl Rows {
     /// Takes in an entry, in place of what was remembered of it.
     pub fn insert(&mut self, key: RowKey, row: Row) {
-        self.remove(&key);
-        let entry = Arc::new(Entry { key, row });
+        self.put(Arc::new(Entry { key, row }));
+    }
+
+    /// Takes in all of `others`, each in place of what was remembered of it.
+    pub fn absorb(&mut self, others: Self) {
+        if self.is_empty() {
+            *self = others;
+            return;
+        }
+        for ByKey(entry) in others.by_key {
+            self.put(entry);
+        }
+    }
+
+    fn put(&mut self, entry: Arc<Entry>) {
+        self.remove(&entry.key);
         self.tips.insert(&entry);
         self.late.insert(&entry);
         if entry.row.open {

@@ -1,16 +1,18 @@
 //! What is remembered of one target: the entries of the window, which of them may still change, and the totals.
 //!
-//! It changes in one place only, [`Ledger::apply`], with changes that the store has committed.
+//! It changes through [`Ledger::apply`] and [`Ledger::absorb`] alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::labels::{AttemptLabels, HttpLabel};
 use super::late::Late;
+use super::memory::Layer;
 use super::rows::{Entry, Rows};
 use super::tips::Tips;
 use super::totals::{Birth, Family, SeriesKey, Total, Totals};
 use super::transition::LogOutcome;
+use crate::clock::{ServerTime, TOLERANCE};
 use crate::delivery::{DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
 /// Where an entry stands: newest entries have the greatest keys.
@@ -117,6 +119,15 @@ pub struct Marks {
     pub gap_at: Option<Timestamp>,
     /// The newest time with each outcome, in the order of [`OUTCOMES`].
     pub last_attempt: [Option<Timestamp>; 4],
+}
+
+impl Marks {
+    /// Whether the target was met by a clock that was ahead: then nothing would be counted before the true one has come so far.
+    pub fn are_ahead_of(&self, now: ServerTime) -> bool {
+        // Clocks that are believed one after the other may differ by as much.
+        let latest = now.plus(TOLERANCE).timestamp();
+        self.known_at.max(self.cut) > Some(latest)
+    }
 }
 
 /// The outcomes, in the order in which gauges and the state file keep them.
@@ -263,7 +274,12 @@ impl Ledger {
         self.rows.is_empty()
     }
 
-    /// Makes committed changes part of the memory.
+    /// All entries, and the ways to find them.
+    pub(super) fn entries(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Makes the changes of one decision part of the memory.
     pub fn apply(&mut self, changes: Changes) {
         for (key, row) in changes.rows {
             self.rows.insert(key, row);
@@ -275,13 +291,32 @@ impl Ledger {
         for key in &changes.pruned_invalid {
             self.invalid.remove(key);
         }
-        if self.ignored.len() + changes.ignored.len() > MAX_IGNORED {
-            self.ignored.clear();
-        }
-        self.ignored.extend(changes.ignored);
+        self.remember_ignored(changes.ignored);
         self.totals.apply(&changes.totals);
         if let Some(marks) = changes.marks {
             self.marks = marks;
         }
+    }
+
+    /// Makes the changes of several decisions part of the memory: those that were made over it.
+    pub fn absorb(&mut self, layer: Layer) {
+        let (changed, pruned, pruned_invalid) = layer.into_parts();
+        for key in &pruned {
+            self.rows.remove(key);
+        }
+        self.rows.absorb(changed.rows);
+        self.invalid.retain(|key, _| !pruned_invalid.contains(key));
+        self.invalid.extend(changed.invalid);
+        self.remember_ignored(changed.ignored);
+        self.totals = changed.totals;
+        self.marks = changed.marks;
+    }
+
+    fn remember_ignored(&mut self, ids: impl IntoIterator<Item = EntryId, IntoIter: ExactSizeIterator>) {
+        let ids = ids.into_iter();
+        if self.ignored.len() + ids.len() > MAX_IGNORED {
+            self.ignored.clear();
+        }
+        self.ignored.extend(ids);
     }
 }

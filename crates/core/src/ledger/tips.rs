@@ -56,6 +56,11 @@ impl Tips {
             .take_while(move |entry| (entry.row.group, entry.row.attempt) == (group, attempt))
     }
 
+    /// What the waiting attempts of one group and number are ordered by.
+    pub fn place_of_waiting(entry: &Entry) -> (&RowKey, &RowKey) {
+        (entry.row.opening(&entry.key), &entry.key)
+    }
+
     /// The other attempts of that number, newest first, beginning behind `before`.
     pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &Entry> {
         let least = least();

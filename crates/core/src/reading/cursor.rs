@@ -2,8 +2,10 @@
 
 use super::walk::PageRequest;
 
-/// The sizes in which an answer that is too large is asked for again.
+/// The sizes in which a page is requested again that is too large.
 const SMALLER: [u32; 4] = [50, 25, 5, 1];
+/// The sizes in which a page is requested again that fails because of one of its entries.
+const PARTS: [u32; 5] = [50, 25, 10, 5, 1];
 
 /// A position in a list that is read in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +16,15 @@ pub(super) struct Cursor {
     full: u32,
     /// How many entries lie before the place from which on full pages are tried again.
     wide_from: Option<u64>,
+    /// Whether pages grow again before that place: the cause for smaller ones is a single entry.
+    grows: bool,
 }
 
 impl Cursor {
     /// At the first page.
     pub(super) fn new(per_page: u32) -> Self {
         let per_page = per_page.max(1);
-        Self { page: 1, per_page, full: per_page, wide_from: None }
+        Self { page: 1, per_page, full: per_page, wide_from: None, grows: false }
     }
 
     /// With a smaller page first, behind which they are full again, from the top.
@@ -54,7 +58,47 @@ impl Cursor {
             self.wide_from = None;
             self.per_page = self.full;
             self.page = page_of(end, self.full);
+            self.grows = false;
+        } else if self.grows {
+            self.grow();
         }
+    }
+
+    /// To the largest page that begins here and ends before full ones follow.
+    fn grow(&mut self) {
+        let (offset, Some(end)) = (self.offset(), self.wide_from) else { return };
+        let fits = |size: &u32| offset.is_multiple_of(u64::from(*size)) && offset + u64::from(*size) <= end;
+        if let Some(size) = PARTS.into_iter().filter(|size| *size < self.full).find(fits) {
+            self.per_page = size;
+            self.page = page_of(offset, size);
+        }
+    }
+
+    /// The size of full pages.
+    pub(super) fn full(&self) -> u32 {
+        self.full
+    }
+
+    /// Whether pages are full ones.
+    pub(super) fn is_full(&self) -> bool {
+        self.wide_from.is_none()
+    }
+
+    /// To the single entry with `offset` entries before it; behind it pages grow again.
+    pub(super) fn go_to_single(&mut self, offset: u64) {
+        let full = u64::from(self.full);
+        self.wide_from = Some(self.wide_from.unwrap_or(0).max((offset / full + 1) * full));
+        self.grows = true;
+        self.per_page = 1;
+        self.page = page_of(offset, 1);
+    }
+
+    /// Like [`Cursor::narrow`], but only around one entry: behind it pages grow again.
+    pub(super) fn narrow_around(&mut self) -> bool {
+        self.grows |= self.per_page > 1;
+        let offset = self.offset();
+        // One that begins here too: else what was read before this page would be read again, and could fail again.
+        self.narrow_to(PARTS.into_iter().filter(|size| offset.is_multiple_of(u64::from(*size))))
     }
 
     pub(super) fn go_to(&mut self, page: u32) {
@@ -68,7 +112,11 @@ impl Cursor {
 
     /// Asks for the same entries in smaller pages; says whether there are any.
     pub(super) fn narrow(&mut self) -> bool {
-        let Some(smaller) = SMALLER.into_iter().find(|size| *size < self.per_page) else { return false };
+        self.narrow_to(SMALLER.into_iter())
+    }
+
+    fn narrow_to(&mut self, mut sizes: impl Iterator<Item = u32>) -> bool {
+        let Some(smaller) = sizes.find(|size| *size < self.per_page) else { return false };
         let offset = self.offset();
         self.wide_from.get_or_insert(offset + u64::from(self.per_page));
         self.per_page = smaller;
@@ -104,6 +152,29 @@ mod tests {
         let mut cursor = Cursor::new(5);
         assert!(cursor.narrow() && !cursor.narrow());
         assert_eq!(requests(&mut cursor, 6), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 5)]);
+    }
+
+    #[test]
+    fn around_one_entry_pages_become_smaller_and_behind_it_larger_again() {
+        let mut cursor = Cursor::new(100);
+        let mut asked = Vec::new();
+        while cursor.request() != (PageRequest { page: 2, per_page: 100 }) {
+            let PageRequest { page, per_page } = cursor.request();
+            asked.push((cursor.offset(), per_page));
+            let is_failing = (cursor.offset()..cursor.offset() + u64::from(per_page)).contains(&37);
+            assert_eq!(cursor.offset(), u64::from(page - 1) * u64::from(per_page));
+            if !is_failing || !cursor.narrow_around() {
+                cursor.advance();
+            }
+        }
+        let singles = [(35, 1), (36, 1), (37, 1), (38, 1), (39, 1)];
+        let before = [(0, 100), (0, 50), (0, 25), (25, 25), (25, 5), (30, 10), (30, 5), (35, 5)];
+        assert_eq!(asked, [&before[..], &singles, &[(40, 10), (50, 50)]].concat());
+        cursor.go_to_single(299);
+        assert_eq!(requests(&mut cursor, 2), [(300, 1), (4, 100)]);
+        let mut cursor = Cursor::new(100).with_first_page(10);
+        assert!(cursor.narrow_around() && cursor.narrow_around());
+        assert_eq!(requests(&mut cursor, 7), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 5), (1, 100)]);
     }
 
     #[test]

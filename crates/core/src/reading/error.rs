@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::schedule::patience::Failure;
+
 /// What a poll came to: the label `result` of `talkover_exporter_polls_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PollResult {
@@ -106,12 +108,20 @@ impl ApiError {
         }
     }
 
-    /// Whether this says something about the environment as a whole, rather than about the one webhook that was asked for.
+    /// Whether this may concern the environment as a whole, rather than only the webhook that was asked for.
     pub fn concerns_environment(&self) -> bool {
+        !matches!(self.failure(), Failure::Answered(_))
+    }
+
+    /// What this means for those that are asked next.
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::Unauthorized { .. } | Self::RateLimited { .. } | Self::Timeout | Self::Connection(_) => true,
-            Self::Http { status, .. } => *status >= 500,
-            Self::InvalidResponse(_) | Self::TooLarge { .. } => false,
+            Self::Unauthorized { .. } => Failure::Rejected(None),
+            Self::RateLimited { retry_after } => Failure::Rejected(*retry_after),
+            Self::Http { status: 500.., retry_after, .. } => Failure::Unanswered(*retry_after),
+            Self::Http { retry_after, .. } => Failure::Answered(*retry_after),
+            Self::Timeout | Self::Connection(_) => Failure::Unanswered(None),
+            Self::InvalidResponse(_) | Self::TooLarge { .. } => Failure::Answered(None),
         }
     }
 

@@ -6,6 +6,8 @@
 mod backtrack;
 mod cursor;
 pub mod error;
+pub mod holes;
+mod novelty;
 pub mod payload;
 pub mod recheck;
 mod same_second;

@@ -35,6 +35,9 @@ pub(super) enum Step {
 pub(super) struct SameSecond {
     tail: Option<Tail>,
     run: Option<Run>,
+    /// The first of the pages just read that hold unusable entries alone, if no page before them tells which second may go on
+    /// there: the second with which the next usable entry begins may have begun on them.
+    blank_from: Option<u32>,
 }
 
 /// The last second of a page.
@@ -93,6 +96,9 @@ impl SameSecond {
         }
         let Some(run) = &mut self.run else {
             self.tail = times.map(|(_, last)| tail(page, read, last));
+            if times.is_none() && !read.invalid.is_empty() {
+                self.blank_from.get_or_insert(page);
+            }
             return Step::Onward;
         };
         if page == run.first_page && page > 1 && times.is_none_or(|(first, _)| first == run.time) {
@@ -122,18 +128,19 @@ impl SameSecond {
 
     /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
     pub(super) fn leap(&mut self) {
-        self.tail = None;
+        (self.tail, self.blank_from) = (None, None);
         if let Some(run) = &mut self.run {
             run.places = None;
             run.is_disturbed = true;
         }
     }
 
-    /// Pages have another size from now on, and `page` is the next: it may begin before the last one has ended.
-    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32) {
+    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has ended.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, overlaps: bool) {
+        self.blank_from = self.blank_from.map(|first| page_of(u64::from(first - 1) * u64::from(from), to.max(1)));
         if let Some(tail) = &mut self.tail {
             tail.page = page.saturating_sub(1);
-            tail.overlaps = true;
+            tail.overlaps |= overlaps;
         }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
@@ -153,7 +160,23 @@ impl SameSecond {
             });
             tail.page + 1 == page && (is_met || begins_unusable || tail.ends_unusable)
         };
-        let Some(tail) = self.tail.take_if(goes_on) else { return };
+        let Some(tail) = self.tail.take_if(goes_on) else {
+            let blank_from = times.and(self.blank_from.take());
+            self.run = blank_from.zip(times).map(|(first_page, (first, _))| Run {
+                time: first,
+                first_page,
+                last_page: 0,
+                ids: HashSet::new(),
+                places: None,
+                before: 0,
+                is_disturbed: true,
+                has_unusable: true,
+                is_first_round: true,
+                has_news: false,
+                quiet: 0,
+            });
+            return;
+        };
         self.run = Some(Run {
             time: tail.time,
             first_page: tail.page.max(1),

@@ -5,18 +5,25 @@
 //! several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask for, and is given what came.
 //! A walk that was interrupted goes on where it stopped.
 
-use std::collections::HashSet;
-
 use thiserror::Error;
 
+pub use self::failing::Failed;
+use self::failing::Failing;
 use super::backtrack::Backtrack;
 use super::cursor::Cursor;
+use super::holes::{Hole, Holes};
+use super::novelty::{Brought, Novelty};
 use super::same_second::{SameSecond, Step};
 use super::wire::{LogPage, Pagination};
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
-/// After this many pages in a row that repeat the page before them, the server does not turn its pages.
+mod failing;
+
+/// After so many pages in a row that bring nothing new, the list repeats itself.
 const MAX_REPEATED_PAGES: u32 = 20;
+/// After so many unusable entries in a row, all of them different, nothing usable is expected any more: as unusable entries show no
+/// time, no walk would end among them. Two hundred full pages.
+const MAX_UNUSABLE: u64 = 20_000;
 /// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -42,9 +49,26 @@ pub enum Progress {
 /// Why a walk cannot be finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WalkError {
-    /// The server gives the same entries under different page numbers.
-    #[error("the last {MAX_REPEATED_PAGES} pages were all the same")]
+    /// Every answer is too large, and begins in the same way.
+    #[error("the last {MAX_REPEATED_PAGES} answers were too large in the same way")]
     Repeating,
+    /// Pages fail, and those that are answered do not tell why.
+    #[error("some pages fail and others do not, for no cause that can be found")]
+    Unreadable,
+}
+
+/// Why a walk has ended before the end of the list, and before what it was to read to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CutShort {
+    /// Pages beyond some depth are refused.
+    #[error("the API refuses deeper pages")]
+    Refused,
+    /// Deeper pages bring nothing new.
+    #[error("the last {MAX_REPEATED_PAGES} pages brought nothing new")]
+    Repeating,
+    /// Deeper pages bring nothing of use.
+    #[error("more than {MAX_UNUSABLE} entries in a row cannot be used")]
+    Unusable,
 }
 
 /// What was known before a walk.
@@ -81,11 +105,19 @@ pub struct Walk {
     returns: Backtrack,
     total: Option<u64>,
     repeated: u32,
+    novelty: Novelty,
+    /// Unusable entries in a row.
+    unusable: u64,
+    failing: Failing,
+    holes: Holes,
+    /// The time of the last entry that was read in order.
+    last_read: Option<Timestamp>,
+    cut_short: Option<CutShort>,
+    pages: u64,
     /// The key of the page before that was too large though it held one entry only, and how many such pages in a row had it.
     too_large: (Box<str>, u32),
     /// Whether the size of pages is that of the first one, because nothing tells it.
     is_size_guessed: bool,
-    last_ids: HashSet<EntryId>,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
     has_met_known: bool,
@@ -105,9 +137,15 @@ impl Walk {
             returns: Backtrack::default(),
             total: None,
             repeated: 0,
+            novelty: Novelty::default(),
+            unusable: 0,
+            failing: Failing::default(),
+            holes: Holes::default(),
+            last_read: None,
+            cut_short: None,
+            pages: 0,
             too_large: ("".into(), 0),
             is_size_guessed: false,
-            last_ids: HashSet::new(),
             attempts: Vec::new(),
             invalid: Vec::new(),
             has_met_known: false,
@@ -127,6 +165,13 @@ impl Walk {
         Self { skip: Some(read), ..Self::new(until, per_page) }
     }
 
+    /// Tells the walk what earlier ones have found: entries that cannot be read, and the place from which on nothing can be.
+    pub fn expecting(mut self, holes: Vec<Hole>, bottom: Option<u64>) -> Self {
+        self.holes.expect(holes);
+        self.failing.bottom = bottom;
+        self
+    }
+
     /// Moves the end of the walk, where it becomes known only with the first answer.
     pub fn set_until(&mut self, until: Timestamp) {
         self.until = until;
@@ -134,20 +179,33 @@ impl Walk {
 
     /// The page that is wanted now; the same one until it is given to [`Walk::absorb`].
     pub fn request(&self) -> PageRequest {
-        self.cursor.request()
+        self.failing.probe().unwrap_or_else(|| self.cursor.request())
     }
 
     /// Takes in the page that was asked for.
     ///
     /// # Errors
-    /// Where the server's pages do not lead on.
+    /// If the cause of earlier failures cannot be found: the walk must start anew.
     pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
+        self.pages += 1;
         self.too_large.1 = 0;
+        let progress = match self.absorb_evidence(page.is_empty())? {
+            Some(progress) => progress,
+            None => self.absorb_page(page, known),
+        };
+        if progress == Progress::Done {
+            self.invalid.extend(self.holes.close(None, self.total));
+        }
+        Ok(progress)
+    }
+
+    fn absorb_page(&mut self, page: LogPage, known: Known<'_>) -> Progress {
         let served = self.served(&page);
         self.cursor.note_served(served);
         let at = self.cursor.request().page;
         let growth = self.growth(&page);
-        let is_repeated = self.is_repeated(&page);
+        let brought = self.novelty.see(self.cursor.offset(), &page);
+        let is_repeated = brought.news == Brought::Nothing;
         let is_end = self.is_end(&page, is_repeated);
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
@@ -157,39 +215,46 @@ impl Walk {
         self.total = page.pagination.total.or(self.total);
         let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
-        self.keep(page, known);
+        self.keep(page, &brought.unknown, known);
 
         if let Some(page) = back {
             self.ties = SameSecond::default();
             self.cursor.go_to(page);
-            self.last_ids.clear();
-            return Ok(Progress::More);
+            return Progress::More;
         }
         if let Step::To(page) = step {
             self.cursor.go_to(page);
-            self.last_ids.clear();
-            return Ok(Progress::More);
+            return Progress::More;
         }
         // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second began.
         if self.is_before_landing(at, newest) {
-            return Ok(Progress::More);
+            return Progress::More;
         }
         if let Some((stretch, above)) = self.skip.zip(above_stretch)
             && has_reached(stretch.newest.minus(OVERLAP))
         {
             self.leap_over(stretch, above);
-            return Ok(Progress::More);
+            return Progress::More;
         }
         if has_reached(self.until) || is_end {
             self.has_reached_end = !has_reached(self.until);
-            return Ok(Progress::Done);
+            return Progress::Done;
         }
         self.repeated = if is_repeated { self.repeated + 1 } else { 0 };
         if self.repeated >= MAX_REPEATED_PAGES {
-            return Err(WalkError::Repeating);
+            return self.cut_short_by(CutShort::Repeating);
+        }
+        if self.unusable > MAX_UNUSABLE {
+            return self.cut_short_by(CutShort::Unusable);
         }
         self.advance();
-        Ok(Progress::More)
+        Progress::More
+    }
+
+    /// Ends the walk where it is; the next one ends here at once.
+    fn cut_short_by(&mut self, cause: CutShort) -> Progress {
+        self.cut_short = Some(cause);
+        Progress::Done
     }
 
     /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that is
@@ -199,10 +264,9 @@ impl Walk {
     /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server answers.
     pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
         let before = self.cursor.request().per_page;
+        let place = self.cursor.offset();
         if self.cursor.narrow() {
-            let PageRequest { page, per_page } = self.cursor.request();
-            self.ties.rescale(before, per_page, page);
-            self.last_ids.clear();
+            self.rescale(before, place);
             return Ok(());
         }
         let (before, times) = &mut self.too_large;
@@ -257,10 +321,37 @@ impl Walk {
         self.total
     }
 
-    fn keep(&mut self, page: LogPage, known: Known<'_>) {
+    /// Why the walk has ended before its time, if it has.
+    pub fn cut_short(&self) -> Option<CutShort> {
+        self.cut_short
+    }
+
+    /// The place from which on nothing can be read, for the next walk.
+    pub fn bottom(&self) -> Option<u64> {
+        self.failing.bottom
+    }
+
+    /// How many answers it has read, and the time of the last entry.
+    pub fn reached(&self) -> (u64, Option<Timestamp>) {
+        (self.pages, self.last_read)
+    }
+
+    /// Takes note that pages had another size before, and that all before `place` was read.
+    fn rescale(&mut self, before: u32, place: u64) {
+        let PageRequest { page, per_page } = self.cursor.request();
+        self.ties.rescale(before, per_page, page, self.cursor.offset() < place);
+    }
+
+    fn keep(&mut self, page: LogPage, unknown: &[bool], known: Known<'_>) {
         self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
             || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
-        self.invalid.extend(page.invalid.into_iter().map(|entry| entry.key));
+        if let Some(first) = page.attempts.first() {
+            self.invalid.extend(self.holes.close(Some(first.created_at), self.total));
+        }
+        self.last_read = page.attempts.last().map(|attempt| attempt.created_at).or(self.last_read);
+        self.unusable = if page.attempts.is_empty() { self.unusable + page.invalid.len() as u64 } else { 0 };
+        let invalid = page.invalid.into_iter().zip(unknown).filter(|(_, is_unknown)| **is_unknown);
+        self.invalid.extend(invalid.map(|(entry, _)| entry.key));
         self.attempts.extend(page.attempts);
     }
 
@@ -277,7 +368,6 @@ impl Walk {
         self.skip = None;
         self.landing = Some((stretch.oldest, floor));
         self.ties.leap();
-        self.last_ids.clear();
     }
 
     /// Whether the leap has gone too far: then further back, until the page begins within the stretch.
@@ -295,14 +385,15 @@ impl Walk {
 
     fn advance(&mut self) {
         let before = self.cursor.request().per_page;
+        let place = self.cursor.offset() + u64::from(before);
         self.cursor.advance();
         let PageRequest { page, per_page } = self.cursor.request();
         if page == 1 {
             // From the top, in larger pages: there is no border that a run could have crossed.
             self.ties = SameSecond::default();
-            self.last_ids.clear();
+            self.last_read = None;
         } else if before != per_page {
-            self.ties.rescale(before, per_page, page);
+            self.rescale(before, place);
         }
     }
 
@@ -336,13 +427,6 @@ impl Walk {
         let promises_more = promised.is_some_and(|last| last > u64::from(at));
         let is_all = self.is_size_guessed && is_repeated && self.repeated > 0;
         page.is_empty() || is_all || (!is_full && !promises_more)
-    }
-
-    fn is_repeated(&mut self, page: &LogPage) -> bool {
-        let ids: HashSet<EntryId> = page.attempts.iter().map(|attempt| attempt.id.clone()).collect();
-        let is_repeated = !ids.is_empty() && ids == self.last_ids;
-        self.last_ids = ids;
-        is_repeated
     }
 }
 

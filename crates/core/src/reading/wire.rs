@@ -92,8 +92,14 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
 
 /// The text of an answer; what is not UTF-8 in it is replaced.
 fn readable(body: &[u8]) -> Cow<'_, str> {
+    let body = without_mark(body);
     // The usual case first: reading lossily is several times slower.
     std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed)
+}
+
+/// The body without a byte order mark before it, which a parser may ignore (RFC 8259, section 8.1).
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
 /// What stands in the envelope of a good answer, and the numbers beside it.
@@ -125,7 +131,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
     struct ErrorDetail {
         message: Option<String>,
     }
-    let parsed: ErrorBody = serde_json::from_slice(body).ok()?;
+    let parsed: ErrorBody = serde_json::from_slice(without_mark(body)).ok()?;
     let message = parsed.message.or_else(|| parsed.error.and_then(|detail| detail.message))?;
     Some(message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect())
 }
@@ -358,6 +364,7 @@ fn id_text(raw: &RawValue) -> Option<Cow<'_, str>> {
 /// that is only named would be taken for UTC.
 fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     let text = string(raw)?;
+    let text = with_short_fraction(&text);
     let parsed = text.parse::<jiff::Timestamp>().or_else(|error| {
         if !text.contains(':') || text.contains('[') {
             return Err(error);
@@ -365,6 +372,17 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
         jiff::tz::Offset::UTC.to_timestamp(text.parse()?)
     });
     parsed.ok().map(|moment| Timestamp::from_micros(moment.as_microsecond()))
+}
+
+/// The text with at most nine digits in a fraction of a second, which is as many as can be read: RFC 3339 allows any number.
+fn with_short_fraction(text: &str) -> Cow<'_, str> {
+    const DIGITS: usize = 9;
+    let Some((whole, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };
+    let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    if end <= DIGITS {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{whole}.{}{}", &fraction[..DIGITS], &fraction[end..]))
 }
 
 fn status(raw: Option<&RawValue>) -> Status {

@@ -12,8 +12,13 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Never less than this: else nobody would see that the others have stopped.
 const LEAST: u32 = 1;
-/// Rates are lowered by steps of so many parts of the budget, so that not every answer changes them.
+/// Rates are lowered by steps of so many parts of what is allowed at most, so that not every answer changes them.
 const STEPS: f64 = 20.0;
+
+/// One or two requests may be ours, counted at the border of a window.
+const UNCERTAIN: u64 = 2;
+/// Of a small limit even they are a part that others would miss: no more than a tenth is taken for ours.
+const SMALL_PART: u64 = 10;
 
 /// What may be spent of a budget.
 #[derive(Debug)]
@@ -97,12 +102,16 @@ impl Allowance {
         }
     }
 
+    /// Requests a minute that may be made while nobody else makes any: the configured ones, or fewer if the API allows fewer.
+    pub fn ceiling(&self) -> u32 {
+        let limit = self.limit.and_then(|limit| u32::try_from(limit).ok());
+        limit.map_or(self.configured, |limit| limit.min(self.configured))
+    }
+
     fn choose(&mut self, now: Duration) {
-        let ceiling = self.limit.map_or(self.configured, |limit| {
-            u32::try_from(limit).map_or(self.configured, |limit| limit.min(self.configured))
-        });
+        let ceiling = self.ceiling();
         let allowed = self.fair_share(now).map_or(f64::from(ceiling), |allowed| allowed.min(f64::from(ceiling)));
-        let step = (f64::from(self.configured) / STEPS).max(1.0);
+        let step = (f64::from(ceiling) / STEPS).max(1.0);
         let floored = if allowed < f64::from(ceiling) { (allowed / step).floor() * step } else { allowed };
         self.per_minute = (floored.max(0.0) as u32).clamp(LEAST.min(ceiling), ceiling);
     }
@@ -111,8 +120,7 @@ impl Allowance {
     fn fair_share(&self, now: Duration) -> Option<f64> {
         let (limit, remaining) = self.limit.zip(self.remaining)?;
         let foreign = self.foreign[0].max(self.foreign[1]);
-        // One or two may be ours, counted at the border of a window.
-        if foreign <= 2 {
+        if foreign <= UNCERTAIN.min(limit / SMALL_PART) {
             return None;
         }
         let steady = limit.saturating_sub(foreign) as f64;

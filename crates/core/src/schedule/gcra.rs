@@ -62,8 +62,8 @@ impl Gcra {
         now + self.exhausted_ns
     }
 
-    /// No honest past lies further ahead than that of an exhausted budget.
-    fn clamp(&self, arrival: u64, now: u64) -> u64 {
+    /// The arrival time, no further ahead than that of an exhausted budget: no honest past is.
+    pub fn clamp(&self, arrival: u64, now: u64) -> u64 {
         arrival.min(self.exhausted(now))
     }
 }

@@ -1,17 +1,21 @@
 //! Which target to ask next, and whether the budget allows it. Time is passed in; nothing here waits or asks.
 //!
-//! [`gcra`] is the arithmetic of the budget and [`allowance`] what the API's headers make of it;
-//! [`backoff`] says how long to leave alone what failed, [`pause`] when that is a whole environment. [`scheduler`] is the order
-//! in which targets are asked: it learns from what polls bring ([`rate`]) and spends its requests where they shorten waiting
-//! most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
+//! [`gcra`] is the arithmetic of the budget, [`limits`] reads the API's headers and [`allowance`] is what they make of the budget.
+//! [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole environment, and [`outage`] when
+//! nobody in it is answered; [`patience`] puts these together. [`scheduler`] is the order in which targets are asked: it learns
+//! from what polls bring ([`rate`]) and spends its requests where they shorten waiting most. [`allocation`] is what that comes to,
+//! in closed form; [`page_size`] says how much to ask for.
 
 pub mod allocation;
 pub mod allowance;
 pub mod backoff;
 pub mod gcra;
+pub mod limits;
 mod line;
 mod meter;
+pub mod outage;
 pub mod page_size;
+pub mod patience;
 pub mod pause;
 pub mod rate;
 pub mod scheduler;

@@ -7,10 +7,13 @@
 //! and what those at a bound leave or need is shared by the rest in the same proportion, which is the water-filled optimum of
 //! [`super::allocation`]. *Sweeps and rechecks* go by who has been due for longest, so that one that was begun comes to its end.
 //!
+//! *Targets whose last request failed, or that made none yet,* take at most half of the places for requests as soon as anybody is
+//! answered: those that time out hold theirs for long.
+//!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::allocation::{Allocation, is_asleep, stretched};
@@ -45,6 +48,8 @@ pub enum Outcome {
     Unfinished,
     /// It failed, and the target is to be left alone for that long; what was begun goes on then.
     Failed(Duration),
+    /// It ended for a reason that says nothing of the target; what was begun goes on.
+    Interrupted,
 }
 
 /// What is next.
@@ -73,6 +78,16 @@ pub struct Scheduler {
     walks: Line<u64>,
     sweeps: Line<Duration>,
     rechecks: Line<Duration>,
+    /// How many unproven targets may be asked at the same time.
+    unproven_limit: usize,
+    unproven_running: usize,
+    /// How many targets are proven.
+    proven: usize,
+    /// Unproven targets that were due while that many were being asked, first come, first served.
+    blocked: Line<u64>,
+    /// Those that are back in the other lines since, and were not started yet.
+    unblocked: BTreeSet<TargetId>,
+    blocks: u64,
     discovery_due: Option<Duration>,
     is_discovering: bool,
     virtual_now: Duration,
@@ -99,6 +114,12 @@ impl Scheduler {
             walks: Line::new(),
             sweeps: Line::new(),
             rechecks: Line::new(),
+            unproven_limit: usize::MAX,
+            unproven_running: 0,
+            proven: 0,
+            blocked: Line::new(),
+            unblocked: BTreeSet::new(),
+            blocks: 0,
             discovery_due: None,
             is_discovering: false,
             virtual_now: Duration::ZERO,
@@ -108,6 +129,13 @@ impl Scheduler {
             allocation: Allocation::new(&[], bounds, 0.0),
             reviewed: None,
         }
+    }
+
+    /// Lets targets that may fail have at most half of `places` for requests at the same time, and at least one.
+    #[must_use]
+    pub fn with_places(mut self, places: u32) -> Self {
+        self.unproven_limit = (places as usize / 2).max(1);
+        self
     }
 
     /// Adds a target, which is due at once; one that is there already stays as it is.
@@ -121,7 +149,15 @@ impl Scheduler {
     /// Takes a target out; a turn of it that is under way may end as it likes.
     pub fn remove(&mut self, target: TargetId) {
         self.unqueue(target);
-        self.slots.remove(&target);
+        if let Some(slot) = self.slots.remove(&target) {
+            self.unproven_running -= usize::from(slot.is_running_unproven);
+            self.proven -= usize::from(slot.is_proven);
+        }
+    }
+
+    /// Lets a target that failed rest until `rests_until` only, where that is earlier than before.
+    pub fn wake(&mut self, target: TargetId, rests_until: Duration, now: Duration) {
+        self.change(target, now, |slot| slot.rests_until = slot.rests_until.min(rests_until));
     }
 
     /// A disabled target is polled once in every longest interval, and neither swept nor rechecked by itself.
@@ -174,14 +210,27 @@ impl Scheduler {
             self.waiting.remove(target);
             self.queue(target, now);
         }
-        if let Some(class) = self.shares.next(|class| self.first(class, now).is_some()) {
-            return self.first(class, now).map(Next::Turn);
+        self.unblock(now);
+        while let Some(class) = self.shares.next(|class| self.first(class, now).is_some()) {
+            match self.first(class, now) {
+                Some(Turn::Ask(target, _)) if self.must_wait(target) => self.block(target),
+                turn => return turn.map(Next::Turn),
+            }
         }
         let first_poll = self.polled.first().map(|(polled, _)| self.deadline(polled));
         let first = |line: &Line<Duration>| line.first().map(|(due, _)| due);
-        let discovery = self.discovery_due.filter(|_| !self.is_discovering);
+        let discovery = self.discovery_due();
         let others = [first(&self.waiting), first(&self.sweeps), first(&self.rechecks), discovery];
         others.into_iter().chain([first_poll]).flatten().min().map(Next::At)
+    }
+
+    /// Discovery's next turn, or when to ask again, as if there were no targets.
+    pub fn next_discovery(&self, now: Duration) -> Option<Next> {
+        self.discovery_due().map(|due| if due <= now { Next::Turn(Turn::Discover) } else { Next::At(due) })
+    }
+
+    fn discovery_due(&self) -> Option<Duration> {
+        self.discovery_due.filter(|_| !self.is_discovering)
     }
 
     /// Takes note that a turn begins at `now`, with one request.
@@ -199,6 +248,8 @@ impl Scheduler {
         let max = self.max_interval();
         let Some(slot) = self.slots.get_mut(&target) else { return };
         slot.is_running = true;
+        slot.is_running_unproven = !slot.is_proven;
+        self.unproven_running += usize::from(!slot.is_proven);
         if class == Class::Heads {
             self.is_walks_turn = slot.walk.is_none();
         }
@@ -221,14 +272,15 @@ impl Scheduler {
             return;
         };
         let (turns, virtual_now) = (self.turns, self.virtual_now);
+        self.settle_proof(target, outcome);
         self.change(target, now, |slot| {
             slot.is_running = false;
             match (outcome, class) {
                 (Outcome::Complete(found), Class::Heads) => slot.complete_poll(found),
                 (Outcome::Complete(found), Class::Sweeps) => slot.complete_sweep(found, virtual_now),
                 (Outcome::Complete(found), _) => slot.found_aside += found,
-                (Outcome::Unfinished, Class::Heads) => slot.walk = Some(turns),
-                (Outcome::Unfinished, _) => {}
+                (Outcome::Unfinished | Outcome::Interrupted, Class::Heads) => slot.walk = Some(turns),
+                (Outcome::Unfinished | Outcome::Interrupted, _) => {}
                 (Outcome::Failed(pause), _) => {
                     slot.rests_until = now + pause;
                     // The page that failed is asked for again, and then the walk goes on.
@@ -236,6 +288,45 @@ impl Scheduler {
                 }
             }
         });
+    }
+
+    /// Frees the place of a target, and records whether it is proven now.
+    fn settle_proof(&mut self, target: TargetId, outcome: Outcome) {
+        let Some(slot) = self.slots.get_mut(&target) else { return };
+        self.unproven_running -= usize::from(std::mem::take(&mut slot.is_running_unproven));
+        self.proven -= usize::from(slot.is_proven);
+        slot.is_proven = match outcome {
+            Outcome::Complete(_) | Outcome::Unfinished => true,
+            Outcome::Failed(_) => false,
+            Outcome::Interrupted => slot.is_proven,
+        };
+        self.proven += usize::from(slot.is_proven);
+    }
+
+    /// Whether there is a place for another unproven target: always while there is nobody whom they keep waiting.
+    fn has_place_for_unproven(&self, taken: usize) -> bool {
+        self.proven == 0 || taken < self.unproven_limit
+    }
+
+    /// Whether a target is unproven, and the places for such are taken.
+    fn must_wait(&self, target: TargetId) -> bool {
+        !self.has_place_for_unproven(self.unproven_running)
+            && self.slots.get(&target).is_some_and(|slot| !slot.is_proven)
+    }
+
+    fn block(&mut self, target: TargetId) {
+        self.unqueue(target);
+        self.blocks += 1;
+        self.blocked.put(target, self.blocks);
+    }
+
+    /// Puts back as many blocked targets as there are places for, so that a turn stays cheap however many are blocked.
+    fn unblock(&mut self, now: Duration) {
+        while self.has_place_for_unproven(self.unproven_running + self.unblocked.len()) {
+            let Some((_, target)) = self.blocked.first() else { return };
+            self.queue(target, now);
+            self.unblocked.insert(target);
+        }
     }
 
     /// What is first in a class, where that is due.
@@ -246,8 +337,7 @@ impl Scheduler {
             Class::Sweeps => due(&self.sweeps),
             Class::Rechecks => due(&self.rechecks),
             Class::Discovery => {
-                let is_due = !self.is_discovering && self.discovery_due.is_some_and(|due| due <= now);
-                return is_due.then_some(Turn::Discover);
+                return self.discovery_due().is_some_and(|due| due <= now).then_some(Turn::Discover);
             }
         };
         target.map(|target| Turn::Ask(target, class))
@@ -319,6 +409,8 @@ impl Scheduler {
         }
         self.polled.remove(target);
         self.walks.remove(target);
+        self.blocked.remove(target);
+        self.unblocked.remove(&target);
     }
 }
 

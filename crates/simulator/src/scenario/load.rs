@@ -4,28 +4,21 @@
 
 use std::path::Path;
 
-use config::{Config, ConfigError, File, FileFormat};
+use config::{ConfigError, Value, ValueKind};
 
 use super::{DEMO_YAML, Scenario, check};
+use talkover_settings::yaml::{self, Flaw};
 
 /// Why a scenario cannot be played. The text names the file and, within it, the path of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// The file cannot be read.
-    #[error("failed to read {name}: {source}")]
-    Read {
+    /// The file cannot be read, or is no tree of keys.
+    #[error("{}", flaw.in_file(name))]
+    Unusable {
         /// The file.
         name: String,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
-    /// The text is no YAML.
-    #[error("{name} is no YAML: {reason}")]
-    Syntax {
-        /// The file.
-        name: String,
-        /// The parser's reason.
-        reason: String,
+        /// What is wrong with it.
+        flaw: Flaw,
     },
     /// A key is unknown, missing, or has a wrong value.
     #[error("{name}: {path}: {reason}")]
@@ -42,11 +35,13 @@ pub enum ScenarioError {
 impl Scenario {
     /// The scenario that `text` describes; `name` stands for the file in errors.
     pub fn from_yaml(text: &str, name: &str) -> Result<Self, ScenarioError> {
-        let config = Config::builder()
-            .add_source(File::from_str(text, FileFormat::Yaml))
-            .build()
-            .map_err(|error| ScenarioError::Syntax { name: name.to_owned(), reason: error.to_string() })?;
-        let scenario: Self = serde_path_to_error::deserialize(config).map_err(|error| {
+        Self::from_document(yaml::parse(text.as_bytes()), name)
+    }
+
+    fn from_document(document: Result<yaml::Document, Flaw>, name: &str) -> Result<Self, ScenarioError> {
+        let document = document.map_err(|flaw| ScenarioError::Unusable { name: name.to_owned(), flaw })?;
+        let value = Value::new(None, ValueKind::Table(document.root));
+        let scenario: Self = serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let reason = reason(&path, error.into_inner());
             key_error(name, path, reason)
@@ -59,11 +54,7 @@ impl Scenario {
 
     /// The scenario of the file at `path`.
     pub fn from_file(path: &Path) -> Result<Self, ScenarioError> {
-        let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::from_yaml(&text, &name),
-            Err(source) => Err(ScenarioError::Read { name, source }),
-        }
+        Self::from_document(yaml::load(path), &path.display().to_string())
     }
 
     /// The scenario of the demonstration, which is part of the program.

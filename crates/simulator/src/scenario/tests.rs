@@ -44,6 +44,10 @@ fn faults_of_a_file_are_told_with_their_path() {
         ("faults: {script: [{kind: drip}]}", "f.yml: faults.script[0]", "needs `hold`"),
         ("faults: {script: [{kind: drip, hold: 0s}]}", "f.yml: faults.script[0]", "longer than zero"),
         ("faults: {script: [{kind: rate_limited_until}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
+        ("faults: {script: [{kind: rate_limited_in_fractions}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
+        ("faults: {script: [{kind: rate_limited_by_reset}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
+        ("faults: {script: [{kind: date_ahead}]}", "f.yml: faults.script[0]", "needs `offset`"),
+        ("faults: {script: [{kind: no_date, offset: 1d}]}", "f.yml: faults.script[0]", "has no `offset`"),
         ("faults: {script: [{kind: reset, location: /x}]}", "f.yml: faults.script[0]", "has no `location`"),
         ("faults: {script: [{kind: redirect, location: \"a\\nb\"}]}", "f.yml: faults.script[0]", "HTTP header"),
         (
@@ -92,7 +96,15 @@ fn webhooks_need_ids_of_their_own() {
 #[test]
 fn no_yaml_is_said_so() {
     let text = Scenario::from_yaml("webhooks: [", "f.yml").unwrap_err().to_string();
-    assert!(text.starts_with("f.yml is no YAML: "), "{text}");
+    assert!(text.starts_with("f.yml:2: not valid YAML: "), "{text}");
+    let text = Scenario::from_yaml("late: &l {up_to: 1s}\nretries:\n  <<: *l\n", "f.yml").unwrap_err().to_string();
+    assert_eq!(text, "f.yml:3: merge keys (`<<`) are not supported: write the keys out");
+    let mut bomb = "x0: &x0 [lol]\n".to_owned();
+    for level in 1..9 {
+        bomb.push_str(&format!("x{level}: &x{level} [{}]\n", format!("*x{},", level - 1).repeat(9)));
+    }
+    let text = Scenario::from_yaml(&bomb, "f.yml").unwrap_err().to_string();
+    assert_eq!(text, "f.yml:6: more than 200000 values, counting what aliases stand for");
 }
 
 #[test]

@@ -10,7 +10,6 @@ use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::response;
-use crate::clock::Moment;
 
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: &Value) -> Response<Body> {
@@ -66,11 +65,11 @@ pub(super) fn too_many_requests(wait: Option<Duration>) -> Response<Body> {
     response
 }
 
-/// 429, with the date on which the wait is over.
-pub(super) fn too_many_requests_until(moment: Moment) -> Response<Body> {
+/// 429, with this text as `Retry-After`.
+pub(super) fn too_many_requests_saying(retry_after: &str) -> Response<Body> {
     let mut response = too_many_requests(None);
-    if let Ok(date) = HeaderValue::try_from(moment.to_http_date()) {
-        response.headers_mut().insert(RETRY_AFTER, date);
+    if let Ok(value) = HeaderValue::try_from(retry_after) {
+        response.headers_mut().insert(RETRY_AFTER, value);
     }
     response
 }

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{Shared, answers, response};
+use super::{Shared, answers, lock, response};
 use crate::clock::Moment;
 use crate::scenario::{OwnerKind, Webhook};
 use crate::world::{ManualRetry, OwnerState, World};
@@ -225,6 +225,7 @@ fn find_log(world: &World, kind: OwnerKind, owner_id: &str, webhook_id: &str) ->
 }
 
 fn logs(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri: &Uri) -> Response<Body> {
+    let faults = lock(&shared.page_faults).clone();
     let mut world = shared.world_now();
     let log = match find_log(&world, kind, owner_id, webhook_id) {
         Ok(log) => log,
@@ -234,9 +235,18 @@ fn logs(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri:
         Ok(paging) => paging,
         Err(refusal) => return refusal.answer(),
     };
+    if faults.deepest_page.is_some_and(|deepest| page > deepest as usize) {
+        return Refusal::Parameter("page", "The page field is too large.").answer();
+    }
+    let shown = if faults.repeats { 1 } else { page };
     let mut body = br#"{"success":true,"data":"#.to_vec();
-    let Ok(total) = world.write_page(log, page, per_page, &mut body) else { return answers::server_error() };
+    let Ok(total) = world.write_page(log, shown, per_page, &mut body) else { return answers::server_error() };
     drop(world);
+    let text = String::from_utf8_lossy(&body);
+    if faults.unreadable.iter().any(|id| text.contains(&format!("\"id\":\"{id}\""))) {
+        return answers::server_error();
+    }
+    let total = if faults.repeats { usize::MAX / 4 } else { total };
     let counts = match kind {
         OwnerKind::Agent => format!(r#","last_page":{}"#, last_page(total, per_page)),
         OwnerKind::Campaign => String::new(),

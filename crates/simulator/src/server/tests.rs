@@ -270,6 +270,28 @@ async fn failed_entries_can_be_retried_by_hand() {
 }
 
 #[tokio::test]
+async fn a_right_answer_may_lie_about_the_time() {
+    let api = Api::start(scenario()).await;
+    let day = Duration::from_secs(24 * 3600);
+    for (fault, date) in [
+        (Fault::DateAhead(day), "Tue, 16 Jan 2024 11:00:00 GMT"),
+        (Fault::DateBehind(day), "Sun, 14 Jan 2024 11:00:00 GMT"),
+        (Fault::NoDate, ""),
+        (Fault::None, "Mon, 15 Jan 2024 11:00:00 GMT"),
+    ] {
+        api.simulator.push_fault(fault.clone());
+        let response = api.get(LOGS).await;
+        assert_eq!(
+            (response.status(), response.headers()["date"].to_str().unwrap()),
+            (StatusCode::OK, date),
+            "{fault:?}"
+        );
+        assert_eq!(response.headers().get_all("date").iter().count(), 1, "{fault:?}");
+        assert_eq!(body(response).await["success"], true, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn faults_that_are_answers_come_as_such() {
     let api = Api::start(scenario()).await;
     for (fault, status, kind) in [
@@ -304,6 +326,12 @@ async fn faults_that_are_answers_come_as_such() {
         (dated.status(), &dated.headers()["retry-after"]),
         (StatusCode::TOO_MANY_REQUESTS, &"Mon, 15 Jan 2024 11:00:02 GMT".parse().unwrap())
     );
+    api.simulator.push_fault(Fault::RateLimitedInFractions(Duration::from_millis(3_500)));
+    assert_eq!(api.get(LOGS).await.headers()["retry-after"], "3.500");
+    api.simulator.push_fault(Fault::RateLimitedByReset(Duration::from_secs(3)));
+    let unclear = api.get(LOGS).await;
+    assert_eq!(unclear.headers()["retry-after"], "soon");
+    assert_eq!(unclear.headers()["x-ratelimit-reset"], "1705316403");
     api.simulator.push_fault(Fault::Redirect(Some("http://127.0.0.1:1/".to_owned())));
     assert_eq!(api.get(LOGS).await.headers()["location"], "http://127.0.0.1:1/");
     api.simulator.push_fault(Fault::InvalidJson);

@@ -94,7 +94,7 @@ pub static ROWS: &[Row<Collect>] = &[
             help: "Creation time of the state file: when it is recent, what came before was lost.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.created_at())),
+        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
     },
     Row {
         metric: Metric {

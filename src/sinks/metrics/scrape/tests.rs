@@ -8,7 +8,6 @@ use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabels, HttpLabel};
-use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::totals::{Birth, Total};
 use talkover_core::spans::span::SampledAttempt;
 use talkover_core::testing::policy;
@@ -16,8 +15,10 @@ use talkover_core::testing::policy;
 use super::*;
 use crate::sinks::metrics::board::TargetView;
 use crate::sinks::metrics::exposure::Exposure;
-use crate::store::Store;
+use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
+use crate::store::sqlite::SqliteStore;
+use talkover_core::clock::LocalTime;
 
 fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
     let target = Target {
@@ -27,14 +28,14 @@ fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
         owner_id: "c".into(),
         webhook_name: "Orders".into(),
     };
-    TargetView { info, ..TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::ZERO) }
+    TargetView { info, ..TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::ZERO) }
 }
 
 /// The lines of a family in a scrape of `board`, without its name.
 fn series(board: &Board, format: Format, name: &str) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
-    let store = StoreHandle::new(Store::open(&path, Timestamp::default()).unwrap());
+    let store = StoreHandle::new(SqliteStore::open(&path, LocalTime::new(Timestamp::default())).unwrap());
     let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry: Registry::new() };
     let mut out = String::new();
     scraper.write(format, &mut out).unwrap();

@@ -46,13 +46,15 @@ fn the_time_to_wait_is_read_in_every_form() {
     let date = ("date", "Sun, 06 Nov 1994 08:49:27 GMT");
     for (headers, expected) in [
         (&[("retry-after", "17")][..], Some(17)),
-        (&[("retry-after", " 0 ")], Some(0)),
+        (&[("retry-after", " 0 ")], None),
         (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], Some(60)),
         (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), date], Some(70)),
-        (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")], Some(0)),
+        (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")], None),
         (&[("retry-after", "soon")], None),
         (&[("retry-after", "-1")], None),
-        (&[("retry-after", "1.5")], None),
+        (&[("retry-after", "1.5")], Some(2)),
+        (&[("retry-after", "3, 17")], Some(17)),
+        (&[("retry-after", "86400")], Some(3600)),
     ] {
         assert_eq!(http(503, headers, b""), later("status 503", expected), "{headers:?}");
     }

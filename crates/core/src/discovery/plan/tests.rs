@@ -12,7 +12,7 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 const M: fn(u64) -> Duration = |minutes| Duration::from_secs(60 * minutes);
 const H: fn(u64) -> Duration = |hours| Duration::from_secs(3600 * hours);
 /// The server's clock at the start.
-const START: Timestamp = Timestamp::from_seconds(1_700_000_000);
+const START: ServerTime = ServerTime::new(Timestamp::from_seconds(1_700_000_000));
 
 const SETTINGS: Settings = Settings { agents: true, campaigns: true, refresh_interval: Duration::from_secs(300) };
 
@@ -26,7 +26,7 @@ struct World {
     fails: Box<Failing>,
     discovery: Discovery,
     /// The server's clock when the discovery started.
-    epoch: Timestamp,
+    epoch: ServerTime,
     now: Duration,
     /// All requests, with the time at which they were made.
     asked: Vec<(Duration, Request)>,
@@ -95,7 +95,7 @@ impl World {
         world
     }
 
-    fn date(&self) -> Timestamp {
+    fn date(&self) -> ServerTime {
         self.epoch.plus(self.now)
     }
 
@@ -210,7 +210,7 @@ fn a_new_owner_is_read_at_once_and_its_first_deliveries_are_live() {
     world.add(agent(7), "published");
     world.run(M(26));
     let last_without = world.asked.iter().rfind(|(at, request)| *at < M(21) && is_agents(request)).unwrap().0 + S(2);
-    assert_eq!(world.targets()["w-7"].known_at, Some(START.plus(last_without)));
+    assert_eq!(world.targets()["w-7"].known_at, Some(START.plus(last_without).timestamp()));
 }
 
 fn is_agents(request: &Request) -> bool {
@@ -227,7 +227,7 @@ fn a_new_webhook_is_known_since_the_last_reading_without_it() {
     assert_eq!(world.ids(), ["w-0", "w-1"], "there at once");
     let asked = world.asked.len();
     world.run(H(2));
-    assert_eq!(world.targets()["new"].known_at, Some(START.plus(before)), "before the restart");
+    assert_eq!(world.targets()["new"].known_at, Some(START.plus(before).timestamp()), "before the restart");
     assert!(!world.discovery.take_unsaved().is_empty() && world.asked.len() > asked);
 }
 
@@ -262,7 +262,7 @@ fn a_changed_owner_is_read_soon_but_not_at_every_touch() {
     assert_eq!(world.reads_of(&campaign(0)).len(), 1);
     world.asked.clear();
     for minutes in (6..246).step_by(5) {
-        world.owners.get_mut(&agent(0)).unwrap().0.updated_at = Some(world.date());
+        world.owners.get_mut(&agent(0)).unwrap().0.updated_at = Some(world.date().timestamp());
         world.run(H(3) + M(minutes + 5));
     }
     let reads = world.reads_of(&agent(0)).len();
@@ -275,12 +275,66 @@ fn a_change_of_an_owners_webhooks_is_found_by_the_next_refresh() {
     world.run(M(7));
     for change in ["first", "second", "third"] {
         let (owner, webhooks) = world.owners.get_mut(&agent(1)).unwrap();
-        owner.updated_at = Some(world.epoch.plus(world.now));
+        owner.updated_at = Some(world.epoch.plus(world.now).timestamp());
         webhooks.push(change.into());
         world.run(world.now + M(6));
         assert!(world.ids().contains(&change.to_owned()), "{change}");
     }
     assert!(world.reads_of(&agent(1)).len() <= 4);
+}
+
+/// How long a webhook takes to be found that is added `after` the last restart, if there is one, to an agent that was read a minute
+/// before that.
+fn time_to_find(restart: Option<Duration>, after: Duration) -> Duration {
+    let mut world = World::with(3, 0, 0);
+    world.run(M(1));
+    if let Some(away) = restart {
+        world.restart(away);
+    }
+    world.run(world.now + after);
+    let added = world.now;
+    let (owner, webhooks) = world.owners.get_mut(&agent(1)).unwrap();
+    owner.updated_at = Some(world.epoch.plus(added).timestamp());
+    webhooks.push("new".into());
+    while !world.ids().contains(&"new".to_owned()) {
+        world.run(world.now + S(1));
+        assert!(world.now < added + H(1), "never found");
+    }
+    world.now - added
+}
+
+#[test]
+fn a_new_webhook_is_found_as_fast_after_a_restart_as_without_one() {
+    for after in [S(1), M(1), M(3)] {
+        // Two lists and the agent are read, at two seconds each.
+        let next_refresh = SETTINGS.refresh_interval + S(7);
+        let undisturbed = time_to_find(None, after);
+        assert!(undisturbed <= next_refresh, "{undisturbed:?}");
+        for away in [S(0), S(20)] {
+            let restarted = time_to_find(Some(away), after);
+            assert!(restarted <= undisturbed + S(1), "{restarted:?} instead of {undisturbed:?}, {away:?} away");
+        }
+        // The lists were due while nobody looked: now they are at other times.
+        let restarted = time_to_find(Some(M(6)), after);
+        assert!(restarted <= next_refresh, "{restarted:?}");
+    }
+}
+
+#[test]
+fn a_restart_costs_one_reading_of_an_owner_that_is_touched_at_every_call() {
+    let mut world = World::with(2, 0, 0);
+    world.run(M(20));
+    let touch_until = |world: &mut World, until: Duration| {
+        while world.now < until {
+            world.owners.get_mut(&agent(0)).unwrap().0.updated_at = Some(world.date().timestamp());
+            world.run(world.now + M(5));
+        }
+    };
+    touch_until(&mut world, M(60));
+    world.restart(S(1));
+    world.asked.clear();
+    touch_until(&mut world, M(14));
+    assert_eq!(world.reads_of(&agent(0)).len(), 1, "{:?}", world.asked);
 }
 
 #[test]

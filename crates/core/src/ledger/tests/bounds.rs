@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::delivery::Status::{Failed, Pending, Success};
 use crate::delivery::{EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Pass};
-use crate::ledger::state::Marks;
+use crate::ledger::state::{Ledger, Marks};
 use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
 use crate::ledger::transition::LogOutcome::{Ignored, Invalid, New};
-use crate::testing::{Book, at, entry, policy};
+use crate::ledger::transition::Transition;
+use crate::testing::{Book, at, entry, policy, server};
 
 const DAY: i64 = 24 * 3600;
 
@@ -71,6 +72,18 @@ fn a_gap_is_a_walk_without_known_ground_while_the_log_should_still_hold_it() {
 }
 
 #[test]
+fn a_first_contact_has_a_gap_if_not_all_of_its_window_could_be_read() {
+    for (is_cut_short, pass, expected) in
+        [(true, Pass::Whole, 1), (true, Pass::Last, 1), (true, Pass::Settle, 0), (false, Pass::Whole, 0)]
+    {
+        let mut book = Book::new();
+        let batch = Book::batch(Coverage::FirstContact, 100, &[entry("a", 90, Success)]);
+        book.apply(&Batch { is_cut_short, pass, ..batch });
+        assert_eq!(book.ledger.totals().counter(&SeriesKey::history_gaps()), expected, "{is_cut_short} {pass:?}");
+    }
+}
+
+#[test]
 fn a_gap_counts_once_for_each_newest_known_entry() {
     let mut book = Book::new();
     book.poll(20, &[entry("a", 10, Success)]);
@@ -98,6 +111,51 @@ fn what_happened_while_nobody_looked_is_catching_up() {
     assert_eq!(catching_up(Coverage::Sweep, 301, None), Some(at(301)));
     assert_eq!(catching_up(Coverage::FirstContact, 20, Some(19)), Some(at(20)));
     assert_eq!(catching_up(Coverage::Met, 301, None), None);
+}
+
+/// A target that was met by a clock that was two days ahead, with one entry that was ignored for it.
+fn met_two_days_ahead() -> Book {
+    let mut book = Book { ledger: Ledger::default(), policy: policy() };
+    book.read(Coverage::Met, 2 * DAY, &[]);
+    book.read(Coverage::FirstContact, 10, &[entry("ignored", 5, Success)]);
+    assert_eq!((book.log(New), book.log(Ignored)), (0, 1));
+    book
+}
+
+#[test]
+fn marks_that_are_ahead_are_set_back_and_what_was_ignored_is_counted_once() {
+    let mut book = met_two_days_ahead();
+    assert!(book.ledger.marks().are_ahead_of(server(20)));
+    let decision = book.apply(&Batch { known_at: Some(at(0)), ..Book::batch(Coverage::Mended, 20, &[]) });
+    assert!(decision.changes.must_commit && decision.transitions.is_empty());
+    let marks = book.ledger.marks();
+    assert!(!marks.are_ahead_of(server(20)));
+    assert_eq!((marks.known_at, marks.cut, marks.contacted), (Some(at(0)), Some(at(-1_000)), true));
+    // The sweep that follows ends at the cut.
+    assert_eq!(marks.swept.map(|swept| policy().windows.sweep_until(swept)), Some(at(-1_002)));
+    for _ in 0..2 {
+        let mut sweep =
+            Book::batch(Coverage::Sweep, 30, &[entry("before", -1_001, Success), entry("ignored", 5, Success)]);
+        sweep.is_torn = true;
+        assert!(!book.apply(&sweep).transitions.contains(&Transition::Gap), "what was ignored is no gap");
+    }
+    assert_eq!((book.attempts(Success), book.log(Ignored)), (1, 2));
+    assert!(book.balances());
+}
+
+#[test]
+fn marks_are_ahead_only_beyond_what_two_clocks_may_differ_by() {
+    let book = met_two_days_ahead();
+    assert!(book.ledger.marks().are_ahead_of(server(2 * DAY - 301)));
+    assert!(!book.ledger.marks().are_ahead_of(server(2 * DAY - 300)));
+    assert!(!Marks::default().are_ahead_of(server(0)));
+}
+
+#[test]
+fn a_target_is_not_known_later_than_now_when_it_is_mended() {
+    let mut book = met_two_days_ahead();
+    book.apply(&Batch { known_at: Some(at(90)), ..Book::batch(Coverage::Mended, 20, &[]) });
+    assert_eq!(book.ledger.marks().known_at, Some(at(20)));
 }
 
 #[test]

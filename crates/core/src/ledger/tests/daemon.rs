@@ -7,10 +7,11 @@ use super::oracle::Oracle;
 use super::world::World;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Pass, decide};
+use crate::ledger::memory::{Layer, Memory};
 use crate::ledger::state::{Ledger, RowKey};
 use crate::ledger::totals::{Family, Total};
 use crate::ledger::transition::LogOutcome;
-use crate::testing::{at, policy};
+use crate::testing::{at, policy, server};
 
 /// What is staged is met again from so far above its newest entry, in seconds.
 const OVERLAP: i64 = 2;
@@ -91,7 +92,7 @@ impl Daemon {
             return self.settle(batch);
         }
         if self.ledger.marks().known_at.is_none() {
-            let met = Batch { coverage: Coverage::Met, now: at(world.now), ..Batch::default() };
+            let met = Batch { coverage: Coverage::Met, now: server(world.now), ..Batch::default() };
             if !self.settle(met) {
                 return false;
             }
@@ -128,7 +129,7 @@ impl Daemon {
             coverage: walk.coverage,
             is_torn: has_reached_end && !has_met_known,
             last_success: self.last_success,
-            now: at(now),
+            now: server(now),
             began: walk.began,
             ..Batch::default()
         })
@@ -212,7 +213,7 @@ impl Daemon {
         }
         let wanted: BTreeSet<&EntryId> = picks.iter().map(|pick| &open[usize::from(*pick) % open.len()].id).collect();
         let list = world.list(order);
-        let mut batch = Batch { last_success: self.last_success, now: at(world.now), ..Batch::default() };
+        let mut batch = Batch { last_success: self.last_success, now: server(world.now), ..Batch::default() };
         for id in wanted {
             match list.iter().position(|entry| entry.id == *id) {
                 Some(place) => {
@@ -244,10 +245,10 @@ impl Daemon {
             None => self.settle_whole(batch),
         };
         if is_walk && decided.coverage != Coverage::Head {
-            self.next_sweep = second_of(decided.now) + policy().windows.sweep_interval.as_secs() as i64;
+            self.next_sweep = second_of(decided.now.timestamp()) + policy().windows.sweep_interval.as_secs() as i64;
         }
         if decided.coverage != Coverage::Met {
-            self.last_success = Some(decided.now);
+            self.last_success = Some(decided.now.timestamp());
         }
         self.check();
         if fault == Some(Fault::CrashAfter) {
@@ -264,7 +265,7 @@ impl Daemon {
         if decision.changes.must_commit {
             self.disk.write(&decision.changes);
         }
-        self.oracle.forget(&decision.changes.pruned, batch.now, before);
+        self.oracle.forget(&decision.changes.pruned, batch.now.timestamp(), before);
         self.ledger.apply(decision.changes);
         batch
     }
@@ -288,6 +289,7 @@ impl Daemon {
         let whole = Batch { attempts, invalid: staged.invalid.into_iter().collect(), ..batch.clone() };
         let before = self.oracle.watermark;
         let mut pruned = Vec::new();
+        let mut layer = Layer::over(&self.ledger);
         for pass in [Pass::Register, Pass::Settle] {
             let mut parts = whole.attempts.chunks(self.part.max(1)).peekable();
             while let Some(part) = parts.next() {
@@ -295,16 +297,17 @@ impl Daemon {
                 let invalid = if is_last { whole.invalid.clone() } else { Vec::new() };
                 let pass = if is_last { Pass::Last } else { pass };
                 let part = Batch { attempts: part.to_vec(), invalid, pass, ..batch.clone() };
-                let decision = decide(&self.ledger, &part, &policy());
+                let decision = decide(Memory::under(&self.ledger, &layer), &part, &policy());
                 if decision.changes.must_commit {
                     self.disk.write(&decision.changes);
                 }
                 pruned.extend_from_slice(&decision.changes.pruned);
-                self.ledger.apply(decision.changes);
+                layer.add(decision.changes);
             }
         }
+        self.ledger.absorb(layer);
         self.oracle.take(&whole);
-        self.oracle.forget(&pruned, whole.now, before);
+        self.oracle.forget(&pruned, whole.now.timestamp(), before);
         // Entries that are dated ahead may fill the last part, and stand for an earlier time than those before them.
         let after = self.ledger.marks().watermark;
         assert!((before..=self.oracle.watermark).contains(&after), "{after:?} after {before:?}");

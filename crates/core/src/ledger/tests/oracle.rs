@@ -66,8 +66,8 @@ impl Oracle {
     pub(super) fn take(&mut self, batch: &Batch) {
         self.born.clear();
         if batch.coverage == Coverage::Met {
-            self.known_at = Some(batch.now);
-            self.cut = Some(batch.now.minus(policy().windows.initial_lookback));
+            self.known_at = Some(batch.now.timestamp());
+            self.cut = Some(batch.now.timestamp().minus(policy().windows.initial_lookback));
         }
         let mut attempts = batch.attempts.clone();
         attempts.sort_by_key(|entry| (entry.created_at, entry.attempt, entry.id.to_string()));
@@ -115,9 +115,9 @@ impl Oracle {
         if let Some(id) = &successor {
             self.entries.get_mut(id).unwrap().has_predecessor = true;
         }
-        let is_ahead = entry.created_at > batch.now.plus(std::time::Duration::from_secs(1));
+        let is_ahead = entry.created_at > batch.now.timestamp().plus(std::time::Duration::from_secs(1));
         let known = Known {
-            at: if is_ahead { batch.now } else { entry.created_at },
+            at: if is_ahead { batch.now.timestamp() } else { entry.created_at },
             key,
             attempt: entry.attempt,
             status: entry.status,
@@ -176,7 +176,7 @@ impl Oracle {
                 self.count(entry, &known, batch);
                 known.counted = Some(entry.clone());
             }
-            let is_over = batch.now.since(known.at) >= policy().windows.settle_after;
+            let is_over = batch.now.timestamp().since(known.at) >= policy().windows.settle_after;
             let result = match entry.status {
                 _ if known.is_overtaken => None,
                 Status::Success => Some(DeliveryResult::Success),
@@ -236,7 +236,7 @@ impl Oracle {
 
     fn give_up(&mut self, id: &EntryId, batch: &Batch) {
         let Some(mut known) = self.entries.remove(id) else { return };
-        if self.is_open(&known) && batch.now.since(known.at) >= policy().windows.settle_after {
+        if self.is_open(&known) && batch.now.timestamp().since(known.at) >= policy().windows.settle_after {
             if known.status == Status::Pending {
                 self.add(SeriesKey::log_entries(LogOutcome::Expired), None, false);
             }
@@ -258,7 +258,8 @@ impl Oracle {
             self.gap_at = self.watermark;
         }
         let time = |entry: &Attempt| self.entries.get(&entry.id).map_or(entry.created_at, |known| known.at);
-        let newest = batch.attempts.iter().map(|entry| time(entry).min(batch.began.unwrap_or(batch.now))).max();
+        let newest =
+            batch.attempts.iter().map(|entry| time(entry).min(batch.began.unwrap_or(batch.now.timestamp()))).max();
         self.watermark = self.watermark.max(newest);
     }
 

@@ -82,7 +82,7 @@ fn check_readings(log: &[Attempt], readings: &[Reading]) -> Result<(), TestCaseE
         let decision = book.apply(&batch);
         prop_assert!(book.balances(), "the books do not balance");
         prop_assert!(book.ledger.marks().watermark >= before);
-        prop_assert!(book.ledger.marks().watermark <= Some(batch.now));
+        prop_assert!(book.ledger.marks().watermark <= Some(batch.now.timestamp()));
         for transition in &decision.transitions {
             if let Transition::Counted { attempt, .. } = transition {
                 *counted.entry(attempt.id.clone()).or_default() += 1;

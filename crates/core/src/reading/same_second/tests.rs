@@ -82,7 +82,7 @@ fn in_pages_of_another_size_a_run_begins_where_it_did() {
     let mut ties = SameSecond::default();
     assert_eq!(see(&mut ties, 3, Some(0), &["a3 b2", "c2 d2"]), [Step::Onward; 2]);
     // The third page of ten begins with the twenty-first entry, and so does the fifth of five.
-    ties.rescale(10, 5, 9);
+    ties.rescale(10, 5, 9, true);
     // All places are filled, but they were not counted.
     assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [Step::To(5)]);
 }
@@ -93,7 +93,7 @@ fn behind_a_border_that_has_moved_a_run_may_begin_within_the_page() {
         let mut ties = SameSecond::default();
         assert_eq!(see(&mut ties, 2, None, &["a5 b4"]), [Step::Onward]);
         if rescales {
-            ties.rescale(2, 4, 3);
+            ties.rescale(2, 4, 3, true);
         }
         assert_eq!(see(&mut ties, 3, None, &["a5 b4 c4 z1"]), [end], "{rescales}");
     }

@@ -1,9 +1,12 @@
 //! Walks over lists that move between the pages.
 
 use super::*;
+use crate::delivery::EntryId;
 use crate::delivery::{HttpStatus, Status};
 use crate::reading::wire::{InvalidEntry, Pagination};
+use std::collections::HashSet;
 
+mod failing;
 mod moving;
 mod resume;
 mod runs;
@@ -199,15 +202,38 @@ fn a_length_that_keeps_falling_sends_a_walk_back_over_five_pages_for_each() {
 }
 
 #[test]
-fn a_server_that_does_not_turn_its_pages_is_found_out() {
-    let list = List::new(100, 100);
+fn a_list_that_repeats_itself_is_ended() {
+    let list = List::new(300, 100);
+    let unusable = |key: String| InvalidEntry { key: key.into(), reason: "", place: 0 };
+    // A server that does not turn its pages, one that turns two of them round and round, and 1,000 entries that all are `[]`.
+    for (number, distinct) in [(1, 100), (2, 200), (0, 1)] {
+        let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+        let ends = (1..100).find(|request| {
+            let mut page = list.page(1 + request % number.max(1));
+            page.pagination.total = None;
+            if number == 0 {
+                page.attempts.clear();
+                page.invalid = (0..1_000).map(|_| unusable("sha256:x".to_owned())).collect();
+            }
+            walk.absorb(page, NOTHING) == Ok(Progress::Done)
+        });
+        assert_eq!((ends, walk.cut_short()), (Some(number.max(1) + 20), Some(CutShort::Repeating)));
+        let (attempts, invalid) = walk.take();
+        let ids: HashSet<EntryId> = attempts.into_iter().map(|attempt| attempt.id).collect();
+        assert_eq!(ids.len() + invalid.len(), distinct, "unusable entries are kept once");
+        assert!(!walk.has_reached_end());
+    }
+}
+
+#[test]
+fn a_list_of_ever_new_unusable_entries_is_ended() {
     let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
-    let error = (0..100).find_map(|_| {
-        let mut page = list.page(1);
-        page.pagination.total = None;
-        walk.absorb(page, NOTHING).err()
+    let ends = (1..1_000).find(|request| {
+        let key = |number| format!("sha256:{request}-{number}").into();
+        let invalid = (0..100).map(|number| InvalidEntry { key: key(number), reason: "", place: 0 }).collect();
+        walk.absorb(LogPage { invalid, ..LogPage::default() }, NOTHING) == Ok(Progress::Done)
     });
-    assert_eq!(error, Some(WalkError::Repeating));
+    assert_eq!((ends, walk.cut_short()), (Some(201), Some(CutShort::Unusable)));
 }
 
 #[test]

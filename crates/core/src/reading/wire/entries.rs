@@ -1,15 +1,17 @@
 //! The entries of an answer's list, unread. Called for every list, before anything is made of its entries.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// No list has more: a thousand times what a page may be asked for, as the webhooks of an owner come all at once. An answer of 32 MiB
 /// has room for millions of entries, each of which would take a hundred times its bytes when it is told of as unusable.
 const MAX_ENTRIES: usize = 100_000;
 
-/// The entries of the list that `data` is.
+/// The entries of the list that `data` is. PHP writes a list from which elements were removed as an object with their numbers for
+/// keys: its values are the entries, in the order in which they stand. An empty one is none: no numbers say that it is a list.
 ///
 /// # Errors
 /// A sentence that says why it is none, or none that a page can be.
@@ -47,8 +49,24 @@ impl<'de> Deserialize<'de> for List<'de> {
                 }
                 Ok(list)
             }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut list = List::default();
+                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_digit()) {
+                        return Err(M::Error::custom("a key is no number"));
+                    }
+                    if list.entries.len() < MAX_ENTRIES {
+                        list.entries.push(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                        list.is_too_long = true;
+                    }
+                }
+                if list.entries.is_empty() { Err(M::Error::custom("it has no keys")) } else { Ok(list) }
+            }
         }
-        deserializer.deserialize_seq(Entries)
+        deserializer.deserialize_any(Entries)
     }
 }
 
@@ -66,6 +84,23 @@ mod tests {
         assert_eq!(count(&list(0)), Ok(0));
         assert_eq!(count(&list(MAX_ENTRIES)), Ok(MAX_ENTRIES));
         assert_eq!(count(&list(MAX_ENTRIES + 1)), Err("the answer has more than 100000 entries".to_owned()));
-        assert_eq!(count("{}"), Err("the answer's data is no list".to_owned()));
+        for other in [r#"{"0":1,"next":2}"#, r#"{"":1}"#, r#"{"-1":1}"#, "{}", "null", "1", r#""[]""#] {
+            assert_eq!(count(other), Err("the answer's data is no list".to_owned()), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_object_with_numbers_for_keys_is_a_list() {
+        let object = |length: usize| {
+            let members: Vec<String> = (0..length).map(|number| format!("\"{}\":{number}", number * 2)).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        for length in [1, 3, MAX_ENTRIES] {
+            assert_eq!(count(&object(length)), Ok(length));
+        }
+        assert_eq!(count(&object(MAX_ENTRIES + 1)), Err("the answer has more than 100000 entries".to_owned()));
+        let raw: &RawValue = serde_json::from_str(r#"{"7":"a","\u0032":"b"}"#).unwrap();
+        let texts: Vec<&str> = entries(raw).unwrap().into_iter().map(RawValue::get).collect();
+        assert_eq!(texts, [r#""a""#, r#""b""#]);
     }
 }

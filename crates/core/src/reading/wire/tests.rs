@@ -114,6 +114,35 @@ fn a_moment_is_any_rfc_3339_or_laravels_own_form() {
 }
 
 #[test]
+fn a_fraction_of_a_second_may_have_any_number_of_digits() {
+    for fraction in ["250001", "2500011", "250001987", "2500019876", "250001987654321", &"250001".repeat(9)] {
+        for (before, after) in
+            [("2024-01-15T12:00:00.", "+01:00"), ("2024-01-15T11:00:00.", "Z"), ("2024-01-15 11:00:00.", "")]
+        {
+            let found = with("created_at", &format!("\"{before}{fraction}{after}\"")).created_at;
+            assert_eq!(found, at("2024-01-15T11:00:00.250001Z"), "{before}{fraction}{after}");
+        }
+    }
+    let page = page(r#"{"id":"x","created_at":"2024-01-15T11:00:00.1234567890x"}"#);
+    assert_eq!(page.invalid.len(), 1);
+}
+
+#[test]
+fn a_byte_order_mark_before_an_answer_is_skipped() {
+    let marked = |text: &str| [b"\xEF\xBB\xBF", text.as_bytes()].concat();
+    let read = parse_logs(&marked(r#"{"data":[{"id":"x","created_at":"2024-01-15T11:00:00Z"}]}"#)).unwrap();
+    assert_eq!((read.attempts.len(), read.invalid.len()), (1, 0));
+    assert_eq!(error_message(&marked(r#"{"message":"Forbidden"}"#)).as_deref(), Some("Forbidden"));
+}
+
+#[test]
+fn a_list_may_come_as_an_object_with_numbers_for_keys() {
+    let answer = br#"{"data":{"1":{"id":"x","created_at":"2024-01-15T11:00:01Z"},"3":{"id":"y","created_at":"2024-01-15T11:00:00Z"}}}"#;
+    let ids: Vec<_> = parse_logs(answer).unwrap().attempts.into_iter().map(|attempt| attempt.id).collect();
+    assert_eq!(ids, [EntryId::new("x"), EntryId::new("y")]);
+}
+
+#[test]
 fn what_is_no_moment_is_not_guessed() {
     for json in [
         "null",

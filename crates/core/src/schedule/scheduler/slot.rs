@@ -11,6 +11,10 @@ pub(super) struct Slot {
     pub(super) rate: Rate,
     pub(super) is_disabled: bool,
     pub(super) is_running: bool,
+    /// Whether its last request succeeded.
+    pub(super) is_proven: bool,
+    /// Whether a request is under way that began while it was not proven.
+    pub(super) is_running_unproven: bool,
     /// When the last poll began.
     pub(super) polled: Option<Duration>,
     /// When the next one is due in virtual time.

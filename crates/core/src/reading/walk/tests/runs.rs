@@ -142,3 +142,13 @@ fn a_run_that_was_not_complete_is_read_again_where_the_list_becomes_shorter() {
     let (attempts, _) = walk.take();
     assert!(attempts.iter().any(|attempt| attempt.id == EntryId::new("d")));
 }
+
+#[test]
+fn a_run_may_have_begun_on_a_page_of_unusable_entries_alone() {
+    // `b` was hidden by the order in which its second came: it stood behind where page 1 was read, and before where page 2 was.
+    let before: [&[_]; 2] = [&[("!1", 2), ("!2", 2), ("!3", 2)], &[("!1", 2), ("a", 2), ("z", 1)]];
+    let after: [&[_]; 2] = [&[("!1", 2), ("b", 2), ("a", 2)], &[("!2", 2), ("!3", 2), ("z", 1)]];
+    let (names, asked) = read(&before, &after, Some(6));
+    assert_eq!(names.concat(), "abz");
+    assert_eq!(asked[..4], [1, 2, 1, 2]);
+}

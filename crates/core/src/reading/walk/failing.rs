@@ -1,0 +1,207 @@
+//! What a walk makes of a page that fails again and again while others are answered.
+//!
+//! After three failures in a row a page elsewhere in the list is requested. If it is answered, the failing page is read in
+//! smaller parts, down to single entries. One that fails three times is suspected and passed, until a page behind it is
+//! answered; then it is requested once more, and if it fails again it is unreadable. If nothing is answered behind several
+//! suspects in a row, but the first page is, pages beyond that depth are refused: the walk ends there. Nothing is concluded
+//! from failures alone: where nobody is answered, the same page is requested again. Pure, like the walk that it is part of.
+
+use super::{CutShort, PageRequest, Progress, Walk, WalkError};
+use crate::delivery::Timestamp;
+
+/// So many failures in a row are no accident.
+const FAILURES: u32 = 3;
+/// So many entries in a row that fail are no entries: what lies deeper is refused.
+const MAX_SUSPECTS: u32 = 5;
+/// How far behind a failing first page another one is tried, in turns: the next may fail for a reason of its own.
+const STEPS_BEHIND: [u32; 4] = [1, 2, 4, 8];
+
+/// What follows from a failure.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// The target fails: back off, longer each time.
+    BackOff,
+    /// The cause is being looked for in smaller parts: no reason to wait longer each time.
+    Narrowed,
+    /// It was to be expected of an entry that is known to be unreadable.
+    Expected,
+    /// What lies deeper cannot be read. The walk is over.
+    Done,
+}
+
+/// A page that is requested only to see whether it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    /// Another one than the failing page.
+    Elsewhere(PageRequest),
+    /// The first page, after nothing was answered behind suspects.
+    Top(PageRequest),
+}
+
+/// What is known of the page that fails.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    /// Failures in a row of the present request.
+    failures: u32,
+    probe: Option<Probe>,
+    /// How often no page elsewhere was answered.
+    rounds: u32,
+    /// Whether the cause is being looked for.
+    is_narrowing: bool,
+    /// The place of the first suspect, and how many they are.
+    suspects: Option<(u64, u32)>,
+    /// Entries before this place were failing while one behind them was answered.
+    accused_to: u64,
+    /// From this place on nothing can be read, as far as is known.
+    pub(super) bottom: Option<u64>,
+}
+
+impl Failing {
+    pub(super) fn probe(&self) -> Option<PageRequest> {
+        match self.probe? {
+            Probe::Elsewhere(request) | Probe::Top(request) => Some(request),
+        }
+    }
+}
+
+impl Walk {
+    /// Records that the page that was requested could not be read, at `date` by the server's clock.
+    ///
+    /// # Errors
+    /// If the cause is neither one entry nor a depth: the walk must start anew.
+    pub fn fail(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
+        match self.failing.probe.take() {
+            Some(Probe::Top(_)) => return Err(WalkError::Unreadable),
+            Some(Probe::Elsewhere(_)) => {
+                self.failing.rounds = self.failing.rounds.wrapping_add(1);
+                self.failing.failures = 0;
+                return Ok(Failed::BackOff);
+            }
+            None => {}
+        }
+        if self.failing.bottom.is_some_and(|bottom| self.cursor.offset() >= bottom) {
+            self.cut_short = Some(CutShort::Refused);
+            self.invalid.extend(self.holes.close(None, self.total));
+            return Ok(Failed::Done);
+        }
+        self.failing.failures += 1;
+        if self.cursor.request().per_page == 1 { Ok(self.fail_single(date)) } else { Ok(self.fail_page()) }
+    }
+
+    fn fail_page(&mut self) -> Failed {
+        let is_expected = self.holes.is_one_behind(self.last_read);
+        if self.failing.suspects.is_some() {
+            self.suspect();
+            return Failed::Narrowed;
+        }
+        if self.failing.is_narrowing || is_expected {
+            self.narrow_failing();
+            return if is_expected { Failed::Expected } else { Failed::Narrowed };
+        }
+        self.look_elsewhere()
+    }
+
+    fn fail_single(&mut self, date: Timestamp) -> Failed {
+        let is_expected = self.holes.is_one_at(self.last_read);
+        if is_expected || self.failing.suspects.is_none() && self.cursor.offset() < self.failing.accused_to {
+            self.holes.meet(self.last_read.unwrap_or(date), self.total);
+            self.pass();
+            return Failed::Expected;
+        }
+        if self.failing.suspects.is_some() || self.failing.is_narrowing && self.failing.failures >= FAILURES {
+            self.suspect();
+            return Failed::Narrowed;
+        }
+        if self.failing.is_narrowing {
+            return Failed::Narrowed;
+        }
+        self.look_elsewhere()
+    }
+
+    fn look_elsewhere(&mut self) -> Failed {
+        if self.failing.failures >= FAILURES {
+            self.failing.probe = Some(Probe::Elsewhere(self.elsewhere()));
+        }
+        Failed::BackOff
+    }
+
+    /// A page that does not hold what the failing one does.
+    fn elsewhere(&self) -> PageRequest {
+        let PageRequest { page, per_page } = self.cursor.request();
+        let step = STEPS_BEHIND[self.failing.rounds as usize % STEPS_BEHIND.len()];
+        let is_before = page > 1 && self.failing.rounds.is_multiple_of(2);
+        PageRequest { page: if is_before { page - 1 } else { page.saturating_add(step) }, per_page }
+    }
+
+    fn suspect(&mut self) {
+        let (first, count) = self.failing.suspects.unwrap_or((self.cursor.offset(), 0));
+        self.failing.suspects = Some((first, count + 1));
+        // A larger page that fails is looked into by itself later.
+        if self.cursor.request().per_page == 1 {
+            self.failing.accused_to = self.cursor.offset() + 1;
+        }
+        if count + 1 >= MAX_SUSPECTS {
+            self.failing.probe = Some(Probe::Top(PageRequest { page: 1, per_page: self.cursor.full() }));
+        } else {
+            self.pass();
+        }
+    }
+
+    /// Goes on behind an entry that could not be read.
+    fn pass(&mut self) {
+        self.failing.failures = 0;
+        self.advance();
+        self.ties.leap();
+    }
+
+    fn narrow_failing(&mut self) {
+        self.failing.failures = 0;
+        self.failing.is_narrowing = true;
+        let (before, place) = (self.cursor.request().per_page, self.cursor.offset());
+        if self.cursor.narrow_around() {
+            self.rescale(before, place);
+        }
+    }
+
+    /// Takes in an answer if it is one that was requested only to see whether it comes, or if it speaks against suspects. Returns
+    /// `None` if it is to be read.
+    ///
+    /// # Errors
+    /// If the cause is neither one entry nor a depth.
+    pub(super) fn absorb_evidence(&mut self, is_empty: bool) -> Result<Option<Progress>, WalkError> {
+        match self.failing.probe.take() {
+            Some(Probe::Elsewhere(_)) => {
+                self.narrow_failing();
+                return Ok(Some(Progress::More));
+            }
+            Some(Probe::Top(_)) if is_empty => return Err(WalkError::Unreadable),
+            Some(Probe::Top(_)) => {
+                self.failing.bottom = self.failing.suspects.map(|(first, _)| first);
+                self.cut_short = Some(CutShort::Refused);
+                return Ok(Some(Progress::Done));
+            }
+            None => {}
+        }
+        let at = self.cursor.offset();
+        self.failing.failures = 0;
+        if let Some((first, _)) = self.failing.suspects.take() {
+            // An empty page alone does not show that entries are answered.
+            if is_empty && self.last_read.is_none() {
+                return Err(WalkError::Unreadable);
+            }
+            let before = self.cursor.request().per_page;
+            self.cursor.go_to_single(first);
+            self.rescale(before, at);
+            self.ties.leap();
+            return Ok(Some(Progress::More));
+        }
+        if self.cursor.is_full() {
+            self.failing.is_narrowing = false;
+        }
+        if !is_empty && self.failing.bottom.is_some_and(|bottom| at >= bottom) {
+            self.failing.bottom = None;
+        }
+        Ok(None)
+    }
+}

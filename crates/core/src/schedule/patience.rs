@@ -1,0 +1,287 @@
+//! What failures make of the scheduler's order: who is left alone, and for how long. Time is passed in, as the time since any fixed
+//! moment.
+//!
+//! - A target that fails backs off for itself: after a few failures in a row it is asked no more often than an idle one.
+//! - 401 and 429 concern everybody: the environment is paused ([`Pause`]).
+//! - While nobody is answered ([`Outage`]), one target is probed after the other, and everybody resumes at the first answer.
+//!
+//! Called by the environment's loop, which makes the requests. Must never hold back a target because of a neighbour that fails for
+//! itself.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::outage::{Outage, Reach, Unanswered, Verdict};
+use super::pause::{Pause, Rejection, asked_for};
+use super::scheduler::{Next, Outcome, Scheduler};
+use super::{Class, TargetId, Turn};
+
+/// After more failures in a row than this, a target costs no more requests than an idle one.
+const FAILURES_AT_FULL_PACE: u32 = 5;
+
+/// Why a request brought nothing. Each may carry the wait that the API asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Every other request would be refused too: 401 or 429.
+    Rejected(Option<Duration>),
+    /// The API did not answer, or only with a 5xx.
+    Unanswered(Option<Duration>),
+    /// The API answered, but with an error, or with something unusable.
+    Answered(Option<Duration>),
+}
+
+/// How a step of a target ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The program is stopping.
+    Stopped,
+    /// What was begun needs further requests.
+    Unfinished,
+    /// It is complete, and brought this many new entries.
+    Complete(u64),
+    /// What was read could not be written.
+    NotWritten,
+    /// The request failed.
+    Failed(Failure),
+    /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that the API
+    /// asked for.
+    Narrowed(Option<Duration>),
+}
+
+/// A change of the environment that is worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nobody is answered from now on.
+    OutageBegan,
+    /// Somebody was answered, after this long.
+    OutageEnded(Duration),
+}
+
+/// What a target is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Work {
+    #[default]
+    Nothing,
+    /// Its step makes no request.
+    Writing,
+    /// Its request began at that time.
+    Asking(Duration),
+}
+
+/// One target.
+#[derive(Debug, Default)]
+struct Member {
+    work: Work,
+    backoff: Backoff,
+    reach: Reach,
+    /// The end of the wait that the API asked for at its last request.
+    asked_to_wait_until: Duration,
+}
+
+/// How the targets of one environment fare, and the environment itself.
+#[derive(Debug, Default)]
+pub struct Patience {
+    pause: Pause,
+    outage: Outage,
+    members: HashMap<TargetId, Member>,
+    /// How many members are [hopeful](Reach::is_hopeful).
+    hopeful: usize,
+    /// When the next probe of an outage may begin.
+    probe_at: Duration,
+    /// The probe under way.
+    probe: Option<TargetId>,
+}
+
+impl Patience {
+    /// Adds a target of which nothing is known.
+    pub fn add(&mut self, target: TargetId) {
+        if self.members.insert(target, Member::default()).is_none_or(|before| !before.reach.is_hopeful()) {
+            self.hopeful += 1;
+        }
+    }
+
+    /// Forgets a target.
+    pub fn remove(&mut self, target: TargetId) {
+        if let Some(member) = self.members.remove(&target) {
+            self.hopeful -= usize::from(member.reach.is_hopeful());
+        }
+        self.probe = self.probe.filter(|probe| *probe != target);
+    }
+
+    /// Whether nobody is answered.
+    pub fn is_out(&self) -> bool {
+        self.outage.is_on()
+    }
+
+    /// Makes no request before `until`, whoever is due.
+    pub fn extend_pause(&mut self, until: Duration) {
+        self.pause.extend(until);
+    }
+
+    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change anything.
+    pub fn next(&self, scheduler: &mut Scheduler, now: Duration) -> Option<Next> {
+        let next = if self.is_out() && !self.members.is_empty() {
+            soonest(self.next_probe(now), scheduler.next_discovery(now))
+        } else {
+            scheduler.next(now)
+        };
+        let resume = self.pause.until();
+        next.map(|next| match next {
+            Next::Turn(_) if resume > now => Next::At(resume),
+            Next::Turn(turn) => Next::Turn(turn),
+            Next::At(moment) => Next::At(moment.max(resume)),
+        })
+    }
+
+    /// The next probe of an outage.
+    fn next_probe(&self, now: Duration) -> Option<Next> {
+        if self.probe.is_some() {
+            return None;
+        }
+        let idle = || self.members.iter().filter(|(_, member)| member.work == Work::Nothing);
+        let at = idle().map(|(_, member)| member.asked_to_wait_until).min()?.max(self.probe_at);
+        if at > now {
+            return Some(Next::At(at));
+        }
+        let allowed = idle().filter(|(_, member)| member.asked_to_wait_until <= now);
+        let (target, _) = allowed.min_by_key(|(target, member)| (member.reach.probe_order(), **target))?;
+        Some(Next::Turn(Turn::Ask(*target, Class::Heads)))
+    }
+
+    /// Records that a target begins a walk or a round anew, rather than going on with one.
+    pub fn begin(&mut self, target: TargetId) {
+        if let Some(member) = self.members.get_mut(&target) {
+            member.backoff.begin();
+        }
+    }
+
+    /// Records that a target's request begins at `now`.
+    pub fn ask(&mut self, target: TargetId, now: Duration) {
+        self.start(target, Work::Asking(now));
+    }
+
+    /// Records that a target begins a step that makes no request.
+    pub fn write(&mut self, target: TargetId) {
+        self.start(target, Work::Writing);
+    }
+
+    fn start(&mut self, target: TargetId, work: Work) {
+        if let Some(member) = self.members.get_mut(&target) {
+            member.work = work;
+            self.probe = if self.outage.is_on() { Some(target) } else { self.probe };
+        }
+    }
+
+    /// Takes in at `now` how a target's step ended, and returns what that means for its turn. `jitter`, from 0 to 1, says where
+    /// between half and all of a pause to end it.
+    pub fn end(
+        &mut self,
+        scheduler: &mut Scheduler,
+        target: TargetId,
+        end: End,
+        now: Duration,
+        jitter: f64,
+    ) -> (Outcome, Option<Change>) {
+        self.probe = self.probe.filter(|probe| *probe != target);
+        let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, None) };
+        let work = std::mem::take(&mut member.work);
+        let change = match (work, end) {
+            (Work::Nothing | Work::Writing, _) | (_, End::Stopped) => None,
+            (Work::Asking(at), End::Failed(Failure::Unanswered(_))) => self.miss(target, at, now, jitter),
+            (Work::Asking(at), End::Failed(Failure::Rejected(retry_after))) => {
+                self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
+                self.hear(scheduler, target, now)
+            }
+            (Work::Asking(_), _) => {
+                self.pause.accept();
+                self.hear(scheduler, target, now)
+            }
+        };
+        let is_out = self.outage.is_on();
+        let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, change) };
+        let outcome = match end {
+            End::Stopped | End::Failed(Failure::Rejected(_)) => Outcome::Interrupted,
+            End::Unfinished => {
+                member.backoff.progress();
+                Outcome::Unfinished
+            }
+            End::Complete(found) => {
+                member.backoff.succeed();
+                Outcome::Complete(found)
+            }
+            End::NotWritten => {
+                let pause = member.backoff.fail(jitter);
+                self.probe_at = self.probe_at.max(now + pause);
+                Outcome::Failed(pause)
+            }
+            End::Narrowed(retry_after) => {
+                // There is a cause to find, not an outage to sit out.
+                member.backoff.progress();
+                Outcome::Failed(asked_for(retry_after).unwrap_or(member.backoff.fail(jitter)))
+            }
+            End::Failed(Failure::Unanswered(retry_after) | Failure::Answered(retry_after)) => {
+                let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
+                member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
+                let is_slow = member.backoff.failures() > FAILURES_AT_FULL_PACE && !is_out;
+                let shortest = if is_slow { scheduler.max_interval() } else { Duration::ZERO };
+                Outcome::Failed(asked.unwrap_or(backoff).max(shortest))
+            }
+        };
+        (outcome, change)
+    }
+
+    /// Records a request of discovery that was answered, and was not rejected.
+    pub fn accept(&mut self) {
+        self.pause.accept();
+    }
+
+    /// Records a request of discovery, begun at `asked_at`, that failed. Only a rejection concerns the targets: lists have a back-off
+    /// of their own.
+    pub fn fail_discovery(&mut self, failure: Failure, asked_at: Duration, now: Duration, jitter: f64) {
+        if let Failure::Rejected(retry_after) = failure {
+            self.pause.reject(Rejection { asked_at, retry_after }, now, jitter);
+        }
+    }
+
+    fn miss(&mut self, target: TargetId, asked_at: Duration, now: Duration, jitter: f64) -> Option<Change> {
+        let member = self.members.get_mut(&target)?;
+        let before = member.reach;
+        member.reach = before.unanswered();
+        self.hopeful -= usize::from(before.is_hopeful());
+        let was_out = self.outage.is_on();
+        let unanswered = Unanswered { asked_at, before, has_hopeful_neighbours: self.hopeful > 0 };
+        if let Verdict::Out(pause) = self.outage.unanswered(unanswered, now, jitter) {
+            self.probe_at = now + pause;
+        }
+        (!was_out && self.outage.is_on()).then_some(Change::OutageBegan)
+    }
+
+    /// Records an answer. Where it ends an outage, those that had been answered before it resume at once.
+    fn hear(&mut self, scheduler: &mut Scheduler, target: TargetId, now: Duration) -> Option<Change> {
+        let member = self.members.get_mut(&target)?;
+        self.hopeful += usize::from(!member.reach.is_hopeful());
+        member.reach = Reach::Answered(now);
+        member.asked_to_wait_until = Duration::ZERO;
+        let lasted = self.outage.answered(now)?;
+        for (id, member) in &mut self.members {
+            if matches!(member.reach, Reach::Unanswered { last_answer: Some(_), .. }) {
+                member.backoff.succeed();
+                scheduler.wake(*id, member.asked_to_wait_until, now);
+            }
+        }
+        Some(Change::OutageEnded(lasted))
+    }
+}
+
+/// The earlier of two; a turn that is due precedes a moment.
+fn soonest(first: Option<Next>, second: Option<Next>) -> Option<Next> {
+    match (first, second) {
+        (Some(Next::At(one)), Some(Next::At(other))) => Some(Next::At(one.min(other))),
+        (Some(Next::At(_)) | None, Some(next)) => Some(next),
+        (first, _) => first,
+    }
+}
+
+#[cfg(test)]
+mod tests;

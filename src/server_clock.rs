@@ -1,0 +1,87 @@
+//! What time it is on the server of an environment, shared by all who ask it: one clock, because one server answers.
+//!
+//! What is believed is decided in [`talkover_core::clock`]; here are the clocks that it is told of, and the lines that the log has
+//! for it. A reload keeps the clock. Used by the daemon's steps and discovery, and by the commands that ask the API.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::client::Exchange;
+use crate::clock;
+use talkover_core::clock::{BelievedClock, Certainty, ClockNews, DateHeader, Observed, ServerTime, SinceStart};
+
+/// The clock of one environment's server.
+#[derive(Debug)]
+pub struct ServerClock {
+    environment: Arc<str>,
+    started: Instant,
+    believed: Mutex<BelievedClock>,
+}
+
+impl ServerClock {
+    /// A clock that goes by the local one, until the server's answers say otherwise.
+    pub fn new(environment: Arc<str>) -> Self {
+        let believed = BelievedClock::new(clock::now(), SinceStart::default());
+        Self { environment, started: Instant::now(), believed: Mutex::new(believed) }
+    }
+
+    /// Takes in what an exchange that has just ended says of the time. One that brought no answer says nothing.
+    pub fn observe(&self, exchange: &Exchange) -> Observed {
+        let at = self.since_start();
+        let mut believed = self.lock();
+        if exchange.code.is_none() {
+            return Observed { now: believed.now(at), at, certainty: Certainty::Assumed, news: ClockNews::None };
+        }
+        let observed = believed.observe(exchange.date, at);
+        drop(believed);
+        self.tell(&observed);
+        observed
+    }
+
+    /// The server's time, as far as it is known.
+    pub fn now(&self) -> ServerTime {
+        self.lock().now(self.since_start())
+    }
+
+    fn since_start(&self) -> SinceStart {
+        SinceStart::new(self.started.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BelievedClock> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, observed: &Observed) {
+        let (environment, now) = (&self.environment, observed.now.timestamp());
+        match observed.news {
+            ClockNews::None => {}
+            ClockNews::Doubted { claimed: DateHeader(claimed) } => {
+                let offset = claimed.as_seconds_f64() - now.as_seconds_f64();
+                warn!(%environment, "the API's Date is {offset:+.0} s off: not believed unless the next two answers agree");
+            }
+            ClockNews::Moved { from } => {
+                let offset = now.as_seconds_f64() - from.timestamp().as_seconds_f64();
+                warn!(%environment, "three answers of the API agree on a Date that is {offset:+.0} s off: believed from now on");
+            }
+            ClockNews::Undecided => {
+                warn!(%environment, "the API's Date is another one in every answer: the earliest is believed");
+            }
+        }
+    }
+}
+
+/// The clocks of all environments, by their names.
+#[derive(Clone, Debug, Default)]
+pub struct ServerClocks(Arc<Mutex<BTreeMap<Arc<str>, Arc<ServerClock>>>>);
+
+impl ServerClocks {
+    /// The clock of an environment, which starts when it is first asked for.
+    pub fn get(&self, environment: &Arc<str>) -> Arc<ServerClock> {
+        let mut clocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || Arc::new(ServerClock::new(environment.clone()));
+        clocks.entry(environment.clone()).or_insert_with(start).clone()
+    }
+}

@@ -1,0 +1,306 @@
+//! The state file's format: its schema, its version, and the way from each version to the next.
+//!
+//! | version | written since | what changed |
+//! | --- | --- | --- |
+//! | 1 | 0.1.0 | the first |
+//! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
+//! | 3 | 0.2.0 | what discovery knows |
+//! | 4 | 0.2.0 | what spans tell of attempts and deliveries; spans on their way, and spans that are parked |
+//!
+//! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
+//! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::space;
+use crate::store::error::StoreError;
+use talkover_core::clock::LocalTime;
+use talkover_core::delivery::Timestamp;
+
+/// Marks the file as ours in SQLite's header: the letters `TOEX`.
+const APPLICATION_ID: i64 = 0x544F_4558;
+
+/// The write-ahead log is cut to this size when it has been carried over into the database.
+const WAL_BYTES: i64 = 16 * 1024 * 1024;
+
+/// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
+const MIGRATIONS: &[&str] = &[
+    "
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value ANY NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Times are microseconds since the Unix epoch.
+    CREATE TABLE targets (
+        id INTEGER PRIMARY KEY,
+        environment TEXT NOT NULL,
+        webhook_id TEXT NOT NULL,
+        cut INTEGER,
+        watermark INTEGER,
+        swept INTEGER,
+        horizon INTEGER,
+        contacted INTEGER NOT NULL DEFAULT 0,
+        last_success INTEGER,
+        last_failed INTEGER,
+        last_retrying INTEGER,
+        last_unknown INTEGER,
+        UNIQUE (environment, webhook_id)
+    ) STRICT;
+
+    -- The entries of the window, with the labels that they were counted with.
+    CREATE TABLE entries (
+        target INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        event TEXT NOT NULL,
+        counted_status TEXT,
+        counted_http_status TEXT,
+        grp BLOB NOT NULL,
+        opening_at INTEGER,
+        opening_id TEXT,
+        flags INTEGER NOT NULL,
+        PRIMARY KEY (target, created_at, id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE invalid_entries (
+        target INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (target, key)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A counter has a value; a histogram has counts (little-endian u64, one a bucket, +Inf last) and a sum.
+    CREATE TABLE totals (
+        target INTEGER NOT NULL,
+        family TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value INTEGER,
+        counts BLOB,
+        sum INTEGER,
+        PRIMARY KEY (target, family, labels)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE targets ADD COLUMN known_at INTEGER;
+    ALTER TABLE targets ADD COLUMN gap_at INTEGER;
+    -- When the last batch was read of what had happened while nobody looked; nothing once that is over.
+    ALTER TABLE targets ADD COLUMN catching_up INTEGER;
+    -- What the configuration said of the webhook when it was last listed, and since when it is not.
+    ALTER TABLE targets ADD COLUMN webhook_name TEXT;
+    ALTER TABLE targets ADD COLUMN owner_type TEXT;
+    ALTER TABLE targets ADD COLUMN owner_id TEXT;
+    ALTER TABLE targets ADD COLUMN unlisted_at INTEGER;
+
+    ALTER TABLE entries ADD COLUMN result TEXT;
+
+    -- When a series was born, where it was born live; and whether it is still served as 0.
+    ALTER TABLE totals ADD COLUMN born_at INTEGER;
+    ALTER TABLE totals ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+
+    -- What forgotten rows add to the counters: for each counter made of rows, this and the rows add up to its total.
+    CREATE TABLE pruned_totals (
+        target INTEGER NOT NULL,
+        family TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        PRIMARY KEY (target, family, labels)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The long walk of a target that is under way: what it covers, where it ends, and what it has read without a gap.
+    CREATE TABLE walks (
+        target INTEGER PRIMARY KEY,
+        coverage TEXT NOT NULL,
+        until INTEGER NOT NULL,
+        newest INTEGER NOT NULL,
+        oldest INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        has_met_known INTEGER NOT NULL
+    ) STRICT;
+
+    -- What it has read, not decided yet.
+    CREATE TABLE staged_entries (
+        target INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        event TEXT NOT NULL,
+        status TEXT NOT NULL,
+        http_status INTEGER NOT NULL,
+        duration_ns INTEGER,
+        delivered_at INTEGER,
+        grp BLOB NOT NULL,
+        PRIMARY KEY (target, created_at, attempt, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE staged_invalid (
+        target INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        PRIMARY KEY (target, key)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Version 1 did not keep these sums, nor how deliveries ended: what its rows do not explain was forgotten.
+    INSERT INTO pruned_totals
+    SELECT target, family, labels, value - CASE
+        WHEN family = 'attempts' THEN (
+            SELECT count(*) FROM entries
+            WHERE entries.target = totals.target
+            AND json_array(event, counted_status, counted_http_status) = json(labels)
+        )
+        WHEN family = 'log_entries' AND labels = '[\"new\"]' THEN (
+            SELECT count(*) FROM entries WHERE entries.target = totals.target
+        )
+        WHEN family = 'log_entries' AND labels = '[\"expired\"]' THEN (
+            SELECT count(*) FROM entries
+            WHERE entries.target = totals.target AND counted_status IS NULL AND flags & 4
+        )
+        ELSE 0
+    END
+    FROM totals WHERE family IN ('attempts', 'deliveries')
+    OR (family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]', '[\"expired\"]'));
+",
+    "
+    -- What discovery knows; times are the server's.
+    CREATE TABLE discovered_lists (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        completed_at INTEGER,
+        whole_at INTEGER,
+        PRIMARY KEY (environment, owner_type)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_owners (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        status TEXT,
+        updated_at INTEGER,
+        absent_at INTEGER,
+        read_at INTEGER,
+        is_changed INTEGER NOT NULL,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE discovered_webhooks (
+        environment TEXT NOT NULL,
+        owner_type TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        webhook_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        host TEXT,
+        port INTEGER,
+        timeout_seconds INTEGER,
+        max_retries INTEGER,
+        method TEXT NOT NULL,
+        is_enabled INTEGER NOT NULL,
+        known_at INTEGER,
+        missed INTEGER NOT NULL,
+        PRIMARY KEY (environment, owner_type, owner_id, webhook_id)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE entries ADD COLUMN finished_at INTEGER;
+    -- Bit 16: an earlier attempt did not succeed. Of those that are there it is assumed.
+    UPDATE entries SET flags = flags | 16 WHERE attempt > 1;
+    ALTER TABLE staged_entries ADD COLUMN error TEXT;
+
+    -- Encoded spans that wait for a receiver. Times are the local clock's. Numbers are never used twice (AUTOINCREMENT).
+    CREATE TABLE outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queued_at INTEGER NOT NULL,
+        span BLOB NOT NULL
+    ) STRICT;
+
+    -- Encoded spans of deliveries that sampling leaves out, as long as a later attempt may call them back.
+    CREATE TABLE parked_spans (
+        seq INTEGER PRIMARY KEY,
+        target INTEGER NOT NULL,
+        parked_at INTEGER NOT NULL,
+        trace_id BLOB NOT NULL,
+        span BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX parked_spans_by_time ON parked_spans (target, parked_at);
+    CREATE INDEX parked_spans_by_trace ON parked_spans (trace_id);
+",
+    "
+    -- What discovery knew of a target when it was last listed; NULL while it is listed, and where discovery did not know it.
+    ALTER TABLE targets ADD COLUMN owner_name TEXT;
+    ALTER TABLE targets ADD COLUMN host TEXT;
+    ALTER TABLE targets ADD COLUMN port INTEGER;
+    ALTER TABLE targets ADD COLUMN timeout_seconds INTEGER;
+    ALTER TABLE targets ADD COLUMN max_retries INTEGER;
+    ALTER TABLE targets ADD COLUMN method TEXT;
+    ALTER TABLE targets ADD COLUMN is_enabled INTEGER;
+",
+];
+
+/// The version that this program writes.
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Checks the file, brings it to the present version and sets the connection up. Gives the time at which the file was made.
+///
+/// # Errors
+/// Where the file is damaged, foreign or newer; then nothing has been written.
+pub fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Result<LocalTime, StoreError> {
+    let failed = |error| StoreError::open(path, error);
+    // No waiting: the lock file keeps other daemons away, and readers never block a writer in WAL mode.
+    let version = check(connection, path)?;
+    set_up(connection).map_err(failed)?;
+    migrate(connection, version, now).map_err(failed)?;
+    let created_at: i64 = connection
+        .query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))
+        .map_err(failed)?;
+    Ok(LocalTime::new(Timestamp::from_micros(created_at)))
+}
+
+/// The version of the file, 0 for an empty one. Reads only.
+fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let failed = |error| StoreError::open(path, error);
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    let version = number("PRAGMA user_version")?;
+    let application = number("PRAGMA application_id")?;
+    if application != APPLICATION_ID && (objects > 0 || version != 0 || application != 0) {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if version > VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict != "ok" {
+        return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+    }
+    Ok(version)
+}
+
+/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine. What a
+/// long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    space::allow_giving_back(connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, version: i64, now: LocalTime) -> rusqlite::Result<()> {
+    let missing = MIGRATIONS.get(version as usize..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    if version == 0 {
+        transaction.execute("INSERT INTO meta VALUES ('created_at', ?1)", params![now.timestamp().as_micros()])?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

@@ -1,0 +1,346 @@
+//! The state in one SQLite file.
+//!
+//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never overwritten if it is
+//! damaged, foreign or newer than this program.
+
+mod discovered;
+pub mod entries;
+pub mod format;
+mod outbox;
+mod seen;
+mod space;
+mod staged;
+mod targets;
+pub mod totals;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::RngExt;
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use self::seen::SeenFile;
+use super::durable::{Durable, DurableLedger};
+use super::error::StoreError;
+use super::fresh::Fresh;
+use super::handle::StoreInfo;
+use super::lock::LockFile;
+use super::queue::Queue;
+use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use crate::clock;
+use talkover_core::clock::LocalTime;
+use talkover_core::delivery::{Attempt, Target, Timestamp};
+use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::ledger::labels::LabelPolicy;
+use talkover_core::ledger::memory::{Layer, Memory};
+use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::ledger::totals::Family;
+
+/// Where `meta` keeps the identity of the file.
+const INSTANCE_ID: &str = "instance_id";
+
+/// The number under which the state file keeps a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetId(i64);
+
+/// The open state file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+    created_at: LocalTime,
+    seen: SeenFile,
+    queue: Queue,
+    /// Held as long as the file is open.
+    lock: LockFile,
+}
+
+impl SqliteStore {
+    /// Opens the state file at `path`, or makes it where there is none.
+    ///
+    /// # Errors
+    /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is left as
+    /// it is.
+    pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
+                path: directory.to_owned(),
+                action: "create",
+                error,
+            })?;
+        }
+        let lock = LockFile::acquire(path)?;
+        refuse_fragment(path)?;
+        let fresh = Fresh::inspect(path);
+        let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
+        let seen = SeenFile::open(path)?;
+        let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
+        if let Some(fresh) = fresh {
+            fresh.tell(path);
+        }
+        Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
+    }
+
+    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and returns, if it queued any, how many had to
+    /// be dropped.
+    fn transact_spans<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, Option<u64>)>,
+    ) -> Result<T, StoreError> {
+        let capacity = self.queue.status().capacity;
+        let (done, queued) = self.transact(|transaction| {
+            let (done, dropped) = work(transaction, capacity)?;
+            let waiting = dropped.map(|_| outbox::waiting(transaction)).transpose()?;
+            Ok((done, waiting.zip(dropped)))
+        })?;
+        if let Some((waiting, dropped)) = queued {
+            self.queue.committed(waiting, dropped);
+        }
+        Ok(done)
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let (path, lock) = (&self.path, &self.lock);
+        lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
+        let failed = |error| StoreError::sqlite(path, "write", error).because(|| lock.refusal());
+        let transaction = self.connection.transaction().map_err(failed)?;
+        let result = work(&transaction).map_err(failed)?;
+        space::give_back(&transaction).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(result)
+    }
+}
+
+impl Store for SqliteStore {
+    fn info(&self) -> StoreInfo {
+        StoreInfo { path: Arc::new(self.path.clone()), created_at: self.created_at, queue: self.queue.clone() }
+    }
+
+    fn instance_id(&mut self) -> Result<String, StoreError> {
+        self.transact(|transaction| {
+            let known = transaction.query_row("SELECT value FROM meta WHERE key = ?1", [INSTANCE_ID], |row| row.get(0));
+            if let Some(known) = known.optional()? {
+                return Ok(known);
+            }
+            let made = random_uuid(rand::rng().random());
+            transaction.execute("INSERT INTO meta VALUES (?1, ?2)", [INSTANCE_ID, &made])?;
+            Ok(made)
+        })
+    }
+
+    fn adopt_layouts(&mut self, policy: &LabelPolicy) -> Result<Vec<Family>, StoreError> {
+        self.transact(|transaction| totals::adopt_layouts(transaction, policy))
+    }
+
+    fn load(&self, target: &Target, policy: &LabelPolicy) -> Result<Loaded, StoreError> {
+        self.read(|connection| {
+            let Some(found) = targets::find(connection, target)? else { return Ok(Loaded::default()) };
+            let invalid = entries::load_invalid(connection, found.id)?;
+            let (totals, births) = totals::load(connection, found.id, policy)?;
+            let mut ledger = Ledger::restore(found.marks, invalid, totals);
+            entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
+            Ok(Loaded {
+                ledger: DurableLedger::new(ledger),
+                births,
+                catching_up: found.catching_up,
+                last_success: self.seen.get(found.id, clock::now().timestamp()),
+                staged: staged::find_walk(connection, found.id)?,
+            })
+        })
+    }
+
+    fn commit(&mut self, target: &Target, changes: Changes, spans: &SpanBatch) -> Result<Durable<Changes>, StoreError> {
+        if changes.must_commit || !spans.records.is_empty() {
+            self.transact_spans(|transaction, capacity| {
+                let dropped = write(transaction, target, &changes, spans, capacity)?;
+                Ok(((), dropped))
+            })?;
+        }
+        Ok(Durable::new(changes))
+    }
+
+    fn stage(
+        &mut self,
+        target: &Target,
+        walk: &StagedWalk,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            let id = targets::upsert(transaction, target)?;
+            staged::add(transaction, id, attempts, invalid)?;
+            staged::write_walk(transaction, id, walk)
+        })
+    }
+
+    fn commit_staged(
+        &mut self,
+        target: &Target,
+        ledger: &Ledger,
+        attempts: &[Attempt],
+        invalid: &[Box<str>],
+        decide: &mut DecidePart<'_>,
+    ) -> Result<Durable<Layer>, StoreError> {
+        let layer = self.transact_spans(|transaction, capacity| {
+            let id = targets::upsert(transaction, target)?;
+            staged::add(transaction, id, attempts, invalid)?;
+            let mut layer = Layer::over(ledger);
+            let mut dropped = None;
+            staged::for_each_part(transaction, id, |part| {
+                let (changes, spans) = decide(Memory::under(ledger, &layer), part);
+                if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
+                    *dropped.get_or_insert(0) += more;
+                }
+                layer.add(changes);
+                Ok(())
+            })?;
+            staged::clear(transaction, id)?;
+            Ok((layer, dropped))
+        })?;
+        Ok(Durable::new(layer))
+    }
+
+    fn release(&mut self, target: &Target, release: Release) -> Result<Durable<Release>, StoreError> {
+        self.transact(|transaction| {
+            let Some(found) = targets::find(transaction, target)? else { return Ok(()) };
+            totals::release(transaction, found.id, &release.series)?;
+            targets::end_catching_up(transaction, found.id, release.caught_up)
+        })?;
+        Ok(Durable::new(release))
+    }
+
+    fn note_success(&self, target: &Target, date: Timestamp) {
+        // At worst a later start takes an outage for longer than it was.
+        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+            self.seen.set(id, date);
+        }
+    }
+
+    fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
+        self.transact(|transaction| targets::list(transaction, environment, listed, now))
+    }
+
+    fn environments(&self) -> Result<Vec<String>, StoreError> {
+        self.read(targets::environments)
+    }
+
+    fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError> {
+        let id = self.transact(|transaction| {
+            let id = targets::find_unlisted(transaction, target)?;
+            id.map_or(Ok(()), |id| targets::remove(transaction, id))?;
+            Ok(id)
+        })?;
+        if let Some(id) = id {
+            self.seen.clear(id);
+        }
+        Ok(id.is_some())
+    }
+
+    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+        self.read(|connection| discovered::load(connection, environment))
+    }
+
+    fn save_discovered(
+        &mut self,
+        environment: &str,
+        unsaved: &Unsaved,
+        listed: &[Target],
+        unlisted: &[Target],
+        now: LocalTime,
+    ) -> Result<(), StoreError> {
+        self.transact(|transaction| {
+            // What discovery forgets now is kept of targets that are not listed any more.
+            targets::change_list(transaction, listed, unlisted, now)?;
+            discovered::write(transaction, environment, unsaved)
+        })
+    }
+
+    fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError> {
+        let capacity = u64::from(capacity);
+        if self.queue.status().length > capacity {
+            let (waiting, dropped) = self.transact(|transaction| {
+                let dropped = outbox::limit(transaction, capacity)?;
+                Ok((outbox::waiting(transaction)?, dropped))
+            })?;
+            self.queue.committed(waiting, dropped);
+            self.queue.set_capacity(capacity);
+            return Ok(dropped);
+        }
+        self.queue.set_capacity(capacity);
+        Ok(0)
+    }
+
+    fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
+        self.read(|connection| outbox::oldest(connection, max_spans, max_bytes))
+    }
+
+    fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
+        let (waiting, removed) = self.transact(|transaction| {
+            let removed = outbox::remove(transaction, through)?;
+            Ok((outbox::waiting(transaction)?, removed))
+        })?;
+        // What was dropped while it was on its way has been counted as such.
+        let rejected = rejected.min(removed);
+        self.queue.acknowledged(waiting, removed - rejected, rejected);
+        Ok(())
+    }
+}
+
+fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, LocalTime), StoreError> {
+    let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
+    let created_at = format::prepare(&mut connection, path, now)?;
+    Ok((connection, created_at))
+}
+
+/// A UUID of random bits (RFC 9562, section 5.4).
+fn random_uuid(bits: u128) -> String {
+    let bits = bits & !(0xF << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let digits = format!("{bits:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
+/// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.
+fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
+    const SMALLEST_PAGE: u64 = 512;
+    match std::fs::metadata(path).map(|metadata| metadata.len()) {
+        Ok(length @ 1..SMALLEST_PAGE) => {
+            Err(StoreError::Damaged { path: path.to_owned(), reason: format!("only {length} bytes are left of it") })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says how many spans had to go where more than `capacity` wait, where any was queued.
+fn write(
+    transaction: &Transaction<'_>,
+    target: &Target,
+    changes: &Changes,
+    spans: &SpanBatch,
+    capacity: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let id = targets::upsert(transaction, target)?;
+    entries::write(transaction, id, &changes.rows)?;
+    entries::prune(transaction, id, &changes.pruned)?;
+    entries::write_invalid(transaction, id, &changes.invalid)?;
+    entries::prune_invalid(transaction, id, &changes.pruned_invalid)?;
+    totals::write(transaction, id, &changes.totals, &changes.births)?;
+    totals::add_pruned(transaction, id, &changes.pruned_totals)?;
+    if let Some(since) = changes.catching_up {
+        targets::begin_catching_up(transaction, id, since)?;
+    }
+    if let Some(marks) = &changes.marks {
+        targets::write_marks(transaction, id, marks)?;
+    }
+    outbox::add(transaction, id, spans, capacity)
+}
+
+#[cfg(test)]
+mod discovered_tests;
+#[cfg(test)]
+mod outbox_tests;
+#[cfg(test)]
+mod tests;

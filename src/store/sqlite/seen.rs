@@ -1,0 +1,118 @@
+//! When each target was last read with success: beside the state file, in eight bytes for each, without waiting for the disk.
+//!
+//! A poll that brings nothing new commits nothing, and still the next start must know whether there was an outage. What is
+//! written here survives the end of the process, however it ends. After a crash of the whole machine it may be older than it
+//! should be; then an outage seems longer than it was, which only makes the exporter careful for a minute.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::TargetId;
+use crate::store::error::StoreError;
+use crate::store::lock::beside;
+use talkover_core::delivery::Timestamp;
+
+const SLOT_BYTES: u64 = 8;
+/// How far the server's clock may be ahead of ours, 5 min: as much as two readings of it may differ. What is dated later has not
+/// happened yet.
+const AHEAD: Duration = Duration::from_secs(300);
+
+/// The open file: one slot of a little-endian number of microseconds since the Unix epoch for each target, by its number.
+#[derive(Debug)]
+pub(super) struct SeenFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl SeenFile {
+    /// Opens the file that belongs to the state file at `state`, or makes it.
+    pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
+        let path = beside(state, "seen");
+        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = opened.map_err(|error| StoreError::Io { path: path.clone(), action: "open", error })?;
+        Ok(Self { file, path })
+    }
+
+    /// Returns when the target was last read, `None` if that isn't known. It is never later than `now` by the local clock: a damaged
+    /// number would be shown for a success, and would hide an outage.
+    pub(super) fn get(&self, target: TargetId, now: Timestamp) -> Option<Timestamp> {
+        let mut bytes = [0; SLOT_BYTES as usize];
+        self.file.read_exact_at(&mut bytes, slot(target)?).ok()?;
+        let seen = Some(i64::from_le_bytes(bytes)).filter(|micros| *micros > 0).map(Timestamp::from_micros)?;
+        let ahead = seen.since(now);
+        if ahead > AHEAD {
+            let path = self.path.display();
+            warn!("{path}: a last success that is {:.0} s ahead of the local clock is ignored", ahead.as_secs_f64());
+            return None;
+        }
+        Some(seen.min(now))
+    }
+
+    /// Keeps when the target was last read.
+    pub(super) fn set(&self, target: TargetId, date: Timestamp) {
+        let Some(slot) = slot(target) else { return };
+        if let Err(error) = self.file.write_all_at(&date.as_micros().to_le_bytes(), slot) {
+            debug!("failed to keep the time of a poll: {error}");
+        }
+    }
+
+    /// Forgets a target, so that another one with its number does not inherit its time.
+    pub(super) fn clear(&self, target: TargetId) {
+        self.set(target, Timestamp::from_micros(0));
+    }
+}
+
+fn slot(target: TargetId) -> Option<u64> {
+    u64::try_from(target.0).ok()?.checked_mul(SLOT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_764_400_000);
+
+    fn open(directory: &Path) -> SeenFile {
+        SeenFile::open(&directory.join("state.db")).unwrap()
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_a_last_success_of_the_future() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = open(directory.path());
+        for ago in [Duration::ZERO, Duration::from_micros(1_234_567), Duration::from_secs(86_400)] {
+            let date = NOW.minus(ago);
+            for bit in 0..64 {
+                file.set(TargetId(3), Timestamp::from_micros(date.as_micros() ^ 1 << bit));
+                let found = file.get(TargetId(3), NOW);
+                assert!(found.is_none_or(|seen| seen <= NOW), "bit {bit}: {found:?}");
+            }
+            file.set(TargetId(3), date);
+            assert_eq!(file.get(TargetId(3), NOW), Some(date));
+        }
+    }
+
+    #[test]
+    fn a_server_whose_clock_is_a_little_ahead_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = open(directory.path());
+        for (ahead, expected) in [(0, Some(NOW)), (300, Some(NOW)), (301, None), (86_400 * 365 * 75, None)] {
+            file.set(TargetId(1), NOW.plus(Duration::from_secs(ahead)));
+            assert_eq!(file.get(TargetId(1), NOW), expected, "{ahead} s");
+        }
+    }
+
+    #[test]
+    fn slots_that_are_not_there_or_cut_off_hold_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = open(directory.path());
+        assert_eq!(file.get(TargetId(0), NOW), None);
+        file.set(TargetId(1), NOW);
+        file.file.set_len(13).unwrap();
+        assert_eq!([0, 1, 2, -1].map(|id| file.get(TargetId(id), NOW)), [None; 4]);
+    }
+}

@@ -1,0 +1,202 @@
+//! What a long walk has read so far: parsed, without payloads, until it is complete and decided.
+//!
+//! A walk of a million entries takes hours within a request budget: an interrupted one goes on where it stopped.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::TargetId;
+use super::entries::{Names, unreadable};
+use crate::store::{StagedPart, StagedWalk};
+use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
+use talkover_core::ledger::decide::{Coverage, Pass};
+
+/// Entries decided at once.
+const PART: i64 = 5_000;
+/// How the columns keep a missing and an unusable `http_status`.
+const NONE: i64 = 0;
+const INVALID: i64 = -1;
+
+/// Adds entries; of an entry that was read before, what was read last is kept.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    target: TargetId,
+    attempts: &[Attempt],
+    invalid: &[Box<str>],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO staged_entries
+         (target, created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp, error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for attempt in attempts {
+        statement.execute(params![
+            target.0,
+            attempt.created_at.as_micros(),
+            attempt.attempt,
+            attempt.id.to_string(),
+            &*attempt.event,
+            attempt.status.as_str(),
+            http_status_number(attempt.http_status),
+            attempt.duration_ns.and_then(|nanos| i64::try_from(nanos).ok()),
+            attempt.delivered_at.map(Timestamp::as_micros),
+            &attempt.group[..],
+            attempt.error,
+        ])?;
+    }
+    let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO staged_invalid VALUES (?1, ?2)")?;
+    for key in invalid {
+        statement.execute(params![target.0, key])?;
+    }
+    Ok(())
+}
+
+/// Notes how far the walk has come.
+pub(super) fn write_walk(transaction: &Transaction<'_>, target: TargetId, walk: &StagedWalk) -> rusqlite::Result<()> {
+    transaction.prepare_cached("INSERT OR REPLACE INTO walks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+        params![
+            target.0,
+            coverage_name(walk.coverage),
+            walk.until.as_micros(),
+            walk.newest.as_micros(),
+            walk.oldest.as_micros(),
+            i64::try_from(walk.count).unwrap_or(i64::MAX),
+            walk.has_met_known,
+        ],
+    )?;
+    Ok(())
+}
+
+/// The walk that was interrupted, where there is one.
+pub(super) fn find_walk(connection: &Connection, target: TargetId) -> rusqlite::Result<Option<StagedWalk>> {
+    connection
+        .prepare_cached("SELECT coverage, until, newest, oldest, count, has_met_known FROM walks WHERE target = ?1")?
+        .query_row(params![target.0], |row| {
+            let name = row.get_ref(0)?.as_str()?;
+            let time = |column| Ok::<_, rusqlite::Error>(Timestamp::from_micros(row.get(column)?));
+            let count: i64 = row.get(4)?;
+            Ok(StagedWalk {
+                coverage: coverage_of(name).ok_or_else(|| unreadable(0, name))?,
+                until: time(1)?,
+                newest: time(2)?,
+                oldest: time(3)?,
+                count: count.unsigned_abs(),
+                has_met_known: row.get(5)?,
+            })
+        })
+        .optional()
+}
+
+/// Gives the whole walk to `decide` part by part: twice, because joins come before ends.
+pub(super) fn for_each_part(
+    transaction: &Transaction<'_>,
+    target: TargetId,
+    mut decide: impl FnMut(StagedPart) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    for pass in [Pass::Register, Pass::Settle] {
+        let mut parts = Parts::new(transaction, target);
+        let mut attempts = parts.next()?;
+        loop {
+            let next = parts.next()?;
+            let is_last = next.is_empty() && pass == Pass::Settle;
+            let invalid = if is_last { read_invalid(transaction, target)? } else { Vec::new() };
+            decide(StagedPart { pass: if is_last { Pass::Last } else { pass }, attempts, invalid })?;
+            if next.is_empty() {
+                break;
+            }
+            attempts = next;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the walk.
+pub(super) fn clear(transaction: &Transaction<'_>, target: TargetId) -> rusqlite::Result<()> {
+    for table in ["walks", "staged_entries", "staged_invalid"] {
+        transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![target.0])?;
+    }
+    Ok(())
+}
+
+/// The entries of a walk, oldest first, by parts.
+struct Parts<'a> {
+    transaction: &'a Transaction<'a>,
+    target: TargetId,
+    /// The key of the last entry given.
+    after: (i64, i64, String),
+    names: Names,
+}
+
+impl<'a> Parts<'a> {
+    fn new(transaction: &'a Transaction<'a>, target: TargetId) -> Self {
+        Self { transaction, target, after: (i64::MIN, i64::MIN, String::new()), names: Names::default() }
+    }
+
+    fn next(&mut self) -> rusqlite::Result<Vec<Attempt>> {
+        let mut statement = self.transaction.prepare_cached(
+            "SELECT created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp, error
+             FROM staged_entries WHERE target = ?1 AND (created_at, attempt, id) > (?2, ?3, ?4)
+             ORDER BY created_at, attempt, id LIMIT ?5",
+        )?;
+        let (created_at, attempt, id) = &self.after;
+        let mut rows = statement.query(params![self.target.0, created_at, attempt, id, PART])?;
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next()? {
+            attempts.push(read(row, &mut self.names)?);
+        }
+        if let Some(last) = attempts.last() {
+            self.after = (last.created_at.as_micros(), i64::from(last.attempt), last.id.to_string());
+        }
+        Ok(attempts)
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt> {
+    let status = row.get_ref(4)?.as_str()?;
+    Ok(Attempt {
+        created_at: Timestamp::from_micros(row.get(0)?),
+        attempt: row.get(1)?,
+        id: EntryId::new(row.get_ref(2)?.as_str()?),
+        event: names.intern(row.get_ref(3)?.as_str()?),
+        status: Status::from_name(status).ok_or_else(|| unreadable(4, status))?,
+        http_status: http_status_of(row.get(5)?),
+        duration_ns: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
+        delivered_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_micros),
+        group: row.get(8)?,
+        error: row.get(9)?,
+    })
+}
+
+fn read_invalid(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<Box<str>>> {
+    let mut statement = connection.prepare_cached("SELECT key FROM staged_invalid WHERE target = ?1")?;
+    statement.query_map(params![target.0], |row| row.get(0))?.collect()
+}
+
+fn http_status_number(status: HttpStatus) -> i64 {
+    match status {
+        HttpStatus::None => NONE,
+        HttpStatus::Invalid => INVALID,
+        HttpStatus::Code(code) => i64::from(code),
+    }
+}
+
+fn http_status_of(number: i64) -> HttpStatus {
+    match number {
+        NONE => HttpStatus::None,
+        code => u16::try_from(code).map_or(HttpStatus::Invalid, HttpStatus::Code),
+    }
+}
+
+fn coverage_name(coverage: Coverage) -> &'static str {
+    match coverage {
+        Coverage::Pages => "pages",
+        Coverage::Head => "head",
+        Coverage::Sweep => "sweep",
+        Coverage::Met => "met",
+        Coverage::FirstContact => "first_contact",
+        Coverage::Mended => "mended",
+    }
+}
+
+fn coverage_of(name: &str) -> Option<Coverage> {
+    [Coverage::Head, Coverage::Sweep, Coverage::FirstContact].into_iter().find(|kind| coverage_name(*kind) == name)
+}

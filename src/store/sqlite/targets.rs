@@ -1,0 +1,272 @@
+//! What is kept of a target as a whole: its marks.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::TargetId;
+use super::discovered::webhook_info;
+use crate::store::Unlisted;
+use talkover_core::clock::LocalTime;
+use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::state::Marks;
+
+/// A target of the state file.
+pub(super) struct Found {
+    pub(super) id: TargetId,
+    pub(super) marks: Marks,
+    pub(super) catching_up: Option<Timestamp>,
+}
+
+/// Looks a target up by environment and webhook.
+pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<Found>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
+                last_unknown, catching_up
+         FROM targets WHERE environment = ?1 AND webhook_id = ?2",
+    )?;
+    statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+    let marks = Marks {
+        known_at: time(1)?,
+        cut: time(2)?,
+        watermark: time(3)?,
+        swept: time(4)?,
+        horizon: time(5)?,
+        contacted: row.get(6)?,
+        gap_at: time(7)?,
+        last_attempt: [time(8)?, time(9)?, time(10)?, time(11)?],
+    };
+    Ok(Found { id: TargetId(row.get(0)?), marks, catching_up: time(12)? })
+}
+
+/// The number of a target.
+pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetId>> {
+    connection
+        .prepare_cached("SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2")?
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetId))
+        .optional()
+}
+
+/// The number of a target that is not listed.
+pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetId>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2 AND unlisted_at IS NOT NULL",
+        )?
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetId))
+        .optional()
+}
+
+/// The number of a target, which is given one where it has none.
+pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetId> {
+    if let Some(id) = find_id(transaction, target)? {
+        return Ok(id);
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO targets (environment, webhook_id, webhook_name, owner_type, owner_id)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            &*target.environment,
+            &*target.webhook_id,
+            &*target.webhook_name,
+            target.owner_type.as_str(),
+            &*target.owner_id
+        ])?;
+    Ok(TargetId(transaction.last_insert_rowid()))
+}
+
+/// Writes all marks.
+pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetId, marks: &Marks) -> rusqlite::Result<()> {
+    let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
+    let [success, failed, retrying, unknown] = marks.last_attempt.map(micros);
+    transaction
+        .prepare_cached(
+            "UPDATE targets SET known_at = ?2, cut = ?3, watermark = ?4, swept = ?5, horizon = ?6, contacted = ?7,
+             gap_at = ?8, last_success = ?9, last_failed = ?10, last_retrying = ?11, last_unknown = ?12 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.0,
+            micros(marks.known_at),
+            micros(marks.cut),
+            micros(marks.watermark),
+            micros(marks.swept),
+            micros(marks.horizon),
+            marks.contacted,
+            micros(marks.gap_at),
+            success,
+            failed,
+            retrying,
+            unknown
+        ])?;
+    Ok(())
+}
+
+/// Marks that what is committed now has happened while nobody looked.
+pub(super) fn begin_catching_up(transaction: &Transaction<'_>, id: TargetId, since: Timestamp) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE targets SET catching_up = ?2 WHERE id = ?1")?
+        .execute(params![id.0, since.as_micros()])?;
+    Ok(())
+}
+
+/// Ends the catching-up whose last batch was read at `since`, unless there was another one.
+pub(super) fn end_catching_up(
+    transaction: &Transaction<'_>,
+    id: TargetId,
+    since: Option<Timestamp>,
+) -> rusqlite::Result<()> {
+    let Some(since) = since else { return Ok(()) };
+    transaction
+        .prepare_cached("UPDATE targets SET catching_up = NULL WHERE id = ?1 AND catching_up = ?2")?
+        .execute(params![id.0, since.as_micros()])?;
+    Ok(())
+}
+
+/// Notes which targets of an environment are listed, as of `now`; gives the others, each with the time since when it is not.
+/// Writes only what has changed.
+pub(super) fn list(
+    transaction: &Transaction<'_>,
+    environment: &str,
+    listed: &[Target],
+    now: LocalTime,
+) -> rusqlite::Result<Vec<Unlisted>> {
+    let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
+    let mut unlisted = Vec::new();
+    for (id, known, since) in all(transaction, environment)? {
+        match listed.get(&*known.webhook_id) {
+            Some(target) if **target != known || since.is_some() => name(transaction, id, target)?,
+            Some(_) => {}
+            None => {
+                unlist(transaction, id, now)?;
+                let info = read_info(transaction, id)?;
+                unlisted.push(Unlisted { target: known, info, since: since.unwrap_or(now.timestamp()) });
+            }
+        }
+    }
+    Ok(unlisted)
+}
+
+/// Notes that these targets are listed, under these names, and those others not any more, as of `now`. Called before discovery forgets
+/// what it knew of those.
+pub(super) fn change_list(
+    transaction: &Transaction<'_>,
+    listed: &[Target],
+    unlisted: &[Target],
+    now: LocalTime,
+) -> rusqlite::Result<()> {
+    for target in listed {
+        if let Some(id) = find_id(transaction, target)? {
+            name(transaction, id, target)?;
+        }
+    }
+    for target in unlisted {
+        if let Some(id) = find_id(transaction, target)? {
+            unlist(transaction, id, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
+fn unlist(transaction: &Transaction<'_>, id: TargetId, now: LocalTime) -> rusqlite::Result<()> {
+    let changed = transaction
+        .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
+        .execute(params![id.0, now.timestamp().as_micros()])?;
+    if changed > 0 {
+        transaction
+            .prepare_cached(
+                "UPDATE targets SET owner_name = found.owner_name, host = found.host, port = found.port,
+                        timeout_seconds = found.timeout_seconds, max_retries = found.max_retries, method = found.method,
+                        is_enabled = found.is_enabled
+                 FROM (
+                    SELECT iif(is_owner, owner_name, '') AS owner_name, host, port, timeout_seconds, max_retries, method,
+                           is_enabled
+                    FROM (
+                        SELECT owners.name AS owner_name, webhooks.*,
+                               webhooks.owner_type = known.owner_type AND webhooks.owner_id = known.owner_id AS is_owner
+                        FROM targets AS known
+                        JOIN discovered_webhooks AS webhooks USING (environment, webhook_id)
+                        JOIN discovered_owners AS owners ON owners.environment = webhooks.environment
+                             AND owners.owner_type = webhooks.owner_type AND owners.owner_id = webhooks.owner_id
+                        WHERE known.id = ?1
+                    )
+                    ORDER BY is_owner DESC, owner_type, owner_id LIMIT 1
+                 ) AS found
+                 WHERE id = ?1",
+            )?
+            .execute(params![id.0])?;
+    }
+    Ok(())
+}
+
+fn read_info(connection: &Connection, id: TargetId) -> rusqlite::Result<Option<WebhookInfo>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT owner_name, host, port, timeout_seconds, max_retries, method, is_enabled
+         FROM targets WHERE id = ?1 AND method IS NOT NULL",
+    )?;
+    statement.query_row([id.0], webhook_info).optional()
+}
+
+/// The environments that have targets.
+pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached("SELECT DISTINCT environment FROM targets")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(TargetId, Target, Option<Timestamp>)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at
+         FROM targets WHERE environment = ?1 ORDER BY id",
+    )?;
+    let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
+    let rows = statement.query_map([environment], |row| {
+        let webhook_id: String = row.get(2)?;
+        let target = Target {
+            environment: row.get::<_, String>(1)?.into(),
+            // Version 1 did not keep these.
+            owner_type: text(row, 3)?.and_then(|name| OwnerType::from_name(&name)).unwrap_or(OwnerType::Agent),
+            owner_id: text(row, 4)?.unwrap_or_default().into(),
+            webhook_name: text(row, 5)?.unwrap_or_else(|| webhook_id.clone()).into(),
+            webhook_id: webhook_id.into(),
+        };
+        let since = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_micros);
+        Ok((TargetId(row.get(0)?), target, since))
+    })?;
+    rows.collect()
+}
+
+fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
+                    host = NULL, port = NULL, timeout_seconds = NULL, max_retries = NULL, method = NULL, is_enabled = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![id.0, &*target.webhook_name, target.owner_type.as_str(), &*target.owner_id])?;
+    Ok(())
+}
+
+/// Forgets a target and everything that belongs to it.
+pub(super) fn remove(transaction: &Transaction<'_>, id: TargetId) -> rusqlite::Result<()> {
+    const TABLES: [&str; 8] = [
+        "entries",
+        "invalid_entries",
+        "totals",
+        "pruned_totals",
+        "staged_entries",
+        "staged_invalid",
+        "walks",
+        "parked_spans",
+    ];
+    for table in TABLES {
+        transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![id.0])?;
+    }
+    transaction.execute("DELETE FROM targets WHERE id = ?1", params![id.0])?;
+    Ok(())
+}

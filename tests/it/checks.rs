@@ -1,0 +1,143 @@
+//! `check`, and what a start and a reload make of files and variables that are wrong or meant for others.
+
+use std::path::Path;
+
+use talkover_simulator::{Clock, Webhook};
+
+use crate::harness::{BINARY, Exporter, Verdict, Workspace, check_online, quiet_scenario, simulator};
+
+async fn check(config: &Path, variables: &[(&str, &str)]) -> Verdict {
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(["check", "--config"]).arg(config).envs(variables.iter().copied());
+    let output = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Verdict { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Nine levels of nine aliases each: a billion values in less than 600 bytes.
+fn bomb() -> String {
+    let level = |n: usize| format!("x{n}: &x{n} [{}]\n", vec![format!("*x{}", n - 1); 9].join(","));
+    "x0: &x0 [lol]\n".to_owned() + &(1..=9).map(level).collect::<String>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_named_in_the_file_that_cannot_be_read_fails_the_check() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let named = [quiet_scenario().webhooks, vec![Webhook::of_agent("a-1", "w-missing")]].concat();
+    let config = workspace.configure(&simulator.base_url(), &named, "");
+    let verdict = check_online(&config).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+    let reason = "environment `test`: the webhook `w-missing`, named in the file, cannot be read: the API answered 404";
+    assert!(verdict.stderr.contains(reason), "{verdict:#?}");
+    assert!(verdict.stdout.contains("NOT READABLE       w-missing: the API answered 404"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("an entry is read after "), "two logs were read: {verdict:#?}");
+
+    let config = workspace.configure(&simulator.base_url(), &named[2..], "");
+    let verdict = check_online(&config).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+    assert!(verdict.stdout.contains("freshness          not known: no log could be read"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("polls not known"), "{verdict:#?}");
+
+    let config = workspace.configure(&simulator.base_url(), &named[..2], "");
+    let verdict = check_online(&config).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:#?}");
+    assert!(verdict.stdout.contains("at worst; there is none now"), "empty logs have no average: {verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_webhook_named_in_the_file_is_asked_for_beyond_the_sample_too() {
+    let mut scenario = quiet_scenario();
+    scenario.webhooks = (0..25).map(|n| Webhook::of_agent("a-1", &format!("w-{n:02}"))).collect();
+    let named = [scenario.webhooks.clone(), vec![Webhook::of_agent("a-1", "w-99")]].concat();
+    let simulator = simulator(scenario, Clock::Real).await;
+    let workspace = Workspace::new();
+    let verdict = check_online(&workspace.configure(&simulator.base_url(), &named, "")).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+    assert!(verdict.stderr.contains("`w-99`") && verdict.stdout.contains("26 requests"), "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_cannot_be_asked_fails_the_check_and_the_next_is_asked() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks[..1], "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let first = "environments:\n  - {name: gone, base_url: 'http://127.0.0.1:1', token_file: TOKEN, discovery: {}}\n";
+    let first = first.replace("TOKEN", &workspace.path("token").display().to_string());
+    std::fs::write(&config, text.replace("environments:\n", &first)).unwrap();
+    let verdict = check_online(&config).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+    assert!(verdict.stderr.contains("environment `gone`: the connection failed"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("environment `test`, as the API has it now"), "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_looks_at_the_states_path_beside_a_running_daemon() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
+    let state = workspace.path("state.db").display().to_string();
+    assert_eq!(check(&config, &[]).await.code, Some(0));
+    assert!(!workspace.path("state.db").exists(), "nothing is created");
+    let _running = Exporter::start(&config).await;
+    assert_eq!(check(&config, &[]).await.code, Some(0));
+
+    let text = std::fs::read_to_string(&config).unwrap();
+    let line = 1 + text.lines().position(|line| line.starts_with("state:")).unwrap();
+    std::fs::write(&config, text.replace(&state, "/proc/nope/x.db")).unwrap();
+    let verdict = check(&config, &[]).await;
+    assert_eq!(verdict.code, Some(2), "{verdict:#?}");
+    let place = format!("{}:{line}: state.path: /proc/nope/x.db cannot be created", config.display());
+    assert!(verdict.stderr.contains(&place), "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_nested_aliases_is_refused_at_a_reload_and_the_daemon_goes_on() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
+    let exporter = Exporter::start(&config).await;
+    let pristine = std::fs::read_to_string(&config).unwrap();
+    let merging = format!("{pristine}poll: &p {{per_page: 1}}\nlog:\n  <<: *p\n");
+    for (bad, reason) in [(bomb(), "more than 200000 values"), (merging, "merge keys (`<<`) are not supported")] {
+        std::fs::write(&config, &bad).unwrap();
+        exporter.signal(rustix::process::Signal::HUP);
+        let is_refused = |lines: &[String]| lines.iter().any(|line| line.contains(reason));
+        exporter.wait_for_log("the refusal", is_refused).await;
+        let verdict = check(&config, &[]).await;
+        assert_eq!(verdict.code, Some(2), "{verdict:#?}");
+        assert!(verdict.stderr.lines().count() == 1 && verdict.stderr.contains(reason), "{verdict:#?}");
+    }
+    assert!(exporter.scrape().await.sum("process_resident_memory_bytes", &[]) < 300e6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_of_other_programs_keep_nothing_from_starting() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, "");
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_SDK_DISABLED", "perhaps"),
+        ("TOKIO_WORKER_THREADS", "many"),
+        ("HTTPS_PROXY", "::garbage::"),
+        ("SSL_CERT_FILE", "/nowhere"),
+        ("SSL_CERT_DIR", "/nowhere"),
+        ("RUST_LOG", "]]"),
+        ("TALKOVER_EXPORTER_PORT", "tcp://10.0.0.1:9877"),
+    ];
+    let verdict = check(&config, &variables).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:#?}");
+    let warnings = verdict.stdout.lines().filter(|line| line.starts_with("warning: environment variable OTEL_"));
+    assert_eq!(warnings.count(), 3, "{verdict:#?}");
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let exporter = Exporter::start_with(&config, &variables).await;
+    assert!(exporter.scrape().await.get("process_start_time_seconds").is_some());
+    let logged = exporter.log().join("\n");
+    assert!(logged.contains("OTEL_EXPORTER_OTLP_PROTOCOL: must be one of grpc, http/protobuf"), "{logged}");
+    assert!(logged.contains("failed to load the system's certificate authorities; "), "{logged}");
+    assert!(logged.contains("certificate authorities, and traces.tls names none"), "{logged}");
+}
