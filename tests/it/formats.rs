@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
-use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::totals::{
     ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, NANOS_PER_SECOND, SeriesKey, Total,
 };
@@ -22,8 +22,9 @@ use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
 use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::scrape::Scraper;
-use talkover_exporter::store::Store;
+use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
+use talkover_exporter::store::sqlite::SqliteStore;
 
 const BUCKETS: [f64; 3] = [0.05, 1.0, 120.0];
 
@@ -47,7 +48,7 @@ fn target(environment: &str, webhook_id: &str) -> Target {
 }
 
 fn view(target: Target) -> TargetView {
-    TargetView::new(target, &Ledger::default(), Exposure::default(), None, Duration::from_millis(2500))
+    TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::from_millis(2500))
 }
 
 fn attempt(event: &str, status: Status, code: u16) -> AttemptLabels {
@@ -167,7 +168,8 @@ fn board() -> Board {
 /// Without what is this machine's.
 fn scrape(format: Format) -> String {
     let directory = tempfile::tempdir().unwrap();
-    let store = StoreHandle::new(Store::open(&directory.path().join("state.db"), at(-1)).unwrap());
+    let store =
+        StoreHandle::new(SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(at(-1))).unwrap());
     let registry = Registry::new();
     let api = ApiMetrics::register(&registry).unwrap();
     api.add_environment("prod");
@@ -180,7 +182,7 @@ fn scrape(format: Format) -> String {
     };
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
-    store.limit_spans(10_000).unwrap();
+    store.with(|store| store.limit_spans(10_000)).unwrap();
     let scraper = Scraper { board: board(), store: store.info().clone(), registry };
     let mut text = String::new();
     scraper.write(format, &mut text).unwrap();
