@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::search::Search;
 use self::spending::supply;
 use super::discover::{Asked, Registered, view};
-use super::reader::{ReadSettings, Reader, Remembered};
+use super::reader::{ReadSettings, Reader, Remembered, Work};
 use super::roster::Roster;
 use super::step::{Stepped, Workshop, step};
 use crate::budget::Budget;
@@ -238,20 +238,23 @@ impl Environment {
         let now = self.now();
         let expected = self.scheduler.expected(target, now);
         let Some(seat) = self.idle.get_mut(&target) else { return };
-        let needs_request = seat.reader.needs_request();
         if !seat.reader.is_reading() {
             self.patience.begin(target);
         }
-        if needs_request && !seat.reader.turn_to(class, expected, now) {
+        let Some(work) = seat.reader.begin(class, expected, now) else {
             let (sweep, recheck) = (seat.reader.sweep_due(), seat.reader.recheck_due());
             // What was due a moment ago was read by something else since.
             self.scheduler.set_due(target, sweep.filter(|due| *due > now), recheck.filter(|due| *due > now), now);
             return;
-        }
-        if needs_request && !self.take_from_budget() {
+        };
+        let needs_request = matches!(work, Work::Read(_));
+        let is_granted = !needs_request || self.take_from_budget();
+        let Some(mut seat) = self.idle.remove(&target) else { return };
+        if !is_granted {
+            seat.reader.give_back(work);
+            self.idle.insert(target, seat);
             return;
         }
-        let Some(seat) = self.idle.remove(&target) else { return };
         if needs_request {
             self.renew_token();
             self.patience.ask(target, now);
@@ -262,7 +265,8 @@ impl Environment {
         self.scheduler.start(turn, now);
         let (workshop, shutdown) = (self.workshop.clone(), shutdown.clone());
         self.away.insert(target, seat.state);
-        steps.spawn(async move { Done::Stepped(turn, Box::new(step(workshop, seat.reader, now, shutdown).await)) });
+        let step = step(workshop, seat.reader, work, now, shutdown);
+        steps.spawn(async move { Done::Stepped(turn, Box::new(step.await)) });
     }
 
     fn receive(&mut self, done: Result<Done, tokio::task::JoinError>, steps: &mut JoinSet<Done>) {

@@ -1,9 +1,11 @@
-//! One target on its way through its log: what is to be asked next, and what has been read so far.
+//! One target on its way through its log: what to read next, and what became of what was read.
 //!
-//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open entries.
-//! The scheduler says which of them a request is made for. Each is made of single requests and waits where it is while the others
-//! have their turns: a long sweep does not keep what is new from being read. Where a request fails, a walk goes on at the same
-//! page later.
+//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open entries: a
+//! [`Job`] each. The scheduler says for which of them a request is made. A job that needs more than one request is parked here
+//! while the others have their turns, so that a long sweep does not keep what is new from being read.
+//!
+//! [`Reader::begin`] hands out a job, [`Reader::park`] takes one back that goes on, [`Reader::complete`] makes a batch of what one
+//! has read, and [`Reader::committed`] is told when that is on disk.
 
 use std::time::Duration;
 
@@ -17,9 +19,9 @@ use talkover_core::ledger::decide::{Batch, Coverage, Tally};
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes::{self, Hole};
-use talkover_core::reading::recheck::{Recheck, Wanted};
-use talkover_core::reading::walk::{CutShort, Failed, Known, PageRequest, Progress, Stretch, Walk, WalkError};
-use talkover_core::reading::wire::LogPage;
+use talkover_core::reading::job::{Failure, Job, Lane, Part, Read, WalkJob, WalkRead};
+use talkover_core::reading::recheck::{Recheck, Rechecked, Wanted};
+use talkover_core::reading::walk::{CutShort, Stretch, Walk, WalkError};
 use talkover_core::schedule::Class;
 use talkover_core::schedule::page_size::first_page;
 use talkover_core::schedule::rate::Rate;
@@ -31,8 +33,6 @@ const STAGED_AT_ONCE: usize = 5_000;
 
 /// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
-/// After so many rounds of rechecks in a row that failed, smaller pages are requested.
-const FAILED_ROUNDS: u32 = 3;
 /// A first contact that takes longer than this says how far it is, this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -68,14 +68,8 @@ pub struct Reader {
     /// Its memory.
     pub ledger: DurableLedger,
     settings: ReadSettings,
-    /// What the present request is made for.
-    turn: Class,
-    /// The head walk under way, or the first walk of all or after a start.
-    head: Option<Reading>,
-    /// The sweep under way.
-    sweep: Option<Reading>,
-    /// The round of rechecks under way.
-    recheck: Option<Recheck>,
+    /// What is under way and waits for its next turn.
+    parked: Parked,
     rechecks: Rechecks,
     /// Rounds of rechecks in a row that failed.
     failed_rounds: u32,
@@ -112,42 +106,21 @@ pub struct Reader {
     first_answer: Option<SinceStart>,
 }
 
-/// A walk that is under way.
-#[derive(Debug)]
-struct Reading {
-    walk: Walk,
-    coverage: Coverage,
-    until: Timestamp,
-    /// When it began, in time since the start.
-    began: Duration,
-    /// When its first page was read, by the server's clock.
-    first_read: Option<Timestamp>,
-    /// Whether it goes on from what another walk has put on disk.
-    is_resumed: bool,
+/// The jobs that wait for their next turn: one of each kind at most.
+#[derive(Debug, Default)]
+struct Parked {
+    head: Option<WalkJob>,
+    sweep: Option<WalkJob>,
+    recheck: Option<Recheck>,
 }
 
-impl Reading {
-    fn new(walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
-        Self { walk, coverage, until, began, first_read: None, is_resumed: false }
-    }
-}
-
-/// What follows from a request that failed.
+/// What a step of a target does.
 #[derive(Debug)]
-pub enum Failure {
-    /// The poll fails.
-    Of(Failed),
-    /// A part of the poll is complete all the same, and is to be decided.
-    Complete(Batch),
-}
-
-/// What a page has brought.
-#[derive(Debug)]
-pub enum Absorbed {
-    /// The poll goes on with another page.
-    More,
-    /// A part of the poll is complete, and is to be decided.
-    Complete(Batch),
+pub enum Work {
+    /// Commits what was read and could not be committed before. Needs no request.
+    Settle(Batch),
+    /// Requests the next page of a job.
+    Read(Job),
 }
 
 impl Reader {
@@ -159,10 +132,7 @@ impl Reader {
             info: None,
             ledger,
             settings,
-            turn: Class::Heads,
-            head: None,
-            sweep: None,
-            recheck: None,
+            parked: Parked::default(),
             rechecks: Rechecks::default(),
             failed_rounds: 0,
             bottom: None,
@@ -184,73 +154,72 @@ impl Reader {
         }
     }
 
-    /// What was read but could not be committed, to be tried again before anything else is asked.
-    pub fn take_uncommitted(&mut self) -> Option<Batch> {
-        self.uncommitted.take()
-    }
-
-    /// Keeps what could not be committed.
+    /// Keeps what could not be committed, to be retried before anything else is read.
     pub fn keep_uncommitted(&mut self, batch: Batch) {
         self.uncommitted = Some(batch);
     }
 
-    /// Whether the next step needs a request.
-    pub fn needs_request(&self) -> bool {
-        self.uncommitted.is_none()
-    }
-
     /// Whether something that was begun is not read to its end.
     pub fn is_reading(&self) -> bool {
-        self.head.is_some() || self.sweep.is_some() || self.recheck.is_some()
+        let Parked { head, sweep, recheck } = &self.parked;
+        head.is_some() || sweep.is_some() || recheck.is_some()
     }
 
-    /// Turns to what the next request is made for, at `now` since the start, where about `expected` new entries are expected.
-    /// Says whether there is anything to be asked for it.
-    pub fn turn_to(&mut self, class: Class, expected: f64, now: Duration) -> bool {
-        self.turn = class;
-        match class {
-            Class::Heads if self.head.is_none() && self.is_sweep_overdue(now) => self.turn = Class::Sweeps,
-            Class::Heads if self.head.is_none() => self.head = Some(self.start_head(expected, now)),
-            Class::Sweeps if self.sweep.is_none() => self.sweep = self.start_sweep(now),
-            Class::Rechecks if self.recheck.is_none() => self.recheck = self.start_rechecks(now),
-            _ => {}
+    /// Hands out what to do in a turn of `class`, at `now` since the start, if about `expected` new entries are expected. `None` if
+    /// there is nothing to read for it.
+    pub fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
+        if let Some(batch) = self.uncommitted.take() {
+            return Some(Work::Settle(batch));
         }
-        match self.turn {
-            Class::Heads => self.head.is_some(),
-            Class::Sweeps => self.sweep.is_some(),
-            Class::Rechecks => self.recheck.is_some(),
-            Class::Discovery => false,
-        }
+        let job = match class {
+            Class::Heads => Some(Job::Walk(self.begin_head(expected, now))),
+            Class::Sweeps => self.parked.sweep.take().or_else(|| self.start_sweep(now)).map(Job::Walk),
+            Class::Rechecks => self.parked.recheck.take().or_else(|| self.start_rechecks(now)).map(Job::Recheck),
+            Class::Discovery => None,
+        };
+        job.map(Work::Read)
     }
 
-    /// The page that is wanted next; the first one of a head walk where nothing was begun.
-    pub fn request(&mut self, now: Duration) -> PageRequest {
-        match (&self.recheck, &self.sweep, self.turn) {
-            (Some(recheck), _, Class::Rechecks) => recheck.request(),
-            (_, Some(sweep), Class::Sweeps) => sweep.walk.request(),
-            _ => {
-                self.turn = Class::Heads;
-                let head = self.head.take().unwrap_or_else(|| self.start_head(0.0, now));
-                self.head.insert(head).walk.request()
-            }
+    fn begin_head(&mut self, expected: f64, now: Duration) -> WalkJob {
+        if let Some(head) = self.parked.head.take() {
+            return head;
+        }
+        let interval = self.settings.windows.sweep_interval;
+        match self.parked.sweep.take_if(|sweep| now > sweep.began + interval) {
+            // A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its end: a start
+            // after a crash relies on no sweep taking much longer.
+            Some(overdue) => overdue,
+            None => self.start_head(expected, now),
         }
     }
 
-    /// A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its end: a start after
-    /// a crash relies on no sweep taking much longer.
-    fn is_sweep_overdue(&self, now: Duration) -> bool {
-        self.sweep.as_ref().is_some_and(|sweep| now > sweep.began + self.settings.windows.sweep_interval)
+    /// Takes back what was not done.
+    pub fn give_back(&mut self, work: Work) {
+        match work {
+            Work::Settle(batch) => self.uncommitted = Some(batch),
+            Work::Read(job) => self.park(job),
+        }
     }
 
-    fn start_head(&self, expected: f64, now: Duration) -> Reading {
+    /// Takes back a job that needs another page.
+    pub fn park(&mut self, job: Job) {
+        match job {
+            Job::Recheck(recheck) => self.parked.recheck = Some(recheck),
+            Job::Walk(walk) => match walk.lane {
+                Lane::Head => self.parked.head = Some(walk),
+                Lane::Sweep => self.parked.sweep = Some(walk),
+            },
+        }
+    }
+
+    fn start_head(&self, expected: f64, now: Duration) -> WalkJob {
         let per_page = self.settings.per_page;
-        let began = now;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
             // Late entries may have turned up in what it had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
             let walk = Walk::resume(until, per_page, stretch).expecting(self.holes(), self.bottom);
-            return Reading { is_resumed: true, ..Reading::new(walk, coverage, until, began) };
+            return WalkJob::new(Lane::Head, walk, coverage, until, now).resumed();
         }
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
@@ -265,7 +234,7 @@ impl Reader {
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
-        Reading::new(self.walk(until).with_first_page(first), coverage, until, began)
+        WalkJob::new(Lane::Head, self.walk(until).with_first_page(first), coverage, until, now)
     }
 
     fn walk(&self, until: Timestamp) -> Walk {
@@ -288,16 +257,16 @@ impl Reader {
             newest_first.take_while(|(key, _)| key.created_at >= moment).count()
         };
         let is_due = self.next_sweep.is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
-        let is_sweeping = self.sweep.is_some();
+        let is_sweeping = self.parked.sweep.is_some();
         let to_sweep = self.sweep_until().filter(|_| !is_sweeping).map_or(full as usize, known_since);
         first_page(expected, known_since(until), to_sweep, is_due, full)
     }
 
-    fn start_sweep(&self, now: Duration) -> Option<Reading> {
+    fn start_sweep(&self, now: Duration) -> Option<WalkJob> {
         // A long walk is on disk: it comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
-        Some(Reading::new(self.walk(until), Coverage::Sweep, until, now))
+        Some(WalkJob::new(Lane::Sweep, self.walk(until), Coverage::Sweep, until, now))
     }
 
     /// Where a sweep ends; nothing where there is no watermark yet.
@@ -360,75 +329,73 @@ impl Reader {
 
     /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened meanwhile.
     fn start_over(&mut self) {
-        (self.head, self.sweep, self.recheck) = (None, None, None);
+        self.parked = Parked::default();
         self.rechecks.forget_round();
         (self.next_sweep, self.sweep_mark, self.last_success) = (None, None, None);
     }
 
-    /// Takes in the page that was asked for, as of `date` by the server's clock.
-    ///
-    /// # Errors
-    /// Where the server's pages do not lead on; the walk starts anew at the next poll.
-    pub fn absorb(&mut self, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
-        match self.turn {
-            Class::Sweeps => match self.sweep.take() {
-                Some(reading) => self.absorb_walk(reading, page, date),
-                None => Ok(Absorbed::More),
-            },
-            Class::Rechecks => match self.recheck.take() {
-                Some(mut recheck) => {
-                    let progress = recheck.absorb(page);
-                    Ok(self.go_on_rechecking(recheck, progress, date))
-                }
-                None => Ok(Absorbed::More),
-            },
-            Class::Heads | Class::Discovery => match self.head.take() {
-                Some(reading) => self.absorb_walk(reading, page, date),
-                None => Ok(Absorbed::More),
-            },
+    /// Makes a batch of what a job has read, as of `date`.
+    pub fn complete(&mut self, read: Read, date: ServerTime) -> Batch {
+        match read {
+            Read::Walk(read) => self.complete_walk(read, date),
+            Read::Recheck(read) => self.complete_rechecks(read, date),
         }
     }
 
-    fn absorb_walk(&mut self, mut reading: Reading, page: LogPage, date: ServerTime) -> Result<Absorbed, WalkError> {
-        if reading.coverage == Coverage::FirstContact {
-            reading.until = self.ledger.marks().cut.unwrap_or_default();
-            reading.walk.set_until(reading.until);
-        }
-        reading.first_read.get_or_insert(date.timestamp());
-        let ledger = &self.ledger;
-        let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
-        if reading.walk.absorb(page, known)? == Progress::More {
-            self.keep(reading);
-            return Ok(Absorbed::More);
-        }
-        Ok(Absorbed::Complete(self.complete(reading, date)))
-    }
-
-    /// What a walk has read that is over.
-    fn complete(&mut self, reading: Reading, date: ServerTime) -> Batch {
-        let Reading { mut walk, coverage, first_read, is_resumed, .. } = reading;
-        let has_met_known = walk.has_met_known() || (self.is_staged_turn() && self.staged_has_met_known());
-        let cut_short = walk.cut_short();
-        let is_torn = (walk.has_reached_end() || cut_short.is_some()) && !has_met_known;
-        self.bottom = walk.bottom();
-        self.note_cut_short(cut_short, coverage);
-        self.total = self.note_total(walk.total());
-        let reaches_end = walk.has_reached_end();
-        let (attempts, invalid) = walk.take();
-        let oldest = attempts.last().map(|attempt| attempt.created_at);
-        let reaches_far = reaches_end || oldest < self.sweep_until() && oldest.is_some();
-        let is_sweep = coverage == Coverage::Head && reaches_far && !is_resumed;
+    fn complete_walk(&mut self, read: WalkRead, date: ServerTime) -> Batch {
+        let has_met_known = read.has_met_known || (read.lane == Lane::Head && self.staged_has_met_known());
+        let is_cut_short = read.cut_short.is_some();
+        let is_torn = (read.has_reached_end || is_cut_short) && !has_met_known;
+        self.bottom = read.bottom;
+        self.note_cut_short(read.cut_short, read.coverage);
+        self.total = self.note_total(read.total);
+        let oldest = read.attempts.last().map(|attempt| attempt.created_at);
+        let reaches_far = read.has_reached_end || oldest < self.sweep_until() && oldest.is_some();
+        let is_sweep = read.coverage == Coverage::Head && reaches_far && !read.is_resumed;
         Batch {
-            attempts,
-            invalid,
-            coverage: if is_sweep { Coverage::Sweep } else { coverage },
+            attempts: read.attempts,
+            invalid: read.invalid,
+            coverage: if is_sweep { Coverage::Sweep } else { read.coverage },
             is_torn,
-            is_cut_short: cut_short.is_some(),
+            is_cut_short,
             last_success: self.last_success,
             now: date,
-            began: first_read,
+            began: read.began,
             ..Batch::default()
         }
+    }
+
+    fn complete_rechecks(&mut self, read: Rechecked, date: ServerTime) -> Batch {
+        self.failed_rounds = 0;
+        self.rechecks.put_off(&read.put_off);
+        Batch {
+            attempts: read.attempts,
+            invalid: read.invalid,
+            missing: read.missing,
+            last_success: self.last_success,
+            now: date,
+            ..Batch::default()
+        }
+    }
+
+    /// Takes in that a request of `job` failed with `error`, at `date`.
+    ///
+    /// # Errors
+    /// If no cause can be found; the walk starts anew at the next poll.
+    pub fn fail(&mut self, job: Job, error: &ApiError, date: ServerTime) -> Result<Failure, WalkError> {
+        let is_recheck = matches!(job, Job::Recheck(_));
+        // These say nothing of a page.
+        let failure = if matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }) {
+            Failure::BackOff((!is_recheck).then_some(job))
+        } else {
+            let failed_before = self.failed_rounds;
+            self.failed_rounds += u32::from(is_recheck);
+            job.fail(date, failed_before)?
+        };
+        if is_recheck && matches!(failure, Failure::BackOff(None)) {
+            self.rechecks.forget_round();
+        }
+        Ok(failure)
     }
 
     fn note_cut_short(&mut self, cause: Option<CutShort>, coverage: Coverage) {
@@ -446,129 +413,34 @@ impl Reader {
     }
 
     /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time to log that.
-    pub fn take_progress(&mut self, now: Duration) -> Option<(u64, Option<Timestamp>)> {
-        let head = self.head.as_ref().filter(|head| head.coverage == Coverage::FirstContact)?;
-        let told = self.progress_told.map_or(head.began, |told| told.max(head.began));
-        if now < told + PROGRESS_INTERVAL {
+    pub fn progress(&mut self, job: &Job, now: Duration) -> Option<(u64, Option<Timestamp>)> {
+        let Job::Walk(walk) = job else { return None };
+        let told = self.progress_told.map_or(walk.began, |told| told.max(walk.began));
+        if walk.coverage != Coverage::FirstContact || now < told + PROGRESS_INTERVAL {
             return None;
         }
         self.progress_told = Some(now);
-        Some(head.walk.reached())
-    }
-
-    fn keep(&mut self, reading: Reading) {
-        match self.turn {
-            Class::Sweeps => self.sweep = Some(reading),
-            _ => self.head = Some(reading),
-        }
-    }
-
-    fn is_staged_turn(&self) -> bool {
-        self.turn == Class::Heads
+        Some(walk.reached())
     }
 
     fn staged_has_met_known(&self) -> bool {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    fn go_on_rechecking(&mut self, recheck: Recheck, progress: Progress, date: ServerTime) -> Absorbed {
-        if progress == Progress::More {
-            self.recheck = Some(recheck);
-            return Absorbed::More;
-        }
-        self.failed_rounds = 0;
-        let read = recheck.finish();
-        self.rechecks.put_off(&read.put_off);
-        Absorbed::Complete(Batch {
-            attempts: read.attempts,
-            invalid: read.invalid,
-            missing: read.missing,
-            last_success: self.last_success,
-            now: date,
-            ..Batch::default()
-        })
-    }
-
-    /// Takes note that the page that was asked for is too large to be read, as of `date`; `key` stands for what is on it.
-    ///
-    /// # Errors
-    /// Where page after page is too large in the same way; the walk starts anew at the next poll.
-    pub fn absorb_too_large(&mut self, key: Box<str>, date: ServerTime) -> Result<Absorbed, WalkError> {
-        if self.turn == Class::Rechecks {
-            let Some(mut recheck) = self.recheck.take() else { return Ok(Absorbed::More) };
-            let progress = recheck.absorb_too_large();
-            return Ok(self.go_on_rechecking(recheck, progress, date));
-        }
-        let reading = if self.turn == Class::Sweeps { self.sweep.take() } else { self.head.take() };
-        if let Some(mut reading) = reading {
-            reading.walk.absorb_too_large(key)?;
-            self.keep(reading);
-        }
-        Ok(Absorbed::More)
-    }
-
-    /// Records that a request has failed with `error`, at `date` by the server's clock. A walk requests the same page again, and
-    /// after some failures finds out what the cause is; rechecks wait for their next turn, because what they looked for is
-    /// somewhere else by then.
-    ///
-    /// # Errors
-    /// If no cause can be found; the walk starts anew at the next poll.
-    pub fn failed(&mut self, error: &ApiError, date: ServerTime) -> Result<Failure, WalkError> {
-        // These say nothing of a page.
-        let is_of_page = !matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
-        match self.turn {
-            Class::Rechecks => Ok(self.fail_recheck(is_of_page, date)),
-            _ if !is_of_page => Ok(Failure::Of(Failed::BackOff)),
-            turn => {
-                let reading = if turn == Class::Sweeps { self.sweep.take() } else { self.head.take() };
-                let Some(mut reading) = reading else { return Ok(Failure::Of(Failed::BackOff)) };
-                let failed = reading.walk.fail(date.timestamp())?;
-                if failed == Failed::Done {
-                    return Ok(Failure::Complete(self.complete(reading, date)));
-                }
-                self.keep(reading);
-                Ok(Failure::Of(failed))
-            }
-        }
-    }
-
-    fn fail_recheck(&mut self, is_of_page: bool, date: ServerTime) -> Failure {
-        let round = self.recheck.take();
-        self.failed_rounds += u32::from(is_of_page);
-        match round.filter(|_| is_of_page && self.failed_rounds > FAILED_ROUNDS) {
-            Some(mut recheck) => {
-                let progress = recheck.absorb_too_large();
-                match self.go_on_rechecking(recheck, progress, date) {
-                    Absorbed::Complete(batch) => Failure::Complete(batch),
-                    Absorbed::More => Failure::Of(Failed::BackOff),
-                }
-            }
-            None => {
-                self.rechecks.forget_round();
-                Failure::Of(Failed::BackOff)
-            }
-        }
-    }
-
-    /// What a long walk has read since it was last put on disk, and what that makes of it there; nothing while that is little.
-    pub fn take_for_stage(&mut self, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
+    /// Takes out of a long walk what it has read since it was last put on disk, with what that makes of it there; `None` while that
+    /// is little.
+    pub fn take_for_stage(&self, job: &mut Job, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
         // There is room for one walk on disk, and a sweep beside it would be taken for its end.
-        if self.turn != Class::Heads || self.sweep.is_some() {
+        let Job::Walk(walk) = job else { return None };
+        if walk.lane != Lane::Head || self.parked.sweep.is_some() {
             return None;
         }
-        let has_met_known = self.staged_has_met_known();
-        let Reading { walk, coverage, until, first_read, .. } = self.head.as_mut()?;
-        if walk.len() < STAGED_AT_ONCE || !walk.has_attempts() || !walk.is_contiguous() {
-            return None;
-        }
-        let has_met_known = walk.has_met_known() || has_met_known;
-        let (coverage, until) = (*coverage, *until);
-        let (attempts, invalid) = walk.take();
         let before = self.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        let Stretch { newest, oldest, count } =
-            stretch(before, &attempts, invalid.len(), first_read.unwrap_or(date.timestamp()))?;
-        let staged = StagedWalk { coverage, until, newest, oldest, count, has_met_known };
-        Some((staged, attempts, invalid))
+        let Part { coverage, until, stretch, has_met_known, attempts, invalid } =
+            walk.take_part(STAGED_AT_ONCE, before, date)?;
+        let Stretch { newest, oldest, count } = stretch;
+        let has_met_known = has_met_known || self.staged_has_met_known();
+        Some((StagedWalk { coverage, until, newest, oldest, count, has_met_known }, attempts, invalid))
     }
 
     /// Takes note that a part of a walk is on disk.
@@ -579,11 +451,6 @@ impl Reader {
     /// Whether a part of the walk that was completed is on disk.
     pub fn has_staged(&self) -> bool {
         self.staged.is_some()
-    }
-
-    /// Gives up what the walk under way has in memory: the next one goes on from what is on disk.
-    pub fn restart_walk(&mut self) {
-        self.head = None;
     }
 
     /// Takes note that a batch was committed, at `now` since the start.
@@ -606,7 +473,7 @@ impl Reader {
                 self.next_sweep = Some(now + self.settings.windows.sweep_interval);
                 self.is_hastened = false;
                 // What the one under way could still bring was just read.
-                self.sweep = None;
+                self.parked.sweep = None;
             }
         }
         self.rechecks.note(batch, &self.ledger);
@@ -654,16 +521,6 @@ impl Reader {
             newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));
         Rate::from_ages(ages, date.since(from))
     }
-}
-
-/// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`.
-fn stretch(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
-    let times = || read.iter().map(|attempt| attempt.created_at);
-    // What is dated ahead says nothing of how far the reading has come.
-    let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
-    let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
-    let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
-    Some(Stretch { newest, oldest, count })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing::{debug, info, warn};
 
-use super::reader::{Absorbed, Failure, Reader};
+use super::reader::{Reader, Work};
 use crate::client::{Client, Exchange};
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
@@ -25,8 +25,8 @@ use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes;
-use talkover_core::reading::walk::Failed;
-use talkover_core::reading::wire::LogPage;
+use talkover_core::reading::job::{Absorbed, Failure, Job};
+use talkover_core::reading::walk::WalkError;
 use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
 
 /// What every step of an environment works with.
@@ -80,14 +80,20 @@ pub enum StepResult {
     Stopped,
 }
 
-/// Makes one step for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is requested.
-pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shutdown: Shutdown) -> Stepped {
-    if let Some(batch) = reader.take_uncommitted() {
-        let date = batch.now;
-        let (reader, result) = settle(workshop, reader, batch, now).await;
-        return Stepped { reader, exchange: None, date, result };
+/// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is requested.
+pub async fn step(workshop: Workshop, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
+    match work {
+        Work::Read(job) => read(workshop, reader, job, now, shutdown).await,
+        Work::Settle(batch) => {
+            let date = batch.now;
+            let (reader, result) = settle(workshop, reader, batch, now).await;
+            Stepped { reader, exchange: None, date, result }
+        }
     }
-    let request = reader.request(now);
+}
+
+async fn read(workshop: Workshop, mut reader: Reader, job: Job, now: Duration, mut shutdown: Shutdown) -> Stepped {
+    let request = job.request();
     let asked = workshop.client.logs(&reader.target, request.page, request.per_page);
     let answer = tokio::select! {
         answer = asked => answer,
@@ -97,48 +103,111 @@ pub async fn step(workshop: Workshop, mut reader: Reader, now: Duration, mut shu
     };
     workshop.api.record(&reader.target.environment, LOGS, &answer.exchange);
     let seen = workshop.clock.observe(&answer.exchange);
-    let mut unsettled = None;
+    let mut time = Time::Settled;
     if answer.exchange.code.is_some() {
-        (reader, unsettled) = settle_time(workshop.clone(), reader, &seen, now).await;
+        (reader, time) = settle_time(workshop.clone(), reader, &seen, now).await;
     }
-    let (reader, result) = match (answer.result, unsettled) {
-        (Ok(_) | Err(ApiError::TooLarge { .. }), Some(result)) => (reader, result),
-        (Ok(page), None) => take_in(workshop, reader, page, seen.now, now).await,
-        (Err(ApiError::TooLarge { key, limit_mib }), None) => {
-            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
-            match reader.absorb_too_large(key, seen.now) {
-                Ok(Absorbed::More) => (reader, StepResult::More(Tally::default())),
-                Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
-                Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
-            }
+    let (reader, result) = match (answer.result, time) {
+        (Err(error), Time::Mended(_)) if !matches!(error, ApiError::TooLarge { .. }) => {
+            (reader, StepResult::Failed(error))
         }
-        (Err(error), _) => match reader.failed(&error, seen.now) {
-            Ok(Failure::Of(Failed::Narrowed)) => (reader, StepResult::Narrowed(error)),
-            Ok(Failure::Of(Failed::Expected)) => (reader, StepResult::More(Tally::default())),
-            Ok(Failure::Of(Failed::BackOff | Failed::Done)) | Err(_) => (reader, StepResult::Failed(error)),
-            Ok(Failure::Complete(batch)) => settle(workshop, reader, batch, now).await,
-        },
+        (Err(error), _) if !matches!(error, ApiError::TooLarge { .. }) => {
+            fail(workshop, reader, job, error, seen.now, now).await
+        }
+        // The job is as it was, and asks for the same page again.
+        (_, Time::Unsettled(result)) => {
+            reader.park(job);
+            (reader, result)
+        }
+        // What was being read is given up.
+        (_, Time::Mended(result)) => (reader, result),
+        (Ok(page), Time::Settled) => {
+            for entry in &page.invalid {
+                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
+            }
+            let absorbed = job.absorb(page, seen.now, &reader.ledger);
+            go_on(workshop, reader, absorbed, seen.now, now).await
+        }
+        (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
+            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+            let absorbed = job.absorb_too_large(key);
+            go_on(workshop, reader, absorbed, seen.now, now).await
+        }
+        (Err(error), Time::Settled) => (reader, StepResult::Failed(error)),
     };
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
 
-/// Commits what an answer settles by its time alone, whatever its status. Returns a result if its page must not be looked at: it is
-/// asked for again.
-async fn settle_time(
+/// Decides what a failed request makes of its job.
+async fn fail(
     workshop: Workshop,
     mut reader: Reader,
-    seen: &Observed,
+    job: Job,
+    error: ApiError,
+    date: ServerTime,
     now: Duration,
-) -> (Reader, Option<StepResult>) {
+) -> (Reader, StepResult) {
+    let (job, result) = match reader.fail(job, &error, date) {
+        Ok(Failure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
+        Ok(Failure::Expected(job)) => (Some(job), StepResult::More(Tally::default())),
+        Ok(Failure::BackOff(job)) => (job, StepResult::Failed(error)),
+        Err(_) => (None, StepResult::Failed(error)),
+        Ok(Failure::Done(read)) => {
+            let batch = reader.complete(read, date);
+            return settle(workshop, reader, batch, now).await;
+        }
+    };
+    if let Some(job) = job {
+        reader.park(job);
+    }
+    (reader, result)
+}
+
+/// Puts a job aside that needs another page, or decides what it has read.
+async fn go_on(
+    workshop: Workshop,
+    mut reader: Reader,
+    absorbed: Result<Absorbed, WalkError>,
+    date: ServerTime,
+    now: Duration,
+) -> (Reader, StepResult) {
+    match absorbed {
+        Ok(Absorbed::More(job)) => {
+            if let Some((pages, reached)) = reader.progress(&job, now) {
+                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
+                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
+            }
+            stage(workshop, reader, job, date).await
+        }
+        Ok(Absorbed::Done(read)) => {
+            let batch = reader.complete(read, date);
+            settle(workshop, reader, batch, now).await
+        }
+        Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
+    }
+}
+
+/// Whether the time of an answer is known and settled.
+enum Time {
+    /// Its page may be looked at.
+    Settled,
+    /// Not yet: its page must be requested again.
+    Unsettled(StepResult),
+    /// The target's marks were set right, and what was being read is to be given up.
+    Mended(StepResult),
+}
+
+/// Commits what an answer settles by its time alone, whatever its status.
+async fn settle_time(workshop: Workshop, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
         // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
-        return (reader, Some(StepResult::More(Tally::default())));
+        return (reader, Time::Unsettled(StepResult::More(Tally::default())));
     }
     if let Some(batch) = reader.meet(seen) {
         return match settle(workshop, reader, batch, now).await {
-            (met, StepResult::More(_)) => (met, None),
-            (reader, failed) => (reader, Some(failed)),
+            (met, StepResult::More(_)) => (met, Time::Settled),
+            (reader, failed) => (reader, Time::Unsettled(failed)),
         };
     }
     if let Some(batch) = reader.mend(seen.now, workshop.store.info().created_at()) {
@@ -147,49 +216,28 @@ async fn settle_time(
             "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
         );
         let (reader, result) = settle(workshop, reader, batch, now).await;
-        return (reader, Some(result));
+        return (reader, Time::Mended(result));
     }
-    (reader, None)
+    (reader, Time::Settled)
 }
 
-/// Takes in a page.
-async fn take_in(
-    workshop: Workshop,
-    mut reader: Reader,
-    page: LogPage,
-    date: ServerTime,
-    now: Duration,
-) -> (Reader, StepResult) {
-    for entry in &page.invalid {
-        debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
-    }
-    match reader.absorb(page, date) {
-        Ok(Absorbed::More) => {
-            if let Some((pages, reached)) = reader.take_progress(now) {
-                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
-                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
-            }
-            stage(workshop, reader, date).await
-        }
-        Ok(Absorbed::Complete(batch)) => settle(workshop, reader, batch, now).await,
-        Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
-    }
-}
-
-/// Puts what a long walk has read on disk, where that is worth it.
-async fn stage(workshop: Workshop, mut reader: Reader, date: ServerTime) -> (Reader, StepResult) {
+/// Puts what a long walk has read on disk, where that is worth it, and the walk aside.
+async fn stage(workshop: Workshop, mut reader: Reader, mut job: Job, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
-    let Some((walk, attempts, invalid)) = reader.take_for_stage(date) else { return (reader, more) };
+    let Some((walk, attempts, invalid)) = reader.take_for_stage(&mut job, date) else {
+        reader.park(job);
+        return (reader, more);
+    };
     blocking::run(move || {
         match workshop.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
+                reader.park(job);
                 (reader, more)
             }
             Err(failure) => {
                 workshop.write_errors.inc();
-                // Read again from where the state file knows of; the walk must not go on without what it has just read.
-                reader.restart_walk();
+                // The job is given up: without what it has just read it must not go on. The next walk goes on from what is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
         }

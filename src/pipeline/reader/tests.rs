@@ -9,7 +9,9 @@ use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::totals::SeriesKey;
 use talkover_core::ledger::transition::LogOutcome;
-use talkover_core::reading::wire::Pagination;
+use talkover_core::reading::job::Absorbed;
+use talkover_core::reading::walk::PageRequest;
+use talkover_core::reading::wire::{LogPage, Pagination};
 use talkover_core::testing::{at, entry, local, policy, server};
 
 /// An answer by which it is that second on the server.
@@ -72,19 +74,42 @@ impl Desk {
 
     /// The next request for a class of work, where that has anything to ask.
     fn turn(&mut self, class: Class, now: u64) -> Option<Option<Batch>> {
-        let is_needed = self.reader.turn_to(class, 1.0, Duration::from_secs(now));
-        is_needed.then(|| self.ask(now))
+        self.begin(class, 1.0, now).map(|job| self.ask(job, now))
     }
 
-    fn ask(&mut self, now: u64) -> Option<Batch> {
-        let request = self.reader.request(Duration::from_secs(now));
+    /// The job of a class, where that has anything to read.
+    fn begin(&mut self, class: Class, expected: f64, now: u64) -> Option<Job> {
+        match self.reader.begin(class, expected, Duration::from_secs(now))? {
+            Work::Read(job) => Some(job),
+            Work::Settle(_) => panic!("something is not committed"),
+        }
+    }
+
+    /// The page that a head walk wants next.
+    fn next_request(&mut self, expected: f64, now: u64) -> PageRequest {
+        let job = self.begin(Class::Heads, expected, now).unwrap();
+        let request = job.request();
+        self.reader.park(job);
+        request
+    }
+
+    fn ask(&mut self, job: Job, now: u64) -> Option<Batch> {
+        let request = job.request();
         self.pages.push(request.page);
         if let Some(met) = self.reader.meet(&seen(now)) {
             self.settle(&met, now);
         }
-        match self.reader.absorb(self.page(request), server(now as i64)).unwrap() {
-            Absorbed::More => None,
-            Absorbed::Complete(batch) => Some(batch),
+        let absorbed = job.absorb(self.page(request), server(now as i64), &self.reader.ledger).unwrap();
+        self.go_on(absorbed, now)
+    }
+
+    fn go_on(&mut self, absorbed: Absorbed, now: u64) -> Option<Batch> {
+        match absorbed {
+            Absorbed::More(job) => {
+                self.reader.park(job);
+                None
+            }
+            Absorbed::Done(read) => Some(self.reader.complete(read, server(now as i64))),
         }
     }
 
@@ -185,15 +210,16 @@ fn a_failed_request_is_made_again_and_a_failed_commit_needs_none() {
         desk.insert(&format!("{second}"), second, Status::Success);
     }
     assert!(desk.step(25).is_none());
-    let request = desk.reader.request(Duration::from_secs(26));
-    assert_eq!(request, desk.reader.request(Duration::from_secs(27)), "no answer came");
+    let request = desk.next_request(1.0, 26);
+    assert_eq!(request, desk.next_request(1.0, 27), "no answer came");
     assert_eq!(request.page, 2);
 
     let batch = (0..9).find_map(|_| desk.step(28)).unwrap();
     desk.reader.keep_uncommitted(batch.clone());
-    assert!(!desk.reader.needs_request());
-    assert_eq!(desk.reader.take_uncommitted().map(|batch| batch.attempts), Some(batch.attempts.clone()));
-    assert!(desk.reader.needs_request());
+    let Some(Work::Settle(kept)) = desk.reader.begin(Class::Heads, 1.0, Duration::from_secs(29)) else {
+        panic!("it is to be committed before anything else is read");
+    };
+    assert_eq!(kept.attempts, batch.attempts);
     desk.settle(&batch, 30);
     assert_eq!(desk.reader.ledger.len(), 25);
 }
@@ -217,11 +243,13 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let mut staged = None;
     while on_disk.len() < 5_000 {
         assert!(desk.step(12_000).is_none());
-        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(server(12_000)) {
+        let mut job = desk.begin(Class::Heads, 1.0, 12_000).unwrap();
+        if let Some((walk, attempts, _)) = desk.reader.take_for_stage(&mut job, server(12_000)) {
             on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
             desk.reader.staged(walk);
             staged = Some(walk);
         }
+        desk.reader.park(job);
     }
     // The process ends; meanwhile new entries push the others on.
     let ledger = desk.reader.ledger.clone();
@@ -313,11 +341,10 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
     }
     desk.poll(250);
     assert_eq!(desk.reader.recheck_due(), Some(Duration::from_millis(312_500)));
-    let now = Duration::from_secs(320);
-    assert!(desk.reader.turn_to(Class::Rechecks, 0.0, now));
-    assert_eq!(desk.reader.request(now).page, 15);
+    let job = desk.begin(Class::Rechecks, 0.0, 320).unwrap();
+    assert_eq!(job.request().page, 15);
     let unavailable = ApiError::Http { status: 503, message: None, retry_after: None };
-    assert!(matches!(desk.reader.failed(&unavailable, server(0)), Ok(Failure::Of(Failed::BackOff))));
+    assert!(matches!(desk.reader.fail(job, &unavailable, server(0)), Ok(Failure::BackOff(None))));
     assert_eq!(desk.complete(Class::Heads, 321), Some((Coverage::Head, vec![1])));
 }
 
@@ -333,15 +360,12 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         (first..first + request.per_page).contains(&5)
     };
     let batch = (0..30).find_map(|_| {
-        let request = desk.reader.request(Duration::from_secs(30));
-        desk.pages.push(request.per_page);
-        if is_too_large(request) {
-            return match desk.reader.absorb_too_large("sha256:x".into(), server(30)).unwrap() {
-                Absorbed::More => None,
-                Absorbed::Complete(batch) => Some(batch),
-            };
+        let job = desk.begin(Class::Heads, 1.0, 30).unwrap();
+        if is_too_large(job.request()) {
+            let absorbed = job.absorb_too_large("sha256:x".into()).unwrap();
+            return desk.go_on(absorbed, 30);
         }
-        desk.step(30)
+        desk.ask(job, 30)
     });
     let batch = batch.unwrap();
     assert_eq!((batch.attempts.len(), &*batch.invalid), (19, &["sha256:x".into()][..]));
@@ -366,8 +390,7 @@ fn a_poll_that_reaches_as_far_as_a_sweep_is_one_and_asks_for_a_small_page() {
     desk.poll(1000);
     for now in [1100, 1200] {
         desk.insert(&format!("{now}"), now - 10, Status::Success);
-        assert!(desk.reader.turn_to(Class::Heads, 0.5, Duration::from_secs(now as u64)));
-        assert_eq!(desk.reader.request(Duration::from_secs(now as u64)), PageRequest { page: 1, per_page: 10 });
+        assert_eq!(desk.next_request(0.5, now as u64), PageRequest { page: 1, per_page: 10 });
         assert_eq!(desk.complete(Class::Heads, now as u64), Some((Coverage::Sweep, vec![1])));
         assert_eq!(desk.reader.sweep_due(), Some(Duration::from_secs(now as u64 + 50)));
     }
@@ -384,8 +407,7 @@ fn a_small_page_that_was_too_small_is_followed_by_full_ones_from_the_top() {
     }
     let mut sizes = Vec::new();
     let batch = loop {
-        assert!(desk.reader.turn_to(Class::Heads, 1.0, Duration::from_secs(40)));
-        let PageRequest { page, per_page } = desk.reader.request(Duration::from_secs(40));
+        let PageRequest { page, per_page } = desk.next_request(1.0, 40);
         sizes.push((page, per_page));
         // Further entries push the others on while the walk is under way.
         desk.insert(&format!("new {}", sizes.len()), 170 + sizes.len() as i64, Status::Success);

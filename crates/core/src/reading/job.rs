@@ -1,0 +1,280 @@
+//! One reading of a log that is under way: a walk, or a round of rechecks.
+//!
+//! A job is handed on by value. A request is made of a job, and its answer turns the job into one that needs another page, or into
+//! what was read. So nothing can be requested that was not begun, and nothing goes on that is over; whoever drops a job gives up
+//! what it has read. Pure, like all of `reading`.
+
+use std::time::Duration;
+
+use super::recheck::{Recheck, Rechecked};
+use super::walk::{CutShort, Failed, Known, PageRequest, Progress, Stretch, Walk, WalkError};
+use super::wire::LogPage;
+use crate::clock::ServerTime;
+use crate::delivery::{Attempt, Timestamp};
+use crate::ledger::decide::Coverage;
+use crate::ledger::state::Ledger;
+
+/// A reading that needs another page.
+#[derive(Debug)]
+pub enum Job {
+    /// From the newest entry towards older ones.
+    Walk(WalkJob),
+    /// The pages of open entries.
+    Recheck(Recheck),
+}
+
+/// What an answer makes of a job.
+#[must_use]
+#[derive(Debug)]
+pub enum Absorbed {
+    /// It needs another page.
+    More(Job),
+    /// It is complete.
+    Done(Read),
+}
+
+/// What a failed request makes of a job.
+#[must_use]
+#[derive(Debug)]
+pub enum Failure {
+    /// The target fails, for all that is known: back off, longer each time, and go on with the job if there is one.
+    BackOff(Option<Job>),
+    /// The cause is being looked for in smaller parts.
+    Narrowed(Job),
+    /// It was to be expected, of an entry that is known to be unreadable.
+    Expected(Job),
+    /// What lies deeper cannot be read: the job is over.
+    Done(Read),
+}
+
+/// What a job has read.
+#[derive(Debug)]
+pub enum Read {
+    /// By a walk.
+    Walk(WalkRead),
+    /// By a round of rechecks.
+    Recheck(Rechecked),
+}
+
+impl Job {
+    /// The page that is wanted now.
+    pub fn request(&self) -> PageRequest {
+        match self {
+            Self::Walk(job) => job.walk.request(),
+            Self::Recheck(recheck) => recheck.request(),
+        }
+    }
+
+    /// Takes in the page that was requested, as of `date`.
+    ///
+    /// # Errors
+    /// If the server's pages do not lead on: the job is given up.
+    pub fn absorb(self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<Absorbed, WalkError> {
+        match self {
+            Self::Walk(mut job) => {
+                let progress = job.absorb(page, date, ledger)?;
+                Ok(job.after(progress))
+            }
+            Self::Recheck(mut recheck) => {
+                let progress = recheck.absorb(page);
+                Ok(after_recheck(recheck, progress))
+            }
+        }
+    }
+
+    /// Takes in that the page is too large to be read; `key` stands for what is on it.
+    ///
+    /// # Errors
+    /// If page after page is too large in the same way: the job is given up.
+    pub fn absorb_too_large(self, key: Box<str>) -> Result<Absorbed, WalkError> {
+        match self {
+            Self::Walk(mut job) => {
+                job.walk.absorb_too_large(key)?;
+                Ok(Absorbed::More(Self::Walk(job)))
+            }
+            Self::Recheck(recheck) => Ok(narrow_recheck(recheck)),
+        }
+    }
+
+    /// Takes in that a request failed, at `date`, for a reason that may lie with the page. A walk requests the same page again, and
+    /// after some failures finds out what the cause is. A round of rechecks is given up, because what it looked for is somewhere
+    /// else by the next turn, unless rounds have `failed_before`, more than [`FAILED_ROUNDS`] in a row: then it narrows.
+    ///
+    /// # Errors
+    /// If no cause can be found: the job is given up.
+    pub fn fail(self, date: ServerTime, failed_before: u32) -> Result<Failure, WalkError> {
+        match self {
+            Self::Walk(mut job) => Ok(match job.walk.fail(date.timestamp())? {
+                Failed::BackOff => Failure::BackOff(Some(Self::Walk(job))),
+                Failed::Narrowed => Failure::Narrowed(Self::Walk(job)),
+                Failed::Expected => Failure::Expected(Self::Walk(job)),
+                Failed::Done => Failure::Done(job.finish()),
+            }),
+            Self::Recheck(recheck) if failed_before >= FAILED_ROUNDS => Ok(match narrow_recheck(recheck) {
+                Absorbed::More(job) => Failure::BackOff(Some(job)),
+                Absorbed::Done(read) => Failure::Done(read),
+            }),
+            Self::Recheck(_) => Ok(Failure::BackOff(None)),
+        }
+    }
+}
+
+/// After so many rounds of rechecks in a row that failed, smaller pages are requested.
+pub const FAILED_ROUNDS: u32 = 3;
+
+fn narrow_recheck(mut recheck: Recheck) -> Absorbed {
+    let progress = recheck.absorb_too_large();
+    after_recheck(recheck, progress)
+}
+
+fn after_recheck(recheck: Recheck, progress: Progress) -> Absorbed {
+    match progress {
+        Progress::More => Absorbed::More(Job::Recheck(recheck)),
+        Progress::Done => Absorbed::Done(Read::Recheck(recheck.finish())),
+    }
+}
+
+/// Which of a target's walks it is. One of each may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The head walk, or the first walk of all or after a start.
+    Head,
+    /// The sweep.
+    Sweep,
+}
+
+/// A walk that is under way.
+#[derive(Debug)]
+pub struct WalkJob {
+    /// Which one.
+    pub lane: Lane,
+    /// What it covers when it is complete.
+    pub coverage: Coverage,
+    /// When it began, in time since the start.
+    pub began: Duration,
+    until: Timestamp,
+    walk: Walk,
+    /// When its first page was read, by the server's clock.
+    first_read: Option<Timestamp>,
+    /// Whether it goes on from what another walk has put on disk.
+    is_resumed: bool,
+}
+
+/// What a walk has read.
+#[derive(Debug)]
+pub struct WalkRead {
+    /// Which one.
+    pub lane: Lane,
+    /// What it covers.
+    pub coverage: Coverage,
+    /// The usable entries that are not on disk yet, newest first.
+    pub attempts: Vec<Attempt>,
+    /// The keys of the others.
+    pub invalid: Vec<Box<str>>,
+    /// When its first page was read, by the server's clock.
+    pub began: Option<Timestamp>,
+    /// Whether it went on from what another walk had put on disk.
+    pub is_resumed: bool,
+    /// Whether it met anything that was known before.
+    pub has_met_known: bool,
+    /// Whether it came to the end of the list before it came to where it was to end.
+    pub has_reached_end: bool,
+    /// Why it ended before its time, if it did.
+    pub cut_short: Option<CutShort>,
+    /// The place from which on nothing can be read, as far as is known.
+    pub bottom: Option<u64>,
+    /// The length of the list.
+    pub total: Option<u64>,
+}
+
+/// A part of a long walk that is ready to be put on disk.
+#[derive(Debug)]
+pub struct Part {
+    /// What the whole walk covers when it is complete.
+    pub coverage: Coverage,
+    /// Where it ends.
+    pub until: Timestamp,
+    /// What it has read without a gap, with this part.
+    pub stretch: Stretch,
+    /// Whether it has met anything that was known before.
+    pub has_met_known: bool,
+    /// The part's usable entries, newest first.
+    pub attempts: Vec<Attempt>,
+    /// The keys of the others.
+    pub invalid: Vec<Box<str>>,
+}
+
+impl WalkJob {
+    /// A walk back to `until` that has read nothing yet, at `began` since the start.
+    pub fn new(lane: Lane, walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
+        Self { lane, coverage, began, until, walk, first_read: None, is_resumed: false }
+    }
+
+    /// The same walk, which goes on from what another one has put on disk.
+    pub fn resumed(self) -> Self {
+        Self { is_resumed: true, ..self }
+    }
+
+    /// How many answers it has read, and the time of the last entry.
+    pub fn reached(&self) -> (u64, Option<Timestamp>) {
+        self.walk.reached()
+    }
+
+    /// Takes out what it has read if that is `least` entries or more, without a gap behind `before`, which is on disk; `date` is
+    /// the time at which it was read.
+    pub fn take_part(&mut self, least: usize, before: Option<Stretch>, date: ServerTime) -> Option<Part> {
+        if self.walk.len() < least || !self.walk.has_attempts() || !self.walk.is_contiguous() {
+            return None;
+        }
+        let has_met_known = self.walk.has_met_known();
+        let (attempts, invalid) = self.walk.take();
+        let began = self.first_read.unwrap_or(date.timestamp());
+        let stretch = join(before, &attempts, invalid.len(), began)?;
+        Some(Part { coverage: self.coverage, until: self.until, stretch, has_met_known, attempts, invalid })
+    }
+
+    fn absorb(&mut self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<Progress, WalkError> {
+        if self.coverage == Coverage::FirstContact {
+            // The cut becomes known with the first answer.
+            self.until = ledger.marks().cut.unwrap_or_default();
+            self.walk.set_until(self.until);
+        }
+        self.first_read.get_or_insert(date.timestamp());
+        let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
+        self.walk.absorb(page, known)
+    }
+
+    fn after(self, progress: Progress) -> Absorbed {
+        match progress {
+            Progress::More => Absorbed::More(Job::Walk(self)),
+            Progress::Done => Absorbed::Done(self.finish()),
+        }
+    }
+
+    fn finish(mut self) -> Read {
+        let (attempts, invalid) = self.walk.take();
+        Read::Walk(WalkRead {
+            lane: self.lane,
+            coverage: self.coverage,
+            attempts,
+            invalid,
+            began: self.first_read,
+            is_resumed: self.is_resumed,
+            has_met_known: self.walk.has_met_known(),
+            has_reached_end: self.walk.has_reached_end(),
+            cut_short: self.walk.cut_short(),
+            bottom: self.walk.bottom(),
+            total: self.walk.total(),
+        })
+    }
+}
+
+/// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`.
+fn join(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
+    let times = || read.iter().map(|attempt| attempt.created_at);
+    // What is dated ahead says nothing of how far the reading has come.
+    let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
+    let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
+    let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
+    Some(Stretch { newest, oldest, count })
+}
