@@ -4,7 +4,9 @@
 //! nothing of an entry's fields.
 
 use std::collections::HashMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status};
 use talkover_core::reading::wire::{InvalidEntry, LogPage, error_message, parse_logs};
@@ -26,7 +28,8 @@ pub fn check(body: &[u8]) {
     assert_eq!(read, parse_logs(body), "the same bytes mean the same");
 
     let text = String::from_utf8_lossy(body);
-    match (&read, entries(&text)) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    match (&read, entries(text)) {
         (Ok(page), Some(entries)) => check_page(page, &entries),
         (Err(reason), None) => check_text(reason),
         (Ok(_), None) => panic!("this is no page: {text}"),
@@ -41,7 +44,41 @@ fn entries(text: &str) -> Option<Vec<&RawValue>> {
     if failed {
         return None;
     }
-    serde_json::from_str(answer.get("data")?.get()).ok()
+    let data = answer.get("data")?.get();
+    serde_json::from_str(data).ok().or_else(|| keyed_entries(data))
+}
+
+/// The values of an object whose keys are numbers, in the order in which they stand: a list as PHP may write it.
+fn keyed_entries(data: &str) -> Option<Vec<&RawValue>> {
+    let Object(members) = serde_json::from_str(data).ok()?;
+    let is_number = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+    let is_list = !members.is_empty() && members.iter().all(|(key, _)| is_number(key));
+    is_list.then(|| members.into_iter().map(|(_, value)| value).collect())
+}
+
+/// An object's members in the order in which they stand.
+struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 fn check_message(body: &[u8]) {
