@@ -32,6 +32,10 @@ build:
 bench NAME="backlog":
     cargo bench --bench {{ NAME }}
 
+# writes the chart's copies of dashboards/, and the manifests of kustomize
+manifests:
+    ci/manifests
+
 # one section of the checks: a script in ci/, with its arguments
 check SECTION *arguments:
     ci/{{ SECTION }} {{ arguments }}
