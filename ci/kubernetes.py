@@ -1,7 +1,7 @@
 """Judges rendered manifests.
 
-Usage: kubernetes.py schemas RENDERED VERSION
-           It fits the schemas of that Kubernetes and of the Prometheus operator; unknown keys are faults.
+Usage: kubernetes.py schemas RENDERED VERSION…
+           It fits the schemas of these Kubernetes and of the Prometheus operator; unknown keys are faults.
        kubernetes.py promises RENDERED CONFIG
            It keeps what the chart promises of every pod. The daemon's configuration is written to CONFIG.
        kubernetes.py bundled RENDERED DASHBOARDS
@@ -37,7 +37,7 @@ def unknown(given: object, known: object, path: str = "") -> list[str]:
     return []
 
 
-def schemas(rendered: str, version: str) -> None:
+def schemas(rendered: str, *versions: str) -> None:
     kinds = []
     for manifest in manifests(rendered):
         if manifest["apiVersion"] == "monitoring.coreos.com/v1":
@@ -45,10 +45,11 @@ def schemas(rendered: str, version: str) -> None:
             lost = unknown(manifest, model.model_dump(mode="json", by_alias=True, exclude_unset=True))
             assert not lost, f"{named(manifest)}: the operator does not know {', '.join(lost)}"
         else:
-            kubernetes_validate.validate(manifest, version, strict=True)
+            for version in versions:
+                kubernetes_validate.validate(manifest, version, strict=True)
         kinds.append(manifest["kind"])
     assert kinds, f"{rendered} is empty"
-    print(f"{pathlib.Path(rendered).stem} fits Kubernetes {version}: {', '.join(sorted(set(kinds)))}")
+    print(f"{pathlib.Path(rendered).stem} fits Kubernetes {', '.join(versions)}: {', '.join(sorted(set(kinds)))}")
 
 
 def promises(rendered: str, config: str) -> None:
