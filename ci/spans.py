@@ -71,8 +71,8 @@ def orders(attempts):
 
 
 def possible_openings(attempts):
-    """{id of an attempt: id of the entry that opened its delivery}, for each of these orders: an attempt belongs to the delivery of
-    the one before it, else, where it turned up after the next one, to that of the next one."""
+    """{id of an attempt: id of the entry that opened its delivery}, for each of these orders: an attempt belongs to the
+    delivery of the one before it, else, where it turned up after the next one, to that of the next one."""
     for order in orders(attempts):
         openings = {}
         for entry in order:
@@ -82,8 +82,8 @@ def possible_openings(attempts):
 
 
 def expected_spans(simulator, environment, received=None):
-    """{span id: span} of everything that has happened. In which order late attempts were read, only the spans that were received can
-    tell; without any, those of every order are expected, by (trace id, span id)."""
+    """{span id: span} of everything that has happened. In which order late attempts were read, only the spans that were
+    received can tell; without any, those of every order are expected, by (trace id, span id)."""
     expected = {}
     traces = {span["span_id"]: span for span in received or []}
     for webhook in get(f"{simulator}/_simulator/truth")["webhooks"]:
@@ -100,7 +100,10 @@ def expected_spans(simulator, environment, received=None):
         for attempts in deliveries.values():
             attempts.sort(key=lambda entry: entry["attempt"])
             possible = [
-                {span["span_id"]: span for span in spans_of_delivery(environment, webhook, about, attempts, openings, traces)}
+                {
+                    span["span_id"]: span
+                    for span in spans_of_delivery(environment, webhook, about, attempts, openings, traces)
+                }
                 for openings in possible_openings(attempts)
             ]
             if received is None:

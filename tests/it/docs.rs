@@ -35,9 +35,9 @@ fn the_configurations_shown_are_accepted() {
     let environment: Environment = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
     let readme = document("README.md");
     let examples = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("\n```").map(|(code, _)| code));
-    let example = document("config/example.yml");
+    let files = ["config/example.yml", "packaging/config.yml", "deploy/kustomize/example/talkover.yml"].map(document);
     let mut checked = 0;
-    for text in examples.chain([example.as_str()]).filter(|text| text.contains("environments:")) {
+    for text in examples.chain(files.iter().map(String::as_str)).filter(|text| text.contains("environments:")) {
         // The files that it names are those of the reader's machine.
         let lines = text.lines().map(|line| match line.split_once("token_file:") {
             Some((before, _)) => format!("{before}token_file: {:?}", token),
@@ -50,7 +50,7 @@ fn the_configurations_shown_are_accepted() {
         }
         checked += 1;
     }
-    assert!(checked >= 2, "only {checked} examples were found");
+    assert!(checked >= 4, "only {checked} examples were found");
 }
 
 #[test]
@@ -61,12 +61,14 @@ fn the_architecture_stays_short() {
 
 #[test]
 fn the_links_between_the_documents_lead_somewhere() {
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "RELEASING.md", "SECURITY.md"];
+    for name in names.into_iter().chain(["docs/install.md"]) {
         let text = document(name);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link));
         for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
             let path = link.split('#').next().unwrap();
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{name}: {link}");
+            assert!(directory.parent().unwrap().join(path).exists(), "{name}: {link}");
         }
     }
 }
