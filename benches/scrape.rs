@@ -17,9 +17,9 @@ use prometheus::Registry;
 use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
-use talkover_core::ledger::totals::{
-    ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, NANOS_PER_SECOND, SeriesKey, Total,
-};
+use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
+use talkover_core::ledger::series::{Family, SeriesKey};
+use talkover_core::ledger::totals::{Birth, Histogram, NANOS_PER_SECOND, Total};
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};

@@ -32,7 +32,7 @@ use crate::store::error::StoreError;
 use crate::{blocking, clock};
 use talkover_core::delivery::Timestamp;
 use talkover_core::discovery::targets::Listed;
-use talkover_core::ledger::totals::Family;
+use talkover_core::ledger::series::Family;
 
 /// Where the configuration is read from again.
 #[derive(Clone, Debug)]

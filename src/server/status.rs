@@ -9,9 +9,10 @@ use super::health::Readiness;
 use crate::build_info::{REVISION, VERSION};
 use crate::sinks::metrics::board::{Board, EnvironmentView, OPEN_STATES, TargetView, Views};
 use talkover_core::delivery::{self, Timestamp};
+use talkover_core::ledger::series::LogOutcome;
+use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
-use talkover_core::ledger::totals::{Family, SeriesKey, Total, Totals};
-use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::ledger::totals::{Total, Totals};
 
 /// Everything, as of one moment. Times are RFC 3339 in UTC; what is not known is null.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,9 @@ use std::ops::Deref;
 
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::memory::{Layer, Memory};
+use talkover_core::ledger::series::SeriesKey;
 use talkover_core::ledger::state::{Changes, Ledger};
-use talkover_core::ledger::totals::{Birth, SeriesKey, Total};
+use talkover_core::ledger::totals::{Birth, Total};
 
 /// Something that a store has committed.
 #[must_use = "what was committed must also be applied"]
@@ -66,7 +67,7 @@ impl DurableLedger {
     pub fn absorb(&mut self, layer: Durable<Layer>) -> Committed {
         let Durable(mut layer) = layer;
         let (births, catching_up) = (layer.take_births(), layer.catching_up());
-        self.0.absorb(layer);
+        layer.settle_into(&mut self.0);
         let totals = self.0.totals().iter().map(|(key, total)| (key.clone(), total.clone())).collect();
         Committed { totals, births, catching_up }
     }

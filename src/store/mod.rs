@@ -25,8 +25,9 @@ use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Coverage, Pass};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
+use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::{Changes, Ledger};
-use talkover_core::ledger::totals::{Birth, Family, SeriesKey};
+use talkover_core::ledger::totals::Birth;
 use talkover_core::spans::record::SpanRecord;
 
 /// What is known of a target.

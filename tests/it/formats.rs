@@ -11,10 +11,10 @@ use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
-use talkover_core::ledger::totals::{
-    ATTEMPTS_BUCKETS, Birth, DELAY_BUCKETS, Family, Histogram, NANOS_PER_SECOND, SeriesKey, Total,
-};
-use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::ledger::series::LogOutcome;
+use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
+use talkover_core::ledger::series::{Family, SeriesKey};
+use talkover_core::ledger::totals::{Birth, Histogram, NANOS_PER_SECOND, Total};
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
 use talkover_exporter::exposition::Format;

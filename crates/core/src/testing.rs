@@ -9,9 +9,11 @@ use crate::clock::{LocalTime, ServerTime};
 use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use crate::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
+use crate::ledger::series::LogOutcome;
+use crate::ledger::series::{Family, SeriesKey};
 use crate::ledger::state::Ledger;
-use crate::ledger::totals::{Family, SeriesKey, Total};
-use crate::ledger::transition::{LogOutcome, Transition};
+use crate::ledger::totals::Total;
+use crate::ledger::transition::Transition;
 use crate::ledger::watermark::Windows;
 
 /// The second at which the tests' time begins.

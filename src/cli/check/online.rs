@@ -23,7 +23,7 @@ use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, join};
 use talkover_core::ledger::labels::AttemptLabel;
-use talkover_core::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
+use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::Intervals;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use talkover_core::delivery::{EntryId, Timestamp};
 use talkover_core::ledger::decide::Batch;
-use talkover_core::ledger::state::{Ledger, RowKey};
+use talkover_core::ledger::row::RowKey;
+use talkover_core::ledger::state::Ledger;
 use talkover_core::ledger::watermark::Windows;
 
 /// An open entry is read again when its age has grown by this part, but

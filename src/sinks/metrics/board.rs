@@ -15,8 +15,9 @@ use talkover_core::delivery::{Status, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::Tally;
 use talkover_core::ledger::labels::AttemptLabel;
+use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::Marks;
-use talkover_core::ledger::totals::{Family, Totals};
+use talkover_core::ledger::totals::Totals;
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];

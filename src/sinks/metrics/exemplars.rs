@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use talkover_core::ledger::labels::LabelPolicy;
-use talkover_core::ledger::totals::{NANOS_PER_SECOND, SeriesKey};
+use talkover_core::ledger::series::SeriesKey;
+use talkover_core::ledger::totals::NANOS_PER_SECOND;
 use talkover_core::spans::span::SampledAttempt;
 
 use crate::exposition::model::Exemplar;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::store::Release;
 use crate::store::durable::Durable;
 use talkover_core::delivery::Timestamp;
-use talkover_core::ledger::totals::{Birth, SeriesKey};
+use talkover_core::ledger::series::SeriesKey;
+use talkover_core::ledger::totals::Birth;
 
 /// The holds of one target.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +104,7 @@ impl Exposure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use talkover_core::ledger::totals::Family;
+    use talkover_core::ledger::series::Family;
 
     const HOLD: Duration = Duration::from_secs(65);
 

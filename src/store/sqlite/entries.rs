@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::TargetId;
 use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
-use talkover_core::ledger::state::{Continued, Row, RowKey};
+use talkover_core::ledger::row::{Continued, Row, RowKey};
 
 // Bits of `flags` in the table `entries`, by the fields of [`Row`]. The last two have no migration of their own: rows written
 // without them read as what they were.

@@ -33,8 +33,8 @@ use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
+use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
-use talkover_core::ledger::totals::Family;
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";

@@ -17,8 +17,10 @@ use talkover_core::delivery::{OwnerType, Status, Target};
 use talkover_core::discovery::record::Record;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
-use talkover_core::ledger::state::{Changes, Continued, Ledger, Marks, Row, RowKey};
-use talkover_core::ledger::totals::{Birth, Family, SeriesKey, Total};
+use talkover_core::ledger::row::{Continued, Row, RowKey};
+use talkover_core::ledger::series::{Family, SeriesKey};
+use talkover_core::ledger::state::{Changes, Ledger, Marks};
+use talkover_core::ledger::totals::{Birth, Total};
 use talkover_core::testing::{Book, at, attempt, entry, local, policy};
 
 /// A directory with a state file in it.

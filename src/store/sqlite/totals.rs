@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetId;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
-use talkover_core::ledger::totals::{Birth, Family, Histogram, SeriesKey, Total, Totals};
+use talkover_core::ledger::series::{Family, SeriesKey};
+use talkover_core::ledger::totals::{Birth, Histogram, Total, Totals};
 
 /// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not say so yet.
 /// They stay what they are when [`Family::fixed_buckets`] changes.

@@ -5,14 +5,18 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::{LabelPolicy, Labeller};
+use super::labels::LabelPolicy;
+
+use super::labeller::Labeller;
 use super::late::Late;
 use super::memory::Memory;
-use super::rows::Entry;
-use super::state::{Changes, Continued, Marks, OUTCOMES, Row, RowKey};
+use super::row::Entry;
+use super::row::{Continued, Row, RowKey};
+use super::series::LogOutcome;
+use super::state::{Changes, Marks, OUTCOMES};
 use super::tips::Tips;
 use super::totals::Birth;
-use super::transition::{Delivery, LogOutcome, Origin, Transition};
+use super::transition::{Delivery, Origin, Transition};
 use super::watermark::{Windows, effective_time};
 use crate::clock::ServerTime;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};

@@ -1,14 +1,13 @@
 //! From an attempt to the label values that it is counted with, within the bounds that keep the number of series finite.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::totals::{Family, SeriesKey, Totals};
-use crate::delivery::{Attempt, HttpStatus, Status};
+use super::series::{Family, SeriesKey};
+use crate::delivery::{HttpStatus, Status};
 
 /// The label value of what exceeds a bound.
-const OVERFLOW: &str = "overflow";
+pub(super) const OVERFLOW: &str = "overflow";
 /// Longer event names count as overflow, in bytes.
 pub(crate) const MAX_EVENT_BYTES: usize = 128;
 
@@ -104,7 +103,7 @@ impl HttpLabel {
         }
     }
 
-    fn of(status: HttpStatus, detail: HttpStatusDetail) -> Self {
+    pub(super) fn of(status: HttpStatus, detail: HttpStatusDetail) -> Self {
         match (detail, status) {
             (HttpStatusDetail::Off, _) => Self::Off,
             (HttpStatusDetail::Class, HttpStatus::Code(code)) => Self::Class((code / 100) as u8),
@@ -141,51 +140,5 @@ impl AttemptLabels {
             AttemptLabel::Status => self.status.as_str().into(),
             AttemptLabel::HttpStatus => self.http_status.to_string().into(),
         }
-    }
-}
-
-/// Gives out labels, and knows those given out before.
-pub struct Labeller<'a> {
-    policy: &'a LabelPolicy,
-    events: BTreeSet<Arc<str>>,
-    sets: BTreeSet<AttemptLabels>,
-}
-
-impl<'a> Labeller<'a> {
-    /// A labeller that knows the events and the label sets of `totals`, and the events of entries that are not counted yet.
-    pub fn new<'b>(policy: &'a LabelPolicy, totals: &Totals, waiting: impl Iterator<Item = &'b Arc<str>>) -> Self {
-        let mut events: BTreeSet<Arc<str>> = totals.events().cloned().collect();
-        for name in waiting {
-            if !events.contains(name) {
-                events.insert(name.clone());
-            }
-        }
-        events.remove(OVERFLOW);
-        Self { policy, events, sets: totals.attempt_label_sets().collect() }
-    }
-
-    /// The event's label: its name while there is room, else `overflow`.
-    pub fn event(&mut self, name: &Arc<str>) -> Arc<str> {
-        if self.events.contains(name) {
-            return name.clone();
-        }
-        if name.len() > MAX_EVENT_BYTES || self.events.len() >= self.policy.max_events {
-            return OVERFLOW.into();
-        }
-        self.events.insert(name.clone());
-        name.clone()
-    }
-
-    /// The labels that `attempt`, an outcome, is counted with under the event label `event`.
-    pub fn attempt(&mut self, attempt: &Attempt, event: Arc<str>) -> AttemptLabels {
-        let http_status = HttpLabel::of(attempt.http_status, self.policy.http_status);
-        let mut labels = AttemptLabels { event, status: attempt.status, http_status };
-        if !self.sets.contains(&labels) {
-            if self.sets.len() >= self.policy.max_label_sets {
-                labels.http_status = HttpLabel::Overflow;
-            }
-            self.sets.insert(labels.clone());
-        }
-        labels
     }
 }

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::rows::Entry;
-use super::state::{Continued, RowKey};
+use super::row::{Continued, Entry, RowKey};
 use crate::delivery::{EntryId, GroupKey, Timestamp};
 
 /// Attempts whose predecessor is not known, and attempts that turned up after their successor.

@@ -2,15 +2,17 @@
 //!
 //! A walk of a million entries is decided in parts and committed as one. Each part has to see what the parts before it changed,
 //! while the ledger itself, and whoever shows it, must not: nothing of it is durable. So the parts collect in a layer. If the
-//! commit fails, the layer is dropped, and the ledger is what it always was; else [`Ledger::absorb`] takes the layer in.
+//! commit fails, the layer is dropped, and the ledger is what it always was; else the layer settles into it.
 //! An entry is in the layer or in the ledger, seldom in both, so a layer costs no memory that the ledger would not take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{Entry, Rows};
-use super::state::{Changes, Ledger, Marks, Row, RowKey};
+use super::row::{Entry, Row, RowKey};
+use super::rows::Rows;
+use super::series::SeriesKey;
+use super::state::{Changes, Ledger, Marks};
 use super::tips::Tips;
-use super::totals::{Birth, SeriesKey, Totals};
+use super::totals::{Birth, Totals};
 use crate::delivery::{EntryId, GroupKey, Timestamp};
 
 /// The changes of several decisions, laid over the ledger that they were made for.
@@ -53,9 +55,9 @@ impl Layer {
         self.catching_up
     }
 
-    /// The parts: what changed, which rows, and which unusable entries are forgotten.
-    pub(super) fn into_parts(self) -> (Ledger, BTreeSet<RowKey>, BTreeSet<Box<str>>) {
-        (self.changed, self.pruned, self.pruned_invalid)
+    /// Makes the changes part of `ledger`, for which they were made.
+    pub fn settle_into(self, ledger: &mut Ledger) {
+        ledger.absorb(self.changed, &self.pruned, &self.pruned_invalid);
     }
 }
 

@@ -10,18 +10,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::late::Late;
-use super::state::{Row, RowKey};
+use super::row::{Entry, Row, RowKey};
 use super::tips::Tips;
 use crate::delivery::{EntryId, Timestamp};
-
-/// An entry, and what is remembered of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Where it stands.
-    pub key: RowKey,
-    /// What is remembered.
-    pub row: Row,
-}
 
 /// Entries, and the ways to find them.
 #[derive(Clone, Debug, Default)]

@@ -1,104 +1,17 @@
 //! What is remembered of one target: the entries of the window, which of them may still change, and the totals.
 //!
-//! It changes through [`Ledger::apply`] and [`Ledger::absorb`] alone.
+//! It changes through [`Ledger::apply`] and `Ledger::absorb` alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::labels::{AttemptLabels, HttpLabel};
 use super::late::Late;
-use super::memory::Layer;
-use super::rows::{Entry, Rows};
+use super::row::{Entry, Row, RowKey};
+use super::rows::Rows;
+use super::series::SeriesKey;
 use super::tips::Tips;
-use super::totals::{Birth, Family, SeriesKey, Total, Totals};
-use super::transition::LogOutcome;
+use super::totals::{Birth, Total, Totals};
 use crate::clock::{ServerTime, TOLERANCE};
-use crate::delivery::{DeliveryResult, EntryId, GroupKey, Status, Timestamp};
-
-/// Where an entry stands: newest entries have the greatest keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RowKey {
-    /// The entry's `created_at`, as the log has it.
-    pub created_at: Timestamp,
-    /// Its id.
-    pub id: EntryId,
-}
-
-/// Whether the attempt after an entry is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Continued {
-    /// Not yet: the entry is the latest attempt of its delivery, as far as anybody knows.
-    No,
-    /// By an attempt that turned up after it.
-    InOrder,
-    /// By an attempt that had turned up before it. Such an entry is late: it counts as an attempt and ends nothing.
-    Overtaken,
-}
-
-/// What is remembered of an entry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The time it stands for: `created_at`, unless that lay ahead of the server's clock.
-    pub at: Timestamp,
-    /// Its attempt number.
-    pub attempt: u8,
-    /// The state in which it was last seen.
-    pub status: Status,
-    /// The event's label.
-    pub event: Arc<str>,
-    /// The labels `status` and `http_status` with which it was counted; nothing while it is pending.
-    pub counted: Option<(Status, HttpLabel)>,
-    /// What it shares with the other attempts of its delivery.
-    pub group: GroupKey,
-    /// When the attempt was over; the time of its creation while it is pending.
-    pub finished_at: Timestamp,
-    /// Whether an earlier attempt of its delivery did not succeed, as far as was known when this one turned up.
-    pub is_retry: bool,
-    /// The entry that opened its delivery: the attempt of it that turned up first. `None` if that is itself.
-    pub opening: Option<Arc<RowKey>>,
-    /// Whether the attempt before it is known.
-    pub is_preceded: bool,
-    /// Whether the attempt after it is known.
-    pub continued: Continued,
-    /// Whether it is followed because it may still change.
-    pub open: bool,
-    /// Whether it has ended its delivery, or was given up: then nothing that becomes of it counts any more.
-    pub ended: bool,
-    /// Whether it turned up late.
-    pub late: bool,
-    /// How its delivery ended with it, where it did.
-    pub result: Option<DeliveryResult>,
-}
-
-impl Row {
-    /// Whether no later attempt of its delivery is known.
-    pub fn is_latest(&self) -> bool {
-        self.continued == Continued::No
-    }
-
-    /// The entry that opened the delivery of the entry at `key`.
-    pub fn opening<'a>(&'a self, key: &'a RowKey) -> &'a RowKey {
-        self.opening.as_deref().unwrap_or(key)
-    }
-
-    /// The labels with which it was counted.
-    pub fn labels(&self) -> Option<AttemptLabels> {
-        let (status, http_status) = self.counted?;
-        Some(AttemptLabels { event: self.event.clone(), status, http_status })
-    }
-
-    /// The counters in which it counts, once each.
-    pub fn counters(&self) -> Vec<SeriesKey> {
-        let logged = if self.late { LogOutcome::Late } else { LogOutcome::New };
-        let expired = (self.ended && self.counted.is_none()).then(|| SeriesKey::log_entries(LogOutcome::Expired));
-        let delivery = self.result.map(|result| {
-            let labels = [self.event.clone(), result.as_str().into()];
-            SeriesKey::new(Family::Deliveries, labels)
-        });
-        let attempt = self.labels().map(|labels| labels.attempts_series());
-        [Some(SeriesKey::log_entries(logged)), expired, attempt, delivery].into_iter().flatten().collect()
-    }
-}
+use crate::delivery::{EntryId, Status, Timestamp};
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -298,10 +211,9 @@ impl Ledger {
         }
     }
 
-    /// Makes the changes of several decisions part of the memory: those that were made over it.
-    pub fn absorb(&mut self, layer: Layer) {
-        let (changed, pruned, pruned_invalid) = layer.into_parts();
-        for key in &pruned {
+    /// Makes the changes of several decisions part of the memory: what is new or different, and what is forgotten.
+    pub(super) fn absorb(&mut self, changed: Self, pruned: &BTreeSet<RowKey>, pruned_invalid: &BTreeSet<Box<str>>) {
+        for key in pruned {
             self.rows.remove(key);
         }
         self.rows.absorb(changed.rows);

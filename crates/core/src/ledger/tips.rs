@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::rows::Entry;
-use super::state::{Row, RowKey};
+use super::row::{Entry, Row, RowKey};
 use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
 
 /// Latest attempts, by group and attempt number.

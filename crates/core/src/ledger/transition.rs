@@ -3,39 +3,9 @@
 use std::sync::Arc;
 
 use super::labels::AttemptLabels;
-use super::state::RowKey;
+use super::row::RowKey;
+use super::series::LogOutcome;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, Timestamp};
-
-/// What became of a log entry when it was read: the label `outcome` of `talkover_exporter_log_entries_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogOutcome {
-    /// First seen, not older than the watermark.
-    New,
-    /// First seen, and older than the watermark.
-    Late,
-    /// Still pending when it was no longer followed.
-    Expired,
-    /// Older than the first contact's cut, or than all that is remembered.
-    Ignored,
-    /// Not usable.
-    Invalid,
-}
-
-impl LogOutcome {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::New, Self::Late, Self::Expired, Self::Ignored, Self::Invalid];
-
-    /// The value of the label `outcome`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Late => "late",
-            Self::Expired => "expired",
-            Self::Ignored => "ignored",
-            Self::Invalid => "invalid",
-        }
-    }
-}
 
 /// Whether something was there before the daemon could have seen it happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

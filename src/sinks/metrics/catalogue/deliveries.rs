@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
+use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
-use talkover_core::ledger::totals::{ATTEMPTS_BUCKETS, DELAY_BUCKETS, Family, SeriesKey, Total};
+use talkover_core::ledger::totals::Total;
 
 use super::{BASE, Buckets, Kind, Metric, Row, Scope};
 use crate::exposition::model::{Histogram, Number};

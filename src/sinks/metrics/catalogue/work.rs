@@ -1,8 +1,10 @@
 //! What is served of the daemon's work on a webhook's log. The counts of entries go on while a webhook that is no
 //! longer listed keeps its series, so that the books balance.
 
-use talkover_core::ledger::totals::{Family, SeriesKey, Total};
-use talkover_core::ledger::transition::LogOutcome;
+use talkover_core::ledger::totals::Total;
+
+use talkover_core::ledger::series::LogOutcome;
+use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::reading::error::PollResult;
 
 use super::deliveries::{Collect, TargetRow};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::delivery::Status::{Failed, Pending, Success};
 use crate::delivery::{EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Pass};
+use crate::ledger::series::LogOutcome::{Ignored, Invalid, New};
+use crate::ledger::series::{Family, SeriesKey};
 use crate::ledger::state::{Ledger, Marks};
-use crate::ledger::totals::{Birth, Family, SeriesKey, Total, Totals};
-use crate::ledger::transition::LogOutcome::{Ignored, Invalid, New};
+use crate::ledger::totals::{Birth, Total, Totals};
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, at, entry, policy, server};
 
@@ -179,10 +180,10 @@ fn an_entry_at_the_horizon_is_remembered_and_one_before_it_is_not() {
     book.poll(666, &[entry("d", 666, Success)]);
     let knows = |book: &Book, id: &str| book.ledger.find(&EntryId::new(id)).is_some();
     assert_eq!(["a", "b", "open"].map(|id| knows(&book, id)), [false, true, true]);
-    let before = book.log(New) + book.log(crate::ledger::transition::LogOutcome::Late);
+    let before = book.log(New) + book.log(crate::ledger::series::LogOutcome::Late);
     book.poll(666, &[entry("at", 16, Success), entry("before", 15, Success)]);
     assert_eq!(["at", "before"].map(|id| knows(&book, id)), [true, false]);
-    let after = book.log(New) + book.log(crate::ledger::transition::LogOutcome::Late);
+    let after = book.log(New) + book.log(crate::ledger::series::LogOutcome::Late);
     assert_eq!((after - before, book.log(Ignored)), (1, 1));
 }
 

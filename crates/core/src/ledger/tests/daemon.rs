@@ -8,9 +8,11 @@ use super::world::World;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Pass, decide};
 use crate::ledger::memory::{Layer, Memory};
-use crate::ledger::state::{Ledger, RowKey};
-use crate::ledger::totals::{Family, Total};
-use crate::ledger::transition::LogOutcome;
+use crate::ledger::row::RowKey;
+use crate::ledger::series::Family;
+use crate::ledger::series::LogOutcome;
+use crate::ledger::state::Ledger;
+use crate::ledger::totals::Total;
 use crate::testing::{at, policy, server};
 
 /// What is staged is met again from so far above its newest entry, in seconds.
@@ -305,7 +307,7 @@ impl Daemon {
                 layer.add(decision.changes);
             }
         }
-        self.ledger.absorb(layer);
+        layer.settle_into(&mut self.ledger);
         self.oracle.take(&whole);
         self.oracle.forget(&pruned, whole.now.timestamp(), before);
         // Entries that are dated ahead may fill the last part, and stand for an earlier time than those before them.
@@ -328,7 +330,7 @@ impl Daemon {
 
     /// Counted, as far as the totals tell: entries, attempts, and entries that were given up.
     pub(super) fn books(&self) -> [u64; 3] {
-        let log = |outcome| self.ledger.totals().counter(&crate::ledger::totals::SeriesKey::log_entries(outcome));
+        let log = |outcome| self.ledger.totals().counter(&crate::ledger::series::SeriesKey::log_entries(outcome));
         let attempts = self.ledger.totals().family(Family::Attempts).map(|(_, total)| match total {
             Total::Counter(count) => *count,
             Total::Histogram(histogram) => histogram.count(),

@@ -4,8 +4,8 @@ use crate::delivery::DeliveryResult::{self, Abandoned};
 use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{Attempt, EntryId};
 use crate::ledger::decide::{Batch, Coverage, Decision};
-use crate::ledger::rows::Entry;
-use crate::ledger::state::RowKey;
+use crate::ledger::row::Entry;
+use crate::ledger::row::RowKey;
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, at, attempt, ends, entry};
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::Coverage;
-use crate::ledger::state::{Changes, Ledger, Marks, Row, RowKey};
-use crate::ledger::totals::{Family, SeriesKey, Total, Totals};
-use crate::ledger::transition::LogOutcome;
+use crate::ledger::row::{Row, RowKey};
+use crate::ledger::series::LogOutcome;
+use crate::ledger::series::{Family, SeriesKey};
+use crate::ledger::state::{Changes, Ledger, Marks};
+use crate::ledger::totals::{Total, Totals};
 
 /// What is durable of one target.
 #[derive(Clone, Debug, Default)]

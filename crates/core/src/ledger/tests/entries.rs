@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::delivery::Status::{Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{EntryId, HttpStatus};
 use crate::ledger::decide::{Batch, Coverage};
-use crate::ledger::totals::{Family, Total};
-use crate::ledger::transition::LogOutcome::{Expired, Ignored, Invalid, Late, New};
+use crate::ledger::series::Family;
+use crate::ledger::series::LogOutcome::{Expired, Ignored, Invalid, Late, New};
+use crate::ledger::totals::Total;
 use crate::testing::{Book, at, entry};
 
 #[test]

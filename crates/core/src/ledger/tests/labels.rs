@@ -3,7 +3,7 @@
 use crate::delivery::HttpStatus;
 use crate::delivery::Status::{Failed, Success};
 use crate::ledger::labels::{AttemptLabel, HttpLabel, HttpStatusDetail};
-use crate::ledger::totals::Family;
+use crate::ledger::series::Family;
 use crate::testing::{Book, entry};
 
 #[test]

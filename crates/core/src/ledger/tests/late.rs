@@ -9,9 +9,10 @@ use crate::delivery::DeliveryResult::{Abandoned, Failed as EndedBadly, Success a
 use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Coverage, Decision};
-use crate::ledger::rows::Entry;
-use crate::ledger::state::{Continued, Ledger, Row};
-use crate::ledger::transition::LogOutcome::{Expired, Late};
+use crate::ledger::row::Entry;
+use crate::ledger::row::{Continued, Row};
+use crate::ledger::series::LogOutcome::{Expired, Late};
+use crate::ledger::state::Ledger;
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, at, attempt, cases, ends, entry};
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
 use crate::ledger::decide::{Batch, Coverage};
-use crate::ledger::state::RowKey;
-use crate::ledger::totals::{Family, SeriesKey, Total, Totals};
-use crate::ledger::transition::LogOutcome;
+use crate::ledger::row::RowKey;
+use crate::ledger::series::LogOutcome;
+use crate::ledger::series::{Family, SeriesKey};
+use crate::ledger::totals::{Total, Totals};
 use crate::testing::policy;
 
 /// An entry that is in the books.

@@ -7,9 +7,11 @@ use proptest::sample::Index;
 
 use crate::delivery::{Attempt, EntryId, Status};
 use crate::ledger::decide::{Coverage, decide};
+use crate::ledger::series::LogOutcome;
+use crate::ledger::series::{Family, SeriesKey};
 use crate::ledger::state::Ledger;
-use crate::ledger::totals::{Family, SeriesKey, Total, Totals};
-use crate::ledger::transition::{LogOutcome, Transition};
+use crate::ledger::totals::{Total, Totals};
+use crate::ledger::transition::Transition;
 use crate::testing::{Book, attempt, cases};
 
 const STATUSES: [Status; 5] = [Status::Pending, Status::Success, Status::Failed, Status::Retrying, Status::Unknown];
