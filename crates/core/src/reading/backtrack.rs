@@ -4,7 +4,7 @@
 //! may stand on any page of the second that the first of them has, as its order is not promised: it is read from where it begins.
 //! Pure, like the pager that uses it.
 
-use super::walk::PageRequest;
+use super::cursor::PageRequest;
 use super::wire::LogPage;
 use crate::delivery::Timestamp;
 

@@ -1,6 +1,13 @@
 //! Where a walk is: a page number and a page size, which changes where answers are too large.
 
-use super::walk::PageRequest;
+/// The page to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Its number, from 1.
+    pub page: u32,
+    /// The entries wanted on it.
+    pub per_page: u32,
+}
 
 /// The sizes in which a page is requested again that is too large.
 const SMALLER: [u32; 4] = [50, 25, 5, 1];

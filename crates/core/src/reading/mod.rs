@@ -8,6 +8,7 @@ mod cursor;
 pub mod error;
 pub mod holes;
 pub mod job;
+mod known;
 mod novelty;
 pub mod payload;
 pub mod recheck;

@@ -5,8 +5,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::cursor::PageRequest;
 use super::cursor::{Cursor, page_of};
-use super::walk::{PageRequest, Progress};
+use super::walk::Progress;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 

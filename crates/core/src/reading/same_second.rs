@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use super::cursor::page_of;
-use super::walk::Known;
+use super::known::Known;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 

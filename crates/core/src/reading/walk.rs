@@ -11,11 +11,13 @@ pub use self::failing::Failed;
 use self::failing::Failing;
 use super::backtrack::Backtrack;
 use super::cursor::Cursor;
+pub use super::cursor::PageRequest;
 use super::holes::{Hole, Holes};
+pub use super::known::Known;
 use super::novelty::{Brought, Novelty};
 use super::same_second::{SameSecond, Step};
 use super::wire::{LogPage, Pagination};
-use crate::delivery::{Attempt, EntryId, Timestamp};
+use crate::delivery::{Attempt, Timestamp};
 
 mod failing;
 
@@ -26,15 +28,6 @@ const MAX_REPEATED_PAGES: u32 = 20;
 const MAX_UNUSABLE: u64 = 20_000;
 /// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// The page to ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageRequest {
-    /// Its number, from 1.
-    pub page: u32,
-    /// The entries wanted on it.
-    pub per_page: u32,
-}
 
 /// What a walk needs next.
 #[must_use]
@@ -69,15 +62,6 @@ pub enum CutShort {
     /// Deeper pages bring nothing of use.
     #[error("more than {MAX_UNUSABLE} entries in a row cannot be used")]
     Unusable,
-}
-
-/// What was known before a walk.
-#[derive(Clone, Copy)]
-pub struct Known<'a> {
-    /// Whether an entry was.
-    pub entry: &'a dyn Fn(&EntryId) -> bool,
-    /// Whether an unusable entry was, by its key.
-    pub invalid: &'a dyn Fn(&str) -> bool,
 }
 
 /// What an earlier, interrupted walk has read without a gap.

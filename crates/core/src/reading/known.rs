@@ -1,0 +1,12 @@
+//! What a reading is told of the memory that it is made for.
+
+use crate::delivery::EntryId;
+
+/// What was known before a walk.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Whether an entry was.
+    pub entry: &'a dyn Fn(&EntryId) -> bool,
+    /// Whether an unusable entry was, by its key.
+    pub invalid: &'a dyn Fn(&str) -> bool,
+}
