@@ -114,11 +114,6 @@ impl Patience {
         self.outage.is_on()
     }
 
-    /// Makes no request before `until`, whoever is due.
-    pub fn extend_pause(&mut self, until: Duration) {
-        self.pause.extend(until);
-    }
-
     /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change anything.
     pub fn next(&self, scheduler: &mut Scheduler, now: Duration) -> Option<Next> {
         let next = if self.is_out() && !self.members.is_empty() {
@@ -126,12 +121,7 @@ impl Patience {
         } else {
             scheduler.next(now)
         };
-        let resume = self.pause.until();
-        next.map(|next| match next {
-            Next::Turn(_) if resume > now => Next::At(resume),
-            Next::Turn(turn) => Next::Turn(turn),
-            Next::At(moment) => Next::At(moment.max(resume)),
-        })
+        next.map(|next| next.not_before(self.pause.until(), now))
     }
 
     /// The next probe of an outage.

@@ -31,8 +31,7 @@ impl Pause {
         self.until
     }
 
-    /// Lets the pause last until this time at least.
-    pub fn extend(&mut self, until: Duration) {
+    fn extend(&mut self, until: Duration) {
         self.until = self.until.max(until);
     }
 

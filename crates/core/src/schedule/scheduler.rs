@@ -61,6 +61,18 @@ pub enum Next {
     At(Duration),
 }
 
+impl Next {
+    /// The same at `now`, but no earlier than at `resume`.
+    #[must_use]
+    pub fn not_before(self, resume: Duration, now: Duration) -> Self {
+        match self {
+            Self::Turn(_) if resume > now => Self::At(resume),
+            Self::Turn(turn) => Self::Turn(turn),
+            Self::At(moment) => Self::At(moment.max(resume)),
+        }
+    }
+}
+
 /// The order in which the targets of one environment are asked.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -180,15 +192,22 @@ impl Scheduler {
         self.change(target, now, |slot| slot.seed(rate, now));
     }
 
-    /// Changes the bounds of the intervals, or what there is to be spent.
-    pub fn set_limits(&mut self, bounds: Intervals, supply: Supply) {
-        (self.bounds, self.supply) = (bounds, supply);
-        self.reviewed = None;
+    /// Sets what there is to be spent.
+    pub fn set_supply(&mut self, supply: Supply) {
+        if self.supply != supply {
+            self.supply = supply;
+            self.reviewed = None;
+        }
     }
 
-    /// The longest interval as the budget allows it.
+    /// Returns the longest interval as the budget allows it.
     pub fn max_interval(&self) -> Duration {
-        stretched(self.bounds.max, self.slots.len(), self.supply.per_minute)
+        self.max_interval_at(self.supply.per_minute)
+    }
+
+    /// Returns what the longest interval would be if `per_minute` requests a minute were allowed.
+    pub fn max_interval_at(&self, per_minute: f64) -> Duration {
+        stretched(self.bounds.max, self.slots.len(), per_minute)
     }
 
     /// The present choice of the time between two polls of a target. Worked out anew at most every ten seconds.

@@ -235,3 +235,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_next_comes_no_earlier_than_a_pause_ends() {
+    let turn = Next::Turn(Turn::Discover);
+    assert_eq!(turn.not_before(S(5), S(5)), turn);
+    assert_eq!(turn.not_before(S(6), S(5)), Next::At(S(6)));
+    assert_eq!(Next::At(S(8)).not_before(S(6), S(5)), Next::At(S(8)));
+    assert_eq!(Next::At(S(8)).not_before(S(9), S(5)), Next::At(S(9)));
+}

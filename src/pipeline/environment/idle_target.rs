@@ -1,0 +1,87 @@
+//! A target that waits for its next step: its reader, and how its polls have gone so far. All that the environment's loop asks of
+//! a [`Reader`] it asks here.
+
+use std::time::Duration;
+
+use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Work};
+use crate::store::Loaded;
+use talkover_core::clock::ServerTime;
+use talkover_core::delivery::Target;
+use talkover_core::discovery::targets::Listed;
+use talkover_core::reading::error::PollResult;
+use talkover_core::schedule::Class;
+use talkover_core::schedule::rate::Rate;
+
+/// A target in its place.
+#[derive(Debug)]
+pub(super) struct IdleTarget {
+    reader: Reader,
+    pub(super) state: PollState,
+}
+
+/// How a target's polls have gone.
+#[derive(Debug, Default)]
+pub(super) struct PollState {
+    /// How the last poll ended: only changes are logged.
+    pub(super) last: Option<PollResult>,
+    /// Whether the state file could not be written at the last attempt.
+    pub(super) is_unwritten: bool,
+    /// Whether the scheduler was told of the remembered arrivals.
+    is_seeded: bool,
+}
+
+impl IdleTarget {
+    /// A target with what the state file remembers of it.
+    pub(super) fn new(listed: &Listed, loaded: Loaded, settings: ReadSettings) -> Self {
+        let Loaded { ledger, last_success, staged, .. } = loaded;
+        let remembered = Remembered { ledger, last_success, staged, known_at: listed.known_at };
+        let mut reader = Reader::new(listed.target.clone(), remembered, settings);
+        reader.info = listed.info.clone();
+        Self { reader, state: PollState::default() }
+    }
+
+    /// A target after a step.
+    pub(super) fn returned(reader: Reader, state: PollState) -> Self {
+        Self { reader, state }
+    }
+
+    pub(super) fn into_parts(self) -> (Reader, PollState) {
+        (self.reader, self.state)
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.reader.target
+    }
+
+    /// Takes over what discovery knows of the target.
+    pub(super) fn update(&mut self, listed: &Listed) {
+        self.reader.target = listed.target.clone();
+        self.reader.info = listed.info.clone();
+    }
+
+    /// Whether something that was begun is not read to its end.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reader.is_reading()
+    }
+
+    /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are expected. `None` if
+    /// there is nothing to read any more: something else has read it since it became due.
+    pub(super) fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
+        self.reader.begin(class, expected, now)
+    }
+
+    /// Takes back work that was not done.
+    pub(super) fn give_back(&mut self, work: Work) {
+        self.reader.give_back(work);
+    }
+
+    /// When the next sweep and the next recheck are due, in time since the start; `None` if there is none.
+    pub(super) fn due(&self) -> [Option<Duration>; 2] {
+        [self.reader.sweep_due(), self.reader.recheck_due()]
+    }
+
+    /// Returns what the memory says of arrivals up to `date`, the first time that it is called.
+    pub(super) fn take_arrivals(&mut self, date: ServerTime) -> Option<Rate> {
+        (!std::mem::replace(&mut self.state.is_seeded, true)).then(|| self.reader.arrivals(date))
+    }
+}

@@ -1,0 +1,136 @@
+//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for, with the reader
+//! that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::members::Ticket;
+use super::results::log_change;
+use super::spender::Grant;
+use super::{Done, Environment, jitter};
+use crate::client::Exchange;
+use crate::clock;
+use crate::pipeline::reader::Work;
+use crate::pipeline::step::{Stepped, step};
+use crate::shutdown::Shutdown;
+use talkover_core::clock::{DateHeader, ServerTime};
+use talkover_core::schedule::scheduler::Outcome;
+use talkover_core::schedule::{Class, TargetId, Turn};
+
+/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+const RECHECK_RETRY: Duration = Duration::from_secs(60);
+
+impl Environment {
+    /// Starts a step of a target, if it has anything to do and the budget allows it.
+    pub(super) fn start_step(&mut self, id: TargetId, class: Class, tasks: &mut JoinSet<Done>, shutdown: &Shutdown) {
+        let now = self.now();
+        let expected = self.scheduler.expected(id, now);
+        let Some(idle) = self.members.idle_mut(id) else { return };
+        if !idle.is_reading() {
+            self.patience.begin(id);
+        }
+        let Some(work) = idle.begin(class, expected, now) else {
+            let [sweep, recheck] = idle.due().map(|due| due.filter(|due| *due > now));
+            return self.scheduler.set_due(id, sweep, recheck, now);
+        };
+        match &work {
+            Work::Settle(_) => self.patience.write(id),
+            Work::Read(_) => {
+                let Grant::Granted = self.pay(now) else { return self.give_back(id, work) };
+                self.renew_token();
+                self.patience.ask(id, now);
+            }
+        }
+        let Some((reader, ticket)) = self.members.send(id) else { return };
+        self.scheduler.start(Turn::Ask(id, class), now);
+        let step = step(self.workshop.clone(), reader, work, now, shutdown.clone());
+        tasks.spawn(async move { Done::Stepped(ticket, class, Box::new(step.await)) });
+    }
+
+    fn give_back(&mut self, id: TargetId, work: Work) {
+        if let Some(idle) = self.members.idle_mut(id) {
+            idle.give_back(work);
+        }
+    }
+
+    /// Takes in what a step brought.
+    pub(super) fn receive_step(&mut self, ticket: Ticket, class: Class, stepped: Stepped) {
+        let Stepped { reader, exchange, date, result } = stepped;
+        let (id, now) = (ticket.id(), self.now());
+        if let Some(exchange) = &exchange {
+            self.learn(exchange, now);
+        }
+        let Some(idle) = self.members.bring_back(ticket, reader) else { return };
+        if let Some(listed) = self.search.roster.get(&idle.target().webhook_id) {
+            idle.update(listed);
+        }
+        let end = idle.record(&result, class, date, &self.workshop.board);
+        let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
+        if let Some(change) = change {
+            log_change(&self.name, change);
+        }
+        self.scheduler.finish(Turn::Ask(id, class), outcome, now);
+        self.plan(id, class, outcome, date);
+    }
+
+    /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
+    fn plan(&mut self, id: TargetId, class: Class, outcome: Outcome, date: ServerTime) {
+        let now = self.now();
+        let Some(idle) = self.members.idle_mut(id) else { return };
+        let is_poll_complete = matches!(outcome, Outcome::Complete(_)) && class != Class::Rechecks;
+        if let Some(arrivals) = is_poll_complete.then(|| idle.take_arrivals(date)).flatten() {
+            self.scheduler.seed(id, arrivals, now);
+        }
+        let [sweep, recheck] = idle.due();
+        let has_recheck_failed = matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks;
+        let earliest = if has_recheck_failed { now + RECHECK_RETRY } else { now };
+        self.scheduler.set_due(id, sweep, recheck.map(|due| due.max(earliest)), now);
+        let interval = self.scheduler.interval(id, now);
+        self.workshop.board.update(idle.target(), |view, _| view.poll_interval = interval);
+    }
+
+    /// Pays for a request at `now`, and adapts to what may be spent from now on.
+    pub(super) fn pay(&mut self, now: Duration) -> Grant {
+        let grant = self.spender.pay(now, clock::uptime_ns());
+        self.follow_limits();
+        if let Grant::Failing(failure) = &grant {
+            self.show_unpaid(failure);
+        }
+        grant
+    }
+
+    /// Nobody can be polled, so nobody's last poll says how things are.
+    fn show_unpaid(&self, failure: &io::Error) {
+        self.workshop.write_errors.inc();
+        let failure = format!("failed to write the memory of the request budget: {failure}");
+        for idle in self.members.idle() {
+            self.workshop.board.update(idle.target(), |view, _| view.fail(&failure));
+        }
+    }
+
+    /// Reads the token anew: its file may have changed, above all after a 401.
+    pub(super) fn renew_token(&self) {
+        if let Some(token) = (self.read_token)() {
+            self.workshop.client.set_token(&token);
+        }
+    }
+
+    /// Takes in what an answer, received at `now`, says of the API's clock and limits.
+    pub(super) fn learn(&mut self, exchange: &Exchange, now: Duration) {
+        // A 429 says anyhow that nothing remains, and the pause that follows it deals with that.
+        let remaining = exchange.rate_limit_remaining.filter(|_| exchange.code != Some(429));
+        self.spender.learn(exchange.rate_limit, remaining, now);
+        self.follow_limits();
+        let rate = self.spender.rate();
+        self.workshop.board.update_environment(&self.name, |view| {
+            view.budget = rate;
+            view.rate_limit = exchange.rate_limit.or(view.rate_limit);
+            view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
+            let offset =
+                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
+            view.clock_offset = offset.or(view.clock_offset);
+        });
+    }
+}
