@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
-use self::assemble::Commons;
+use self::assemble::SharedServices;
 pub(crate) use self::assemble::{client, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
@@ -76,14 +76,14 @@ pub enum AppError {
     Serve(#[from] ServeError),
     /// A task ended early: a defect of ours.
     #[error("a task of the daemon ended early: {0}")]
-    Polling(JoinError),
+    TaskPanicked(JoinError),
 }
 
 /// A daemon that is ready to run.
 pub struct App {
     supervisor: Supervisor,
     ready: Ready,
-    commons: Commons,
+    services: SharedServices,
     scraper: Scraper,
     readiness: Readiness,
     enable_lifecycle: bool,
@@ -108,11 +108,11 @@ impl App {
         let write_errors = register_write_errors(&registry)?;
         let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry };
 
-        let commons = Commons { store, board, api, clocks: ServerClocks::default(), write_errors };
+        let services = SharedServices { store, board, api, clocks: ServerClocks::default(), write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
-        let (supervisor, ready) = Supervisor::new(config, source, watched, commons.clone(), readiness.clone())?;
-        Ok(Self { supervisor, ready, commons, scraper, readiness, enable_lifecycle })
+        let (supervisor, ready) = Supervisor::new(config, source, watched, services.clone(), readiness.clone())?;
+        Ok(Self { supervisor, ready, services, scraper, readiness, enable_lifecycle })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
@@ -125,14 +125,14 @@ impl App {
         web: Option<WebConfig>,
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
-        let Self { mut supervisor, ready, commons, scraper, readiness, enable_lifecycle } = self;
+        let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
         // Without a file to read again, SIGHUP is somebody else's.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.tell_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
-            board: commons.board.clone(),
+            board: services.board.clone(),
             readiness,
             reloader: enable_lifecycle.then(|| reloader.clone()),
         });
@@ -141,12 +141,12 @@ impl App {
         let mut serving = tokio::spawn(serving);
         let mut chores = JoinSet::new();
         chores.spawn(release::run(
-            commons.board.clone(),
-            commons.store.clone(),
-            commons.write_errors.clone(),
+            services.board.clone(),
+            services.store.clone(),
+            services.write_errors.clone(),
             shutdown.clone(),
         ));
-        chores.spawn(retire::run(commons.board, commons.store, shutdown.clone()));
+        chores.spawn(retire::run(services.board, services.store, shutdown.clone()));
         if supervisor.config_path().is_some() {
             chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone()));
         }
@@ -160,9 +160,9 @@ impl App {
                 // First: during a reload the server may have ended, because it was asked to.
                 biased;
                 () = shutdown.recv() => break,
-                served = &mut serving => return Ok(served.map_err(AppError::Polling)??),
+                served = &mut serving => return Ok(served.map_err(AppError::TaskPanicked)??),
                 failure = supervisor.failure() => return Err(failure),
-                Some(Err(failure)) = chores.join_next() => return Err(AppError::Polling(failure)),
+                Some(Err(failure)) = chores.join_next() => return Err(AppError::TaskPanicked(failure)),
                 Some(request) = reloads.recv() => supervisor.reload(request).await?,
             }
         }
@@ -177,6 +177,6 @@ impl App {
             Ok(stopped) => stopped?,
             Err(_elapsed) => warn!("a request or a commit did not end in time; nothing is lost by that"),
         }
-        Ok(served.map_err(AppError::Polling)??)
+        Ok(served.map_err(AppError::TaskPanicked)??)
     }
 }

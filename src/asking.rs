@@ -63,7 +63,7 @@ fn attempts(times: u32) -> String {
 
 /// Asks the API of one environment.
 #[derive(Debug)]
-pub struct Asker {
+pub struct BudgetedClient {
     /// The way to the API.
     pub client: Client,
     /// What requests are paid from.
@@ -82,7 +82,7 @@ pub struct Asker {
     pub rate_limit: (Option<u64>, Option<u64>),
 }
 
-impl Asker {
+impl BudgetedClient {
     /// Makes a request until there is an answer that is of use; gives the server's clock with it. `subject` names in the log
     /// what is asked for.
     ///

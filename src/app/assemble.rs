@@ -12,7 +12,7 @@ use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateC
 use crate::pipeline::environment::{Environment, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
-use crate::pipeline::step::Workshop;
+use crate::pipeline::step::StepContext;
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{Board, Display};
 use crate::sinks::metrics::daemon::ApiMetrics;
@@ -33,7 +33,7 @@ use talkover_core::spans::span::SpanPolicy;
 
 /// What all environments share.
 #[derive(Clone, Debug)]
-pub(super) struct Commons {
+pub(super) struct SharedServices {
     pub(super) store: StoreHandle,
     pub(super) board: Board,
     pub(super) api: ApiMetrics,
@@ -80,7 +80,7 @@ impl Plan {
     }
 
     /// The targets that the configuration names, and those that the state file remembers from discovery.
-    fn roster(&self, commons: &Commons) -> Result<Roster, StoreError> {
+    fn roster(&self, services: &SharedServices) -> Result<Roster, StoreError> {
         let name: Arc<str> = self.environment.name.as_str().into();
         let named = self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect();
         let discovery = match &self.environment.discovery {
@@ -91,8 +91,8 @@ impl Plan {
                     refresh_interval: discovery.refresh_interval,
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
-                let now = commons.clocks.get(&name).now();
-                let known = commons.store.with(|store| store.load_discovered(&name))?;
+                let now = services.clocks.get(&name).now();
+                let known = services.store.with(|store| store.load_discovered(&name))?;
                 Some(Discovery::new(settings, filter, known, now))
             }
             None => None,
@@ -137,7 +137,11 @@ impl Plan {
     ///
     /// # Errors
     /// Where the state file cannot be read or written.
-    pub(super) fn assemble(&self, tools: Tools, commons: &Commons) -> Result<(Environment, Vec<Unlisted>), StoreError> {
+    pub(super) fn assemble(
+        &self,
+        tools: Tools,
+        services: &SharedServices,
+    ) -> Result<(Environment, Vec<Unlisted>), StoreError> {
         let policy = Arc::new(policy(&self.poll, &self.metrics));
         let settings = EnvironmentSettings {
             requests_per_minute: self.environment.requests_per_minute,
@@ -146,35 +150,35 @@ impl Plan {
             read: ReadSettings { per_page: self.poll.per_page, windows: policy.windows },
         };
         let name: Arc<str> = self.environment.name.as_str().into();
-        let roster = self.roster(commons)?;
+        let roster = self.roster(services)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
-        let unlisted = commons.store.with(|store| store.list(&name, &targets, clock::now()))?;
+        let unlisted = services.store.with(|store| store.list(&name, &targets, clock::now()))?;
         let load = |listed: &Listed| {
-            Ok((listed.clone(), commons.store.with(|store| store.load(&listed.target, &policy.labels))?))
+            Ok((listed.clone(), services.store.with(|store| store.load(&listed.target, &policy.labels))?))
         };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
-        self.announce(&name, &roster, commons);
-        let workshop = Workshop {
+        self.announce(&name, &roster, services);
+        let context = StepContext {
             client: Arc::new(tools.client),
             policy,
             spans: self.spans,
-            store: commons.store.clone(),
-            board: commons.board.clone(),
-            clock: commons.clocks.get(&name),
-            api: commons.api.clone(),
-            write_errors: commons.write_errors.clone(),
+            store: services.store.clone(),
+            board: services.board.clone(),
+            clock: services.clocks.get(&name),
+            api: services.api.clone(),
+            write_errors: services.write_errors.clone(),
         };
         let token = self.environment.token.clone();
         let read_token = Box::new(move || token.read().ok());
-        let environment = Environment::new(name, settings, workshop, tools.budget, read_token, roster, remembered);
+        let environment = Environment::new(name, settings, context, tools.budget, read_token, roster, remembered);
         Ok((environment, unlisted))
     }
 
     /// Shows the environment before it has asked anything.
-    fn announce(&self, name: &Arc<str>, roster: &Roster, commons: &Commons) {
-        commons.api.add_environment(name);
-        commons.board.add_environment(name.clone(), self.environment.requests_per_minute);
-        commons.board.update_environment(name, |view| {
+    fn announce(&self, name: &Arc<str>, roster: &Roster, services: &SharedServices) {
+        services.api.add_environment(name);
+        services.board.add_environment(name.clone(), self.environment.requests_per_minute);
+        services.board.update_environment(name, |view| {
             view.is_searching = !roster.is_complete();
             view.discovery_last_success = roster.last_success();
         });

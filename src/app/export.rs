@@ -4,7 +4,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tracing::info;
 
 use super::AppError;
-use super::assemble::Commons;
+use super::assemble::SharedServices;
 use crate::config::TracesConfig;
 use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
@@ -20,20 +20,20 @@ pub(super) struct Export {
 ///
 /// # Errors
 /// Where a certificate or the state file cannot be used.
-pub(super) fn prepare(config: &TracesConfig, commons: &Commons) -> Result<Option<Box<Exporter>>, AppError> {
+pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
     if !config.enabled || config.endpoint.is_none() {
         return Ok(None);
     }
-    let instance_id = commons.store.with(|store| store.instance_id())?;
-    let (store, write_errors) = (commons.store.clone(), commons.write_errors.clone());
+    let instance_id = services.store.with(|store| store.instance_id())?;
+    let (store, write_errors) = (services.store.clone(), services.write_errors.clone());
     Ok(Some(Box::new(Exporter::new(config.clone(), &instance_id, store, write_errors)?)))
 }
 
 impl Export {
     /// Lets an exporter run. Without one, spans that wait from before stay where they are, until there is an endpoint again.
-    pub(super) fn start(&mut self, exporter: Option<Box<Exporter>>, commons: &Commons) {
+    pub(super) fn start(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
         let Some(exporter) = exporter else {
-            let waiting = commons.store.queue().status().length;
+            let waiting = services.store.queue().status().length;
             if waiting > 0 {
                 info!(waiting, "no endpoint for traces is set: the spans that wait in the state file stay there");
             }
@@ -50,7 +50,7 @@ impl Export {
     pub(super) async fn stop(&mut self) -> Result<(), AppError> {
         let Some((stop, task)) = self.running.take() else { return Ok(()) };
         stop.shut_down();
-        task.await.map_err(AppError::Polling)
+        task.await.map_err(AppError::TaskPanicked)
     }
 
     /// Returns when the exporter ends early: a defect of ours.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::assemble::{Commons, Plan, Tools, display, labels};
+use super::assemble::{Plan, SharedServices, Tools, display, labels};
 use super::export::{self, Export};
 use super::watch::Watched;
 use super::{AppError, readiness};
@@ -45,7 +45,7 @@ pub struct ConfigSource {
 
 /// The environments that are running.
 pub(super) struct Supervisor {
-    commons: Commons,
+    services: SharedServices,
     readiness: Readiness,
     config: Config,
     source: Option<ConfigSource>,
@@ -98,16 +98,16 @@ impl Supervisor {
         config: Config,
         source: Option<ConfigSource>,
         watched: Watched,
-        commons: Commons,
+        services: SharedServices,
         readiness: Readiness,
     ) -> Result<(Self, Ready), AppError> {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
-        let exporter = export::prepare(&config.traces, &commons)?;
-        let ready = Ready { environments: assemble(&commons, &config, tools)?, exporter };
-        readiness::show(&commons.board, &readiness);
+        let exporter = export::prepare(&config.traces, &services)?;
+        let ready = Ready { environments: assemble(&services, &config, tools)?, exporter };
+        readiness::show(&services.board, &readiness);
         let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
-        let supervisor = Self { commons, readiness, config, source, watched, running, tasks, export };
+        let supervisor = Self { services, readiness, config, source, watched, running, tasks, export };
         Ok((supervisor, ready))
     }
 
@@ -137,14 +137,14 @@ impl Supervisor {
     /// Lets everything run.
     pub(super) fn start(&mut self, ready: Ready) {
         self.start_environments(ready.environments);
-        self.export.start(ready.exporter, &self.commons);
+        self.export.start(ready.exporter, &self.services);
     }
 
     fn start_environments(&mut self, environments: Environments) {
         for (plan, environment) in environments {
             let name: Arc<str> = plan.name().into();
             let (stop, signal) = shutdown::channel();
-            let (board, readiness) = (self.commons.board.clone(), self.readiness.clone());
+            let (board, readiness) = (self.services.board.clone(), self.readiness.clone());
             let (ended, client) = (name.clone(), environment.client());
             self.tasks.spawn(async move {
                 environment.run(signal, move || readiness::show(&board, &readiness)).await;
@@ -165,8 +165,8 @@ impl Supervisor {
             }
         };
         tokio::select! {
-            failure = environment => AppError::Polling(failure),
-            failure = export.failure() => AppError::Polling(failure),
+            failure = environment => AppError::TaskPanicked(failure),
+            failure = export.failure() => AppError::TaskPanicked(failure),
         }
     }
 
@@ -186,7 +186,7 @@ impl Supervisor {
         while names.iter().any(|name| self.running.contains_key(name)) {
             match self.tasks.join_next().await {
                 Some(Ok(name)) => drop(self.running.remove(&name)),
-                Some(Err(failure)) => return Err(AppError::Polling(failure)),
+                Some(Err(failure)) => return Err(AppError::TaskPanicked(failure)),
                 None => self.running.clear(),
             }
         }
@@ -203,7 +203,7 @@ impl Supervisor {
             Err(reasons) => Err(reasons),
         };
         self.watch().await;
-        let (board, cause) = (&self.commons.board, &request.cause);
+        let (board, cause) = (&self.services.board, &request.cause);
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
@@ -253,8 +253,8 @@ impl Supervisor {
         if config.traces == self.config.traces {
             return Ok(NextExporter::Same);
         }
-        let (traces, commons) = (config.traces.clone(), self.commons.clone());
-        blocking::run(move || export::prepare(&traces, &commons)).await.map(NextExporter::Other)
+        let (traces, services) = (config.traces.clone(), self.services.clone());
+        blocking::run(move || export::prepare(&traces, &services)).await.map(NextExporter::Other)
     }
 
     /// Ends what is gone or has changed, and starts what is new or has changed.
@@ -268,16 +268,16 @@ impl Supervisor {
         let before: Vec<Plan> = stopping.iter().filter_map(|name| Some(self.running.get(name)?.plan.clone())).collect();
         self.stop(&stopping).await?;
 
-        let (commons, next) = (self.commons.clone(), config.clone());
-        match blocking::run(move || assemble(&commons, &next, tools)).await {
+        let (services, next) = (self.services.clone(), config.clone());
+        match blocking::run(move || assemble(&services, &next, tools)).await {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
                 if let NextExporter::Other(exporter) = exporter {
                     self.export.stop().await?;
-                    self.export.start(exporter, &self.commons);
+                    self.export.start(exporter, &self.services);
                 }
-                gone.iter().for_each(|name| self.commons.board.remove_environment(name));
+                gone.iter().for_each(|name| self.services.board.remove_environment(name));
                 self.config = config;
                 Ok(Ok(()))
             }
@@ -299,20 +299,20 @@ impl Supervisor {
     /// Starts environments anew as they were.
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
-        let (commons, config) = (self.commons.clone(), self.config.clone());
-        let environments = blocking::run(move || assemble(&commons, &config, tools)).await?;
+        let (services, config) = (self.services.clone(), self.config.clone());
+        let environments = blocking::run(move || assemble(&services, &config, tools)).await?;
         self.start_environments(environments);
         Ok(())
     }
 }
 
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
-fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
-    let dropped = commons.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
+fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
+    let dropped = services.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    for family in commons.store.with(|store| store.adopt_layouts(&labels(&config.metrics)))? {
+    for family in services.store.with(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
                 warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
@@ -320,32 +320,32 @@ fn assemble(commons: &Commons, config: &Config, tools: Vec<(Tools, Plan)>) -> Re
             other => warn!("this version has other buckets: the {} histograms start at 0", other.as_str()),
         }
     }
-    commons.board.set_display(display(&config.metrics));
+    services.board.set_display(display(&config.metrics));
     let mut ready = Vec::new();
     for (tools, plan) in tools {
-        let (environment, unlisted) = plan.assemble(tools, commons)?;
-        show_unlisted(commons, config, unlisted)?;
+        let (environment, unlisted) = plan.assemble(tools, services)?;
+        show_unlisted(services, config, unlisted)?;
         ready.push((plan, environment));
     }
     let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
-    for name in commons.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
-        let unlisted = commons.store.with(|store| store.list(&name, &[], clock::now()))?;
-        show_unlisted(commons, config, unlisted)?;
+    for name in services.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
+        let unlisted = services.store.with(|store| store.list(&name, &[], clock::now()))?;
+        show_unlisted(services, config, unlisted)?;
     }
     Ok(ready)
 }
 
 /// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
-fn show_unlisted(commons: &Commons, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
+fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
     let (now, instant) = (clock::now(), Instant::now());
     for Unlisted { target, info, since } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
-        if !commons.board.read(|views| views.targets.contains_key(&key)) {
-            let loaded = commons.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
+        if !services.board.read(|views| views.targets.contains_key(&key)) {
+            let loaded = services.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
             let listed = Listed { target: target.clone(), info, known_at: None };
-            commons.board.add_target(view(&listed, &loaded, Duration::ZERO));
+            services.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
-        if commons.board.retire_target(&target, instant + rest(since, now.timestamp())) {
+        if services.board.retire_target(&target, instant + rest(since, now.timestamp())) {
             info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
         }
     }

@@ -157,7 +157,7 @@ fn remembered_from(marks: &StateMarks, now: Timestamp, rules: &Rules) -> Option<
         let late = watermark.minus(rules.lookback).minus(rules.sweep_interval);
         late.min(now.minus(rules.settle_after))
     });
-    window.max(marks.horizon).max(marks.cut)
+    window.max(marks.horizon).max(marks.history_cutoff)
 }
 
 /// What a row says that cannot be, whatever the log says.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::compare::LogStretch;
-use crate::asking::{AskError, Asker};
+use crate::asking::{AskError, BudgetedClient};
 use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
@@ -53,7 +53,7 @@ pub struct Depth {
 #[derive(Debug)]
 pub struct LogReader {
     /// Makes the requests.
-    pub asker: Asker,
+    pub asker: BudgetedClient,
     /// Entries wanted on a page.
     pub per_page: u32,
 }

@@ -120,7 +120,7 @@ pub struct StateMarks {
     /// Whether the first contact is complete.
     pub contacted: bool,
     /// How far back the first contact read.
-    pub cut: Option<Timestamp>,
+    pub history_cutoff: Option<Timestamp>,
     /// Up to when all has been read.
     pub watermark: Option<Timestamp>,
     /// The watermark as it stood at the last sweep.
@@ -329,7 +329,7 @@ fn find(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<Opti
                 |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
             let marks = StateMarks {
                 contacted: row.get(1)?,
-                cut: time(2)?,
+                history_cutoff: time(2)?,
                 watermark: time(3)?,
                 swept: time(4)?,
                 horizon: time(5)?,

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::app::{self, AppError};
-use crate::asking::Asker;
+use crate::asking::BudgetedClient;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
@@ -10,7 +10,11 @@ use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 
 /// Requests to the API of `environment`, from the same budget as the daemon's.
-pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: Shutdown) -> Result<Asker, Failure> {
+pub(super) fn asker(
+    config: &Config,
+    environment: &EnvironmentConfig,
+    shutdown: Shutdown,
+) -> Result<BudgetedClient, Failure> {
     // A first check may come before the first start.
     if let Some(directory) = config.state.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory)
@@ -24,7 +28,7 @@ pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: 
         environment.max_concurrent_requests,
         config.requests_per_minute,
     );
-    Ok(Asker {
+    Ok(BudgetedClient {
         client: app::client(environment).map_err(Failure::running)?,
         budget: budget.map_err(AppError::Budget).map_err(Failure::running)?,
         token: environment.token.clone(),

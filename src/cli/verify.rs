@@ -169,6 +169,6 @@ async fn audit_one(
 /// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been forgotten.
 fn reach(state: &TargetState) -> Option<Timestamp> {
     let oldest = state.rows.first().map(|row| row.created_at);
-    let forgotten = state.marks.horizon.max(state.marks.cut).filter(|_| state.marks.contacted)?;
+    let forgotten = state.marks.horizon.max(state.marks.history_cutoff).filter(|_| state.marks.contacted)?;
     Some(oldest.map_or(forgotten, |oldest| oldest.min(forgotten)))
 }

@@ -1,7 +1,7 @@
 //! One turn of discovery: one request; and where that changes which targets there are, what the state file has to say to it.
 
 use super::roster::Update;
-use super::step::Workshop;
+use super::step::StepContext;
 use crate::client::Answer;
 use crate::clock;
 use crate::shutdown::Shutdown;
@@ -34,13 +34,13 @@ pub struct Registered {
 }
 
 /// Makes a request for the environment `name`.
-pub async fn ask(workshop: Workshop, name: &str, request: Request, mut shutdown: Shutdown) -> Asked {
+pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdown: Shutdown) -> Asked {
     let asked = async {
         match &request {
             Request::Owners { owner_type, page, per_page } => {
-                workshop.client.owners(*owner_type, *page, *per_page).await.map(Found::Owners)
+                context.client.owners(*owner_type, *page, *per_page).await.map(Found::Owners)
             }
-            Request::Webhooks { owner, page } => workshop.client.webhooks(owner, *page).await.map(Found::Webhooks),
+            Request::Webhooks { owner, page } => context.client.webhooks(owner, *page).await.map(Found::Webhooks),
         }
     };
     let answer = tokio::select! {
@@ -48,25 +48,25 @@ pub async fn ask(workshop: Workshop, name: &str, request: Request, mut shutdown:
         () = shutdown.recv() => None,
     };
     let answer = answer.map(|answer| {
-        workshop.api.record(name, discovery_endpoint(&request), &answer.exchange);
-        let seen = workshop.clock.observe(&answer.exchange);
+        context.api.record(name, discovery_endpoint(&request), &answer.exchange);
+        let seen = context.clock.observe(&answer.exchange);
         (answer, seen)
     });
     Asked { request, answer }
 }
 
 /// Writes an update and looks up what is remembered of the targets that have appeared. Waits for the disk.
-pub fn register(workshop: &Workshop, name: &str, update: Update) -> Registered {
-    let appeared = write(workshop, name, &update);
+pub fn register(context: &StepContext, name: &str, update: Update) -> Registered {
+    let appeared = write(context, name, &update);
     Registered { update, appeared }
 }
 
-fn write(workshop: &Workshop, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
-    let (store, changes) = (&workshop.store, &update.changes);
+fn write(context: &StepContext, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
+    let (store, changes) = (&context.store, &update.changes);
     let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
     store.with(|store| {
         store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
-        let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &workshop.policy.labels)?));
+        let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &context.policy.labels)?));
         changes.appeared.iter().map(load).collect()
     })
 }

@@ -26,7 +26,7 @@ use self::spender::Spender;
 use super::discover::{Asked, Registered};
 use super::reader::ReadSettings;
 use super::roster::Roster;
-use super::step::{Stepped, Workshop};
+use super::step::{StepContext, Stepped};
 use crate::budget::Budget;
 use crate::client::Client;
 use crate::shutdown::Shutdown;
@@ -57,7 +57,7 @@ pub type TokenReader = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
 pub struct Environment {
     name: Arc<str>,
     settings: EnvironmentSettings,
-    workshop: Workshop,
+    context: StepContext,
     read_token: TokenReader,
     /// What the times of the loop count from.
     started: Instant,
@@ -79,11 +79,11 @@ enum Done {
 }
 
 impl Environment {
-    /// The loop for the targets of `roster`, with what is remembered of them, and `workshop` to work in.
+    /// The loop for the targets of `roster`, with what is remembered of them, and `context` to work in.
     pub fn new(
         name: Arc<str>,
         settings: EnvironmentSettings,
-        workshop: Workshop,
+        context: StepContext,
         budget: Budget,
         read_token: TokenReader,
         roster: Roster,
@@ -96,7 +96,7 @@ impl Environment {
             search: Search::new(Arc::clone(&name), roster),
             name,
             settings,
-            workshop,
+            context,
             read_token,
             started: Instant::now(),
             members: Members::default(),
@@ -114,7 +114,7 @@ impl Environment {
 
     /// Returns the client that makes its requests.
     pub fn client(&self) -> Arc<Client> {
-        Arc::clone(&self.workshop.client)
+        Arc::clone(&self.context.client)
     }
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
@@ -188,8 +188,8 @@ impl Environment {
     /// Being polled less often is no outage where the API allows too little for `max_interval`.
     fn follow_ceiling(&mut self) {
         let catch_up_after = self.scheduler.max_interval_at(f64::from(self.spender.ceiling())) * 2;
-        if self.workshop.policy.catch_up_after != catch_up_after {
-            self.workshop.policy = Arc::new(Policy { catch_up_after, ..(*self.workshop.policy).clone() });
+        if self.context.policy.catch_up_after != catch_up_after {
+            self.context.policy = Arc::new(Policy { catch_up_after, ..(*self.context.policy).clone() });
         }
     }
 

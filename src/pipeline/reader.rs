@@ -224,9 +224,9 @@ impl Reader {
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
             // The cut becomes known with the first answer.
-            (false, _) => (marks.cut.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
+            (false, _) => (marks.history_cutoff.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
             // Contacted while its log was empty: there is nothing below.
-            (true, None) => (marks.cut.unwrap_or_default(), Coverage::Sweep),
+            (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
             // Nothing tells what turned up late while nobody looked.
             (true, Some(watermark)) if self.next_sweep.is_none() => {
                 (self.first_sweep_until(watermark), Coverage::Sweep)
@@ -315,7 +315,12 @@ impl Reader {
     pub fn meet(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
         let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
-        is_new.then(|| Batch { coverage: Coverage::Met, known_at: self.known_at, now: first, ..Batch::default() })
+        is_new.then(|| Batch {
+            coverage: Coverage::FirstResponse,
+            known_at: self.known_at,
+            now: first,
+            ..Batch::default()
+        })
     }
 
     /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target became known
@@ -456,12 +461,12 @@ impl Reader {
     /// Takes note that a batch was committed, at `now` since the start.
     pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) {
         match batch.coverage {
-            Coverage::Met => return,
+            Coverage::FirstResponse => return,
             Coverage::Mended => return self.start_over(),
             _ => self.clock = Some((batch.now, now)),
         }
         match batch.coverage {
-            Coverage::Met | Coverage::Mended => {}
+            Coverage::FirstResponse | Coverage::Mended => {}
             Coverage::Pages => self.found_aside += tally.new,
             Coverage::Head => {
                 self.staged = None;
@@ -515,7 +520,7 @@ impl Reader {
     /// What the memory tells of arrivals up to `date`, by the server's clock.
     pub fn arrivals(&self, date: ServerTime) -> Rate {
         let marks = self.ledger.marks();
-        let from = marks.cut.max(marks.horizon).unwrap_or(date.timestamp());
+        let from = marks.history_cutoff.max(marks.horizon).unwrap_or(date.timestamp());
         let newest_first = self.ledger.rows().rev();
         let ages =
             newest_first.take_while(|(key, _)| key.created_at >= from).map(|(key, _)| date.since(key.created_at));

@@ -31,7 +31,7 @@ use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]
-pub struct Workshop {
+pub struct StepContext {
     /// The way to the API.
     pub client: Arc<Client>,
     /// How decisions are made.
@@ -81,38 +81,38 @@ pub enum StepResult {
 }
 
 /// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is requested.
-pub async fn step(workshop: Workshop, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
+pub async fn step(context: StepContext, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
-        Work::Read(job) => read(workshop, reader, job, now, shutdown).await,
+        Work::Read(job) => read(context, reader, job, now, shutdown).await,
         Work::Settle(batch) => {
             let date = batch.now;
-            let (reader, result) = settle(workshop, reader, batch, now).await;
+            let (reader, result) = settle(context, reader, batch, now).await;
             Stepped { reader, exchange: None, date, result }
         }
     }
 }
 
-async fn read(workshop: Workshop, mut reader: Reader, job: Job, now: Duration, mut shutdown: Shutdown) -> Stepped {
+async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration, mut shutdown: Shutdown) -> Stepped {
     let request = job.request();
-    let asked = workshop.client.logs(&reader.target, request.page, request.per_page);
+    let asked = context.client.logs(&reader.target, request.page, request.per_page);
     let answer = tokio::select! {
         answer = asked => answer,
         () = shutdown.recv() => {
-            return Stepped { reader, exchange: None, date: workshop.clock.now(), result: StepResult::Stopped };
+            return Stepped { reader, exchange: None, date: context.clock.now(), result: StepResult::Stopped };
         }
     };
-    workshop.api.record(&reader.target.environment, LOGS, &answer.exchange);
-    let seen = workshop.clock.observe(&answer.exchange);
+    context.api.record(&reader.target.environment, LOGS, &answer.exchange);
+    let seen = context.clock.observe(&answer.exchange);
     let mut time = Time::Settled;
     if answer.exchange.code.is_some() {
-        (reader, time) = settle_time(workshop.clone(), reader, &seen, now).await;
+        (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
     let (reader, result) = match (answer.result, time) {
         (Err(error), Time::Mended(_)) if !matches!(error, ApiError::TooLarge { .. }) => {
             (reader, StepResult::Failed(error))
         }
         (Err(error), _) if !matches!(error, ApiError::TooLarge { .. }) => {
-            fail(workshop, reader, job, error, seen.now, now).await
+            fail(context, reader, job, error, seen.now, now).await
         }
         // The job is as it was, and asks for the same page again.
         (_, Time::Unsettled(result)) => {
@@ -126,12 +126,12 @@ async fn read(workshop: Workshop, mut reader: Reader, job: Job, now: Duration, m
                 debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             let absorbed = job.absorb(page, seen.now, &reader.ledger);
-            go_on(workshop, reader, absorbed, seen.now, now).await
+            go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
             debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
             let absorbed = job.absorb_too_large(key);
-            go_on(workshop, reader, absorbed, seen.now, now).await
+            go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(error), Time::Settled) => (reader, StepResult::Failed(error)),
     };
@@ -140,7 +140,7 @@ async fn read(workshop: Workshop, mut reader: Reader, job: Job, now: Duration, m
 
 /// Decides what a failed request makes of its job.
 async fn fail(
-    workshop: Workshop,
+    context: StepContext,
     mut reader: Reader,
     job: Job,
     error: ApiError,
@@ -154,7 +154,7 @@ async fn fail(
         Err(_) => (None, StepResult::Failed(error)),
         Ok(Failure::Done(read)) => {
             let batch = reader.complete(read, date);
-            return settle(workshop, reader, batch, now).await;
+            return settle(context, reader, batch, now).await;
         }
     };
     if let Some(job) = job {
@@ -165,7 +165,7 @@ async fn fail(
 
 /// Puts a job aside that needs another page, or decides what it has read.
 async fn go_on(
-    workshop: Workshop,
+    context: StepContext,
     mut reader: Reader,
     absorbed: Result<Absorbed, WalkError>,
     date: ServerTime,
@@ -177,11 +177,11 @@ async fn go_on(
                 let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
                 info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
             }
-            stage(workshop, reader, job, date).await
+            stage(context, reader, job, date).await
         }
         Ok(Absorbed::Done(read)) => {
             let batch = reader.complete(read, date);
-            settle(workshop, reader, batch, now).await
+            settle(context, reader, batch, now).await
         }
         Err(error) => (reader, StepResult::Failed(ApiError::InvalidResponse(error.to_string()))),
     }
@@ -198,45 +198,45 @@ enum Time {
 }
 
 /// Commits what an answer settles by its time alone, whatever its status.
-async fn settle_time(workshop: Workshop, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
+async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
         // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
         return (reader, Time::Unsettled(StepResult::More(Tally::default())));
     }
     if let Some(batch) = reader.meet(seen) {
-        return match settle(workshop, reader, batch, now).await {
+        return match settle(context, reader, batch, now).await {
             (met, StepResult::More(_)) => (met, Time::Settled),
             (reader, failed) => (reader, Time::Unsettled(failed)),
         };
     }
-    if let Some(batch) = reader.mend(seen.now, workshop.store.info().created_at()) {
+    if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
         warn!(
             webhook = %reader.target,
             "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
         );
-        let (reader, result) = settle(workshop, reader, batch, now).await;
+        let (reader, result) = settle(context, reader, batch, now).await;
         return (reader, Time::Mended(result));
     }
     (reader, Time::Settled)
 }
 
 /// Puts what a long walk has read on disk, where that is worth it, and the walk aside.
-async fn stage(workshop: Workshop, mut reader: Reader, mut job: Job, date: ServerTime) -> (Reader, StepResult) {
+async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
     let Some((walk, attempts, invalid)) = reader.take_for_stage(&mut job, date) else {
         reader.park(job);
         return (reader, more);
     };
     blocking::run(move || {
-        match workshop.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
+        match context.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
                 reader.park(job);
                 (reader, more)
             }
             Err(failure) => {
-                workshop.write_errors.inc();
+                context.write_errors.inc();
                 // The job is given up: without what it has just read it must not go on. The next walk goes on from what is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
@@ -246,14 +246,14 @@ async fn stage(workshop: Workshop, mut reader: Reader, mut job: Job, date: Serve
 }
 
 /// Decides, commits and applies, on a thread that may wait for the disk.
-async fn settle(workshop: Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     tell(&mut reader, &batch);
     blocking::run(move || {
-        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Mended | Coverage::Pages);
+        let is_walk = !matches!(batch.coverage, Coverage::FirstResponse | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
-            settle_staged(&workshop, reader, batch, now)
+            settle_staged(&context, reader, batch, now)
         } else {
-            settle_whole(&workshop, reader, batch, now)
+            settle_whole(&context, reader, batch, now)
         }
     })
     .await
@@ -272,14 +272,14 @@ fn tell(reader: &mut Reader, batch: &Batch) {
     }
 }
 
-fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let decision = decide(&reader.ledger, &batch, &workshop.policy);
+fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    let decision = decide(&reader.ledger, &batch, &context.policy);
     let mut exemplars = Exemplars::default();
-    let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
+    let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
-    let durable = match workshop.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
+    let durable = match context.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
         Ok(durable) => durable,
-        Err(failure) => return not_written(workshop, reader, batch, failure),
+        Err(failure) => return not_written(context, reader, batch, failure),
     };
     if must_commit {
         debug!(webhook = %reader.target, entries, "committed");
@@ -287,57 +287,57 @@ fn settle_whole(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Dura
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.apply(durable);
     let shown = Shown { committed, exemplars, tally: decision.tally, was_contacted };
-    show(workshop, reader, &batch, &shown, now)
+    show(context, reader, &batch, &shown, now)
 }
 
 /// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of it; but
 /// it is one transaction, and shown in one step.
-fn settle_staged(workshop: &Workshop, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
-        let decision = decide(memory, &part, &workshop.policy);
+        let decision = decide(memory, &part, &context.policy);
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
-        let spans = make_spans(workshop, &reader, batch.now, &decision.transitions, &mut exemplars);
+        let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
     };
-    let durable = match workshop.store.with(|store| {
+    let durable = match context.store.with(|store| {
         store.commit_staged(&reader.target, &reader.ledger, &batch.attempts, &batch.invalid, &mut decide_part)
     }) {
         Ok(durable) => durable,
-        Err(failure) => return not_written(workshop, reader, batch, failure),
+        Err(failure) => return not_written(context, reader, batch, failure),
     };
     // What was taken into the books by one pass was told again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
-    show(workshop, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
+    show(context, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
 }
 
 /// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to send them
 /// to, none is made.
 fn make_spans(
-    workshop: &Workshop,
+    context: &StepContext,
     reader: &Reader,
     now: ServerTime,
     transitions: &[Transition],
     exemplars: &mut Exemplars,
 ) -> SpanBatch {
-    let Some(policy) = &workshop.spans else { return SpanBatch::default() };
+    let Some(policy) = &context.spans else { return SpanBatch::default() };
     let webhook = Webhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
-    exemplars.observe(&sampled, &workshop.policy.labels);
+    exemplars.observe(&sampled, &context.policy.labels);
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
-    let parked_since = now.minus(workshop.policy.windows.settle_after * 2);
+    let parked_since = now.minus(context.policy.windows.settle_after * 2);
     SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since }
 }
 
-fn not_written(workshop: &Workshop, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
-    workshop.write_errors.inc();
+fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
+    context.write_errors.inc();
     reader.keep_uncommitted(batch);
     (reader, StepResult::NotWritten(failure))
 }
@@ -351,12 +351,18 @@ struct Shown {
     was_contacted: bool,
 }
 
-fn show(workshop: &Workshop, mut reader: Reader, batch: &Batch, shown: &Shown, now: Duration) -> (Reader, StepResult) {
+fn show(
+    context: &StepContext,
+    mut reader: Reader,
+    batch: &Batch,
+    shown: &Shown,
+    now: Duration,
+) -> (Reader, StepResult) {
     let tally = shown.tally;
     if !shown.was_contacted && reader.ledger.marks().contacted {
         info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
     }
-    workshop.board.update(&reader.target, |view, environment| {
+    context.board.update(&reader.target, |view, environment| {
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
@@ -364,12 +370,12 @@ fn show(workshop: &Workshop, mut reader: Reader, batch: &Batch, shown: &Shown, n
     });
     reader.committed(batch, &tally, now);
     match batch.coverage {
-        Coverage::Met | Coverage::Mended => return (reader, StepResult::More(tally)),
+        Coverage::FirstResponse | Coverage::Mended => return (reader, StepResult::More(tally)),
         // Rechecks say nothing of how far the log has been read.
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);
-            workshop.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
+            context.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
         }
     }
     (reader, StepResult::Complete(tally))

@@ -106,7 +106,7 @@ impl Book {
     /// Of a target that is met for the first time at second 0, with an empty log.
     pub fn new() -> Self {
         let mut book = Self { ledger: Ledger::default(), policy: policy() };
-        book.read(Coverage::Met, 0, &[]);
+        book.read(Coverage::FirstResponse, 0, &[]);
         book.read(Coverage::FirstContact, 0, &[]);
         book
     }

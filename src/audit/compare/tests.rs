@@ -53,7 +53,7 @@ fn row(id: &str, created_at: i64, counted: Option<(&str, &str)>) -> StateRow {
 fn state(rows: Vec<StateRow>) -> TargetState {
     let marks = StateMarks {
         contacted: true,
-        cut: Some(at(NOW - 86_400)),
+        history_cutoff: Some(at(NOW - 86_400)),
         watermark: Some(at(NOW - 1_000)),
         swept: Some(at(NOW - 1_400)),
         ..StateMarks::default()
@@ -99,7 +99,12 @@ fn an_unknown_entry_is_missing_once_every_poll_that_had_to_read_it_is_over() {
         ("older than what is remembered", sound, NOW - 36_001, "outside"),
         ("forgotten", StateMarks { horizon: Some(at(NOW - 9_000)), ..sound }, NOW - 9_001, "outside"),
         ("not forgotten", StateMarks { horizon: Some(at(NOW - 9_000)), ..sound }, NOW - 9_000, "missing"),
-        ("older than the first contact", StateMarks { cut: Some(at(NOW - 9_000)), ..sound }, NOW - 9_001, "outside"),
+        (
+            "older than the first contact",
+            StateMarks { history_cutoff: Some(at(NOW - 9_000)), ..sound },
+            NOW - 9_001,
+            "outside",
+        ),
         ("of a first contact", StateMarks { contacted: false, ..sound }, NOW - 9_000, "not read"),
         ("of an empty log", StateMarks { watermark: None, swept: None, ..sound }, NOW - 9_000, "not read"),
         ("never swept", StateMarks { swept: None, ..sound }, NOW - 1_603, "missing"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Figures, per_minute, plural};
 use crate::app;
-use crate::asking::{AskError, Asker};
+use crate::asking::{AskError, BudgetedClient};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
@@ -127,7 +127,7 @@ struct Log {
     label_sets: BTreeSet<(Arc<str>, Status, String)>,
 }
 
-async fn survey(environment: &EnvironmentConfig, asker: &mut Asker) -> Result<Survey, AskError> {
+async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> Result<Survey, AskError> {
     let mut survey = Survey::default();
     let discovery = discover(environment, asker, &mut survey).await?;
     let named: Vec<Target> = environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
@@ -143,7 +143,7 @@ async fn survey(environment: &EnvironmentConfig, asker: &mut Asker) -> Result<Su
 /// Reads the first page of all logs that are named in the file, then of others up to the sample. `has_answered` says whether
 /// the API has answered anything yet.
 async fn read_logs(
-    asker: &mut Asker,
+    asker: &mut BudgetedClient,
     named: &BTreeSet<Arc<str>>,
     survey: &mut Survey,
     mut has_answered: bool,
@@ -184,7 +184,7 @@ fn is_of_one_webhook(error: &ApiError, has_answered: bool) -> bool {
 /// Reads all lists that discovery searches.
 async fn discover(
     environment: &EnvironmentConfig,
-    asker: &mut Asker,
+    asker: &mut BudgetedClient,
     survey: &mut Survey,
 ) -> Result<Option<Discovery>, AskError> {
     let Some(config) = &environment.discovery else { return Ok(None) };
@@ -291,7 +291,7 @@ struct Polls {
 }
 
 impl Need {
-    fn of(poll: &PollConfig, environment: &EnvironmentConfig, asker: &Asker, survey: &Survey) -> Self {
+    fn of(poll: &PollConfig, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> Self {
         let enabled = survey.enabled();
         let refresh = environment.discovery.as_ref().map(|discovery| discovery.refresh_interval);
         let lists = refresh.map_or(0.0, |interval| per_minute(survey.list_requests, interval));
@@ -314,7 +314,7 @@ impl Need {
 }
 
 /// The requests a minute that the configuration asks for, as far as the API allows them.
-fn allowed(environment: &EnvironmentConfig, asker: &Asker) -> f64 {
+fn allowed(environment: &EnvironmentConfig, asker: &BudgetedClient) -> f64 {
     let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
     u64::from(environment.requests_per_minute).min(limit) as f64
 }
@@ -346,7 +346,7 @@ impl Polls {
     }
 }
 
-fn table(config: &Config, environment: &EnvironmentConfig, asker: &Asker, survey: &Survey) -> String {
+fn table(config: &Config, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> String {
     let need = Need::of(&config.poll, environment, asker, survey);
     let disabled = survey.targets.iter().filter(|listed| listed.is_disabled()).count();
     let named = environment.webhooks.len();

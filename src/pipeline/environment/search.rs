@@ -102,8 +102,8 @@ impl Environment {
         self.renew_token();
         self.search.begin(now);
         self.scheduler.start(Turn::Discover, now);
-        let (workshop, name, shutdown) = (self.workshop.clone(), self.name.clone(), shutdown.clone());
-        tasks.spawn(async move { Done::Asked(Box::new(ask(workshop, &name, request, shutdown).await)) });
+        let (context, name, shutdown) = (self.context.clone(), self.name.clone(), shutdown.clone());
+        tasks.spawn(async move { Done::Asked(Box::new(ask(context, &name, request, shutdown).await)) });
     }
 
     pub(super) fn receive_answer(&mut self, asked: Asked, tasks: &mut JoinSet<Done>) {
@@ -124,8 +124,8 @@ impl Environment {
             self.search.roster.keep(update);
             return self.end_search();
         }
-        let (workshop, name) = (self.workshop.clone(), self.name.clone());
-        tasks.spawn_blocking(move || Done::Registered(Box::new(register(&workshop, &name, update))));
+        let (context, name) = (self.context.clone(), self.name.clone());
+        tasks.spawn_blocking(move || Done::Registered(Box::new(register(&context, &name, update))));
     }
 
     /// Puts an update in force that is on disk, or keeps it for later if it could not be written.
@@ -138,7 +138,7 @@ impl Environment {
                 self.follow_limits();
             }
             Err(failure) => {
-                self.workshop.write_errors.inc();
+                self.context.write_errors.inc();
                 error!(environment = %self.name, "failed to keep what discovery has found: {failure}");
                 self.search.roster.keep(update);
             }
@@ -158,13 +158,13 @@ impl Environment {
     fn end_search(&mut self) {
         self.scheduler.finish(Turn::Discover, Outcome::Complete(0), self.now());
         self.scheduler.set_discovery_due(self.search.roster.due());
-        self.search.show(&self.workshop.board);
+        self.search.show(&self.context.board);
     }
 
     /// Adds a target with what the state file remembers of it.
     pub(super) fn add(&mut self, listed: &Listed, loaded: Loaded) {
         let now = self.now();
-        self.workshop.board.add_target(view(listed, &loaded, self.settings.intervals.min));
+        self.context.board.add_target(view(listed, &loaded, self.settings.intervals.min));
         let id = self.members.add(IdleTarget::new(listed, loaded, self.settings.read));
         self.scheduler.add(id, now);
         self.patience.add(id);
@@ -174,7 +174,7 @@ impl Environment {
     /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes back.
     fn change(&mut self, listed: &Listed) {
         let target = &listed.target;
-        self.workshop.board.update(target, |view, _| {
+        self.context.board.update(target, |view, _| {
             view.target = target.clone();
             view.info = listed.info.clone();
         });
@@ -189,7 +189,7 @@ impl Environment {
     /// Stops polling a target; its series stay for a while.
     fn remove(&mut self, target: &Target) {
         info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
-        self.workshop.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
+        self.context.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.members.remove(&target.webhook_id) {
             self.scheduler.remove(id);
             self.patience.remove(id);

@@ -45,7 +45,7 @@ impl Environment {
         }
         let Some((reader, ticket)) = self.members.send(id) else { return };
         self.scheduler.start(Turn::Ask(id, class), now);
-        let step = step(self.workshop.clone(), reader, work, now, shutdown.clone());
+        let step = step(self.context.clone(), reader, work, now, shutdown.clone());
         tasks.spawn(async move { Done::Stepped(ticket, class, Box::new(step.await)) });
     }
 
@@ -66,7 +66,7 @@ impl Environment {
         if let Some(listed) = self.search.roster.get(&idle.target().webhook_id) {
             idle.update(listed);
         }
-        let end = idle.record(&result, class, date, &self.workshop.board);
+        let end = idle.record(&result, class, date, &self.context.board);
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
         if let Some(change) = change {
             log_change(&self.name, change);
@@ -88,7 +88,7 @@ impl Environment {
         let earliest = if has_recheck_failed { now + RECHECK_RETRY } else { now };
         self.scheduler.set_due(id, sweep, recheck.map(|due| due.max(earliest)), now);
         let interval = self.scheduler.interval(id, now);
-        self.workshop.board.update(idle.target(), |view, _| view.poll_interval = interval);
+        self.context.board.update(idle.target(), |view, _| view.poll_interval = interval);
     }
 
     /// Pays for a request at `now`, and adapts to what may be spent from now on.
@@ -103,17 +103,17 @@ impl Environment {
 
     /// Nobody can be polled, so nobody's last poll says how things are.
     fn show_unpaid(&self, failure: &io::Error) {
-        self.workshop.write_errors.inc();
+        self.context.write_errors.inc();
         let failure = format!("failed to write the memory of the request budget: {failure}");
         for idle in self.members.idle() {
-            self.workshop.board.update(idle.target(), |view, _| view.fail(&failure));
+            self.context.board.update(idle.target(), |view, _| view.fail(&failure));
         }
     }
 
     /// Reads the token anew: its file may have changed, above all after a 401.
     pub(super) fn renew_token(&self) {
         if let Some(token) = (self.read_token)() {
-            self.workshop.client.set_token(&token);
+            self.context.client.set_token(&token);
         }
     }
 
@@ -124,7 +124,7 @@ impl Environment {
         self.spender.learn(exchange.rate_limit, remaining, now);
         self.follow_limits();
         let rate = self.spender.rate();
-        self.workshop.board.update_environment(&self.name, |view| {
+        self.context.board.update_environment(&self.name, |view| {
             view.budget = rate;
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);

@@ -148,7 +148,7 @@ fn the_first_contact_reads_back_from_the_servers_clock_at_its_first_answer() {
     assert!(desk.step(2000).is_none());
     let batch = (0..200).find_map(|_| desk.step(5600)).unwrap();
     assert_eq!(batch.coverage, Coverage::FirstContact);
-    assert_eq!(desk.reader.ledger.marks().cut, Some(at(1000)));
+    assert_eq!(desk.reader.ledger.marks().history_cutoff, Some(at(1000)));
     assert_eq!(desk.pages.len(), 101, "a thousand seconds of lookback, ten entries to a page");
     desk.settle(&batch, 5600);
     assert_eq!(desk.reader.ledger.len(), 1000);
@@ -463,7 +463,7 @@ fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() 
     let met = desk.reader.meet(&seen(3_700)).unwrap();
     desk.settle(&met, 3_700);
     let marks = desk.reader.ledger.marks();
-    assert_eq!((marks.known_at, marks.cut), (Some(at(100)), Some(at(-900))));
+    assert_eq!((marks.known_at, marks.history_cutoff), (Some(at(100)), Some(at(-900))));
     assert!(desk.reader.meet(&seen(3_701)).is_none(), "once");
 }
 
@@ -484,7 +484,7 @@ fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
     let batch = desk.step(20).unwrap();
     assert_eq!((batch.coverage, batch.last_success), (Coverage::Sweep, None), "it is catching up");
     desk.settle(&batch, 20);
-    assert_eq!((desk.reader.ledger.len(), desk.reader.ledger.marks().cut), (2, Some(at(-995))));
+    assert_eq!((desk.reader.ledger.len(), desk.reader.ledger.marks().history_cutoff), (2, Some(at(-995))));
     // A state that was made by a clock that was ahead, too.
     let mut desk = Desk::new();
     desk.settle(&lie, 10);

@@ -41,7 +41,7 @@ const INSTANCE_ID: &str = "instance_id";
 
 /// The number under which the state file keeps a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TargetId(i64);
+pub struct TargetRow(i64);
 
 /// The open state file.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::TargetId;
+use super::TargetRow;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
 use talkover_core::clock::LocalTime;
@@ -14,7 +14,7 @@ use talkover_core::ledger::state::Marks;
 
 /// A target of the state file.
 pub(super) struct Found {
-    pub(super) id: TargetId,
+    pub(super) id: TargetRow,
     pub(super) marks: Marks,
     pub(super) catching_up: Option<Timestamp>,
 }
@@ -33,7 +33,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
     let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
     let marks = Marks {
         known_at: time(1)?,
-        cut: time(2)?,
+        history_cutoff: time(2)?,
         watermark: time(3)?,
         swept: time(4)?,
         horizon: time(5)?,
@@ -41,29 +41,29 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
         gap_at: time(7)?,
         last_attempt: [time(8)?, time(9)?, time(10)?, time(11)?],
     };
-    Ok(Found { id: TargetId(row.get(0)?), marks, catching_up: time(12)? })
+    Ok(Found { id: TargetRow(row.get(0)?), marks, catching_up: time(12)? })
 }
 
 /// The number of a target.
-pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetId>> {
+pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetRow>> {
     connection
         .prepare_cached("SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2")?
-        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetId))
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetRow))
         .optional()
 }
 
 /// The number of a target that is not listed.
-pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetId>> {
+pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetRow>> {
     connection
         .prepare_cached(
             "SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2 AND unlisted_at IS NOT NULL",
         )?
-        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetId))
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetRow))
         .optional()
 }
 
 /// The number of a target, which is given one where it has none.
-pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetId> {
+pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetRow> {
     if let Some(id) = find_id(transaction, target)? {
         return Ok(id);
     }
@@ -79,11 +79,11 @@ pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite
             target.owner_type.as_str(),
             &*target.owner_id
         ])?;
-    Ok(TargetId(transaction.last_insert_rowid()))
+    Ok(TargetRow(transaction.last_insert_rowid()))
 }
 
 /// Writes all marks.
-pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetId, marks: &Marks) -> rusqlite::Result<()> {
+pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetRow, marks: &Marks) -> rusqlite::Result<()> {
     let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
     let [success, failed, retrying, unknown] = marks.last_attempt.map(micros);
     transaction
@@ -94,7 +94,7 @@ pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetId, marks: &M
         .execute(params![
             id.0,
             micros(marks.known_at),
-            micros(marks.cut),
+            micros(marks.history_cutoff),
             micros(marks.watermark),
             micros(marks.swept),
             micros(marks.horizon),
@@ -109,7 +109,11 @@ pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetId, marks: &M
 }
 
 /// Marks that what is committed now has happened while nobody looked.
-pub(super) fn begin_catching_up(transaction: &Transaction<'_>, id: TargetId, since: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn begin_catching_up(
+    transaction: &Transaction<'_>,
+    id: TargetRow,
+    since: Timestamp,
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE targets SET catching_up = ?2 WHERE id = ?1")?
         .execute(params![id.0, since.as_micros()])?;
@@ -119,7 +123,7 @@ pub(super) fn begin_catching_up(transaction: &Transaction<'_>, id: TargetId, sin
 /// Ends the catching-up whose last batch was read at `since`, unless there was another one.
 pub(super) fn end_catching_up(
     transaction: &Transaction<'_>,
-    id: TargetId,
+    id: TargetRow,
     since: Option<Timestamp>,
 ) -> rusqlite::Result<()> {
     let Some(since) = since else { return Ok(()) };
@@ -175,7 +179,7 @@ pub(super) fn change_list(
 }
 
 /// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
-fn unlist(transaction: &Transaction<'_>, id: TargetId, now: LocalTime) -> rusqlite::Result<()> {
+fn unlist(transaction: &Transaction<'_>, id: TargetRow, now: LocalTime) -> rusqlite::Result<()> {
     let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
         .execute(params![id.0, now.timestamp().as_micros()])?;
@@ -206,7 +210,7 @@ fn unlist(transaction: &Transaction<'_>, id: TargetId, now: LocalTime) -> rusqli
     Ok(())
 }
 
-fn read_info(connection: &Connection, id: TargetId) -> rusqlite::Result<Option<WebhookInfo>> {
+fn read_info(connection: &Connection, id: TargetRow) -> rusqlite::Result<Option<WebhookInfo>> {
     let mut statement = connection.prepare_cached(
         "SELECT owner_name, host, port, timeout_seconds, max_retries, method, is_enabled
          FROM targets WHERE id = ?1 AND method IS NOT NULL",
@@ -219,7 +223,7 @@ pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<Stri
     connection.prepare_cached("SELECT DISTINCT environment FROM targets")?.query_map([], |row| row.get(0))?.collect()
 }
 
-fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(TargetId, Target, Option<Timestamp>)>> {
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(TargetRow, Target, Option<Timestamp>)>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at
          FROM targets WHERE environment = ?1 ORDER BY id",
@@ -236,12 +240,12 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(Targ
             webhook_id: webhook_id.into(),
         };
         let since = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_micros);
-        Ok((TargetId(row.get(0)?), target, since))
+        Ok((TargetRow(row.get(0)?), target, since))
     })?;
     rows.collect()
 }
 
-fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlite::Result<()> {
+fn name(transaction: &Transaction<'_>, id: TargetRow, target: &Target) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
@@ -253,7 +257,7 @@ fn name(transaction: &Transaction<'_>, id: TargetId, target: &Target) -> rusqlit
 }
 
 /// Forgets a target and everything that belongs to it.
-pub(super) fn remove(transaction: &Transaction<'_>, id: TargetId) -> rusqlite::Result<()> {
+pub(super) fn remove(transaction: &Transaction<'_>, id: TargetRow) -> rusqlite::Result<()> {
     const TABLES: [&str; 8] = [
         "entries",
         "invalid_entries",

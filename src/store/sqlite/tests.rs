@@ -65,7 +65,7 @@ fn batches() -> Vec<Batch> {
     ];
     let second = vec![attempt("second", "one", 2, 60, Status::Failed), entry("open", 2, Status::Success)];
     let mut batches = vec![
-        batch(Coverage::Met, 0, Vec::new()),
+        batch(Coverage::FirstResponse, 0, Vec::new()),
         batch(Coverage::FirstContact, 10, first),
         batch(Coverage::Head, 70, second),
         batch(Coverage::Sweep, 700, vec![entry("third", 690, Status::Pending)]),
@@ -147,7 +147,7 @@ fn how_attempts_that_turned_up_late_are_continued_is_there_after_every_commit() 
     let (target, mut ledger) = (target("w-1"), Ledger::default());
     // The third opens a delivery, the two before it are put in front of it, and the second of another continues its first.
     let readings = [
-        (Coverage::Met, vec![]),
+        (Coverage::FirstResponse, vec![]),
         (Coverage::FirstContact, vec![attempt("b1", "h", 1, 5, Status::Retrying)]),
         (Coverage::Head, vec![attempt("a3", "g", 3, 60, Status::Retrying), attempt("b3", "h", 3, 60, Status::Success)]),
         (Coverage::Sweep, vec![attempt("a2", "g", 2, 40, Status::Retrying)]),

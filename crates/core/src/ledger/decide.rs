@@ -106,7 +106,7 @@ pub enum Coverage {
     Sweep,
     /// Nothing yet: the first answer of a target that was not known before. It settles what is history, and how far back the
     /// first contact reads.
-    Met,
+    FirstResponse,
     /// Everything from the newest entry to the cut of a target that was met before.
     FirstContact,
     /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have been. `known_at`
@@ -189,7 +189,7 @@ struct Draft<'a> {
     batch: &'a Batch,
     policy: &'a Policy,
     labeller: Labeller<'a>,
-    cut: Option<Timestamp>,
+    history_cutoff: Option<Timestamp>,
     horizon: Option<Timestamp>,
     rows: BTreeMap<RowKey, Row>,
     /// Where rows are that are not in the ledger yet.
@@ -220,7 +220,7 @@ impl<'a> Draft<'a> {
             batch,
             policy,
             labeller: Labeller::new(&policy.labels, memory.totals(), memory.open().map(|entry| &entry.row.event)),
-            cut: marks.cut,
+            history_cutoff: marks.history_cutoff,
             // What was forgotten stays forgotten, also after a change of the settings.
             horizon: computed.max(marks.horizon),
             rows: BTreeMap::new(),
@@ -260,7 +260,7 @@ impl<'a> Draft<'a> {
         if self.find(&attempt.id).is_some() {
             return;
         }
-        if Some(attempt.created_at) < self.cut || Some(attempt.created_at) < self.horizon {
+        if Some(attempt.created_at) < self.history_cutoff || Some(attempt.created_at) < self.horizon {
             self.ignore(&attempt.id);
             return;
         }
@@ -575,9 +575,9 @@ impl<'a> Draft<'a> {
             marks.watermark = marks.watermark.max(newest);
         }
         match self.batch.coverage {
-            Coverage::Met => {
+            Coverage::FirstResponse => {
                 marks.known_at = Some(self.batch.known_at.map_or(now, |known_at| known_at.min(now)));
-                marks.cut = Some(self.policy.windows.cut(now));
+                marks.history_cutoff = Some(self.policy.windows.history_cutoff(now));
             }
             Coverage::Mended => self.mend(&mut marks),
             Coverage::FirstContact => {
@@ -596,8 +596,8 @@ impl<'a> Draft<'a> {
     fn mend(&self, marks: &mut Marks) {
         let now = self.batch.now.timestamp();
         let known_at = self.batch.known_at.map_or(now, |known_at| known_at.min(now));
-        let cut = self.policy.windows.cut(known_at);
-        (marks.known_at, marks.cut) = (Some(known_at), Some(cut));
+        let cut = self.policy.windows.history_cutoff(known_at);
+        (marks.known_at, marks.history_cutoff) = (Some(known_at), Some(cut));
         marks.watermark = marks.watermark.map(|watermark| watermark.min(now));
         marks.swept = marks.watermark.map(|watermark| watermark.min(cut.plus(self.policy.windows.lookback)));
         // That sweep may end where the log does without having met anything known: nothing was lost by that.
@@ -616,7 +616,7 @@ impl<'a> Draft<'a> {
     /// Whether what this batch brings has happened while nobody looked.
     fn is_catching_up(&self) -> bool {
         match self.batch.coverage {
-            Coverage::Met | Coverage::Mended => false,
+            Coverage::FirstResponse | Coverage::Mended => false,
             Coverage::FirstContact => true,
             _ => self.was_away(self.policy.catch_up_after),
         }

@@ -19,7 +19,7 @@ pub struct Marks {
     /// When the target became known: the time of its first answer. What is older is history.
     pub known_at: Option<Timestamp>,
     /// Entries older than this are outside the books: how far back the first contact read.
-    pub cut: Option<Timestamp>,
+    pub history_cutoff: Option<Timestamp>,
     /// The newest time up to which all has been read.
     pub watermark: Option<Timestamp>,
     /// The watermark as it stood at the last sweep.
@@ -39,7 +39,7 @@ impl Marks {
     pub fn are_ahead_of(&self, now: ServerTime) -> bool {
         // Clocks that are believed one after the other may differ by as much.
         let latest = now.plus(TOLERANCE).timestamp();
-        self.known_at.max(self.cut) > Some(latest)
+        self.known_at.max(self.history_cutoff) > Some(latest)
     }
 }
 

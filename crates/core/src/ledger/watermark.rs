@@ -24,7 +24,7 @@ pub struct Windows {
 
 impl Windows {
     /// Entries older than this are ignored for good when the target is met for the first time.
-    pub fn cut(&self, now: Timestamp) -> Timestamp {
+    pub fn history_cutoff(&self, now: Timestamp) -> Timestamp {
         now.minus(self.initial_lookback)
     }
 

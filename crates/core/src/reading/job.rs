@@ -236,7 +236,7 @@ impl WalkJob {
     fn absorb(&mut self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<Progress, WalkError> {
         if self.coverage == Coverage::FirstContact {
             // The cut becomes known with the first answer.
-            self.until = ledger.marks().cut.unwrap_or_default();
+            self.until = ledger.marks().history_cutoff.unwrap_or_default();
             self.walk.set_until(self.until);
         }
         self.first_read.get_or_insert(date.timestamp());

@@ -21,7 +21,7 @@ fn invalid(now: i64, key: &str) -> Batch {
 #[test]
 fn the_windows_reach_as_far_as_they_say() {
     let windows = policy().windows;
-    assert_eq!(windows.cut(at(2_000)), at(1_000));
+    assert_eq!(windows.history_cutoff(at(2_000)), at(1_000));
     assert_eq!(windows.head_until(at(2_000)), at(1_998));
     assert_eq!(windows.sweep_until(at(2_000)), at(1_898));
     // Each of the three bounds in turn is the oldest.
@@ -111,13 +111,13 @@ fn what_happened_while_nobody_looked_is_catching_up() {
     assert_eq!(catching_up(Coverage::Head, 301, Some(100)), Some(at(301)));
     assert_eq!(catching_up(Coverage::Sweep, 301, None), Some(at(301)));
     assert_eq!(catching_up(Coverage::FirstContact, 20, Some(19)), Some(at(20)));
-    assert_eq!(catching_up(Coverage::Met, 301, None), None);
+    assert_eq!(catching_up(Coverage::FirstResponse, 301, None), None);
 }
 
 /// A target that was met by a clock that was two days ahead, with one entry that was ignored for it.
 fn met_two_days_ahead() -> Book {
     let mut book = Book { ledger: Ledger::default(), policy: policy() };
-    book.read(Coverage::Met, 2 * DAY, &[]);
+    book.read(Coverage::FirstResponse, 2 * DAY, &[]);
     book.read(Coverage::FirstContact, 10, &[entry("ignored", 5, Success)]);
     assert_eq!((book.log(New), book.log(Ignored)), (0, 1));
     book
@@ -131,7 +131,7 @@ fn marks_that_are_ahead_are_set_back_and_what_was_ignored_is_counted_once() {
     assert!(decision.changes.must_commit && decision.transitions.is_empty());
     let marks = book.ledger.marks();
     assert!(!marks.are_ahead_of(server(20)));
-    assert_eq!((marks.known_at, marks.cut, marks.contacted), (Some(at(0)), Some(at(-1_000)), true));
+    assert_eq!((marks.known_at, marks.history_cutoff, marks.contacted), (Some(at(0)), Some(at(-1_000)), true));
     // The sweep that follows ends at the cut.
     assert_eq!(marks.swept.map(|swept| policy().windows.sweep_until(swept)), Some(at(-1_002)));
     for _ in 0..2 {
@@ -208,7 +208,7 @@ fn a_mark_that_moves_is_reason_enough_for_a_commit() {
     book.poll(20, &[entry("a", 15, Success)]);
     // Nothing but the watermark is new: the entry was seen on a single page, before a walk.
     book.read(Coverage::Pages, 25, &[entry("late", 5, Success)]);
-    let met = Book::batch(Coverage::Met, 30, &[]);
+    let met = Book::batch(Coverage::FirstResponse, 30, &[]);
     let decision = book.apply(&met);
     assert!(decision.changes.must_commit && decision.changes.rows.is_empty() && decision.changes.totals.is_empty());
     assert_eq!(decision.changes.marks.map(|marks| marks.known_at), Some(Some(at(30))));

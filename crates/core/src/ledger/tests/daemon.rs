@@ -94,7 +94,7 @@ impl Daemon {
             return self.settle(batch);
         }
         if self.ledger.marks().known_at.is_none() {
-            let met = Batch { coverage: Coverage::Met, now: server(world.now), ..Batch::default() };
+            let met = Batch { coverage: Coverage::FirstResponse, now: server(world.now), ..Batch::default() };
             if !self.settle(met) {
                 return false;
             }
@@ -144,8 +144,8 @@ impl Daemon {
             // What the interrupted sweep has read may have changed since: the next one reads it again.
             (Some(staged), _) if staged.coverage == Coverage::Sweep => (Coverage::Head, staged.until),
             (Some(staged), _) => (staged.coverage, staged.until),
-            _ if !marks.contacted => (Coverage::FirstContact, marks.cut.unwrap()),
-            (None, None) => (Coverage::Sweep, marks.cut.unwrap()),
+            _ if !marks.contacted => (Coverage::FirstContact, marks.history_cutoff.unwrap()),
+            (None, None) => (Coverage::Sweep, marks.history_cutoff.unwrap()),
             (None, Some(watermark)) if now >= self.next_sweep => {
                 (Coverage::Sweep, windows.sweep_until(marks.swept.unwrap_or(watermark)))
             }
@@ -241,7 +241,7 @@ impl Daemon {
             }
             _ => {}
         }
-        let is_walk = !matches!(batch.coverage, Coverage::Met | Coverage::Pages);
+        let is_walk = !matches!(batch.coverage, Coverage::FirstResponse | Coverage::Pages);
         let decided = match self.disk.staged.take().filter(|_| is_walk) {
             Some(staged) => self.settle_staged(batch, staged),
             None => self.settle_whole(batch),
@@ -249,7 +249,7 @@ impl Daemon {
         if is_walk && decided.coverage != Coverage::Head {
             self.next_sweep = second_of(decided.now.timestamp()) + policy().windows.sweep_interval.as_secs() as i64;
         }
-        if decided.coverage != Coverage::Met {
+        if decided.coverage != Coverage::FirstResponse {
             self.last_success = Some(decided.now.timestamp());
         }
         self.check();
@@ -277,7 +277,7 @@ impl Daemon {
         assert_eq!(born, self.oracle.births(), "other series are born");
         let was_away = batch.last_success.is_none_or(|last| batch.now.since(last) > policy().catch_up_after);
         let is_catching_up = match batch.coverage {
-            Coverage::Met => false,
+            Coverage::FirstResponse => false,
             Coverage::FirstContact => true,
             _ => was_away,
         };

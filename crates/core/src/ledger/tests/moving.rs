@@ -120,7 +120,7 @@ proptest! {
         sweep(&mut world, &mut daemon);
         recheck(&world, &mut daemon);
 
-        let cut = daemon.ledger.marks().cut.unwrap();
+        let cut = daemon.ledger.marks().history_cutoff.unwrap();
         for entry in world.list(0).iter().filter(|entry| entry.created_at >= cut) {
             let known = daemon.oracle.entries.get(&entry.id);
             prop_assert!(known.is_some(), "{entry:?} is not in the books");

@@ -66,7 +66,7 @@ impl Oracle {
     /// Takes in what was read and committed.
     pub(super) fn take(&mut self, batch: &Batch) {
         self.born.clear();
-        if batch.coverage == Coverage::Met {
+        if batch.coverage == Coverage::FirstResponse {
             self.known_at = Some(batch.now.timestamp());
             self.cut = Some(batch.now.timestamp().minus(policy().windows.initial_lookback));
         }
@@ -250,7 +250,7 @@ impl Oracle {
     }
 
     fn move_marks(&mut self, batch: &Batch) {
-        if matches!(batch.coverage, Coverage::Pages | Coverage::Met) {
+        if matches!(batch.coverage, Coverage::Pages | Coverage::FirstResponse) {
             return;
         }
         let is_walk_of_known = batch.coverage != Coverage::FirstContact;

@@ -265,7 +265,7 @@ fn history_gives_spans_where_it_is_wanted_and_live_ends_of_its_deliveries_always
     let count =
         |decision: &[Transition], history| spans(decision, webhook, &SpanPolicy { history, ..ALL }).records.len();
     let mut book = Book { ledger: Default::default(), ..Book::new() };
-    book.read(Coverage::Met, 100, &[]);
+    book.read(Coverage::FirstResponse, 100, &[]);
     let past = [entry("a", 50, Success), attempt("b1", "b", 1, 60, Retrying), attempt("c1", "c", 1, 70, Pending)];
     let first = book.read(Coverage::FirstContact, 110, &past).transitions;
     assert_eq!([false, true].map(|history| count(&first, history)), [0, 3]);
