@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::app::{self, AppError};
-use crate::asking::Asker;
+use crate::asking::{Asker, Silence};
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
@@ -33,5 +33,6 @@ pub(super) fn asker(config: &Config, environment: &EnvironmentConfig, shutdown: 
         shutdown,
         requests: 0,
         rate_limit: (None, None),
+        silence: Silence::default(),
     })
 }

@@ -90,7 +90,11 @@ async fn audit_all(
                 }
                 Err(Trouble::Read(error)) => {
                     outcome.fail(target, &error.to_string())?;
-                    unreadable = error.concerns_environment().then(|| error.to_string());
+                    let ends_all = match &error {
+                        ReadError::Ask(error) => reader.asker.silence.ends_all(error),
+                        ReadError::Walk(_) | ReadError::CutShort(_) => false,
+                    };
+                    unreadable = ends_all.then(|| error.to_string());
                 }
                 Err(Trouble::State(error)) => return Err(Failure::running(error)),
                 Err(Trouble::Print(failure)) => return Err(failure),
