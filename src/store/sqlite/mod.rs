@@ -15,6 +15,7 @@ pub mod totals;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -221,6 +222,10 @@ impl Store for SqliteStore {
 
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
+    }
+
+    fn keep_unlisted_for(&mut self, unlisted: &[(Target, Duration)]) -> Result<(), StoreError> {
+        self.transact(|transaction| targets::keep_unlisted_for(transaction, unlisted))
     }
 
     fn environments(&self) -> Result<Vec<String>, StoreError> {
