@@ -74,6 +74,9 @@ impl SqliteStore {
         let fresh = Fresh::inspect(path);
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
+        if fresh.is_some() {
+            seen.forget_all()?;
+        }
         let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
         if let Some(fresh) = fresh {
             fresh.tell(path);

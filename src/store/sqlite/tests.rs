@@ -498,6 +498,32 @@ fn how_long_a_target_was_unlisted_is_kept_until_it_is_listed_again() {
 }
 
 #[test]
+fn a_new_state_beside_what_an_older_one_left_inherits_no_time() {
+    let place = Place::new();
+    let mut store = place.open();
+    let changes = Changes { must_commit: true, ..Changes::default() };
+    _ = store.commit(&target("w-1"), changes, &SpanBatch::default()).unwrap();
+    store.note_success(&target("w-1"), at(5));
+    let loaded = |store: &SqliteStore, name| store.load(&target(name), &policy().labels).unwrap().last_success;
+    drop(store);
+    let store = place.open();
+    assert_eq!(loaded(&store, "w-1"), Some(at(5)));
+    drop(store);
+
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = place.path().into_os_string();
+        file.push(suffix);
+        let _may_be_gone = std::fs::remove_file(file);
+    }
+    let mut store = place.open();
+    let changes = Changes { must_commit: true, ..Changes::default() };
+    _ = store.commit(&target("other"), changes, &SpanBatch::default()).unwrap();
+    assert_eq!(loaded(&store, "other"), None);
+    store.note_success(&target("other"), at(6));
+    assert_eq!(loaded(&store, "other"), Some(at(6)));
+}
+
+#[test]
 fn space_that_is_free_is_given_back_a_little_with_each_commit() {
     let place = Place::new();
     let mut store = place.open();
