@@ -322,6 +322,80 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
 }
 
 #[test]
+fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
+    // The open entry is the last of 160, on page 16 of ten; its neighbour makes every page fail that holds it.
+    for (unreadable, sizes) in [(101, vec![10, 5, 1]), (109, vec![10, 5])] {
+        let mut desk = Desk::new();
+        desk.insert("open", 0, Status::Pending);
+        for second in 101..260 {
+            desk.insert(&format!("{second}"), second, Status::Success);
+        }
+        desk.poll(260);
+        desk.log.last_mut().unwrap().status = Status::Success;
+        let is_held = |desk: &Desk, request: PageRequest| {
+            desk.page(request).attempts.iter().any(|attempt| attempt.id.to_string() == unreadable.to_string())
+        };
+        let unavailable = ApiError::Http { status: 500, message: None, retry_after: None };
+        let refused = ApiError::RateLimited { retry_after: None };
+        for second in 330..335 {
+            // What says nothing of the page does not count.
+            assert!(desk.reader.turn_to(Class::Rechecks, 0.0, Duration::from_secs(second)));
+            assert!(matches!(desk.reader.failed(&refused, server(0)), Ok(Failure::Of(Failed::BackOff))));
+        }
+        let mut asked = Vec::new();
+        let batch = (340..).step_by(10).take(20).find_map(|second| {
+            let now = Duration::from_secs(second);
+            assert!(desk.reader.turn_to(Class::Rechecks, 0.0, now), "it is due until it is found");
+            let request = desk.reader.request(now);
+            asked.push((request.page, request.per_page));
+            if is_held(&desk, request) {
+                let failed = desk.reader.failed(&unavailable, server(second as i64));
+                assert!(matches!(failed, Ok(Failure::Of(Failed::BackOff))), "{failed:?}");
+                return None;
+            }
+            desk.ask(second)
+        });
+        let batch = batch.unwrap();
+        assert_eq!(batch.coverage, Coverage::Pages);
+        assert!(batch.attempts.iter().any(|attempt| attempt.id.to_string() == "open"), "{unreadable}");
+        let mut found: Vec<u32> = asked.iter().map(|(_, per_page)| *per_page).collect();
+        assert_eq!(found[..4], [10; 4], "{asked:?}");
+        found.dedup();
+        assert_eq!(found, sizes, "{asked:?}");
+        desk.settle(&batch, 900);
+        assert_eq!(desk.reader.ledger.open().count(), 0);
+        assert_eq!(desk.reader.failed_rounds, 0);
+    }
+}
+
+#[test]
+fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
+    let mut desk = Desk::new();
+    for second in 0..200 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    let mut told = Vec::new();
+    for (number, now) in (1_000..).step_by(100).enumerate() {
+        let complete = desk.step(now);
+        if let Some((pages, reached)) = desk.reader.take_progress(Duration::from_secs(now)) {
+            told.push((now, pages, reached));
+            assert_eq!(desk.reader.take_progress(Duration::from_secs(now)), None, "once");
+        }
+        if let Some(batch) = complete {
+            assert_eq!(number, 20, "ten entries a page, and one that is empty");
+            desk.settle(&batch, now);
+            break;
+        }
+    }
+    // The first request is made at second 1000; ten entries a page, from second 199 on.
+    let expected: Vec<_> = (1..=6).map(|n| (1_000 + 300 * n, 3 * n + 1, Some(at(199 - 30 * n as i64 - 9)))).collect();
+    assert_eq!(told, expected);
+    // Later walks are no first contact, however long they take.
+    assert!(desk.reader.turn_to(Class::Heads, 1.0, Duration::from_secs(10_000)));
+    assert_eq!(desk.reader.take_progress(Duration::from_secs(20_000)), None);
+}
+
+#[test]
 fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
     let mut desk = Desk::new();
     for second in 0..20 {
