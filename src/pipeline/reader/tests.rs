@@ -359,7 +359,11 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
         assert_eq!(batch.coverage, Coverage::Pages);
         assert!(batch.attempts.iter().any(|attempt| attempt.id.to_string() == "open"), "{unreadable}");
         let mut found: Vec<u32> = asked.iter().map(|(_, per_page)| *per_page).collect();
-        assert_eq!(found[..4], [10; 4], "{asked:?}");
+        assert_eq!(
+            found.iter().filter(|size| **size == 10).count(),
+            4,
+            "three rounds and the one that narrows: {asked:?}"
+        );
         found.dedup();
         assert_eq!(found, sizes, "{asked:?}");
         desk.settle(&batch, 900);
