@@ -17,10 +17,10 @@
 //! wire in the demo, the tests and the benchmarks.
 
 pub mod app;
-pub mod asking;
 pub mod audit;
 pub mod blocking;
 pub mod budget;
+pub mod budgeted_client;
 pub mod build_info;
 pub mod bundle;
 pub mod cli;

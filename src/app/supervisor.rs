@@ -30,7 +30,6 @@ use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::{blocking, clock};
-use talkover_core::delivery::Timestamp;
 use talkover_core::discovery::targets::Listed;
 use talkover_core::ledger::series::Family;
 
@@ -335,25 +334,23 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
     Ok(ready)
 }
 
-/// Shows the targets that the state file knows and nobody lists any more, each with the time at which it goes.
+/// Shows the targets that the state file knows and nobody lists any more, each with the time at which it is dropped.
 fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
-    let (now, instant) = (clock::now(), Instant::now());
-    for Unlisted { target, info, since } in unlisted {
+    let now = Instant::now();
+    for Unlisted { target, info, unlisted_for } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !services.board.read(|views| views.targets.contains_key(&key)) {
             let loaded = services.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
             let listed = Listed { target: target.clone(), info, known_at: None };
             services.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
-        if services.board.retire_target(&target, instant + rest(since, now.timestamp())) {
-            info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
+        let rest = retire::KEEP.saturating_sub(unlisted_for);
+        if services.board.retire_target(&target, now + rest) {
+            let hours = rest.as_secs_f64() / 3600.0;
+            info!(webhook = %target, "webhook no longer listed; its series expire in {hours:.1} h");
         }
     }
     Ok(())
-}
-
-fn rest(since: Timestamp, now: Timestamp) -> Duration {
-    retire::KEEP.saturating_sub(now.since(since))
 }
 
 /// Begins to watch the files that the configuration was just read from. Waits for the disk.

@@ -6,15 +6,20 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::compare::LogStretch;
-use crate::asking::{AskError, BudgetedClient};
+use crate::budgeted_client::{AskError, BudgetedClient};
+use crate::client::Client;
 use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
+use talkover_core::schedule::patience::Failure;
 
 /// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause takes.
 const MAX_FAILURES: u32 = 14;
+/// The same while no page of the log was answered: the first page fails, the second one, the first one three times again, and the
+/// third one. Then it is not an entry that fails but the webhook.
+const MAX_FIRST_FAILURES: u32 = 5;
 
 /// Why a log could not be read.
 #[derive(Debug, Error)]
@@ -28,16 +33,6 @@ pub enum ReadError {
     /// Not all of the stretch is shown.
     #[error("the log cannot be read to its end: {0}")]
     CutShort(#[from] CutShort),
-}
-
-impl ReadError {
-    /// Whether other webhooks of the environment cannot be read either.
-    pub fn concerns_environment(&self) -> bool {
-        match self {
-            Self::Ask(error) => error.concerns_environment(),
-            Self::Walk(_) | Self::CutShort(_) => false,
-        }
-    }
 }
 
 /// How far back a log is read.
@@ -74,14 +69,14 @@ impl LogReader {
         let mut is_first = true;
         let mut failures = 0;
         loop {
-            let (page, date) = match self.ask(target, walk.request()).await {
+            let (page, date) = match self.ask(target, walk.request(), failures).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     failures += 1;
-                    let Some(date) = of_page(&error).filter(|_| !is_first && failures <= MAX_FAILURES) else {
-                        return Err(error);
-                    };
-                    let _ = walk.fail(date)?;
+                    let max_failures = if is_first { MAX_FIRST_FAILURES } else { MAX_FAILURES };
+                    let failed = self.of_page(&error, is_first).filter(|_| failures <= max_failures);
+                    let Some((times, date)) = failed else { return Err(error) };
+                    fail(&mut walk, times, date)?;
                     if let Some(cause) = walk.cut_short() {
                         return Err(cause.into());
                     }
@@ -119,26 +114,50 @@ impl LogReader {
         }
     }
 
-    async fn ask(&mut self, target: &Target, request: PageRequest) -> Result<(Page, ServerTime), ReadError> {
-        let PageRequest { page, per_page } = request;
-        let asked = self.asker.ask(&target.to_string(), async |client| client.logs(target, page, per_page).await).await;
+    /// Requests a page, after so many `failures` in a row.
+    async fn ask(
+        &mut self,
+        target: &Target,
+        PageRequest { page, per_page }: PageRequest,
+        failures: u32,
+    ) -> Result<(Page, ServerTime), ReadError> {
+        let subject = target.to_string();
+        let request = async |client: &Client| client.logs(target, page, per_page).await;
+        let asked = match failures {
+            0 => self.asker.ask(&subject, request).await,
+            _ => self.asker.ask_once(&subject, request).await,
+        };
         match asked {
             Ok((page, date)) => Ok((Page::Read(page), date)),
             Err(AskError::Api { error: ApiError::TooLarge { key, .. }, date, .. }) => Ok((Page::TooLarge(key), date)),
             Err(error) => Err(error.into()),
         }
     }
+
+    /// How often and when a page failed, if the error may be one of that page alone.
+    fn of_page(&self, error: &ReadError, is_first: bool) -> Option<(u32, Timestamp)> {
+        let ReadError::Ask(AskError::Api { error, times, date }) = error else { return None };
+        let is_possible = match (error.failure(), error) {
+            (Failure::Rejected(_), _) => false,
+            // Before anything of the log was read: nothing else of it is answered either.
+            (Failure::Answered(_), ApiError::Http { .. }) => !is_first,
+            (_, ApiError::Timeout | ApiError::Connection(_)) => !is_first || self.asker.silence.is_broken(),
+            _ => true,
+        };
+        is_possible.then_some((*times, date.timestamp()))
+    }
 }
 
-/// When a page failed, if the error may be one of that page alone.
-fn of_page(error: &ReadError) -> Option<Timestamp> {
-    match error {
-        ReadError::Ask(AskError::Api { error, date, .. }) => {
-            let is_of_all = matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. });
-            (!is_of_all).then_some(date.timestamp())
+/// Lets the walk know that its page has failed so many `times`, until that makes it request another one.
+fn fail(walk: &mut Walk, times: u32, date: Timestamp) -> Result<(), WalkError> {
+    let request = walk.request();
+    for _ in 0..times.max(1) {
+        let _ = walk.fail(date)?;
+        if walk.cut_short().is_some() || walk.request() != request {
+            break;
         }
-        _ => None,
     }
+    Ok(())
 }
 
 enum Page {

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use crate::app::{self, AppError};
-use crate::asking::BudgetedClient;
 use crate::budget::Budget;
+use crate::budgeted_client::{BudgetedClient, Silence};
 use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
 use crate::server_clock::ServerClock;
@@ -37,5 +37,6 @@ pub(super) fn asker(
         shutdown,
         requests: 0,
         rate_limit: (None, None),
+        silence: Silence::default(),
     })
 }

@@ -8,11 +8,11 @@ use super::asker::asker;
 use super::run::run_until_stopped;
 use super::{Failure, VerifyArgs, print};
 use crate::app;
-use crate::asking::AskError;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, LogReader, ReadError};
 use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
 use crate::audit::{self, Audit, Extent, report, sums};
+use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Target, Timestamp};
@@ -90,7 +90,11 @@ async fn audit_all(
                 }
                 Err(Trouble::Read(error)) => {
                     outcome.fail(target, &error.to_string())?;
-                    unreadable = error.concerns_environment().then(|| error.to_string());
+                    let ends_all = match &error {
+                        ReadError::Ask(error) => reader.asker.silence.ends_all(error),
+                        ReadError::Walk(_) | ReadError::CutShort(_) => false,
+                    };
+                    unreadable = ends_all.then(|| error.to_string());
                 }
                 Err(Trouble::State(error)) => return Err(Failure::running(error)),
                 Err(Trouble::Print(failure)) => return Err(failure),

@@ -312,7 +312,7 @@ impl Reader {
 
     /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which the server's
     /// clock is known. It need not be the first: the time between them is known without it.
-    pub fn meet(&self, seen: &Observed) -> Option<Batch> {
+    pub fn first_response(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
         let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
         is_new.then(|| Batch {

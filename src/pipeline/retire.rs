@@ -1,8 +1,12 @@
-//! Lets targets go that have not been listed for long enough: from the state first, and only then from what is shown.
+//! Drops targets that have not been listed for long enough: from the state first, and only then from what is shown.
+//!
+//! The rule: a target is dropped after the daemon has run for [`KEEP`] since it was last listed. That is measured by the monotonic
+//! clock and added up over restarts in the state; the time in between does not count. No clock that anybody sets has a say, because
+//! what is dropped cannot be taken back; and whoever was down for a day still has one to list the target again.
 
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
@@ -11,16 +15,44 @@ use talkover_core::delivery::Target;
 
 /// How long a target that is not listed any more keeps its series.
 pub const KEEP: Duration = Duration::from_secs(24 * 3600);
-/// How often it is looked for targets to let go.
+/// How often targets to drop are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the state learns for how long targets were not listed. A crash makes a target stay for this much longer; each time is a
+/// write to the disk.
+const KEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// Removes targets when their time has come, until `shutdown`.
+/// Drops targets when their time has come, until `shutdown`.
 pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {
+    let mut kept = Instant::now();
     while shutdown.wait(LOOK_EVERY).await {
         for target in due(&board) {
             remove(&store, &board, target).await;
         }
+        if kept.elapsed() >= KEEP_EVERY {
+            kept = Instant::now();
+            keep(&store, &board, kept).await;
+        }
     }
+    keep(&store, &board, Instant::now()).await;
+}
+
+/// Writes down for how long targets have not been listed at `now`.
+async fn keep(store: &StoreHandle, board: &Board, now: Instant) {
+    let unlisted = unlisted(board, now);
+    if unlisted.is_empty() {
+        return;
+    }
+    if let Err(failure) = store.run(move |store| store.keep_unlisted_for(&unlisted)).await {
+        // A later start lets them stay for longer.
+        warn!("failed to record for how long webhooks have not been listed: {failure}");
+    }
+}
+
+fn unlisted(board: &Board, now: Instant) -> Vec<(Target, Duration)> {
+    board.read(|views| {
+        let retiring = views.targets.values().filter_map(|view| Some((view.target.clone(), view.retires?)));
+        retiring.map(|(target, at)| (target, KEEP.saturating_sub(at.saturating_duration_since(now)))).collect()
+    })
 }
 
 fn due(board: &Board) -> Vec<Target> {
@@ -42,9 +74,45 @@ async fn remove(store: &StoreHandle, board: &Board, target: Target) {
         Ok(is_removed)
     });
     match removed.await {
-        Ok(true) => info!(webhook = name, "forgotten: not listed for 24 h"),
+        Ok(true) => info!(webhook = name, "webhook dropped: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
         Err(failure) => error!(webhook = name, "{failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::discover::view;
+    use crate::store::Loaded;
+    use talkover_core::delivery::OwnerType;
+    use talkover_core::discovery::targets::Listed;
+
+    fn target(webhook_id: &str) -> Target {
+        Target {
+            environment: "test".into(),
+            webhook_id: webhook_id.into(),
+            owner_type: OwnerType::Agent,
+            owner_id: "a-1".into(),
+            webhook_name: "orders".into(),
+        }
+    }
+
+    #[test]
+    fn a_target_stays_for_as_long_as_the_daemon_has_yet_to_run() {
+        let board = Board::default();
+        for webhook in ["listed", "gone"] {
+            let listed = Listed { target: target(webhook), info: None, known_at: None };
+            board.add_target(view(&listed, &Loaded::default(), Duration::ZERO));
+        }
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        let start = Instant::now();
+        assert_eq!(unlisted(&board, start), []);
+        board.retire_target(&target("gone"), start + KEEP - hours(14));
+        for (after, shown_for) in [(0, 14), (3, 17), (10, 24), (30, 24)] {
+            let expected = [(target("gone"), hours(shown_for))];
+            assert_eq!(unlisted(&board, start + hours(after)), expected, "{after} h");
+        }
     }
 }

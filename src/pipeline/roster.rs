@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{Target, Timestamp};
-use talkover_core::discovery::plan::Discovery;
+use talkover_core::discovery::plan::{Discovery, ShortList};
 use talkover_core::discovery::record::Unsaved;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, TargetChanges, Targets, compare, join};
@@ -96,6 +98,7 @@ impl Roster {
     ) -> Option<Update> {
         let discovery = self.discovery.as_mut()?;
         self.is_outdated |= discovery.finish(request, result, date, now);
+        discovery.take_news().iter().for_each(|list| warn_of(&self.environment, list));
         let unsaved = discovery.take_unsaved();
         let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
         Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
@@ -123,5 +126,20 @@ impl Roster {
     /// When discovery last knew everything, by the server's clock.
     pub fn last_success(&self) -> Option<Timestamp> {
         self.discovery.as_ref()?.last_success()
+    }
+}
+
+/// Logs that not all of a list is read.
+fn warn_of(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
+    let kind = owner_type.as_str();
+    match owner {
+        None => warn!(environment, "the list of {kind}s was read only in part: {shortfall}; what was found is used"),
+        Some(owner) => {
+            let id = &owner.id;
+            warn!(
+                environment,
+                "the webhooks of {kind} {id} were read only in part: {shortfall}; what was found is used"
+            );
+        }
     }
 }

@@ -204,7 +204,7 @@ async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, 
         // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
         return (reader, Time::Unsettled(StepResult::More(Tally::default())));
     }
-    if let Some(batch) = reader.meet(seen) {
+    if let Some(batch) = reader.first_response(seen) {
         return match settle(context, reader, batch, now).await {
             (met, StepResult::More(_)) => (met, Time::Settled),
             (reader, failed) => (reader, Time::Unsettled(failed)),

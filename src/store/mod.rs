@@ -14,6 +14,7 @@ pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
@@ -52,8 +53,8 @@ pub struct Unlisted {
     pub target: Target,
     /// What discovery last knew of it.
     pub info: Option<WebhookInfo>,
-    /// Since when, by the local clock.
-    pub since: Timestamp,
+    /// For how long the daemon has run since it was last listed.
+    pub unlisted_for: Duration,
 }
 
 /// A long walk that is under way, as far as it is on disk.
@@ -175,6 +176,9 @@ pub trait Store: Debug + Send {
 
     /// Records which targets of an environment are listed, as of `now` by the local clock; returns the others that are known.
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError>;
+
+    /// Records for how long the daemon has run since these targets were last listed; those that are listed by now are left alone.
+    fn keep_unlisted_for(&mut self, unlisted: &[(Target, Duration)]) -> Result<(), StoreError>;
 
     /// Returns the environments that targets are known of.
     fn environments(&self) -> Result<Vec<String>, StoreError>;

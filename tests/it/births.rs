@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use talkover_simulator::{EntrySpec, ManualClock, Moment, Simulator, Status};
+use talkover_simulator::{EntrySpec, ManualClock, Moment, Scenario, Simulator, Status};
 
 use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
 
@@ -158,6 +158,35 @@ async fn what_was_missed_is_shown_as_catching_up_and_not_as_a_spike() {
     assert_eq!(said_so.get(), Some(true), "the first scrape that shows what was missed says so");
     assert_eq!(attempts(&end, "failed"), Some(1.0), "none of it is held any more");
     assert_eq!(end.get(GAPS), Some(0.0));
+}
+
+#[tokio::test]
+async fn being_polled_less_often_because_the_api_allows_less_is_no_outage() {
+    // Two idle webhooks are polled every 8 s where 30 requests a minute are allowed, whatever the file says, and twice that is no
+    // outage yet; where 1,000 are allowed, half a second is.
+    for (limit, away, expected) in [(30, 10, 0.0), (30, 20, 1.0), (1_000, 10, 1.0)] {
+        let clock = ManualClock::new(Moment::from_seconds(1_767_268_800));
+        let scenario = Scenario { rate_limit_per_minute: limit, ..quiet_scenario() };
+        let simulator = simulator(scenario, clock.clone()).await;
+        let scene = Scene { simulator, clock, workspace: Workspace::new() };
+        scene.insert(60, Status::Success, 200);
+        let exporter = scene.start().await;
+        exporter
+            .wait_for("the end of catching up", |scrape| {
+                attempts(scrape, "success") == Some(1.0) && scrape.sum("talkover_exporter_catching_up", &[]) == 0.0
+            })
+            .await;
+        let created_at = scene.clock.now();
+        scene.simulator.with_world(|world| {
+            let spec =
+                EntrySpec { created_at, status: Status::Success, http_status: Some(200), ..EntrySpec::default() };
+            world.insert("w-1", spec).unwrap();
+            scene.clock.advance(Duration::from_secs(away));
+        });
+        let scrape = exporter.wait_for("the next", |scrape| attempts(scrape, "success") == Some(2.0)).await;
+        assert_eq!(scrape.get(CATCHING_UP), Some(expected), "{limit} a minute, {away} s");
+        exporter.kill().await;
+    }
 }
 
 #[tokio::test]

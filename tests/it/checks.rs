@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use talkover_simulator::{Clock, Webhook};
+use talkover_simulator::{Clock, Fault, FaultPlan, RandomFault, Webhook};
 
 use crate::harness::{BINARY, Exporter, Verdict, Workspace, check_online, quiet_scenario, simulator};
 
@@ -43,6 +43,34 @@ async fn a_webhook_named_in_the_file_that_cannot_be_read_fails_the_check() {
     let verdict = check_online(&config).await;
     assert_eq!(verdict.code, Some(0), "{verdict:#?}");
     assert!(verdict.stdout.contains("at worst; there is none now"), "empty logs have no average: {verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_webhook_or_list_keeps_no_other_from_being_checked() {
+    let simulator = simulator(quiet_scenario(), Clock::Real).await;
+    let workspace = Workspace::new();
+    let settings = "requests_per_minute: 6000\n    discovery: {agents: true, campaigns: true}";
+    let webhooks = quiet_scenario().webhooks;
+    let (of_agents, of_campaigns): (Vec<Webhook>, Vec<Webhook>) =
+        webhooks.iter().cloned().partition(|webhook| webhook.owner.kind.as_str() == "agent");
+    assert!(!of_agents.is_empty() && !of_campaigns.is_empty());
+    for (fault, reason) in [(Fault::Status(500), "the API answered 500"), (Fault::Reset, "the connection failed")] {
+        for (path, what, named) in [
+            ("/webhooks/w-1/", "webhook `w-1`, named in the file,", &webhooks),
+            ("/agents", "list of agents", &of_campaigns),
+            ("/campaigns", "list of campaigns", &of_agents),
+        ] {
+            let config = workspace.configure_with(settings, &simulator.base_url(), named, "");
+            let random = vec![RandomFault { probability: 1.0, path: path.to_owned(), fault: fault.clone() }];
+            simulator.set_faults(&FaultPlan { random, ..FaultPlan::default() });
+            let verdict = check_online(&config).await;
+            assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+            let message = format!("environment `test`: the {what} cannot be read: {reason}");
+            assert!(verdict.stderr.contains(&message), "{verdict:#?}");
+            assert_eq!(verdict.stderr.matches("cannot be read").count(), 1, "{verdict:#?}");
+            assert!(verdict.stdout.contains("freshness          an entry is read after "), "{verdict:#?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

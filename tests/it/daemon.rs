@@ -220,8 +220,21 @@ async fn a_webhook_that_is_no_longer_named_keeps_its_series_for_a_day() {
     assert_eq!(exporter.terminate().await, Some(0));
 
     let state = rusqlite::Connection::open(workspace.path("state.db")).unwrap();
-    let a_day = 24 * 3600 * 1_000_000_i64;
-    state.execute("UPDATE targets SET unlisted_at = unlisted_at - ?1", [a_day]).unwrap();
+    // However far ahead the clock may be: what counts is for how long the daemon has run since.
+    let ten_days = 10 * 24 * 3600 * 1_000_000_i64;
+    let changed = state.execute("UPDATE targets SET unlisted_at = unlisted_at - ?1", [ten_days]).unwrap();
+    assert_eq!(changed, 2);
+    let exporter = Exporter::start(&config).await;
+    exporter
+        .wait_for_log("how long its series stay", |lines| lines.iter().any(|line| line.contains("expire in 24.0 h")))
+        .await;
+    let scrape = exporter.wait_for("a poll", |scrape| scrape.sum("talkover_up", &[]) == 1.0).await;
+    assert_eq!(scrape.sum(ATTEMPTS, &["w-2"]), 1.0);
+    assert_eq!(exporter.terminate().await, Some(0));
+    let sql = "SELECT unlisted_for_seconds FROM targets WHERE webhook_id = 'w-2'";
+    let shown_for: i64 = state.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert!((0..600).contains(&shown_for), "{shown_for} s");
+    state.execute("UPDATE targets SET unlisted_for_seconds = 86399 WHERE webhook_id = 'w-2'", []).unwrap();
     let exporter = Exporter::start(&config).await;
     let is_gone = |scrape: &Scrape| scrape.sum(ATTEMPTS, &["w-2"]) == 0.0;
     let scrape = exporter.wait_for("the end of its series", is_gone).await;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use talkover_simulator::{Clock, EntrySpec, Fault, Scenario, Simulator, Status, largest_per_minute};
+use talkover_simulator::{
+    Clock, EntrySpec, Fault, FaultPlan, PageFaults, RandomFault, Scenario, Simulator, Status, largest_per_minute,
+};
 
 use crate::harness::{self, Exporter, Scrape, Verdict, Workspace, quiet_scenario, simulator};
 
@@ -351,18 +353,47 @@ async fn what_cannot_be_read_is_an_error() {
     assert_eq!(audited.simulator.requests().len() - before, 2, "the token is read again once");
     audited.simulator.set_tokens(vec!["talq_simulator".to_owned()]);
 
-    for _ in 0..4 {
-        audited.simulator.push_fault(Fault::InvalidJson);
+    for (fault, reason) in [
+        (Fault::InvalidJson, "the answer cannot be used"),
+        (Fault::Status(500), "the API answered 500"),
+        (Fault::Html(503), "the API answered 503"),
+        (Fault::Reset, "the connection failed"),
+    ] {
+        let random = vec![RandomFault { probability: 1.0, path: "/webhooks/w-1/".to_owned(), fault }];
+        audited.simulator.set_faults(&FaultPlan { random, ..FaultPlan::default() });
+        let verdict = audited.verify().await;
+        assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+        assert!(verdict.stderr.contains(&format!("test/w-1 could not be audited: {reason}")), "{verdict:#?}");
+        let other = "test/w-2 (webhook w-2)\n  compared: ";
+        assert!(verdict.stdout.contains(other), "the other one is audited: {verdict:#?}");
+        assert!(verdict.stdout.ends_with("FAILED: 1 of 2 webhooks could not be audited\n"), "{verdict:#?}");
     }
-    let verdict = audited.verify().await;
-    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
-    assert!(verdict.stderr.contains("test/w-1 could not be audited: the answer cannot be used"), "{verdict:#?}");
-    assert!(verdict.stdout.contains("test/w-2 (webhook w-2)\n  compared: "), "the other one is audited: {verdict:#?}");
+    audited.simulator.set_faults(&FaultPlan::default());
 
     let wrong = verify(&audited.config, &["--since", "yesterday"]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
     let wrong = verify(&audited.workspace.path("none.yml"), &[]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
+}
+
+#[tokio::test]
+async fn an_entry_that_makes_the_first_page_fail_is_walked_past() {
+    let audited = Audited::new().await;
+    let newest = insert(&audited.simulator, entry(&audited.simulator, 1, Status::Success));
+    audited.simulator.set_page_faults(PageFaults { unreadable: vec![newest], ..PageFaults::default() });
+    let exporter = Exporter::start(&audited.config).await;
+    exporter
+        .wait_for("the unreadable entry", |scrape| {
+            scrape.sum("talkover_exporter_log_entries_total", &["webhook_id=\"w-1\"", "outcome=\"invalid\""]) == 1.0
+        })
+        .await;
+    assert_eq!(exporter.terminate().await, Some(0));
+    let verdict = audited.verify().await;
+    verdict.assert_ok();
+    assert!(
+        verdict.stdout.contains("test/w-1 (webhook w-1)\n  compared: 255 entries of the log since "),
+        "{verdict:#?}"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
 //!
 //! It reads the lists that discovery searches, and the first page of every log that the file names and of some that discovery
-//! finds; every request is paid for from the budget that the daemon draws from. What it could not read, it says nothing of.
+//! finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot be read is reported,
+//! and the others are read all the same.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,15 +11,17 @@ use std::time::Duration;
 
 use super::{Figures, per_minute, plural};
 use crate::app;
-use crate::asking::{AskError, BudgetedClient};
+use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
+use crate::client::Client;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
 use crate::shutdown::Shutdown;
-use talkover_core::delivery::{Attempt, Status, Target, Timestamp};
+use talkover_core::delivery::{Attempt, OwnerType, Status, Target, Timestamp};
+use talkover_core::discovery::OwnerKey;
 use talkover_core::discovery::filter::Filter;
-use talkover_core::discovery::plan::{Discovery, Settings};
+use talkover_core::discovery::plan::{Discovery, Settings, ShortList};
 use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, join};
@@ -60,6 +63,9 @@ async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
             }
         };
         match survey(environment, &mut asker).await {
+            Ok(Survey { unreadable, .. }) if !asker.silence.is_broken() && !unreadable.is_empty() => {
+                failures.extend(unreadable.first().map(|one| format!("environment `{name}`: {}", one.reason)));
+            }
             Ok(survey) => {
                 print(&table(config, environment, &asker, &survey))?;
                 failures.extend(survey.failures(name));
@@ -81,19 +87,37 @@ struct Survey {
     /// Requests that one refresh of the lists takes.
     list_requests: usize,
     logs: Vec<Log>,
-    /// Webhooks whose log could not be read.
     unreadable: Vec<Unreadable>,
 }
 
-/// A webhook whose log could not be read.
+/// A log or a list that could not be read.
 #[derive(Debug)]
 struct Unreadable {
-    target: Target,
+    what: Subject,
     named_by: NamedBy,
     reason: String,
 }
 
-/// Who says that there is a webhook.
+/// What could not be read.
+#[derive(Debug)]
+enum Subject {
+    Log(Target),
+    Owners(OwnerType),
+    Webhooks(OwnerKey),
+}
+
+impl Subject {
+    /// What it is called in the table.
+    fn name(&self) -> String {
+        match self {
+            Self::Log(target) => target.webhook_id.to_string(),
+            Self::Owners(owner_type) => format!("list of {}s", owner_type.as_str()),
+            Self::Webhooks(owner) => format!("webhooks of {} {}", owner.owner_type.as_str(), owner.id),
+        }
+    }
+}
+
+/// Who says that there is a webhook, or a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NamedBy {
     File,
@@ -101,14 +125,15 @@ enum NamedBy {
 }
 
 impl Survey {
-    /// What makes the command fail: a mistake in the file's list, not a webhook that was found and is broken.
+    /// What makes the command fail: what the file asks for and nobody can read, not what was found and is broken.
     fn failures(&self, environment: &str) -> impl Iterator<Item = String> {
         let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
-        of_file.map(move |Unreadable { target, reason, .. }| {
-            format!(
-                "environment `{environment}`: the webhook `{}`, named in the file, cannot be read: {reason}",
-                target.webhook_id
-            )
+        of_file.map(move |Unreadable { what, reason, .. }| {
+            let what = match what {
+                Subject::Log(target) => format!("webhook `{}`, named in the file,", target.webhook_id),
+                list => list.name(),
+            };
+            format!("environment `{environment}`: the {what} cannot be read: {reason}")
         })
     }
 
@@ -136,17 +161,15 @@ async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> 
     survey.targets = join(&name, &named, found).into_values().collect();
     survey.left_out = discovery.iter().flat_map(Discovery::targets).filter(|found| !found.is_wanted).count();
     let named: BTreeSet<Arc<str>> = named.into_iter().map(|target| target.webhook_id).collect();
-    read_logs(asker, &named, &mut survey, discovery.is_some()).await?;
+    read_logs(asker, &named, &mut survey).await?;
     Ok(survey)
 }
 
-/// Reads the first page of all logs that are named in the file, then of others up to the sample. `has_answered` says whether
-/// the API has answered anything yet.
+/// Reads the first page of all logs that are named in the file, then of others up to the sample.
 async fn read_logs(
     asker: &mut BudgetedClient,
     named: &BTreeSet<Arc<str>>,
     survey: &mut Survey,
-    mut has_answered: bool,
 ) -> Result<(), AskError> {
     let (of_file, found): (Vec<Listed>, Vec<Listed>) =
         survey.targets.iter().cloned().partition(|listed| named.contains(&listed.target.webhook_id));
@@ -160,25 +183,28 @@ async fn read_logs(
         match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
             Ok((page, date)) if is_sampled => survey.logs.push(Log::of(&page, date.timestamp())),
             Ok(_) => {}
-            Err(AskError::Api { error, times, date }) if is_of_one_webhook(&error, has_answered) => {
-                let reason = AskError::Api { error, times, date }.to_string();
-                survey.unreadable.push(Unreadable { target: listed.target, named_by, reason });
+            Err(error) if asker.silence.ends_all(&error) => return Err(error),
+            Err(error) if is_behind_answered(asker, target, &error).await => {}
+            Err(error) => {
+                let what = Subject::Log(listed.target);
+                survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
             }
-            Err(error) => return Err(error),
         }
-        has_answered = true;
     }
     Ok(())
 }
 
-/// Whether an error says something of one webhook alone, so that the next is worth a request: any answer but one to the token,
-/// and silence where others were answered.
-fn is_of_one_webhook(error: &ApiError, has_answered: bool) -> bool {
-    match error {
-        ApiError::Unauthorized { .. } | ApiError::RateLimited { .. } => false,
-        ApiError::Timeout | ApiError::Connection(_) => has_answered,
-        ApiError::Http { .. } | ApiError::InvalidResponse(_) | ApiError::TooLarge { .. } => true,
-    }
+/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame, which the
+/// daemon will walk past.
+async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: &AskError) -> bool {
+    let may_be = match error {
+        AskError::Api { error: ApiError::Timeout | ApiError::Connection(_), .. } => asker.silence.is_broken(),
+        AskError::Api { error: ApiError::Http { status, .. }, .. } => *status >= 500,
+        AskError::Api { .. } => true,
+        AskError::Budget(_) | AskError::Interrupted => false,
+    };
+    let second = async |client: &Client| client.logs(target, 2, PER_PAGE).await;
+    may_be && asker.ask_once(&target.to_string(), second).await.is_ok()
 }
 
 /// Reads all lists that discovery searches.
@@ -213,18 +239,24 @@ async fn discover(
         };
         match asked {
             Ok((found, date)) => drop(discovery.finish(request, Ok(found), date, Duration::ZERO)),
-            Err(AskError::Api { error, date, .. }) if is_of_one_owner(&request, &error) => {
+            Err(error) if asker.silence.ends_all(&error) => return Err(error),
+            Err(error) => {
+                let (what, named_by) = match &request {
+                    Request::Owners { owner_type, .. } => (Subject::Owners(*owner_type), NamedBy::File),
+                    Request::Webhooks { owner, .. } => (Subject::Webhooks(owner.clone()), NamedBy::Discovery),
+                };
+                survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
+                let AskError::Api { error, date, .. } = error else { return Err(error) };
                 discovery.finish(request, Err(&error), date, Duration::ZERO);
             }
-            Err(error) => return Err(error),
         }
     }
     survey.owners = owners.len();
+    for ShortList { owner, owner_type, shortfall } in discovery.take_news() {
+        let what = owner.map_or(Subject::Owners(owner_type), Subject::Webhooks);
+        survey.unreadable.push(Unreadable { what, named_by: NamedBy::Discovery, reason: shortfall.to_string() });
+    }
     Ok(Some(discovery))
-}
-
-fn is_of_one_owner(request: &Request, error: &ApiError) -> bool {
-    matches!(request, Request::Webhooks { .. }) && !error.concerns_environment()
 }
 
 impl Log {
@@ -365,8 +397,8 @@ fn table(config: &Config, environment: &EnvironmentConfig, asker: &BudgetedClien
     let unknown = || "not known: no log could be read".to_owned();
     rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
     rows.add("series to expect", &series(&config.metrics, survey));
-    for Unreadable { target, reason, .. } in &survey.unreadable {
-        rows.add("NOT READABLE", &format!("{}: {reason}", target.webhook_id));
+    for Unreadable { what, reason, .. } in &survey.unreadable {
+        rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
     }
     rows.add("asked for this", &plural(usize::try_from(asker.requests).unwrap_or(usize::MAX), "request"));
     rows.finish()

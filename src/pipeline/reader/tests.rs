@@ -96,7 +96,7 @@ impl Desk {
     fn ask(&mut self, job: Job, now: u64) -> Option<Batch> {
         let request = job.request();
         self.pages.push(request.page);
-        if let Some(met) = self.reader.meet(&seen(now)) {
+        if let Some(met) = self.reader.first_response(&seen(now)) {
             self.settle(&met, now);
         }
         let absorbed = job.absorb(self.page(request), server(now as i64), &self.reader.ledger).unwrap();
@@ -349,6 +349,89 @@ fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
 }
 
 #[test]
+fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
+    // The open entry is the last of 160, on page 16 of ten; its neighbour makes every page fail that holds it.
+    for (unreadable, sizes) in [(101, vec![10, 5, 1]), (109, vec![10, 5])] {
+        let mut desk = Desk::new();
+        desk.insert("open", 0, Status::Pending);
+        for second in 101..260 {
+            desk.insert(&format!("{second}"), second, Status::Success);
+        }
+        desk.poll(260);
+        desk.log.last_mut().unwrap().status = Status::Success;
+        let is_held = |desk: &Desk, request: PageRequest| {
+            desk.page(request).attempts.iter().any(|attempt| attempt.id.to_string() == unreadable.to_string())
+        };
+        let unavailable = ApiError::Http { status: 500, message: None, retry_after: None };
+        let refused = ApiError::RateLimited { retry_after: None };
+        for second in 330..335 {
+            // What says nothing of the page does not count.
+            let job = desk.begin(Class::Rechecks, 0.0, second).unwrap();
+            assert!(matches!(desk.reader.fail(job, &refused, server(0)), Ok(Failure::BackOff(None))));
+        }
+        let mut asked = Vec::new();
+        let batch = (340..).step_by(10).take(20).find_map(|second| {
+            let job = desk.begin(Class::Rechecks, 0.0, second).expect("it is due until it is found");
+            let request = job.request();
+            asked.push((request.page, request.per_page));
+            if is_held(&desk, request) {
+                match desk.reader.fail(job, &unavailable, server(second as i64)) {
+                    Ok(Failure::BackOff(job)) => job.into_iter().for_each(|job| desk.reader.park(job)),
+                    failed => panic!("{failed:?}"),
+                }
+                return None;
+            }
+            desk.ask(job, second)
+        });
+        let batch = batch.unwrap();
+        assert_eq!(batch.coverage, Coverage::Pages);
+        assert!(batch.attempts.iter().any(|attempt| attempt.id.to_string() == "open"), "{unreadable}");
+        let mut found: Vec<u32> = asked.iter().map(|(_, per_page)| *per_page).collect();
+        assert_eq!(
+            found.iter().filter(|size| **size == 10).count(),
+            4,
+            "three rounds and the one that narrows: {asked:?}"
+        );
+        found.dedup();
+        assert_eq!(found, sizes, "{asked:?}");
+        desk.settle(&batch, 900);
+        assert_eq!(desk.reader.ledger.open().count(), 0);
+        assert_eq!(desk.reader.failed_rounds, 0);
+    }
+}
+
+#[test]
+fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
+    let mut desk = Desk::new();
+    for second in 0..200 {
+        desk.insert(&format!("{second}"), second, Status::Success);
+    }
+    let mut told = Vec::new();
+    for (number, now) in (1_000..).step_by(100).enumerate() {
+        let complete = desk.step(now);
+        if complete.is_none() {
+            let job = desk.begin(Class::Heads, 1.0, now).unwrap();
+            if let Some((pages, reached)) = desk.reader.progress(&job, Duration::from_secs(now)) {
+                told.push((now, pages, reached));
+                assert_eq!(desk.reader.progress(&job, Duration::from_secs(now)), None, "once");
+            }
+            desk.reader.park(job);
+        }
+        if let Some(batch) = complete {
+            assert_eq!(number, 20, "ten entries a page, and one that is empty");
+            desk.settle(&batch, now);
+            break;
+        }
+    }
+    // The first request is made at second 1000; ten entries a page, from second 199 on.
+    let expected: Vec<_> = (1..=6).map(|n| (1_000 + 300 * n, 3 * n + 1, Some(at(199 - 30 * n as i64 - 9)))).collect();
+    assert_eq!(told, expected);
+    // Later walks are no first contact, however long they take.
+    let job = desk.begin(Class::Heads, 1.0, 10_000).unwrap();
+    assert_eq!(desk.reader.progress(&job, Duration::from_secs(20_000)), None);
+}
+
+#[test]
 fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
     let mut desk = Desk::new();
     for second in 0..20 {
@@ -460,18 +543,18 @@ fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() 
     let mut desk = Desk::new();
     desk.reader.answered(SinceStart::new(Duration::from_secs(100)));
     desk.reader.answered(SinceStart::new(Duration::from_secs(200)));
-    let met = desk.reader.meet(&seen(3_700)).unwrap();
+    let met = desk.reader.first_response(&seen(3_700)).unwrap();
     desk.settle(&met, 3_700);
     let marks = desk.reader.ledger.marks();
     assert_eq!((marks.known_at, marks.history_cutoff), (Some(at(100)), Some(at(-900))));
-    assert!(desk.reader.meet(&seen(3_701)).is_none(), "once");
+    assert!(desk.reader.first_response(&seen(3_701)).is_none(), "once");
 }
 
 #[test]
 fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
     let mut desk = Desk::new();
     desk.insert("ignored", 0, Status::Success);
-    let lie = desk.reader.meet(&seen(100_000)).unwrap();
+    let lie = desk.reader.first_response(&seen(100_000)).unwrap();
     desk.settle(&lie, 10);
     desk.poll(10);
     assert!(desk.reader.ledger.is_empty());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::SqliteStore;
 use crate::store::SpanBatch;
@@ -167,23 +168,21 @@ fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
             _ = store.commit(&target, changes, &SpanBatch::default()).unwrap();
             let known = Unsaved { record: record(), gone: Vec::new() };
             store.save_discovered("test", &known, std::slice::from_ref(&target), &[], local(1)).unwrap();
-            let mut since = at(3);
             if is_forgotten {
                 // Its owners are gone; or else it is left out by the configuration, at the next start.
                 let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
                 store.save_discovered("test", &gone, &[], std::slice::from_ref(&target), local(2)).unwrap();
-                since = at(2);
             }
             drop(store);
             let mut store = open(directory.path());
-            let expected = [Unlisted { target: target.clone(), info: shown(&target), since }];
+            let expected = [Unlisted { target: target.clone(), info: shown(&target), unlisted_for: Duration::ZERO }];
             assert_eq!(store.list("test", &[], local(3)).unwrap(), expected, "{is_forgotten}");
             assert_eq!(store.list("test", &[], local(4)).unwrap(), expected, "at any later start too");
             // Listed again, and then no longer while discovery does not know it.
             store.list("test", std::slice::from_ref(&target), local(5)).unwrap();
             let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
             store.save_discovered("test", &gone, &[], &[], local(6)).unwrap();
-            let unknown = Unlisted { target: target.clone(), info: None, since: at(7) };
+            let unknown = Unlisted { target: target.clone(), info: None, unlisted_for: Duration::ZERO };
             assert_eq!(store.list("test", &[], local(7)).unwrap(), [unknown]);
         }
     }

@@ -6,6 +6,8 @@
 //! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
 //! | 3 | 0.2.0 | what discovery knows |
 //! | 4 | 0.2.0 | what spans tell of attempts and deliveries; spans on their way, and spans that are parked |
+//! | 5 | 0.3.0 | what discovery knew of unlisted targets |
+//! | 6 | 0.3.0 | for how long unlisted targets were shown |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
@@ -235,6 +237,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE targets ADD COLUMN max_retries INTEGER;
     ALTER TABLE targets ADD COLUMN method TEXT;
     ALTER TABLE targets ADD COLUMN is_enabled INTEGER;
+",
+    "
+    -- For how long the daemon has run since the target was last listed.
+    ALTER TABLE targets ADD COLUMN unlisted_for_seconds INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

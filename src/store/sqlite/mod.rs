@@ -15,6 +15,7 @@ pub mod totals;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -74,6 +75,9 @@ impl SqliteStore {
         let fresh = Fresh::inspect(path);
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
         let seen = SeenFile::open(path)?;
+        if fresh.is_some() {
+            seen.forget_all()?;
+        }
         let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
         if let Some(fresh) = fresh {
             fresh.tell(path);
@@ -222,6 +226,10 @@ impl Store for SqliteStore {
 
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
+    }
+
+    fn keep_unlisted_for(&mut self, unlisted: &[(Target, Duration)]) -> Result<(), StoreError> {
+        self.transact(|transaction| targets::keep_unlisted_for(transaction, unlisted))
     }
 
     fn environments(&self) -> Result<Vec<String>, StoreError> {

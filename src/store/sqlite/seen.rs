@@ -37,6 +37,11 @@ impl SeenFile {
         Ok(Self { file, path })
     }
 
+    /// Forgets everything: the state is new, and its targets get the numbers of those before them.
+    pub(super) fn forget_all(&self) -> Result<(), StoreError> {
+        self.file.set_len(0).map_err(|error| StoreError::Io { path: self.path.clone(), action: "truncate", error })
+    }
+
     /// Returns when the target was last read, `None` if that isn't known. It is never later than `now` by the local clock: a damaged
     /// number would be shown for a success, and would hide an outage.
     pub(super) fn get(&self, target: TargetRow, now: Timestamp) -> Option<Timestamp> {

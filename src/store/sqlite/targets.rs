@@ -1,6 +1,7 @@
 //! What is kept of a target as a whole: its marks.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -133,7 +134,7 @@ pub(super) fn end_catching_up(
     Ok(())
 }
 
-/// Notes which targets of an environment are listed, as of `now`; gives the others, each with the time since when it is not.
+/// Records which targets of an environment are listed, as of `now`; returns the others, each with the time that it was shown since.
 /// Writes only what has changed.
 pub(super) fn list(
     transaction: &Transaction<'_>,
@@ -143,14 +144,14 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<Unlisted>> {
     let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
     let mut unlisted = Vec::new();
-    for (id, known, since) in all(transaction, environment)? {
+    for Known { id, target: known, is_listed, unlisted_for } in all(transaction, environment)? {
         match listed.get(&*known.webhook_id) {
-            Some(target) if **target != known || since.is_some() => name(transaction, id, target)?,
+            Some(target) if **target != known || !is_listed => name(transaction, id, target)?,
             Some(_) => {}
             None => {
                 unlist(transaction, id, now)?;
                 let info = read_info(transaction, id)?;
-                unlisted.push(Unlisted { target: known, info, since: since.unwrap_or(now.timestamp()) });
+                unlisted.push(Unlisted { target: known, info, unlisted_for });
             }
         }
     }
@@ -174,6 +175,22 @@ pub(super) fn change_list(
         if let Some(id) = find_id(transaction, target)? {
             unlist(transaction, id, now)?;
         }
+    }
+    Ok(())
+}
+
+/// Records for how long targets that are not listed were shown.
+pub(super) fn keep_unlisted_for(
+    transaction: &Transaction<'_>,
+    unlisted: &[(Target, Duration)],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE targets SET unlisted_for_seconds = ?3
+         WHERE environment = ?1 AND webhook_id = ?2 AND unlisted_at IS NOT NULL",
+    )?;
+    for (target, time) in unlisted {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        statement.execute(params![&*target.environment, &*target.webhook_id, seconds])?;
     }
     Ok(())
 }
@@ -223,9 +240,17 @@ pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<Stri
     connection.prepare_cached("SELECT DISTINCT environment FROM targets")?.query_map([], |row| row.get(0))?.collect()
 }
 
-fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(TargetRow, Target, Option<Timestamp>)>> {
+/// A target as the file knows it.
+struct Known {
+    id: TargetRow,
+    target: Target,
+    is_listed: bool,
+    unlisted_for: Duration,
+}
+
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at
+        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at IS NULL, unlisted_for_seconds
          FROM targets WHERE environment = ?1 ORDER BY id",
     )?;
     let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
@@ -239,8 +264,8 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(Targ
             webhook_name: text(row, 5)?.unwrap_or_else(|| webhook_id.clone()).into(),
             webhook_id: webhook_id.into(),
         };
-        let since = row.get::<_, Option<i64>>(6)?.map(Timestamp::from_micros);
-        Ok((TargetRow(row.get(0)?), target, since))
+        let unlisted_for = Duration::from_secs(u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0));
+        Ok(Known { id: TargetRow(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
     })?;
     rows.collect()
 }
@@ -248,7 +273,7 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<(Targ
 fn name(transaction: &Transaction<'_>, id: TargetRow, target: &Target) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE targets SET unlisted_at = NULL, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
+            "UPDATE targets SET unlisted_at = NULL, unlisted_for_seconds = 0, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
                     host = NULL, port = NULL, timeout_seconds = NULL, max_retries = NULL, method = NULL, is_enabled = NULL
              WHERE id = ?1",
         )?

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -498,7 +499,66 @@ fn a_file_of_the_fourth_version_is_brought_forward() {
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
     let unlisted = store.list("test", &[], local(7)).unwrap();
-    assert_eq!(unlisted, [Unlisted { target: target("w-1"), info: None, since: at(7) }], "discovery was off");
+    assert_eq!(
+        unlisted,
+        [Unlisted { target: target("w-1"), info: None, unlisted_for: Duration::ZERO }],
+        "discovery was off"
+    );
+}
+
+#[test]
+fn how_long_a_target_was_unlisted_is_kept_until_it_is_listed_again() {
+    let place = Place::new();
+    let mut store = place.open();
+    for name in ["w-1", "w-2"] {
+        let changes = Changes { must_commit: true, ..Changes::default() };
+        _ = store.commit(&target(name), changes, &SpanBatch::default()).unwrap();
+    }
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    let unlisted_for = |store: &mut SqliteStore, listed: &[Target], now| {
+        let unlisted = store.list("test", listed, local(now)).unwrap();
+        unlisted.into_iter().map(|one| (one.target.webhook_id.to_string(), one.unlisted_for)).collect::<Vec<_>>()
+    };
+    let listed = [target("w-1")];
+    assert_eq!(unlisted_for(&mut store, &listed, 7), [("w-2".to_owned(), hours(0))]);
+    let both = [(target("w-1"), hours(5)), (target("w-2"), hours(5)), (target("gone"), hours(5))];
+    store.keep_unlisted_for(&both).unwrap();
+    drop(store);
+    // The clock is ahead by years at the next start: nothing follows from that.
+    let mut store = place.open();
+    assert_eq!(unlisted_for(&mut store, &listed, 1_000_000_000), [("w-2".to_owned(), hours(5))]);
+    assert_eq!(
+        unlisted_for(&mut store, &[target("w-2")], 8),
+        [("w-1".to_owned(), hours(0))],
+        "it was listed meanwhile"
+    );
+    assert_eq!(unlisted_for(&mut store, &listed, 9), [("w-2".to_owned(), hours(0))], "it was listed again");
+}
+
+#[test]
+fn a_new_state_beside_what_an_older_one_left_inherits_no_time() {
+    let place = Place::new();
+    let mut store = place.open();
+    let changes = Changes { must_commit: true, ..Changes::default() };
+    _ = store.commit(&target("w-1"), changes, &SpanBatch::default()).unwrap();
+    store.note_success(&target("w-1"), at(5));
+    let loaded = |store: &SqliteStore, name| store.load(&target(name), &policy().labels).unwrap().last_success;
+    drop(store);
+    let store = place.open();
+    assert_eq!(loaded(&store, "w-1"), Some(at(5)));
+    drop(store);
+
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = place.path().into_os_string();
+        file.push(suffix);
+        let _may_be_gone = std::fs::remove_file(file);
+    }
+    let mut store = place.open();
+    let changes = Changes { must_commit: true, ..Changes::default() };
+    _ = store.commit(&target("other"), changes, &SpanBatch::default()).unwrap();
+    assert_eq!(loaded(&store, "other"), None);
+    store.note_success(&target("other"), at(6));
+    assert_eq!(loaded(&store, "other"), Some(at(6)));
 }
 
 #[test]

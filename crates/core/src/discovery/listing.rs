@@ -2,8 +2,13 @@
 //!
 //! Entries are told by their ids: one that is pushed to a later page is read twice and counts once. One that is pulled to an
 //! earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what [`Certainty`] says.
+//!
+//! A page of owners that keeps failing is read in smaller parts, down to the entry that is the cause, which is skipped. A list that
+//! does not end is ended here ([`Bounds`]). Either way the list is [`Certainty::Partial`]: what it shows is used, and nothing is
+//! taken for gone because of what it does not show.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::delivery::Timestamp;
@@ -19,6 +24,61 @@ pub enum Certainty {
     Counted,
     /// Something moved, or the numbers do not add up.
     Moved,
+    /// Part of the list was not read: nothing follows from what is missing.
+    Partial,
+}
+
+/// So many failures in a row of a page, or of a single entry, are no accident.
+const FAILURES: u32 = 3;
+/// The parts in which a failing page is read, down to single entries. Each divides the one before, and full pages of 100 and 20.
+const PARTS: [u32; 3] = [20, 5, 1];
+/// So many single entries in a row that fail are no entries: what lies deeper is refused, or nobody is answered.
+const MAX_SKIPPED: u32 = 5;
+
+/// How much of a list is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Answers.
+    pub pages: u32,
+    /// Different entries.
+    pub entries: usize,
+}
+
+impl Bounds {
+    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of their own.
+    pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
+    /// Of the webhooks of one owner: the reference knows no pages of that list at all.
+    pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
+}
+
+/// Why a list was read only in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// It is longer than is read, or never ends.
+    Endless,
+    /// Some of its pages cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Endless => "it does not end",
+            Self::Unreadable => "some of its pages cannot be read",
+        })
+    }
+}
+
+/// What follows from a page that failed.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// The same page is wanted again, later.
+    Retry,
+    /// Another page is wanted, now.
+    Onward,
+    /// Nothing can be read: the list begins anew, later.
+    GivenUp,
 }
 
 /// From this sum of weights on, a missing entry is gone.
@@ -32,6 +92,7 @@ impl Certainty {
             Self::OneMoment => GONE,
             Self::Counted => GONE / 2,
             Self::Moved => 1,
+            Self::Partial => 0,
         }
     }
 }
@@ -39,16 +100,32 @@ impl Certainty {
 /// A list that is being read, page by page.
 #[derive(Clone, Debug)]
 pub struct Listing<T> {
+    bounds: Bounds,
     /// What was read so far.
     entries: BTreeMap<Arc<str>, T>,
     unusable: u64,
     total: Option<u64>,
-    pages: u32,
+    /// The entries wanted on a full page and on the next one; `None` if requests cannot say.
+    full: Option<u32>,
+    per_page: Option<u32>,
+    /// The page that is to be read next, from 1.
+    page: u32,
+    /// Pages that were answered.
+    read: u32,
     has_moved: bool,
     begun_at: Option<Timestamp>,
+    /// Whether pages have another size than was asked for: then a page cannot be read in parts.
+    is_resized: bool,
+    /// Failures in a row of the page that is to be read next.
+    failures: u32,
+    /// Places that were skipped, in all and in a row.
+    skipped: u32,
+    skipped_in_a_row: u32,
+    /// Whether the first page is requested only to see whether anything is answered.
+    is_probing: bool,
 }
 
-/// A list that was read to its end.
+/// A list that was read to its end, or as far as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complete<T> {
     /// Its entries.
@@ -57,73 +134,155 @@ pub struct Complete<T> {
     pub certainty: Certainty,
     /// The server's `Date` of its first answer.
     pub begun_at: Timestamp,
+    /// Why not all of it was read, if so.
+    pub shortfall: Option<Shortfall>,
 }
 
 impl<T> Complete<T> {
     /// Whether it holds, as far as can be known, everything that was there when it was begun.
     pub fn is_whole(&self) -> bool {
-        self.certainty != Certainty::Moved
-    }
-}
-
-impl<T> Default for Listing<T> {
-    fn default() -> Self {
-        let entries = BTreeMap::new();
-        Self { entries, unusable: 0, total: None, pages: 0, has_moved: false, begun_at: None }
+        !matches!(self.certainty, Certainty::Moved | Certainty::Partial)
     }
 }
 
 impl<T> Listing<T> {
-    /// The page that is to be read next, from 1.
-    pub fn next_page(&self) -> u32 {
-        self.pages.saturating_add(1)
+    /// A list of which nothing is read yet; requests ask for `per_page` entries on a page, if they can.
+    pub fn new(bounds: Bounds, per_page: Option<u32>) -> Self {
+        Self {
+            bounds,
+            entries: BTreeMap::new(),
+            unusable: 0,
+            total: None,
+            full: per_page,
+            per_page,
+            page: 1,
+            read: 0,
+            has_moved: false,
+            begun_at: None,
+            is_resized: false,
+            failures: 0,
+            skipped: 0,
+            skipped_in_a_row: 0,
+            is_probing: false,
+        }
+    }
+
+    /// The page that is to be read next, from 1, and the entries wanted on it.
+    pub fn next_page(&self) -> (u32, Option<u32>) {
+        if self.is_probing { (1, self.full) } else { (self.page, self.per_page) }
+    }
+
+    /// Whether a failing page is being read in parts.
+    pub fn is_looked_into(&self) -> bool {
+        self.per_page < self.full
     }
 
     /// Notes that some time has passed since the last page.
     pub fn interrupt(&mut self) {
-        self.has_moved |= self.pages > 0;
+        self.has_moved |= self.read > 0;
     }
 
-    /// Takes in the next page, answered at `date`; gives the list where that was its last one.
+    /// Records that the next page could not be read. If `is_expected`, some page could not be read last time either: no failure needs
+    /// to be repeated to be believed.
+    pub fn fail(&mut self, is_expected: bool) -> Failed {
+        if self.is_probing {
+            *self = Self::new(self.bounds, self.full);
+            return Failed::GivenUp;
+        }
+        self.failures += 1;
+        let is_part = self.is_looked_into() && self.per_page != Some(1);
+        if self.failures < FAILURES && !is_expected && !is_part {
+            return Failed::Retry;
+        }
+        self.failures = 0;
+        if let Some(per_page) = self.per_page
+            && let Some(part) = PARTS.into_iter().find(|part| *part < per_page && !self.is_resized)
+        {
+            self.page = (self.page - 1) * (per_page / part) + 1;
+            self.per_page = Some(part);
+            return Failed::Onward;
+        }
+        self.skipped += 1;
+        self.skipped_in_a_row += 1;
+        self.is_probing = self.skipped_in_a_row >= MAX_SKIPPED;
+        self.advance();
+        Failed::Onward
+    }
+
+    /// Takes in the next page, answered at `date`; returns the list if nothing more of it is read.
     pub fn absorb(&mut self, page: ListPage<T>, date: Timestamp) -> Option<Complete<T>> {
-        self.pages += 1;
         let begun_at = *self.begun_at.get_or_insert(date);
+        if std::mem::take(&mut self.is_probing) {
+            // The first page is answered, and nothing from some place on.
+            return Some(self.complete(Certainty::Partial, begun_at, Some(Shortfall::Unreadable)));
+        }
+        self.read += 1;
+        (self.failures, self.skipped_in_a_row) = (0, 0);
         let total = page.pagination.total;
-        self.has_moved |= self.pages > 1 && (total.is_none() || total != self.total);
+        self.has_moved |= self.read > 1 && (total.is_none() || total != self.total);
         self.total = total;
         let is_last = self.is_last(&page);
+        let is_part = self.is_looked_into();
+        let served = page.pagination.per_page.filter(|_| self.per_page.is_some());
+        self.is_resized |= served.is_some_and(|served| Some(served) != self.per_page.map(u64::from));
 
         let known = self.entries.len();
         self.unusable += page.invalid.len() as u64;
-        self.entries.extend(page.entries);
-        // A server that gives the same page for every number would be asked for ever.
-        let is_new = self.entries.len() > known;
-        if !is_last && is_new {
+        let is_room = self.bounds.entries.saturating_sub(known);
+        self.entries.extend(page.entries.into_iter().take(is_room));
+        // A server that returns the same page for every number would be asked for ever. A part may repeat what was pushed on.
+        let is_new = self.entries.len() > known || is_part;
+        let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
+        if !is_last && is_new && !is_cut {
+            self.advance();
             return None;
         }
-        let entries = std::mem::take(&mut self.entries);
-        let is_whole = total.is_none_or(|total| entries.len() as u64 + self.unusable >= total);
-        let certainty = match (self.has_moved || !is_last || !is_whole, self.pages) {
-            (true, _) => Certainty::Moved,
-            (false, 1) => Certainty::OneMoment,
-            (false, _) => Certainty::Counted,
+        let is_whole = total.is_none_or(|total| self.entries.len() as u64 + self.unusable >= total);
+        let shortfall =
+            if is_cut { Some(Shortfall::Endless) } else { (self.skipped > 0).then_some(Shortfall::Unreadable) };
+        let certainty = match (shortfall, self.has_moved || !is_last || !is_whole, self.read) {
+            (Some(_), _, _) => Certainty::Partial,
+            (None, true, _) => Certainty::Moved,
+            (None, false, 1) => Certainty::OneMoment,
+            (None, false, _) => Certainty::Counted,
         };
-        *self = Self::default();
-        Some(Complete { entries, certainty, begun_at })
+        Some(self.complete(certainty, begun_at, shortfall))
+    }
+
+    fn complete(&mut self, certainty: Certainty, begun_at: Timestamp, shortfall: Option<Shortfall>) -> Complete<T> {
+        let entries = std::mem::take(&mut self.entries);
+        *self = Self::new(self.bounds, self.full);
+        Complete { entries, certainty, begun_at, shortfall }
+    }
+
+    /// Goes on behind the next page: with the largest page that begins there.
+    fn advance(&mut self) {
+        let (Some(per_page), Some(full)) = (self.per_page, self.full) else {
+            self.page = self.page.saturating_add(1);
+            return;
+        };
+        let place = self.page.saturating_mul(per_page);
+        let larger = [full].into_iter().chain(PARTS).filter(|size| *size <= full);
+        let size = larger.into_iter().find(|size| place.is_multiple_of(*size)).unwrap_or(1);
+        // Where pages have a size of their own, there are no parts.
+        let size = if self.is_resized { per_page } else { size };
+        self.per_page = Some(size);
+        self.page = place / size + 1;
     }
 
     /// Whether no page follows. The answer's own numbers count, not what was asked for.
     fn is_last(&self, page: &ListPage<T>) -> bool {
-        let (pages, count) = (u64::from(self.pages), (page.entries.len() + page.invalid.len()) as u64);
+        let (at, count) = (u64::from(self.page), (page.entries.len() + page.invalid.len()) as u64);
         let numbers = page.pagination;
         if count == 0 {
             return true;
         }
+        let passed = self.entries.len() as u64 + self.unusable + u64::from(self.skipped);
         match (numbers.last_page, numbers.per_page, numbers.total) {
-            (Some(last), _, _) => pages >= last,
-            (None, Some(per_page), Some(total)) => pages.saturating_mul(per_page) >= total,
+            (Some(last), _, _) => at >= last,
+            (None, Some(per_page), Some(total)) => at.saturating_mul(per_page) >= total,
             (None, Some(per_page), None) => count < per_page,
-            (None, None, Some(total)) => (self.entries.len() as u64 + self.unusable).saturating_add(count) >= total,
+            (None, None, Some(total)) => passed.saturating_add(count) >= total,
             // No numbers: the list has no pages.
             (None, None, None) => true,
         }
@@ -143,15 +302,15 @@ mod tests {
 
     /// Reads these pages, of which only the last may end the list: the ids, and how certain it is.
     fn read(pages: &[ListPage<()>]) -> (Vec<String>, Certainty) {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(Bounds::WEBHOOKS, None);
         let (last, before) = pages.split_last().unwrap();
         for (number, page) in before.iter().enumerate() {
-            assert_eq!(listing.next_page() as usize, number + 1);
+            assert_eq!(listing.next_page(), (number as u32 + 1, None));
             assert_eq!(listing.absorb(page.clone(), Timestamp::from_seconds(number as i64)), None);
         }
         let complete = listing.absorb(last.clone(), Timestamp::from_seconds(9)).unwrap();
         let begun_at = if before.is_empty() { 9 } else { 0 };
-        assert_eq!((complete.begun_at, listing.next_page()), (Timestamp::from_seconds(begun_at), 1));
+        assert_eq!((complete.begun_at, listing.next_page()), (Timestamp::from_seconds(begun_at), (1, None)));
         (complete.entries.keys().map(ToString::to_string).collect(), complete.certainty)
     }
 
@@ -183,11 +342,111 @@ mod tests {
 
     #[test]
     fn a_list_that_was_interrupted_may_have_moved() {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(Bounds::WEBHOOKS, None);
         listing.interrupt();
         assert_eq!(listing.absorb(page(&[1, 2], Some(3), Some(2)), Timestamp::from_seconds(0)), None);
         listing.interrupt();
         let complete = listing.absorb(page(&[3], Some(3), Some(2)), Timestamp::from_seconds(0)).unwrap();
         assert_eq!(complete.certainty, Certainty::Moved);
+    }
+
+    /// A list of `0..count`, of which these entries make every page fail that holds them, and pages from `deepest` on are refused.
+    struct Api {
+        count: u32,
+        poisoned: Vec<u32>,
+        deepest: u32,
+        /// The size of its pages, whatever is asked for.
+        size: Option<u32>,
+        requests: Vec<(u32, u32)>,
+    }
+
+    impl Api {
+        fn new(count: u32, poisoned: &[u32]) -> Self {
+            Self { count, poisoned: poisoned.to_vec(), deepest: u32::MAX, size: None, requests: Vec::new() }
+        }
+
+        fn answer(&mut self, (page_number, per_page): (u32, Option<u32>)) -> Option<ListPage<()>> {
+            let per_page = per_page.unwrap();
+            self.requests.push((page_number, per_page));
+            let per_page = self.size.unwrap_or(per_page);
+            let place = (page_number - 1) * per_page;
+            let ids: Vec<u32> = (place..place.saturating_add(per_page)).take_while(|id| *id < self.count).collect();
+            let is_refused = place >= self.deepest || ids.iter().any(|id| self.poisoned.contains(id));
+            let last_page = self.count.div_ceil(per_page).max(1);
+            let mut answer = page(&ids, Some(self.count.into()), Some(last_page.into()));
+            answer.pagination.per_page = Some(per_page.into());
+            (!is_refused).then_some(answer)
+        }
+
+        /// Reads the list; `None` if it is given up.
+        fn read(&mut self, is_expected: bool) -> Option<Complete<()>> {
+            let mut listing = Listing::new(Bounds::OWNERS, Some(100));
+            self.requests.clear();
+            loop {
+                assert!(self.requests.len() < 2_000, "{:?}", &self.requests[..50]);
+                match self.answer(listing.next_page()) {
+                    Some(page) => {
+                        if let Some(complete) = listing.absorb(page, Timestamp::from_seconds(0)) {
+                            return Some(complete);
+                        }
+                    }
+                    None if listing.fail(is_expected) == Failed::GivenUp => return None,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_makes_its_page_fail_hides_no_other() {
+        for poisoned in [[0].as_slice(), &[7], &[99], &[100], &[249], &[0, 1, 150], &[19, 20, 21, 22]] {
+            for (count, most) in [(250, 70), (40_000, 480)] {
+                let mut api = Api::new(count, poisoned);
+                for is_expected in [false, true] {
+                    let complete = api.read(is_expected).unwrap();
+                    assert_eq!(complete.entries.len(), count as usize - poisoned.len(), "{poisoned:?}");
+                    assert_eq!((complete.certainty, complete.is_whole()), (Certainty::Partial, false));
+                    assert_eq!(complete.shortfall, Some(Shortfall::Unreadable));
+                    assert!(api.requests.len() <= most, "{} {poisoned:?}", api.requests.len());
+                }
+            }
+        }
+        let mut api = Api::new(40, &[7]);
+        assert_eq!(api.read(true).unwrap().entries.len(), 39);
+        let parts =
+            [(1, 100), (1, 20), (1, 5), (2, 5), (6, 1), (7, 1), (8, 1), (9, 1), (10, 1), (3, 5), (4, 5), (2, 20)];
+        assert_eq!(api.requests, parts);
+    }
+
+    #[test]
+    fn where_deeper_pages_or_all_pages_fail_a_list_ends() {
+        let mut api = Api { deepest: 200, ..Api::new(500, &[]) };
+        let complete = api.read(false).unwrap();
+        assert_eq!((complete.entries.len(), complete.shortfall), (200, Some(Shortfall::Unreadable)));
+        let mut api = Api { deepest: 0, ..Api::new(500, &[]) };
+        assert_eq!(api.read(false), None);
+        assert!(api.requests.len() < 30, "{:?}", api.requests);
+        // A server that cuts pages as it likes can be read in whole pages alone.
+        let mut api = Api { size: Some(15), ..Api::new(100, &[20, 63]) };
+        assert_eq!(api.read(false).unwrap().entries.len(), 70);
+    }
+
+    #[test]
+    fn a_list_of_ever_new_entries_is_ended() {
+        let mut listing = Listing::new(Bounds::WEBHOOKS, None);
+        let mut pages = 0;
+        let complete = loop {
+            pages += 1;
+            let ids = [2 * pages, 2 * pages + 1];
+            if let Some(complete) = listing.absorb(page(&ids, Some(1_000_000), None), Timestamp::from_seconds(0)) {
+                break complete;
+            }
+        };
+        assert_eq!((pages, complete.entries.len(), complete.certainty), (200, 400, Certainty::Partial));
+        assert_eq!(complete.shortfall, Some(Shortfall::Endless));
+        // Nor is one answer taken in whole that is too long.
+        let ids: Vec<u32> = (0..10_500).collect();
+        let complete = listing.absorb(page(&ids, Some(1_000_000), None), Timestamp::from_seconds(0)).unwrap();
+        assert_eq!((complete.entries.len(), complete.shortfall), (10_000, Some(Shortfall::Endless)));
     }
 }

@@ -3,6 +3,9 @@
 //! A refresh reads the lists of owners alone. An owner's webhooks are read when it is new, when the list tells of a change, and else
 //! in rotation: each at the latest when its period is over, and all of them evenly spread over it.
 //!
+//! A page of owners that keeps failing is read in parts, and lists that do not end are ended ([`super::listing`]); both are news for
+//! the log, once each. Owners beyond [`Bounds::OWNERS`] of a type, and webhooks beyond [`Bounds::WEBHOOKS`] of an owner, are not kept.
+//!
 //! Gone is a webhook that its owner's list leaves out, or one whose owner is gone ([`listing::GONE`](super::listing::GONE)); never
 //! one for which an answer failed.
 
@@ -10,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::listing::{Complete, GONE, Listing};
+use super::listing::{Bounds, Certainty, Complete, Failed, GONE, Listing, Shortfall};
 use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
 use super::request::{Found, Request};
 use super::rotation::{self, Turn};
@@ -20,6 +23,7 @@ use crate::clock::ServerTime;
 use crate::delivery::{OwnerType, Timestamp};
 use crate::reading::error::ApiError;
 use crate::reading::wire::lists::ListPage;
+use crate::schedule::patience::Failure;
 
 /// The documented maximum of entries on a page.
 const PER_PAGE: u32 = 100;
@@ -27,8 +31,8 @@ const PER_PAGE: u32 = 100;
 const SMALL_PER_PAGE: u32 = 20;
 /// How soon a list is asked for again that failed once; each further failure doubles it, up to `refresh_interval`.
 const LIST_RETRY: Duration = Duration::from_secs(15);
-/// A list that failed so often in a row is begun anew: perhaps its next page does not exist any more.
-const FAILURES_OF_LISTING: u32 = 3;
+/// A list that was refused so often in a row is begun anew: perhaps its next page does not exist any more.
+const REFUSALS_OF_LISTING: u32 = 3;
 /// The same for an owner's webhooks, up to the owner's period.
 const OWNER_RETRY: Duration = Duration::from_secs(60);
 /// Times are kept since this long before the start, so that those before it can be told. Longer than any period.
@@ -60,6 +64,18 @@ pub struct Discovery {
     unsaved: BTreeSet<OwnerKey>,
     unsaved_lists: BTreeSet<OwnerType>,
     gone: BTreeSet<OwnerKey>,
+    news: Vec<ShortList>,
+}
+
+/// A list that was read only in part, though it was read whole before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShortList {
+    /// Whose webhooks it lists; `None` if it is the list of owners itself.
+    pub owner: Option<OwnerKey>,
+    /// What owners it is about.
+    pub owner_type: OwnerType,
+    /// Why it was not read to its end.
+    pub shortfall: Shortfall,
 }
 
 #[derive(Debug)]
@@ -69,12 +85,20 @@ struct List {
     per_page: u32,
     due: Duration,
     failures: u32,
+    /// Why it was last read only in part, if so.
+    shortfall: Option<Shortfall>,
 }
 
 #[derive(Debug)]
 struct Known {
     record: OwnerRecord,
     turn: Turn,
+    /// Why the list of its webhooks was last read only in part, if so.
+    shortfall: Option<Shortfall>,
+}
+
+fn new_list_of_owners(per_page: u32) -> Listing<Owner> {
+    Listing::new(Bounds::OWNERS, Some(per_page))
 }
 
 impl Discovery {
@@ -88,7 +112,8 @@ impl Discovery {
             let due = record.completed_at.map_or(Duration::ZERO, |moment| at(moment) + settings.refresh_interval);
             // A clock that was wrong must not put a refresh off.
             let due = due.min(BEFORE_START + settings.refresh_interval);
-            (*owner_type, List { record, listing: Listing::default(), per_page: PER_PAGE, due, failures: 0 })
+            let listing = new_list_of_owners(PER_PAGE);
+            (*owner_type, List { record, listing, per_page: PER_PAGE, due, failures: 0, shortfall: None })
         };
         let mut discovery = Self {
             lists: types.iter().map(list).collect(),
@@ -101,11 +126,12 @@ impl Discovery {
             unsaved: BTreeSet::new(),
             unsaved_lists: BTreeSet::new(),
             gone: BTreeSet::new(),
+            news: Vec::new(),
         };
         for (key, record) in record.owners {
             if types.contains(&key.owner_type) {
                 let turn = Turn::read_at(record.read_at.map(at));
-                discovery.owners.insert(key, Known { record, turn });
+                discovery.owners.insert(key, Known { record, turn, shortfall: None });
             } else {
                 discovery.gone.insert(key);
             }
@@ -211,8 +237,15 @@ impl Discovery {
         let absent_at = list.record.whole_at;
         // An owner is news as soon as its page is there, not when the last one is.
         let mut has_changed = false;
+        let mut room = room_for(&self.owners, owner_type);
         for (id, owner) in &page.entries {
             let key = OwnerKey { owner_type, id: id.clone() };
+            if !self.owners.contains_key(&key) {
+                if room == 0 {
+                    continue;
+                }
+                room -= 1;
+            }
             has_changed |= meet(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
         }
         let Some(complete) = list.listing.absorb(page, date) else { return has_changed };
@@ -221,6 +254,10 @@ impl Discovery {
         if complete.is_whole() {
             list.record.whole_at = Some(complete.begun_at);
         }
+        if let Some(shortfall) = complete.shortfall.filter(|shortfall| list.shortfall != Some(*shortfall)) {
+            self.news.push(ShortList { owner: None, owner_type, shortfall });
+        }
+        list.shortfall = complete.shortfall;
         self.unsaved_lists.insert(owner_type);
         self.weigh_owners(owner_type, &complete) || has_changed
     }
@@ -228,7 +265,8 @@ impl Discovery {
     /// Lets those owners go that are gone.
     fn weigh_owners(&mut self, owner_type: OwnerType, complete: &Complete<Owner>) -> bool {
         // That everything is gone at once is more often a fault of the API's than the truth: it has to say so twice.
-        let weight = if complete.entries.is_empty() { GONE / 2 } else { complete.certainty.weight() };
+        let is_empty = complete.entries.is_empty() && complete.certainty != Certainty::Partial;
+        let weight = if is_empty { GONE / 2 } else { complete.certainty.weight() };
         let mut gone = Vec::new();
         for (key, known) in self.owners.iter_mut().filter(|(key, _)| key.owner_type == owner_type) {
             let missed = if complete.entries.contains_key(&key.id) { 0 } else { known.record.missed + weight };
@@ -255,12 +293,16 @@ impl Discovery {
         let Some(known) = self.owners.get_mut(&key) else { return false };
         let mut listing = match self.reading.take() {
             Some((owner, listing)) if owner == key => listing,
-            _ => Listing::default(),
+            _ => Listing::new(Bounds::WEBHOOKS, None),
         };
         let Some(complete) = listing.absorb(page, date) else {
             self.reading = Some((key, listing));
             return false;
         };
+        if let Some(shortfall) = complete.shortfall.filter(|shortfall| known.shortfall != Some(*shortfall)) {
+            self.news.push(ShortList { owner: Some(key.clone()), owner_type: key.owner_type, shortfall });
+        }
+        known.shortfall = complete.shortfall;
         let was_called = known.record.is_changed;
         let has_changed = known.record.take_over(&key, complete, &self.filter);
         // What is missing and not yet known to be gone is looked for again, but not at once.
@@ -273,15 +315,25 @@ impl Discovery {
         let Some(list) = self.lists.get_mut(&owner_type) else { return };
         list.failures += 1;
         list.listing.interrupt();
-        if list.failures.is_multiple_of(FAILURES_OF_LISTING) {
-            list.listing = Listing::default();
-        }
         let is_too_much = matches!(failure, Some(ApiError::Http { status: 422, .. } | ApiError::TooLarge { .. }));
+        let is_of_page = failure.is_some_and(|failure| match failure.failure() {
+            Failure::Unanswered(_) => true,
+            Failure::Answered(_) => !matches!(failure, ApiError::Http { .. }),
+            Failure::Rejected(_) => false,
+        });
+        let mut failed = Failed::Retry;
         if is_too_much && list.per_page > SMALL_PER_PAGE {
             list.per_page = SMALL_PER_PAGE;
-            list.listing = Listing::default();
+            list.listing = new_list_of_owners(list.per_page);
+        } else if is_of_page {
+            failed = list.listing.fail(list.shortfall == Some(Shortfall::Unreadable));
+        } else if list.failures.is_multiple_of(REFUSALS_OF_LISTING) {
+            list.listing = new_list_of_owners(list.per_page);
         }
-        list.due = now + rotation::doubled(LIST_RETRY, list.failures, self.settings.refresh_interval);
+        // While a cause is being looked for, no reason to wait longer each time.
+        let failures = if list.listing.is_looked_into() { 1 } else { list.failures };
+        let pause = rotation::doubled(LIST_RETRY, failures, self.settings.refresh_interval);
+        list.due = if failed == Failed::Onward { now } else { now + pause };
     }
 
     fn fail_owner(&mut self, key: &OwnerKey, now: Duration) {
@@ -318,6 +370,11 @@ impl Discovery {
         lists && self.owners.values().all(|known| known.turn.has_come())
     }
 
+    /// Takes the lists that were read only in part since the last call, each once for as long as that lasts.
+    pub fn take_news(&mut self) -> Vec<ShortList> {
+        std::mem::take(&mut self.news)
+    }
+
     /// Takes what is to be written; where that fails it belongs back ([`keep_unsaved`](Self::keep_unsaved)).
     pub fn take_unsaved(&mut self) -> Unsaved {
         let owners = std::mem::take(&mut self.unsaved);
@@ -347,15 +404,22 @@ impl Wish<'_> {
     fn request(&self, discovery: &Discovery) -> Request {
         match self {
             Self::Owners(owner_type, list) => {
-                Request::Owners { owner_type: *owner_type, page: list.listing.next_page(), per_page: list.per_page }
+                let (page, per_page) = list.listing.next_page();
+                Request::Owners { owner_type: *owner_type, page, per_page: per_page.unwrap_or(list.per_page) }
             }
             Self::Webhooks(key) => {
                 let begun = discovery.reading.as_ref().filter(|(owner, _)| owner == *key);
-                let page = begun.map_or(1, |(_, listing)| listing.next_page());
+                let page = begun.map_or(1, |(_, listing)| listing.next_page().0);
                 Request::Webhooks { owner: (*key).clone(), page }
             }
         }
     }
+}
+
+/// How many more owners of a type are kept.
+fn room_for(owners: &BTreeMap<OwnerKey, Known>, owner_type: OwnerType) -> usize {
+    let known = owners.keys().filter(|key| key.owner_type == owner_type).count();
+    Bounds::OWNERS.entries.saturating_sub(known)
 }
 
 /// Takes in what a list says of one owner; whether that is news.
@@ -363,7 +427,7 @@ fn meet(owners: &mut BTreeMap<OwnerKey, Known>, key: &OwnerKey, owner: &Owner, a
     match owners.get_mut(key) {
         None => {
             let record = OwnerRecord::new(owner.clone(), absent_at);
-            owners.insert(key.clone(), Known { record, turn: Turn::read_at(None) });
+            owners.insert(key.clone(), Known { record, turn: Turn::read_at(None), shortfall: None });
             true
         }
         Some(known) if known.record.owner != *owner => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::filter::Filter;
-use super::listing::{Complete, GONE};
+use super::listing::{Bounds, Complete, GONE};
 use super::{Owner, OwnerKey, Webhook};
 use crate::delivery::{OwnerType, Timestamp};
 
@@ -61,6 +61,9 @@ impl OwnerRecord {
         for (id, webhook) in complete.entries {
             if let Some(known) = self.webhooks.get_mut(&id) {
                 known.webhook = webhook;
+                continue;
+            }
+            if self.webhooks.len() >= Bounds::WEBHOOKS.entries {
                 continue;
             }
             let is_wanted = filter.wants(&self.owner.name, &webhook.name, &key.id, &id);

@@ -108,11 +108,6 @@ impl ApiError {
         }
     }
 
-    /// Whether this may concern the environment as a whole, rather than only the webhook that was asked for.
-    pub fn concerns_environment(&self) -> bool {
-        !matches!(self.failure(), Failure::Answered(_))
-    }
-
     /// What this means for those that are asked next.
     pub fn failure(&self) -> Failure {
         match self {

@@ -81,6 +81,11 @@ impl Holes {
         self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer) && newer <= hole.newer))
     }
 
+    /// Drops those that wait: the walk is about to read them again from the top. What it reads next stands before them, not behind.
+    pub(super) fn begin_again(&mut self) {
+        self.waiting = None;
+    }
+
     /// Takes note that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
     pub(super) fn meet(&mut self, newer: Timestamp, total: Option<u64>) {
         let waiting = self.waiting.get_or_insert(Waiting { newer, places: 0, total });

@@ -376,6 +376,8 @@ impl Walk {
             // From the top, in larger pages: there is no border that a run could have crossed.
             self.ties = SameSecond::default();
             self.last_read = None;
+            self.holes.begin_again();
+            self.failing.begin_again();
         } else if before != per_page {
             self.rescale(before, place);
         }

@@ -469,3 +469,93 @@ fn what_could_not_be_written_comes_again() {
     world.discovery.keep_unsaved(first.clone());
     assert_eq!(world.discovery.take_unsaved(), first);
 }
+
+/// Fails every page of the list of agents that holds the one at this place.
+fn poisoned(place: u32) -> Box<Failing> {
+    Box::new(move |request| match request {
+        Request::Owners { owner_type: OwnerType::Agent, page, per_page } => {
+            let is_held = ((page - 1) * per_page..page * per_page).contains(&place);
+            is_held.then_some(ApiError::Http { status: 500, message: None, retry_after: None })
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn an_owner_that_makes_pages_fail_hides_no_other_and_takes_nothing_away() {
+    for place in [0, 60, 120, 149] {
+        let mut world = World::with(150, 0, 0);
+        world.fails = poisoned(place);
+        world.run(M(10));
+        assert_eq!(world.ids().len(), 149, "{place}");
+        let expected = [ShortList { owner: None, owner_type: OwnerType::Agent, shortfall: Shortfall::Unreadable }];
+        assert_eq!(world.discovery.take_news(), expected);
+
+        // What is known stays, what is new is found by a refresh, and the log is told nothing again.
+        world.fails = Box::new(|_| None);
+        world.run(M(60));
+        assert_eq!((world.ids().len(), world.discovery.take_news().len()), (150, 0));
+        world.fails = poisoned(place);
+        world.run(M(80));
+        world.add(agent("zz"), "published");
+        world.run(M(90));
+        assert_eq!(world.ids().len(), 151, "{place}");
+        let lists = world.asked.len();
+        world.run(H(7));
+        assert_eq!(world.ids().len(), 151, "{place}");
+        assert_eq!(world.discovery.take_news(), expected);
+        let a_refresh = (world.asked[lists..].iter().filter(|(_, request)| is_agents(request)).count() as f64) / 64.0;
+        assert!(a_refresh < 20.0, "{a_refresh} requests a refresh");
+    }
+}
+
+/// A page of so many entries, of a list that has no end.
+fn endless<T>(numbers: std::ops::Range<usize>, entry: impl Fn(&str) -> T) -> ListPage<T> {
+    let entries = numbers.map(|number| (Arc::from(number.to_string()), entry(&number.to_string()))).collect();
+    let pagination = Pagination { per_page: Some(100), total: Some(u64::MAX), last_page: Some(u64::MAX) };
+    ListPage { entries, invalid: Vec::new(), pagination }
+}
+
+#[test]
+fn lists_that_never_end_are_ended_and_take_no_more_memory() {
+    let settings = Settings { campaigns: false, ..SETTINGS };
+    let mut discovery = Discovery::new(settings, everything(), Record::default(), START);
+    let unnamed = |id: &str| Owner { name: id.into(), status: None, updated_at: None };
+    let (mut made, mut pages, mut known) = (0, 0, Vec::new());
+    for refresh in 0..3 {
+        let now = S(300 * refresh);
+        while let Some(request @ Request::Owners { .. }) = discovery.next(now) {
+            discovery.start();
+            let page = endless(made..made + 5_000, unnamed);
+            (made, pages) = (made + 5_000, pages + 1);
+            discovery.finish(request, Ok(Found::Owners(page)), START, now);
+        }
+        known.push(discovery.owners.keys().cloned().collect::<Vec<_>>());
+    }
+    assert_eq!((pages, known[0].len()), (30, 50_000));
+    assert!(known[0] == known[1] && known[1] == known[2], "nothing is taken away");
+    assert_eq!(discovery.take_news().len(), 1);
+    assert!(discovery.last_success().is_some());
+
+    let mut discovery = Discovery::new(settings, everything(), Record::default(), START);
+    let (mut made, mut pages, mut known) = (0, 0, Vec::new());
+    for hour in 0..3 {
+        while let Some(request) = discovery.next(H(hour)) {
+            discovery.start();
+            let found = match &request {
+                Request::Owners { .. } => Found::Owners(paged(vec![("a".into(), unnamed("a"))], 1, 100)),
+                Request::Webhooks { .. } => {
+                    (made, pages) = (made + 100, pages + 1);
+                    Found::Webhooks(endless(made..made + 100, webhook))
+                }
+            };
+            discovery.finish(request, Ok(found), START, H(hour));
+        }
+        known.push(discovery.targets().map(|found| found.webhook_id.clone()).collect::<Vec<_>>());
+    }
+    assert_eq!((pages, known[0].len()), (300, 10_000));
+    assert!(known[0] == known[1] && known[1] == known[2], "nothing is taken away");
+    let owner = Some(agent("a"));
+    let expected = [ShortList { owner, owner_type: OwnerType::Agent, shortfall: Shortfall::Endless }];
+    assert_eq!(discovery.take_news(), expected);
+}

@@ -63,6 +63,13 @@ impl Failing {
             Probe::Elsewhere(request) | Probe::Top(request) => Some(request),
         }
     }
+
+    /// Drops suspects that nothing has been answered behind: the walk is about to meet them again from the top.
+    pub(super) fn begin_again(&mut self) {
+        if self.suspects.take().is_some() {
+            self.accused_to = 0;
+        }
+    }
 }
 
 impl Walk {

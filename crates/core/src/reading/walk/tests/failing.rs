@@ -144,6 +144,22 @@ fn one_entry_that_makes_pages_fail_is_found_wherever_it_stands_and_known_again()
 }
 
 #[test]
+fn an_unreadable_entry_at_the_end_of_a_small_first_page_is_one() {
+    for poisoned in [[54].as_slice(), &[63, 54], &[55, 54], &[54, 53]] {
+        let mut faulty = Faulty::new(63, poisoned);
+        let mut known: Vec<Box<str>> = Vec::new();
+        for _ in 0..3 {
+            let walk = full(0).with_first_page(10).expecting(holes(&known), None);
+            let found = faulty.walk(walk, |_| {}).unwrap();
+            assert_eq!(found.numbers, faulty.readable(), "{poisoned:?}");
+            assert_eq!(found.keys.len(), poisoned.len(), "{poisoned:?} {:?}", found.keys);
+            assert!(known.is_empty() || known == found.keys, "{poisoned:?} {known:?} {:?}", found.keys);
+            known = found.keys;
+        }
+    }
+}
+
+#[test]
 fn what_is_requested_to_find_one_entry() {
     let mut faulty = Faulty::new(200, &[163]);
     faulty.walk(full(0), |_| {}).unwrap();
@@ -205,13 +221,18 @@ proptest! {
         let before = faulty.readable();
         // An outage that begins just when an entry that was pushed to a suspect's place is requested is taken for its fault.
         let arrivals = if outage.1 > 0 { Vec::new() } else { arrivals };
+        let is_moving = !arrivals.is_empty();
         let mut known: Vec<Box<str>> = Vec::new();
         for _ in 0..3 {
             let mut arrivals = arrivals.iter().copied();
             let walk = full(0).with_first_page(first).expecting(holes(&known), None);
             let walked = faulty.walk(walk, |list| list.insert_newest(arrivals.next().unwrap_or(0)));
+            let is_quiet = faulty.outage.is_empty() && !is_moving;
             faulty.outage = 0..0;
-            let Some(found) = walked else { continue };
+            let Some(found) = walked else {
+                prop_assert!(!is_quiet || before.is_empty(), "the walk finds no cause and would start anew for ever");
+                continue;
+            };
             let lost: Vec<_> = before.iter().filter(|number| found.numbers.binary_search(number).is_err()).collect();
             prop_assert!(found.cut_short.is_some() || lost.is_empty(), "lost: {:?}", lost);
             known.extend(found.keys);

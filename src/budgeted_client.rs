@@ -17,12 +17,16 @@ use crate::shutdown::Shutdown;
 use talkover_core::clock::{Certainty, ServerTime};
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::backoff::Backoff;
+use talkover_core::schedule::patience::Failure;
 use talkover_core::schedule::pause::asked_for;
 
 /// A request is given up after it has failed so often in a row.
 const MAX_FAILURES: u32 = 4;
 /// A request that the API has put off is given up after so often in a row.
 const MAX_PUT_OFF: u32 = 10;
+/// After so many webhooks in a row without an answer, and none that was answered before, the API itself is taken to be down. More
+/// than a few broken webhooks at the head of a list come to.
+const MAX_UNANSWERED: u32 = 10;
 /// Waits for the budget or for the API that are worth a line in the log.
 const TOLD_FROM: Duration = Duration::from_secs(5);
 
@@ -47,13 +51,41 @@ pub enum AskError {
     Interrupted,
 }
 
-impl AskError {
-    /// Whether nothing else of the environment can be asked either.
-    pub fn concerns_environment(&self) -> bool {
-        match self {
-            Self::Api { error, .. } => error.concerns_environment(),
-            Self::Budget(_) | Self::Interrupted => true,
+/// Whether an API answers anything: tells one that is down from broken webhooks of one that is not.
+#[derive(Debug, Default)]
+pub struct Silence {
+    has_answered: bool,
+    /// Webhooks in a row that were not answered.
+    unanswered: u32,
+}
+
+impl Silence {
+    /// Whether the API has answered any request, be it with an error of that request's own.
+    pub fn is_broken(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Records that a webhook could not be read because of `error`. Returns whether the other webhooks of the environment are not
+    /// worth a request either: the token or the rate limit refuses all of them, or nobody was ever answered.
+    pub fn ends_all(&mut self, error: &AskError) -> bool {
+        let AskError::Api { error, .. } = error else { return true };
+        match error.failure() {
+            Failure::Rejected(_) => true,
+            Failure::Answered(_) => false,
+            Failure::Unanswered(_) => {
+                self.unanswered += 1;
+                !self.has_answered && self.unanswered >= MAX_UNANSWERED
+            }
         }
+    }
+
+    /// How often a request may fail before it is given up: only once while nobody is answered.
+    fn max_failures(&self) -> u32 {
+        if self.has_answered || self.unanswered == 0 { MAX_FAILURES } else { 1 }
+    }
+
+    fn note(&mut self, failure: Option<&ApiError>) {
+        self.has_answered |= failure.is_none_or(|error| matches!(error.failure(), Failure::Answered(_)));
     }
 }
 
@@ -80,16 +112,41 @@ pub struct BudgetedClient {
     pub requests: u64,
     /// `X-RateLimit-Limit` and `X-RateLimit-Remaining` of the last answer that had them.
     pub rate_limit: (Option<u64>, Option<u64>),
+    /// Whether anything was answered.
+    pub silence: Silence,
 }
 
 impl BudgetedClient {
-    /// Makes a request until there is an answer that is of use; gives the server's clock with it. `subject` names in the log
-    /// what is asked for.
+    /// Makes a request until there is a usable answer, a few times at most; returns the server's time with it. `subject` names in
+    /// the log what is requested.
     ///
     /// # Errors
-    /// Where there is none, or an answer that is too large.
+    /// If there is none, or one that is too large.
     pub async fn ask<T>(
         &mut self,
+        subject: &str,
+        request: impl AsyncFn(&Client) -> Answer<T>,
+    ) -> Result<(T, ServerTime), AskError> {
+        let max_failures = self.silence.max_failures();
+        self.ask_up_to(max_failures, subject, request).await
+    }
+
+    /// As [`BudgetedClient::ask`], for a request that follows one that failed: it is not repeated if it fails too, unless the API has put it
+    /// off.
+    ///
+    /// # Errors
+    /// If there is no usable answer, or one that is too large.
+    pub async fn ask_once<T>(
+        &mut self,
+        subject: &str,
+        request: impl AsyncFn(&Client) -> Answer<T>,
+    ) -> Result<(T, ServerTime), AskError> {
+        self.ask_up_to(1, subject, request).await
+    }
+
+    async fn ask_up_to<T>(
+        &mut self,
+        max_failures: u32,
         subject: &str,
         request: impl AsyncFn(&Client) -> Answer<T>,
     ) -> Result<(T, ServerTime), AskError> {
@@ -104,6 +161,7 @@ impl BudgetedClient {
             self.learn(&answer.exchange);
             let seen = self.clock.observe(&answer.exchange);
             let date = seen.now;
+            self.silence.note(answer.result.as_ref().err());
             let error = match answer.result {
                 // The time would be wrong that what was found is judged by.
                 Ok(_) if seen.certainty == Certainty::Assumed => continue,
@@ -120,9 +178,13 @@ impl BudgetedClient {
                 }
                 ApiError::TooLarge { .. } => false,
                 ApiError::Http { status, .. } if *status < 500 => false,
-                _ => backoff.failures() - put_off < MAX_FAILURES,
+                _ => backoff.failures() - put_off < max_failures,
             };
             if !is_worth_another {
+                if let Some(pause) = asked_for(error.retry_after()).filter(|_| max_failures == 1) {
+                    // Whatever is requested next, the API has put it off.
+                    self.wait(pause).await?;
+                }
                 return Err(AskError::Api { error, times: backoff.failures(), date });
             }
             let pause = asked_for(error.retry_after()).unwrap_or(pause);
@@ -161,5 +223,57 @@ impl BudgetedClient {
     fn read_token(&self) -> bool {
         let TokenSource::File(_) = &self.token else { return false };
         self.token.read().inspect(|token| self.client.set_token(token)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(error: ApiError) -> AskError {
+        AskError::Api { error, times: 4, date: ServerTime::default() }
+    }
+
+    fn http(status: u16) -> ApiError {
+        ApiError::Http { status, message: None, retry_after: None }
+    }
+
+    /// After how many webhooks that all fail with `error` the others are given up, if ever.
+    fn gives_up_after(mut silence: Silence, error: &ApiError) -> Option<u32> {
+        (1..=100).find(|_| {
+            silence.note(Some(error));
+            silence.ends_all(&failed(error.clone()))
+        })
+    }
+
+    #[test]
+    fn broken_webhooks_are_told_from_an_api_that_is_down() {
+        for (error, never_answered, answered_before) in [
+            (ApiError::Unauthorized { message: None }, Some(1), Some(1)),
+            (ApiError::RateLimited { retry_after: None }, Some(1), Some(1)),
+            (http(500), Some(10), None),
+            (http(503), Some(10), None),
+            (ApiError::Timeout, Some(10), None),
+            (ApiError::Connection("refused".to_owned()), Some(10), None),
+            (http(404), None, None),
+            (ApiError::InvalidResponse("no JSON".to_owned()), None, None),
+        ] {
+            assert_eq!(gives_up_after(Silence::default(), &error), never_answered, "{error}");
+            let mut silence = Silence::default();
+            silence.note(None);
+            assert_eq!(gives_up_after(silence, &error), answered_before, "{error}");
+        }
+        assert!(Silence::default().ends_all(&AskError::Interrupted));
+    }
+
+    #[test]
+    fn requests_are_repeated_unless_nobody_is_answered() {
+        let mut silence = Silence::default();
+        assert_eq!(silence.max_failures(), MAX_FAILURES);
+        silence.note(Some(&ApiError::Timeout));
+        silence.ends_all(&failed(ApiError::Timeout));
+        assert_eq!((silence.max_failures(), silence.is_broken()), (1, false));
+        silence.note(Some(&http(404)));
+        assert_eq!((silence.max_failures(), silence.is_broken()), (MAX_FAILURES, true));
     }
 }
