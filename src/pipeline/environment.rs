@@ -1,6 +1,6 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! [`members`] is where the targets are, [`spender`] what may be spent, [`search`] discovery's part of the loop, and [`results`] what
+//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and `results` what
 //! the end of a step means. Must never start a step for a target that has one under way, nor make a request that is not paid for.
 
 mod idle_target;

@@ -109,8 +109,8 @@ pub struct Reader {
 /// The jobs that wait for their next turn: one of each kind at most.
 #[derive(Debug, Default)]
 struct Parked {
-    head: Option<WalkJob>,
-    sweep: Option<WalkJob>,
+    head: Option<Box<WalkJob>>,
+    sweep: Option<Box<WalkJob>>,
     recheck: Option<Recheck>,
 }
 
@@ -173,14 +173,14 @@ impl Reader {
         }
         let job = match class {
             Class::Heads => Some(Job::Walk(self.begin_head(expected, now))),
-            Class::Sweeps => self.parked.sweep.take().or_else(|| self.start_sweep(now)).map(Job::Walk),
+            Class::Sweeps => self.parked.sweep.take().or_else(|| self.start_sweep(now).map(Box::new)).map(Job::Walk),
             Class::Rechecks => self.parked.recheck.take().or_else(|| self.start_rechecks(now)).map(Job::Recheck),
             Class::Discovery => None,
         };
         job.map(Work::Read)
     }
 
-    fn begin_head(&mut self, expected: f64, now: Duration) -> WalkJob {
+    fn begin_head(&mut self, expected: f64, now: Duration) -> Box<WalkJob> {
         if let Some(head) = self.parked.head.take() {
             return head;
         }
@@ -189,7 +189,7 @@ impl Reader {
             // A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its end: a start
             // after a crash relies on no sweep taking much longer.
             Some(overdue) => overdue,
-            None => self.start_head(expected, now),
+            None => Box::new(self.start_head(expected, now)),
         }
     }
 

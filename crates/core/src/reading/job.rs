@@ -18,7 +18,7 @@ use crate::ledger::state::Ledger;
 #[derive(Debug)]
 pub enum Job {
     /// From the newest entry towards older ones.
-    Walk(WalkJob),
+    Walk(Box<WalkJob>),
     /// The pages of open entries.
     Recheck(Recheck),
 }
@@ -244,14 +244,14 @@ impl WalkJob {
         self.walk.absorb(page, known)
     }
 
-    fn after(self, progress: Progress) -> Absorbed {
+    fn after(self: Box<Self>, progress: Progress) -> Absorbed {
         match progress {
             Progress::More => Absorbed::More(Job::Walk(self)),
             Progress::Done => Absorbed::Done(self.finish()),
         }
     }
 
-    fn finish(mut self) -> Read {
+    fn finish(mut self: Box<Self>) -> Read {
         let (attempts, invalid) = self.walk.take();
         Read::Walk(WalkRead {
             lane: self.lane,
