@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use talkover_core::clock::{DateHeader, LocalTime, ServerTime};
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
+use talkover_core::discovery::listing::Shortfall;
 use talkover_core::discovery::plan::{Discovery, Settings};
 use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
@@ -16,7 +17,7 @@ use talkover_exporter::client::{Client, ClientOptions};
 use talkover_exporter::store::Store as _;
 use talkover_exporter::store::sqlite::SqliteStore;
 use talkover_simulator::scenario::{DEFAULT_TOKEN, ListedOwner, OwnerKind};
-use talkover_simulator::{Fault, ManualClock, Moment, Scenario, Simulator, Webhook};
+use talkover_simulator::{Fault, ManualClock, Moment, PageFaults, Scenario, Simulator, Webhook};
 
 use super::harness::simulator;
 
@@ -160,6 +161,38 @@ async fn everything_is_found_and_kept_over_a_restart() {
     // The first of the rotation: 122 owners share the hour, and ten seconds of it are over.
     let due = restored.due().unwrap().as_secs();
     assert!((17..=20).contains(&due), "{due}");
+}
+
+#[tokio::test]
+async fn an_owner_that_makes_pages_fail_hides_no_other() {
+    let mut desk = Desk::new(scenario()).await;
+    let unreadable = ["a-000", "a-060", "a-119", "c-1"].map(str::to_owned).to_vec();
+    desk.simulator.set_page_faults(PageFaults { unreadable_owners: unreadable, ..PageFaults::default() });
+    desk.run(REFRESH * 6).await;
+    let found = desk.targets();
+    assert_eq!(found.len(), 118, "one is left out");
+    let told: Vec<_> = desk.discovery.take_news().into_iter().map(|list| (list.owner_type, list.shortfall)).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.contains(&(OwnerType::Agent, Shortfall::Unreadable)), "{told:?}");
+    assert!(told.contains(&(OwnerType::Campaign, Shortfall::Unreadable)), "{told:?}");
+
+    // What is hidden later stays, what is gone stays while that cannot be known, and what is new is found.
+    desk.simulator.set_page_faults(PageFaults::default());
+    desk.run(REFRESH * 2).await;
+    assert_eq!(desk.targets().len(), 122);
+    let unreadable = vec!["a-005".to_owned()];
+    desk.simulator.set_page_faults(PageFaults { unreadable_owners: unreadable, ..PageFaults::default() });
+    desk.simulator.with_world(|world| {
+        world.remove_owner(OwnerKind::Agent, "a-050");
+        world.add_webhook(Webhook::of_agent("z", "new"));
+    });
+    desk.run(REFRESH * 6).await;
+    let found = desk.targets();
+    assert!(found.contains_key("new") && found.contains_key("w-005") && found.contains_key("w-050"));
+    desk.simulator.set_page_faults(PageFaults::default());
+    desk.run(REFRESH * 5).await;
+    let found = desk.targets();
+    assert!(found.contains_key("w-005") && !found.contains_key("w-050"), "now it is known");
 }
 
 #[tokio::test]

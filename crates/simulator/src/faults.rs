@@ -226,7 +226,7 @@ fn always() -> f64 {
     1.0
 }
 
-/// What is wrong with the pages of delivery logs, from now on and for every request.
+/// What is wrong with pages, from now on and for every request: with those of delivery logs, and of the lists of owners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageFaults {
     /// A page that holds one of these entries is answered with 500.
@@ -235,6 +235,8 @@ pub struct PageFaults {
     pub deepest_page: Option<u32>,
     /// The first page comes under every number, and is said to be one of many.
     pub repeats: bool,
+    /// A page of agents or campaigns that holds one of these is answered with 500.
+    pub unreadable_owners: Vec<String>,
 }
 
 /// Chooses the fault of each request: first what tests queued, then the script, the windows, and chance.

@@ -397,6 +397,14 @@ Proven by `tests/it/unreadable.rs`. Each is logged once.
 | One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is walked past; all others are counted |
 | Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
 | The list repeats itself or holds nothing usable | Ends the walk after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
+| A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that is the cause. What the list shows is used; nothing is taken for gone while part of it is unreadable |
+| The list of agents or campaigns, or of one owner's webhooks, never ends | Ends after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken for gone |
+
+Of the last two, `tests/it/discovery.rs` and the tests beside `discovery` are the proof.
+
+`verify` and `check --online` go on with the other webhooks beside one that is broken, and `verify` reads past failing pages as the
+daemon does. They give the rest of an environment up only after a 401 or 429, or when ten webhooks in a row are not answered and
+nothing was answered before.
 ";
 
 /// The page as it should be.

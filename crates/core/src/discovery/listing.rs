@@ -30,8 +30,6 @@ pub enum Certainty {
 
 /// So many failures in a row of a page, or of a single entry, are no accident.
 const FAILURES: u32 = 3;
-/// The parts in which a failing page is read, down to single entries. Each divides the one before, and full pages of 100 and 20.
-const PARTS: [u32; 3] = [20, 5, 1];
 /// So many single entries in a row that fail are no entries: what lies deeper is refused, or nobody is answered.
 const MAX_SKIPPED: u32 = 5;
 
@@ -105,17 +103,21 @@ pub struct Listing<T> {
     entries: BTreeMap<Arc<str>, T>,
     unusable: u64,
     total: Option<u64>,
-    /// The entries wanted on a full page and on the next one; `None` if requests cannot say.
+    /// The entries to ask for on a page; `None` if requests cannot say.
+    wanted: Option<u32>,
+    /// The entries on a full page and on the next one, as far as is known.
     full: Option<u32>,
     per_page: Option<u32>,
     /// The page that is to be read next, from 1.
     page: u32,
+    /// How far the list was read: so many places from its top.
+    reached: u32,
     /// Pages that were answered.
     read: u32,
     has_moved: bool,
     begun_at: Option<Timestamp>,
-    /// Whether pages have another size than was asked for: then a page cannot be read in parts.
-    is_resized: bool,
+    /// Whether pages are larger than was asked for: then a page cannot be read in parts.
+    is_oversized: bool,
     /// Failures in a row of the page that is to be read next.
     failures: u32,
     /// Places that were skipped, in all and in a row.
@@ -153,13 +155,15 @@ impl<T> Listing<T> {
             entries: BTreeMap::new(),
             unusable: 0,
             total: None,
+            wanted: per_page,
             full: per_page,
             per_page,
             page: 1,
+            reached: 0,
             read: 0,
             has_moved: false,
             begun_at: None,
-            is_resized: false,
+            is_oversized: false,
             failures: 0,
             skipped: 0,
             skipped_in_a_row: 0,
@@ -186,7 +190,7 @@ impl<T> Listing<T> {
     /// to be repeated to be believed.
     pub fn fail(&mut self, is_expected: bool) -> Failed {
         if self.is_probing {
-            *self = Self::new(self.bounds, self.full);
+            *self = Self::new(self.bounds, self.wanted);
             return Failed::GivenUp;
         }
         self.failures += 1;
@@ -196,7 +200,7 @@ impl<T> Listing<T> {
         }
         self.failures = 0;
         if let Some(per_page) = self.per_page
-            && let Some(part) = PARTS.into_iter().find(|part| *part < per_page && !self.is_resized)
+            && let Some(part) = part_of(per_page).filter(|_| !self.is_oversized)
         {
             self.page = (self.page - 1) * (per_page / part) + 1;
             self.per_page = Some(part);
@@ -223,15 +227,18 @@ impl<T> Listing<T> {
         self.total = total;
         let is_last = self.is_last(&page);
         let is_part = self.is_looked_into();
-        let served = page.pagination.per_page.filter(|_| self.per_page.is_some());
-        self.is_resized |= served.is_some_and(|served| Some(served) != self.per_page.map(u64::from));
+        self.note_size(page.pagination.per_page);
+        let end = self.page.saturating_mul(self.per_page.unwrap_or(1));
+        let is_behind = end <= self.reached;
+        self.reached = self.reached.max(end);
 
         let known = self.entries.len();
         self.unusable += page.invalid.len() as u64;
         let is_room = self.bounds.entries.saturating_sub(known);
         self.entries.extend(page.entries.into_iter().take(is_room));
-        // A server that returns the same page for every number would be asked for ever. A part may repeat what was pushed on.
-        let is_new = self.entries.len() > known || is_part;
+        // A server that returns the same page for every number would be asked for ever. A part may repeat what was pushed on, and
+        // one that turned out to be smaller than was asked for stands further up.
+        let is_new = self.entries.len() > known || is_part || is_behind;
         let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
         if !is_last && is_new && !is_cut {
             self.advance();
@@ -251,8 +258,20 @@ impl<T> Listing<T> {
 
     fn complete(&mut self, certainty: Certainty, begun_at: Timestamp, shortfall: Option<Shortfall>) -> Complete<T> {
         let entries = std::mem::take(&mut self.entries);
-        *self = Self::new(self.bounds, self.full);
+        *self = Self::new(self.bounds, self.wanted);
         Complete { entries, certainty, begun_at, shortfall }
+    }
+
+    /// Pages may be smaller than was asked for: then they count by their real size.
+    fn note_size(&mut self, served: Option<u64>) {
+        let (Some(served), Some(per_page)) = (served.and_then(|size| u32::try_from(size).ok()), self.per_page) else {
+            return;
+        };
+        self.is_oversized |= served > per_page;
+        if (1..per_page).contains(&served) {
+            self.per_page = Some(served);
+            self.full = self.full.map(|full| full.min(served));
+        }
     }
 
     /// Goes on behind the next page: with the largest page that begins there.
@@ -262,10 +281,9 @@ impl<T> Listing<T> {
             return;
         };
         let place = self.page.saturating_mul(per_page);
-        let larger = [full].into_iter().chain(PARTS).filter(|size| *size <= full);
-        let size = larger.into_iter().find(|size| place.is_multiple_of(*size)).unwrap_or(1);
-        // Where pages have a size of their own, there are no parts.
-        let size = if self.is_resized { per_page } else { size };
+        let mut sizes = std::iter::successors(Some(full), |size| part_of(*size));
+        let size = sizes.find(|size| place.is_multiple_of(*size)).unwrap_or(1);
+        let size = if self.is_oversized { per_page } else { size };
         self.per_page = Some(size);
         self.page = place / size + 1;
     }
@@ -287,6 +305,11 @@ impl<T> Listing<T> {
             (None, None, None) => true,
         }
     }
+}
+
+/// The size of the parts in which a page of this size is read, a divisor of it; `None` if it holds one entry.
+fn part_of(per_page: u32) -> Option<u32> {
+    (2..=per_page).find(|divisor| per_page.is_multiple_of(*divisor)).map(|divisor| per_page / divisor)
 }
 
 #[cfg(test)]
@@ -355,20 +378,20 @@ mod tests {
         count: u32,
         poisoned: Vec<u32>,
         deepest: u32,
-        /// The size of its pages, whatever is asked for.
-        size: Option<u32>,
+        /// The size of its largest pages, whatever is asked for.
+        most: u32,
         requests: Vec<(u32, u32)>,
     }
 
     impl Api {
         fn new(count: u32, poisoned: &[u32]) -> Self {
-            Self { count, poisoned: poisoned.to_vec(), deepest: u32::MAX, size: None, requests: Vec::new() }
+            Self { count, poisoned: poisoned.to_vec(), deepest: u32::MAX, most: 100, requests: Vec::new() }
         }
 
         fn answer(&mut self, (page_number, per_page): (u32, Option<u32>)) -> Option<ListPage<()>> {
             let per_page = per_page.unwrap();
             self.requests.push((page_number, per_page));
-            let per_page = self.size.unwrap_or(per_page);
+            let per_page = per_page.min(self.most);
             let place = (page_number - 1) * per_page;
             let ids: Vec<u32> = (place..place.saturating_add(per_page)).take_while(|id| *id < self.count).collect();
             let is_refused = place >= self.deepest || ids.iter().any(|id| self.poisoned.contains(id));
@@ -413,9 +436,9 @@ mod tests {
         }
         let mut api = Api::new(40, &[7]);
         assert_eq!(api.read(true).unwrap().entries.len(), 39);
-        let parts =
-            [(1, 100), (1, 20), (1, 5), (2, 5), (6, 1), (7, 1), (8, 1), (9, 1), (10, 1), (3, 5), (4, 5), (2, 20)];
-        assert_eq!(api.requests, parts);
+        let found = [(1, 100), (1, 50), (1, 25), (1, 5), (2, 5), (6, 1), (7, 1), (8, 1)];
+        let rest = [(9, 1), (10, 1), (3, 5), (4, 5), (5, 5), (2, 25)];
+        assert_eq!(api.requests, [&found[..], &rest].concat());
     }
 
     #[test]
@@ -426,9 +449,16 @@ mod tests {
         let mut api = Api { deepest: 0, ..Api::new(500, &[]) };
         assert_eq!(api.read(false), None);
         assert!(api.requests.len() < 30, "{:?}", api.requests);
-        // A server that cuts pages as it likes can be read in whole pages alone.
-        let mut api = Api { size: Some(15), ..Api::new(100, &[20, 63]) };
-        assert_eq!(api.read(false).unwrap().entries.len(), 70);
+    }
+
+    #[test]
+    fn a_server_with_pages_of_its_own_size_is_read_in_parts_of_that() {
+        for size in [50, 15, 7, 1] {
+            for poisoned in [[0], [7], [20], [63], [99]] {
+                let mut api = Api { most: size, ..Api::new(100, &poisoned) };
+                assert_eq!(api.read(false).unwrap().entries.len(), 99, "{poisoned:?} {size}");
+            }
+        }
     }
 
     #[test]

@@ -118,6 +118,10 @@ fn owners(shared: &Shared, kind: OwnerKind, uri: &Uri) -> Response<Body> {
     let matches = |state: &&OwnerState| filters_match(&parameters, state);
     let owners: Vec<OwnerState> = shared.world_now().owners(kind).filter(matches).cloned().collect();
     let page = owners.iter().skip((paging.page - 1).saturating_mul(paging.per_page)).take(paging.per_page);
+    let unreadable = lock(&shared.page_faults).unreadable_owners.clone();
+    if page.clone().any(|state| unreadable.contains(&state.owner.id)) {
+        return answers::server_error();
+    }
     let data: Vec<Value> = page.map(owner_json).collect();
     let counts = json!({
         "current_page": paging.page,
