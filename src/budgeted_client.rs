@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 use talkover_core::clock::{Certainty, ServerTime};
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::backoff::Backoff;
-use talkover_core::schedule::patience::Failure;
+use talkover_core::schedule::patience::RequestFailure;
 use talkover_core::schedule::pause::asked_for;
 
 /// A request is given up after it has failed so often in a row.
@@ -70,9 +70,9 @@ impl Silence {
     pub fn ends_all(&mut self, error: &AskError) -> bool {
         let AskError::Api { error, .. } = error else { return true };
         match error.failure() {
-            Failure::Rejected(_) => true,
-            Failure::Answered(_) => false,
-            Failure::Unanswered(_) => {
+            RequestFailure::Rejected(_) => true,
+            RequestFailure::Answered(_) => false,
+            RequestFailure::Unanswered(_) => {
                 self.unanswered += 1;
                 !self.has_answered && self.unanswered >= MAX_UNANSWERED
             }
@@ -85,7 +85,7 @@ impl Silence {
     }
 
     fn note(&mut self, failure: Option<&ApiError>) {
-        self.has_answered |= failure.is_none_or(|error| matches!(error.failure(), Failure::Answered(_)));
+        self.has_answered |= failure.is_none_or(|error| matches!(error.failure(), RequestFailure::Answered(_)));
     }
 }
 

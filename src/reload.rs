@@ -7,15 +7,15 @@ const WAITING: usize = 8;
 
 /// Asks for a reload. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reloader(mpsc::Sender<Request>);
+pub struct Reloader(mpsc::Sender<ReloadRequest>);
 
 /// Is asked for reloads.
 #[derive(Debug)]
-pub struct Reloads(mpsc::Receiver<Request>);
+pub struct Reloads(mpsc::Receiver<ReloadRequest>);
 
 /// Somebody asks for a reload.
 #[derive(Debug)]
-pub struct Request {
+pub struct ReloadRequest {
     /// What made them ask, for the log.
     pub cause: String,
     answer: oneshot::Sender<Result<(), String>>,
@@ -35,19 +35,19 @@ impl Reloader {
     pub async fn reload(&self, cause: impl Into<String>) -> Result<(), String> {
         let (answer, outcome) = oneshot::channel();
         let stopping = || "the daemon is stopping".to_owned();
-        self.0.send(Request { cause: cause.into(), answer }).await.map_err(|_closed| stopping())?;
+        self.0.send(ReloadRequest { cause: cause.into(), answer }).await.map_err(|_closed| stopping())?;
         outcome.await.unwrap_or_else(|_dropped| Err(stopping()))
     }
 }
 
 impl Reloads {
     /// The next request; nothing once nobody is left who could ask.
-    pub async fn recv(&mut self) -> Option<Request> {
+    pub async fn recv(&mut self) -> Option<ReloadRequest> {
         self.0.recv().await
     }
 }
 
-impl Request {
+impl ReloadRequest {
     /// Tells the one who asked what came of it.
     pub fn answer(self, outcome: Result<(), String>) {
         // Whoever asked may have gone.

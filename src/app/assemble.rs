@@ -85,7 +85,7 @@ impl Plan {
         let named = self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect();
         let discovery = match &self.environment.discovery {
             Some(discovery) => {
-                let settings = discovery::plan::Settings {
+                let settings = discovery::plan::DiscoverySettings {
                     agents: discovery.agents,
                     campaigns: discovery.campaigns,
                     refresh_interval: discovery.refresh_interval,

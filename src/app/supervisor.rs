@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::Environment;
 use crate::pipeline::retire;
-use crate::reload::Request;
+use crate::reload::ReloadRequest;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
@@ -196,7 +196,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where the daemon cannot go on, neither with the new settings nor with the old ones.
-    pub(super) async fn reload(&mut self, request: Request) -> Result<(), AppError> {
+    pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<(), AppError> {
         let outcome = match self.prepare().await {
             Ok(prepared) => self.exchange(prepared).await?,
             Err(reasons) => Err(reasons),

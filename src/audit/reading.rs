@@ -13,7 +13,7 @@ use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
-use talkover_core::schedule::patience::Failure;
+use talkover_core::schedule::patience::RequestFailure;
 
 /// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause takes.
 const MAX_FAILURES: u32 = 14;
@@ -138,9 +138,9 @@ impl LogReader {
     fn of_page(&self, error: &ReadError, is_first: bool) -> Option<(u32, Timestamp)> {
         let ReadError::Ask(AskError::Api { error, times, date }) = error else { return None };
         let is_possible = match (error.failure(), error) {
-            (Failure::Rejected(_), _) => false,
+            (RequestFailure::Rejected(_), _) => false,
             // Before anything of the log was read: nothing else of it is answered either.
-            (Failure::Answered(_), ApiError::Http { .. }) => !is_first,
+            (RequestFailure::Answered(_), ApiError::Http { .. }) => !is_first,
             (_, ApiError::Timeout | ApiError::Connection(_)) => !is_first || self.asker.silence.is_broken(),
             _ => true,
         };

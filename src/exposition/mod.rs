@@ -17,7 +17,7 @@ mod text;
 use std::fmt;
 
 use lines::Scratch;
-use model::{Family, Sample};
+use model::{FamilyHead, Sample};
 
 /// A format of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl<'a, W: fmt::Write> Writer<'a, W> {
     }
 
     /// Begins a family. Nothing is written of one that gets no samples.
-    pub fn family<'w>(&'w mut self, family: Family<'w>) -> FamilyWriter<'w, W> {
+    pub fn family<'w>(&'w mut self, family: FamilyHead<'w>) -> FamilyWriter<'w, W> {
         FamilyWriter { format: self.format, out: self.out, scratch: &mut self.scratch, family, has_head: false }
     }
 
@@ -76,7 +76,7 @@ pub struct FamilyWriter<'w, W> {
     format: Format,
     out: &'w mut W,
     scratch: &'w mut Scratch,
-    family: Family<'w>,
+    family: FamilyHead<'w>,
     /// Whether the family's head has been written.
     has_head: bool,
 }

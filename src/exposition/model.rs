@@ -32,7 +32,7 @@ impl Kind {
 
 /// What the samples of a family have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Family<'a> {
+pub struct FamilyHead<'a> {
     /// The name; a counter's with its suffix `_total`.
     pub name: &'a str,
     /// The type.

@@ -4,13 +4,13 @@
 use std::fmt::{self, Write};
 
 use super::lines::{self, Scratch};
-use super::model::{Exemplar, Family, Kind, Number, Sample};
+use super::model::{Exemplar, FamilyHead, Kind, Number, Sample};
 
 /// The suffix of a counter's samples.
 const TOTAL: &str = "_total";
 
 /// Begins a family.
-pub(super) fn head<W: Write>(out: &mut W, family: &Family<'_>) -> fmt::Result {
+pub(super) fn head<W: Write>(out: &mut W, family: &FamilyHead<'_>) -> fmt::Result {
     let (name, _) = split(family);
     lines::head(out, name, family.kind.as_str(), |out| lines::escape(out, family.help, &['\\', '\n', '"']))
 }
@@ -18,7 +18,7 @@ pub(super) fn head<W: Write>(out: &mut W, family: &Family<'_>) -> fmt::Result {
 /// Writes a sample of it.
 pub(super) fn sample<W: Write>(
     out: &mut W,
-    family: &Family<'_>,
+    family: &FamilyHead<'_>,
     sample: &Sample<'_>,
     scratch: &mut Scratch,
 ) -> fmt::Result {
@@ -39,7 +39,7 @@ pub(super) fn end(out: &mut impl Write) -> fmt::Result {
 }
 
 /// Returns the family's name and what the names of its samples add to that.
-fn split<'a>(family: &Family<'a>) -> (&'a str, &'static str) {
+fn split<'a>(family: &FamilyHead<'a>) -> (&'a str, &'static str) {
     let base = family.name.strip_suffix(TOTAL).filter(|_| family.kind == Kind::Counter);
     base.map_or((family.name, ""), |base| (base, TOTAL))
 }

@@ -9,8 +9,8 @@ use talkover_core::delivery::Timestamp;
 use super::model::{Exemplar, Histogram, Kind, Number, Value};
 use super::*;
 
-fn family<'a>(name: &'a str, kind: Kind) -> Family<'a> {
-    Family { name, kind, help: "h" }
+fn family<'a>(name: &'a str, kind: Kind) -> FamilyHead<'a> {
+    FamilyHead { name, kind, help: "h" }
 }
 
 fn single<'a>(labels: &[(&'a str, &'a str)], value: impl Into<Number>) -> Sample<'a> {
@@ -22,7 +22,7 @@ fn histogram<'a>(bounds: &'a [f64], counts: &'a [u64], sum: Number) -> Histogram
     Histogram { bounds: Cow::Borrowed(bounds), counts: Cow::Borrowed(counts), sum, exemplars: &[] }
 }
 
-fn write(format: Format, families: &[(Family<'_>, Vec<Sample<'_>>)]) -> String {
+fn write(format: Format, families: &[(FamilyHead<'_>, Vec<Sample<'_>>)]) -> String {
     let mut out = String::new();
     let mut writer = Writer::new(format, &mut out);
     for (family, samples) in families {
@@ -33,7 +33,7 @@ fn write(format: Format, families: &[(Family<'_>, Vec<Sample<'_>>)]) -> String {
     out
 }
 
-fn text(family: Family<'_>, samples: Vec<Sample<'_>>) -> String {
+fn text(family: FamilyHead<'_>, samples: Vec<Sample<'_>>) -> String {
     write(Format::Text, &[(family, samples)])
 }
 
@@ -64,7 +64,7 @@ fn numbers_are_written_as_prometheus_reads_them() {
 #[test]
 fn labels_and_help_are_escaped() {
     let sample = || single(&[("a", "q\"b\\n\nend"), ("b", "")], 1_u64);
-    let family = Family { help: "say \"hi\"\\\n", ..family("x", Kind::Gauge) };
+    let family = FamilyHead { help: "say \"hi\"\\\n", ..family("x", Kind::Gauge) };
     let line = "x{a=\"q\\\"b\\\\n\\nend\",b=\"\"} 1\n";
     let head = "# HELP x say \"hi\"\\\\\\n\n# TYPE x gauge\n";
     assert_eq!(text(family, vec![sample()]), format!("{head}{line}"));

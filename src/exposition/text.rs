@@ -3,17 +3,17 @@
 use std::fmt::{self, Write};
 
 use super::lines::{self, Scratch};
-use super::model::{Family, Sample};
+use super::model::{FamilyHead, Sample};
 
 /// Begins a family.
-pub(super) fn head<W: Write>(out: &mut W, family: &Family<'_>) -> fmt::Result {
+pub(super) fn head<W: Write>(out: &mut W, family: &FamilyHead<'_>) -> fmt::Result {
     lines::head(out, family.name, family.kind.as_str(), |out| lines::escape(out, family.help, &['\\', '\n']))
 }
 
 /// Writes a sample of it.
 pub(super) fn sample<W: Write>(
     out: &mut W,
-    family: &Family<'_>,
+    family: &FamilyHead<'_>,
     sample: &Sample<'_>,
     scratch: &mut Scratch,
 ) -> fmt::Result {

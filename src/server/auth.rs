@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::reload::Live;
-use super::web_config::Settings;
+use super::web_config::WebSettings;
 
 /// Guessing passwords must not take all processors from serving and polling.
 const CONCURRENT_VERIFICATIONS: usize = 2;
@@ -59,7 +59,7 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
 }
 
 impl Gate {
-    async fn admits(&self, settings: &Settings, headers: &HeaderMap) -> bool {
+    async fn admits(&self, settings: &WebSettings, headers: &HeaderMap) -> bool {
         if settings.users.is_empty() {
             return true;
         }
@@ -105,7 +105,7 @@ impl Gate {
 }
 
 /// The hash that takes longest to verify.
-fn slowest(settings: &Settings) -> Option<&String> {
+fn slowest(settings: &WebSettings) -> Option<&String> {
     settings.users.values().max_by_key(|hash| hash.parse::<HashParts>().map_or(0, |parts| parts.get_cost()))
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum_server::tls_rustls::RustlsConfig;
 
-use super::web_config::{Refusal, Settings, WebConfig};
+use super::web_config::{Refusal, WebConfig, WebSettings};
 use crate::stamp::Stamp;
 
 /// The web file as it is now. Clones share it.
@@ -23,7 +23,7 @@ struct Inner {
     checked: Mutex<Instant>,
     /// Held while reading, so that two changes are applied one after the other.
     stamps: Mutex<Vec<Stamp>>,
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<WebSettings>>,
     tls: Option<RustlsConfig>,
 }
 
@@ -52,7 +52,7 @@ impl Live {
     }
 
     /// The settings in force, after a look at the files where that is due.
-    pub(super) async fn current(&self) -> Arc<Settings> {
+    pub(super) async fn current(&self) -> Arc<WebSettings> {
         if self.0.is_due() {
             let inner = Arc::clone(&self.0);
             // A panic in there leaves the last settings in force.
@@ -90,7 +90,7 @@ impl Inner {
         }
     }
 
-    fn apply(&self, settings: Settings) {
+    fn apply(&self, settings: WebSettings) {
         match (&self.tls, &settings.tls) {
             (Some(live), Some(new)) => live.reload_from_config(Arc::clone(new)),
             (None, None) => {}

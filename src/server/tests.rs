@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::web_config::WebConfig;
 use super::{Readiness, Renderer, ServeError, Sources, health, listen, router, serve};
 use crate::exposition::Writer;
-use crate::exposition::model::{Family, Kind, Number, Sample, Value};
+use crate::exposition::model::{FamilyHead, Kind, Number, Sample, Value};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
@@ -34,7 +34,7 @@ impl Served {
     fn start(web: Option<WebConfig>) -> Self {
         let metrics = Renderer::start(|format, out| {
             let mut writer = Writer::new(format, out);
-            let family = Family { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." };
+            let family = FamilyHead { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." };
             let value = Value::Single { value: Number::Integer(7), exemplar: None };
             writer.family(family).sample(&Sample { labels: Vec::new(), value, created: None })?;
             writer.finish()

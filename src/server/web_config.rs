@@ -40,7 +40,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 #[derive(Debug)]
 pub struct WebConfig {
     pub(super) path: PathBuf,
-    pub(super) settings: Settings,
+    pub(super) settings: WebSettings,
     /// The files that it was read from, as they were just before.
     pub(super) stamps: Vec<Stamp>,
     pub(super) check_every: Duration,
@@ -48,7 +48,7 @@ pub struct WebConfig {
 
 /// What the web file says.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct WebSettings {
     /// The bcrypt hash of each user. Empty: everybody may ask.
     pub(super) users: BTreeMap<String, String>,
     /// Set on each answer.
@@ -104,7 +104,7 @@ impl WebConfig {
         if !problems.reasons.is_empty() {
             return Err(Refusal { reasons: problems.reasons, stamps });
         }
-        let settings = Settings { users, headers, tls };
+        let settings = WebSettings { users, headers, tls };
         Ok(Self { path: path.to_owned(), settings, stamps, check_every: CHECK_EVERY })
     }
 }

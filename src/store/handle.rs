@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Store;
 use super::error::StoreError;
 use super::lock::beside;
-use super::queue::Queue;
+use super::queue::SpanQueue;
 use crate::blocking;
 use talkover_core::clock::LocalTime;
 
@@ -22,7 +22,7 @@ pub struct StoreHandle {
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
-    pub(super) queue: Queue,
+    pub(super) queue: SpanQueue,
 }
 
 impl StoreInfo {
@@ -40,7 +40,7 @@ impl StoreInfo {
     }
 
     /// The outbox at a glance.
-    pub fn queue(&self) -> &Queue {
+    pub fn queue(&self) -> &SpanQueue {
         &self.queue
     }
 }
@@ -71,7 +71,7 @@ impl StoreHandle {
     }
 
     /// The outbox at a glance; waits for no commit.
-    pub fn queue(&self) -> &Queue {
+    pub fn queue(&self) -> &SpanQueue {
         &self.info.queue
     }
 

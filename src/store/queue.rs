@@ -37,7 +37,7 @@ pub(super) struct Waiting {
 
 /// The outbox as seen by those who do not write to it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Queue(Arc<Shared>);
+pub struct SpanQueue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -45,7 +45,7 @@ struct Shared {
     arrivals: Notify,
 }
 
-impl Queue {
+impl SpanQueue {
     /// A queue without a limit.
     pub(super) fn new(waiting: Waiting) -> Self {
         let Waiting { length, oldest } = waiting;

@@ -9,7 +9,7 @@ use talkover_core::clock::{DateHeader, LocalTime, ServerTime};
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::listing::Shortfall;
-use talkover_core::discovery::plan::{Discovery, Settings};
+use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
 use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, Targets, compare, join};
@@ -35,8 +35,8 @@ struct Desk {
     _directory: tempfile::TempDir,
 }
 
-fn settings() -> Settings {
-    Settings { agents: true, campaigns: true, refresh_interval: REFRESH }
+fn settings() -> DiscoverySettings {
+    DiscoverySettings { agents: true, campaigns: true, refresh_interval: REFRESH }
 }
 
 fn filter() -> Filter {

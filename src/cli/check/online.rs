@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Attempt, OwnerType, Status, Target, Timestamp};
 use talkover_core::discovery::OwnerKey;
 use talkover_core::discovery::filter::Filter;
-use talkover_core::discovery::plan::{Discovery, Settings, ShortList};
+use talkover_core::discovery::plan::{Discovery, DiscoverySettings, ShortList};
 use talkover_core::discovery::record::Record;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::{Listed, join};
@@ -214,8 +214,11 @@ async fn discover(
     survey: &mut Survey,
 ) -> Result<Option<Discovery>, AskError> {
     let Some(config) = &environment.discovery else { return Ok(None) };
-    let settings =
-        Settings { agents: config.agents, campaigns: config.campaigns, refresh_interval: config.refresh_interval };
+    let settings = DiscoverySettings {
+        agents: config.agents,
+        campaigns: config.campaigns,
+        refresh_interval: config.refresh_interval,
+    };
     let filter = Filter::new(&config.include, &config.exclude);
     let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
     let mut owners = BTreeSet::new();

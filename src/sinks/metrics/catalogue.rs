@@ -88,7 +88,7 @@ const BASE: Metric = Metric {
 
 /// A metric and how it is collected.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<C> {
+pub struct MetricRow<C> {
     /// What it is.
     pub metric: Metric,
     /// How its samples are collected.

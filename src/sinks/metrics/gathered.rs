@@ -5,17 +5,17 @@ use std::borrow::Cow;
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use crate::exposition::model::{Family, Histogram, Kind, Number, Sample, Value};
+use crate::exposition::model::{FamilyHead, Histogram, Kind, Number, Sample, Value};
 
 /// Returns what the samples of a family have in common; `None` if it is of a type that the daemon counts nothing in.
-pub fn family(family: &MetricFamily) -> Option<Family<'_>> {
+pub fn family(family: &MetricFamily) -> Option<FamilyHead<'_>> {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
         MetricType::GAUGE => Kind::Gauge,
         MetricType::HISTOGRAM => Kind::Histogram,
         MetricType::SUMMARY | MetricType::UNTYPED => return None,
     };
-    Some(Family { name: family.name(), kind, help: family.help() })
+    Some(FamilyHead { name: family.name(), kind, help: family.help() })
 }
 
 /// Returns a sample of a family of the type `kind`.

@@ -12,11 +12,11 @@ use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
 use super::board::{Board, Views};
-use super::catalogue::{Buckets, Metric, Row, Scope, daemon, deliveries, environment, process, work};
+use super::catalogue::{Buckets, Metric, MetricRow, Scope, daemon, deliveries, environment, process, work};
 use super::gathered;
 use super::process::Figures;
 use super::samples::Samples;
-use crate::exposition::model::Family;
+use crate::exposition::model::FamilyHead;
 use crate::exposition::{FamilyWriter, Format, Writer};
 use crate::store::handle::StoreInfo;
 
@@ -36,7 +36,7 @@ enum Source<'a> {
     Target(&'static deliveries::TargetRow),
     Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
     Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
-    Process(&'static Row<process::Collect>),
+    Process(&'static MetricRow<process::Collect>),
     Registry(&'a MetricFamily),
 }
 
@@ -149,8 +149,8 @@ impl Moment<'_> {
     }
 }
 
-fn family(metric: &Metric) -> Family<'static> {
-    Family { name: metric.name, kind: metric.kind, help: metric.help }
+fn family(metric: &Metric) -> FamilyHead<'static> {
+    FamilyHead { name: metric.name, kind: metric.kind, help: metric.help }
 }
 
 /// Returns the labels of a scope with these values.

@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::connection::TransportError;
 use super::otlp::Envelope;
-use super::pace::{Next, Notice, Pace};
+use super::pace::{NextSend, Notice, Pace};
 use super::transport::Transport;
 use super::verdict::Verdict;
 use crate::config::TracesConfig;
@@ -124,7 +124,7 @@ impl Exporter {
         Some(verdict)
     }
 
-    fn judge(&mut self, verdict: Verdict, sent: usize) -> Next {
+    fn judge(&mut self, verdict: Verdict, sent: usize) -> NextSend {
         debug!(spans = sent, ?verdict, "sent spans");
         let next = self.pace.judge(verdict, sent, rand::rng().random());
         let endpoint = self.config.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -16,7 +16,7 @@ const GOOD_IN_A_ROW: u32 = 20;
 
 /// What is to be done after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Next {
+pub(super) struct NextSend {
     /// Whether the spans leave the outbox, and how many of them because they were refused for good.
     pub(super) leaving: Option<u64>,
     /// How long to wait before the next request.
@@ -65,12 +65,12 @@ impl Pace {
     }
 
     /// Takes note of what became of a request with `sent` spans. `jitter` is random, from 0 to 1.
-    pub(super) fn judge(&mut self, verdict: Verdict, sent: usize, jitter: f64) -> Next {
+    pub(super) fn judge(&mut self, verdict: Verdict, sent: usize, jitter: f64) -> NextSend {
         match verdict {
             Verdict::Accepted { rejected, words } => self.accepted(rejected, words, sent as u64),
             Verdict::TooLarge { .. } if sent > 1 => {
                 self.max_spans = sent.div_ceil(2);
-                Next { leaving: None, pause: Duration::ZERO, notice: None }
+                NextSend { leaving: None, pause: Duration::ZERO, notice: None }
             }
             Verdict::TooLarge { reason, is_final: true } | Verdict::Refused(reason) => {
                 self.refused(reason, sent as u64, jitter)
@@ -82,7 +82,7 @@ impl Pace {
         }
     }
 
-    fn accepted(&mut self, rejected: u64, words: String, sent: u64) -> Next {
+    fn accepted(&mut self, rejected: u64, words: String, sent: u64) -> NextSend {
         self.backoff.succeed();
         self.max_spans = MAX_SPANS.min(self.max_spans + self.max_spans / 8 + 1);
         let rejected = rejected.min(sent);
@@ -94,20 +94,20 @@ impl Pace {
             let is_over = self.condition == Condition::Failing || self.good_in_a_row >= GOOD_IN_A_ROW;
             is_over.then(|| self.turn(Condition::Well, Notice::Well)).flatten()
         };
-        Next { leaving: Some(rejected), pause: Duration::ZERO, notice }
+        NextSend { leaving: Some(rejected), pause: Duration::ZERO, notice }
     }
 
     /// The pause keeps a wrong key or path from costing a long queue within seconds: there is time to mend it.
-    fn refused(&mut self, reason: String, sent: u64, jitter: f64) -> Next {
+    fn refused(&mut self, reason: String, sent: u64, jitter: f64) -> NextSend {
         self.good_in_a_row = 0;
         let notice = self.turn(Condition::Rejecting, Notice::Rejecting(sent, sent, reason));
-        Next { leaving: Some(sent), pause: self.backoff.fail(jitter), notice }
+        NextSend { leaving: Some(sent), pause: self.backoff.fail(jitter), notice }
     }
 
-    fn failed(&mut self, reason: String, after: Option<Duration>, jitter: f64) -> Next {
+    fn failed(&mut self, reason: String, after: Option<Duration>, jitter: f64) -> NextSend {
         self.good_in_a_row = 0;
         let pause = self.backoff.fail(jitter).max(after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
-        Next { leaving: None, pause, notice: self.turn(Condition::Failing, Notice::Failing(reason)) }
+        NextSend { leaving: None, pause, notice: self.turn(Condition::Failing, Notice::Failing(reason)) }
     }
 
     fn turn(&mut self, condition: Condition, notice: Notice) -> Option<Notice> {
@@ -139,8 +139,8 @@ mod tests {
         Verdict::TooLarge { reason: "large".to_owned(), is_final }
     }
 
-    fn next(leaving: Option<u64>, pause: u64, notice: Option<Notice>) -> Next {
-        Next { leaving, pause: Duration::from_secs(pause), notice }
+    fn next(leaving: Option<u64>, pause: u64, notice: Option<Notice>) -> NextSend {
+        NextSend { leaving, pause: Duration::from_secs(pause), notice }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Transaction, params};
 
-use super::TargetRow;
+use super::TargetNumber;
 use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
@@ -24,7 +24,7 @@ const PRECEDED: i64 = 64;
 /// Writes rows that are new or different.
 pub(super) fn write(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     rows: &BTreeMap<RowKey, Row>,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
@@ -68,7 +68,7 @@ pub(super) fn write(
 /// Reads all rows of a target, oldest first.
 pub(super) fn for_each(
     connection: &Connection,
-    target: TargetRow,
+    target: TargetNumber,
     mut take: impl FnMut(RowKey, Row),
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
@@ -155,7 +155,7 @@ impl Names {
 }
 
 /// Forgets rows.
-pub(super) fn prune(transaction: &Transaction<'_>, target: TargetRow, keys: &[RowKey]) -> rusqlite::Result<()> {
+pub(super) fn prune(transaction: &Transaction<'_>, target: TargetNumber, keys: &[RowKey]) -> rusqlite::Result<()> {
     let mut statement =
         transaction.prepare_cached("DELETE FROM entries WHERE target = ?1 AND created_at = ?2 AND id = ?3")?;
     for key in keys {
@@ -167,7 +167,7 @@ pub(super) fn prune(transaction: &Transaction<'_>, target: TargetRow, keys: &[Ro
 /// Writes unusable entries that were counted.
 pub(super) fn write_invalid(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     entries: &BTreeMap<Box<str>, Timestamp>,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO invalid_entries VALUES (?1, ?2, ?3)")?;
@@ -180,7 +180,7 @@ pub(super) fn write_invalid(
 /// Reads the unusable entries that were counted, with the time at which they were first seen.
 pub(super) fn load_invalid(
     connection: &Connection,
-    target: TargetRow,
+    target: TargetNumber,
 ) -> rusqlite::Result<BTreeMap<Box<str>, Timestamp>> {
     let mut statement = connection.prepare_cached("SELECT key, seen_at FROM invalid_entries WHERE target = ?1")?;
     let rows = statement.query_map(params![target.0], |row| Ok((row.get(0)?, Timestamp::from_micros(row.get(1)?))))?;
@@ -190,7 +190,7 @@ pub(super) fn load_invalid(
 /// Forgets unusable entries.
 pub(super) fn prune_invalid(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     keys: &[Box<str>],
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached("DELETE FROM invalid_entries WHERE target = ?1 AND key = ?2")?;

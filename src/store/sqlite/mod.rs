@@ -26,7 +26,7 @@ use super::error::StoreError;
 use super::fresh::Fresh;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
-use super::queue::Queue;
+use super::queue::SpanQueue;
 use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::clock;
 use talkover_core::clock::LocalTime;
@@ -42,7 +42,7 @@ const INSTANCE_ID: &str = "instance_id";
 
 /// The number under which the state file keeps a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TargetRow(i64);
+pub struct TargetNumber(i64);
 
 /// The open state file.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct SqliteStore {
     path: PathBuf,
     created_at: LocalTime,
     seen: SeenFile,
-    queue: Queue,
+    queue: SpanQueue,
     /// Held as long as the file is open.
     lock: LockFile,
 }
@@ -78,7 +78,8 @@ impl SqliteStore {
         if fresh.is_some() {
             seen.forget_all()?;
         }
-        let queue = Queue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
+        let queue =
+            SpanQueue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
         if let Some(fresh) = fresh {
             fresh.tell(path);
         }

@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::TargetRow;
+use super::TargetNumber;
 use crate::store::queue::Waiting;
 use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::delivery::Timestamp;
@@ -20,7 +20,7 @@ const FORGOTTEN_AT_ONCE: i64 = 5_000;
 /// any was queued at all.
 pub(super) fn add(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     batch: &SpanBatch,
     capacity: u64,
 ) -> rusqlite::Result<Option<u64>> {
@@ -64,7 +64,7 @@ fn call_back(transaction: &Transaction<'_>, trace_id: &[u8; 16], now: i64) -> ru
 }
 
 /// Forgets what was parked too long ago, the oldest first.
-fn forget_parked(transaction: &Transaction<'_>, target: TargetRow, since: Timestamp) -> rusqlite::Result<()> {
+fn forget_parked(transaction: &Transaction<'_>, target: TargetNumber, since: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "DELETE FROM parked_spans WHERE seq IN (

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::TargetRow;
+use super::TargetNumber;
 use crate::store::error::StoreError;
 use crate::store::lock::beside;
 use talkover_core::delivery::Timestamp;
@@ -44,7 +44,7 @@ impl SeenFile {
 
     /// Returns when the target was last read, `None` if that isn't known. It is never later than `now` by the local clock: a damaged
     /// number would be shown for a success, and would hide an outage.
-    pub(super) fn get(&self, target: TargetRow, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn get(&self, target: TargetNumber, now: Timestamp) -> Option<Timestamp> {
         let mut bytes = [0; SLOT_BYTES as usize];
         self.file.read_exact_at(&mut bytes, slot(target)?).ok()?;
         let seen = Some(i64::from_le_bytes(bytes)).filter(|micros| *micros > 0).map(Timestamp::from_micros)?;
@@ -58,7 +58,7 @@ impl SeenFile {
     }
 
     /// Keeps when the target was last read.
-    pub(super) fn set(&self, target: TargetRow, date: Timestamp) {
+    pub(super) fn set(&self, target: TargetNumber, date: Timestamp) {
         let Some(slot) = slot(target) else { return };
         if let Err(error) = self.file.write_all_at(&date.as_micros().to_le_bytes(), slot) {
             debug!("failed to keep the time of a poll: {error}");
@@ -66,12 +66,12 @@ impl SeenFile {
     }
 
     /// Forgets a target, so that another one with its number does not inherit its time.
-    pub(super) fn clear(&self, target: TargetRow) {
+    pub(super) fn clear(&self, target: TargetNumber) {
         self.set(target, Timestamp::from_micros(0));
     }
 }
 
-fn slot(target: TargetRow) -> Option<u64> {
+fn slot(target: TargetNumber) -> Option<u64> {
     u64::try_from(target.0).ok()?.checked_mul(SLOT_BYTES)
 }
 
@@ -92,12 +92,12 @@ mod tests {
         for ago in [Duration::ZERO, Duration::from_micros(1_234_567), Duration::from_secs(86_400)] {
             let date = NOW.minus(ago);
             for bit in 0..64 {
-                file.set(TargetRow(3), Timestamp::from_micros(date.as_micros() ^ 1 << bit));
-                let found = file.get(TargetRow(3), NOW);
+                file.set(TargetNumber(3), Timestamp::from_micros(date.as_micros() ^ 1 << bit));
+                let found = file.get(TargetNumber(3), NOW);
                 assert!(found.is_none_or(|seen| seen <= NOW), "bit {bit}: {found:?}");
             }
-            file.set(TargetRow(3), date);
-            assert_eq!(file.get(TargetRow(3), NOW), Some(date));
+            file.set(TargetNumber(3), date);
+            assert_eq!(file.get(TargetNumber(3), NOW), Some(date));
         }
     }
 
@@ -106,8 +106,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = open(directory.path());
         for (ahead, expected) in [(0, Some(NOW)), (300, Some(NOW)), (301, None), (86_400 * 365 * 75, None)] {
-            file.set(TargetRow(1), NOW.plus(Duration::from_secs(ahead)));
-            assert_eq!(file.get(TargetRow(1), NOW), expected, "{ahead} s");
+            file.set(TargetNumber(1), NOW.plus(Duration::from_secs(ahead)));
+            assert_eq!(file.get(TargetNumber(1), NOW), expected, "{ahead} s");
         }
     }
 
@@ -115,9 +115,9 @@ mod tests {
     fn slots_that_are_not_there_or_cut_off_hold_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let file = open(directory.path());
-        assert_eq!(file.get(TargetRow(0), NOW), None);
-        file.set(TargetRow(1), NOW);
+        assert_eq!(file.get(TargetNumber(0), NOW), None);
+        file.set(TargetNumber(1), NOW);
         file.file.set_len(13).unwrap();
-        assert_eq!([0, 1, 2, -1].map(|id| file.get(TargetRow(id), NOW)), [None; 4]);
+        assert_eq!([0, 1, 2, -1].map(|id| file.get(TargetNumber(id), NOW)), [None; 4]);
     }
 }

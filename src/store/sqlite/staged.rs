@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::TargetRow;
+use super::TargetNumber;
 use super::entries::{Names, unreadable};
 use crate::store::{StagedPart, StagedWalk};
 use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
@@ -19,7 +19,7 @@ const INVALID: i64 = -1;
 /// Adds entries; of an entry that was read before, what was read last is kept.
 pub(super) fn add(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     attempts: &[Attempt],
     invalid: &[Box<str>],
 ) -> rusqlite::Result<()> {
@@ -51,7 +51,11 @@ pub(super) fn add(
 }
 
 /// Notes how far the walk has come.
-pub(super) fn write_walk(transaction: &Transaction<'_>, target: TargetRow, walk: &StagedWalk) -> rusqlite::Result<()> {
+pub(super) fn write_walk(
+    transaction: &Transaction<'_>,
+    target: TargetNumber,
+    walk: &StagedWalk,
+) -> rusqlite::Result<()> {
     transaction.prepare_cached("INSERT OR REPLACE INTO walks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
         params![
             target.0,
@@ -67,7 +71,7 @@ pub(super) fn write_walk(transaction: &Transaction<'_>, target: TargetRow, walk:
 }
 
 /// The walk that was interrupted, where there is one.
-pub(super) fn find_walk(connection: &Connection, target: TargetRow) -> rusqlite::Result<Option<StagedWalk>> {
+pub(super) fn find_walk(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Option<StagedWalk>> {
     connection
         .prepare_cached("SELECT coverage, until, newest, oldest, count, has_met_known FROM walks WHERE target = ?1")?
         .query_row(params![target.0], |row| {
@@ -89,7 +93,7 @@ pub(super) fn find_walk(connection: &Connection, target: TargetRow) -> rusqlite:
 /// Gives the whole walk to `decide` part by part: twice, because joins come before ends.
 pub(super) fn for_each_part(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     mut decide: impl FnMut(StagedPart) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
     for pass in [Pass::Register, Pass::Settle] {
@@ -110,7 +114,7 @@ pub(super) fn for_each_part(
 }
 
 /// Forgets the walk.
-pub(super) fn clear(transaction: &Transaction<'_>, target: TargetRow) -> rusqlite::Result<()> {
+pub(super) fn clear(transaction: &Transaction<'_>, target: TargetNumber) -> rusqlite::Result<()> {
     for table in ["walks", "staged_entries", "staged_invalid"] {
         transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![target.0])?;
     }
@@ -120,14 +124,14 @@ pub(super) fn clear(transaction: &Transaction<'_>, target: TargetRow) -> rusqlit
 /// The entries of a walk, oldest first, by parts.
 struct Parts<'a> {
     transaction: &'a Transaction<'a>,
-    target: TargetRow,
+    target: TargetNumber,
     /// The key of the last entry given.
     after: (i64, i64, String),
     names: Names,
 }
 
 impl<'a> Parts<'a> {
-    fn new(transaction: &'a Transaction<'a>, target: TargetRow) -> Self {
+    fn new(transaction: &'a Transaction<'a>, target: TargetNumber) -> Self {
         Self { transaction, target, after: (i64::MIN, i64::MIN, String::new()), names: Names::default() }
     }
 
@@ -166,7 +170,7 @@ fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt>
     })
 }
 
-fn read_invalid(connection: &Connection, target: TargetRow) -> rusqlite::Result<Vec<Box<str>>> {
+fn read_invalid(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Vec<Box<str>>> {
     let mut statement = connection.prepare_cached("SELECT key FROM staged_invalid WHERE target = ?1")?;
     statement.query_map(params![target.0], |row| row.get(0))?.collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::TargetRow;
+use super::TargetNumber;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
 use talkover_core::clock::LocalTime;
@@ -15,7 +15,7 @@ use talkover_core::ledger::state::Marks;
 
 /// A target of the state file.
 pub(super) struct Found {
-    pub(super) id: TargetRow,
+    pub(super) id: TargetNumber,
     pub(super) marks: Marks,
     pub(super) catching_up: Option<Timestamp>,
 }
@@ -42,29 +42,29 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
         gap_at: time(7)?,
         last_attempt: [time(8)?, time(9)?, time(10)?, time(11)?],
     };
-    Ok(Found { id: TargetRow(row.get(0)?), marks, catching_up: time(12)? })
+    Ok(Found { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)? })
 }
 
 /// The number of a target.
-pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetRow>> {
+pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetNumber>> {
     connection
         .prepare_cached("SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2")?
-        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetRow))
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetNumber))
         .optional()
 }
 
 /// The number of a target that is not listed.
-pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetRow>> {
+pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetNumber>> {
     connection
         .prepare_cached(
             "SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2 AND unlisted_at IS NOT NULL",
         )?
-        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetRow))
+        .query_row(params![&*target.environment, &*target.webhook_id], |row| row.get(0).map(TargetNumber))
         .optional()
 }
 
 /// The number of a target, which is given one where it has none.
-pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetRow> {
+pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetNumber> {
     if let Some(id) = find_id(transaction, target)? {
         return Ok(id);
     }
@@ -80,11 +80,11 @@ pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite
             target.owner_type.as_str(),
             &*target.owner_id
         ])?;
-    Ok(TargetRow(transaction.last_insert_rowid()))
+    Ok(TargetNumber(transaction.last_insert_rowid()))
 }
 
 /// Writes all marks.
-pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetRow, marks: &Marks) -> rusqlite::Result<()> {
+pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetNumber, marks: &Marks) -> rusqlite::Result<()> {
     let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
     let [success, failed, retrying, unknown] = marks.last_attempt.map(micros);
     transaction
@@ -112,7 +112,7 @@ pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetRow, marks: &
 /// Marks that what is committed now has happened while nobody looked.
 pub(super) fn begin_catching_up(
     transaction: &Transaction<'_>,
-    id: TargetRow,
+    id: TargetNumber,
     since: Timestamp,
 ) -> rusqlite::Result<()> {
     transaction
@@ -124,7 +124,7 @@ pub(super) fn begin_catching_up(
 /// Ends the catching-up whose last batch was read at `since`, unless there was another one.
 pub(super) fn end_catching_up(
     transaction: &Transaction<'_>,
-    id: TargetRow,
+    id: TargetNumber,
     since: Option<Timestamp>,
 ) -> rusqlite::Result<()> {
     let Some(since) = since else { return Ok(()) };
@@ -196,7 +196,7 @@ pub(super) fn keep_unlisted_for(
 }
 
 /// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
-fn unlist(transaction: &Transaction<'_>, id: TargetRow, now: LocalTime) -> rusqlite::Result<()> {
+fn unlist(transaction: &Transaction<'_>, id: TargetNumber, now: LocalTime) -> rusqlite::Result<()> {
     let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
         .execute(params![id.0, now.timestamp().as_micros()])?;
@@ -227,7 +227,7 @@ fn unlist(transaction: &Transaction<'_>, id: TargetRow, now: LocalTime) -> rusql
     Ok(())
 }
 
-fn read_info(connection: &Connection, id: TargetRow) -> rusqlite::Result<Option<WebhookInfo>> {
+fn read_info(connection: &Connection, id: TargetNumber) -> rusqlite::Result<Option<WebhookInfo>> {
     let mut statement = connection.prepare_cached(
         "SELECT owner_name, host, port, timeout_seconds, max_retries, method, is_enabled
          FROM targets WHERE id = ?1 AND method IS NOT NULL",
@@ -242,7 +242,7 @@ pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<Stri
 
 /// A target as the file knows it.
 struct Known {
-    id: TargetRow,
+    id: TargetNumber,
     target: Target,
     is_listed: bool,
     unlisted_for: Duration,
@@ -265,12 +265,12 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known
             webhook_id: webhook_id.into(),
         };
         let unlisted_for = Duration::from_secs(u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0));
-        Ok(Known { id: TargetRow(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
+        Ok(Known { id: TargetNumber(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
     })?;
     rows.collect()
 }
 
-fn name(transaction: &Transaction<'_>, id: TargetRow, target: &Target) -> rusqlite::Result<()> {
+fn name(transaction: &Transaction<'_>, id: TargetNumber, target: &Target) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE targets SET unlisted_at = NULL, unlisted_for_seconds = 0, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
@@ -282,7 +282,7 @@ fn name(transaction: &Transaction<'_>, id: TargetRow, target: &Target) -> rusqli
 }
 
 /// Forgets a target and everything that belongs to it.
-pub(super) fn remove(transaction: &Transaction<'_>, id: TargetRow) -> rusqlite::Result<()> {
+pub(super) fn remove(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlite::Result<()> {
     const TABLES: [&str; 8] = [
         "entries",
         "invalid_entries",

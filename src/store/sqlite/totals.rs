@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::TargetRow;
+use super::TargetNumber;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
@@ -67,7 +67,7 @@ fn adopt_layout(transaction: &Transaction<'_>, family: Family, wanted: &str) -> 
 /// Writes the new totals of series. A hold begins with the birth of a series, and ends only by [`release`].
 pub(super) fn write(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     totals: &BTreeMap<SeriesKey, Total>,
     births: &BTreeMap<SeriesKey, Birth>,
 ) -> rusqlite::Result<()> {
@@ -94,7 +94,11 @@ pub(super) fn write(
 }
 
 /// Ends the holds of series.
-pub(super) fn release(transaction: &Transaction<'_>, target: TargetRow, series: &[SeriesKey]) -> rusqlite::Result<()> {
+pub(super) fn release(
+    transaction: &Transaction<'_>,
+    target: TargetNumber,
+    series: &[SeriesKey],
+) -> rusqlite::Result<()> {
     let mut statement =
         transaction.prepare_cached("UPDATE totals SET held = 0 WHERE target = ?1 AND family = ?2 AND labels = ?3")?;
     for key in series {
@@ -106,7 +110,7 @@ pub(super) fn release(transaction: &Transaction<'_>, target: TargetRow, series: 
 /// Keeps what forgotten rows add to the counters.
 pub(super) fn add_pruned(
     transaction: &Transaction<'_>,
-    target: TargetRow,
+    target: TargetNumber,
     pruned: &BTreeMap<SeriesKey, u64>,
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
@@ -133,7 +137,7 @@ fn integer(value: u64) -> i64 {
 /// Reads all totals of a target, and the births of series.
 pub(super) fn load(
     connection: &Connection,
-    target: TargetRow,
+    target: TargetNumber,
     policy: &LabelPolicy,
 ) -> rusqlite::Result<(Totals, BTreeMap<SeriesKey, Birth>)> {
     let mut statement = connection

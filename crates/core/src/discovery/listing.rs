@@ -1,10 +1,10 @@
 //! Puts the pages of one list together, while the list may move.
 //!
 //! Entries are told by their ids: one that is pushed to a later page is read twice and counts once. One that is pulled to an
-//! earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what [`Certainty`] says.
+//! earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what [`Completeness`] says.
 //!
 //! A page of owners that keeps failing is read in smaller parts, down to the entry that is the cause, which is skipped. A list that
-//! does not end is ended here ([`Bounds`]). Either way the list is [`Certainty::Partial`]: what it shows is used, and nothing is
+//! does not end is ended here ([`Bounds`]). Either way the list is [`Completeness::Partial`]: what it shows is used, and nothing is
 //! taken for gone because of what it does not show.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::reading::wire::lists::ListPage;
 
 /// How much it means that an entry is missing from a list that was read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
+pub enum Completeness {
     /// The list came in one answer, so it shows one moment.
     OneMoment,
     /// As many entries were read as the API says that there are, and that number did not change meanwhile. An entry may still be
@@ -70,7 +70,7 @@ impl fmt::Display for Shortfall {
 /// What follows from a page that failed.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub enum ListFailure {
     /// The same page is wanted again, later.
     Retry,
     /// Another page is wanted, now.
@@ -82,7 +82,7 @@ pub enum Failed {
 /// From this sum of weights on, a missing entry is gone.
 pub const GONE: u8 = 4;
 
-impl Certainty {
+impl Completeness {
     /// What one listing without an entry weighs: it is gone after one list in one answer, two counted ones in a row, or four
     /// others. The last must be enough, else nothing would ever go where the API's numbers are wrong.
     pub const fn weight(self) -> u8 {
@@ -133,7 +133,7 @@ pub struct Complete<T> {
     /// Its entries.
     pub entries: BTreeMap<Arc<str>, T>,
     /// What it means that something is not among them.
-    pub certainty: Certainty,
+    pub certainty: Completeness,
     /// The server's `Date` of its first answer.
     pub begun_at: Timestamp,
     /// Why not all of it was read, if so.
@@ -143,7 +143,7 @@ pub struct Complete<T> {
 impl<T> Complete<T> {
     /// Whether it holds, as far as can be known, everything that was there when it was begun.
     pub fn is_whole(&self) -> bool {
-        !matches!(self.certainty, Certainty::Moved | Certainty::Partial)
+        !matches!(self.certainty, Completeness::Moved | Completeness::Partial)
     }
 }
 
@@ -188,15 +188,15 @@ impl<T> Listing<T> {
 
     /// Records that the next page could not be read. If `is_expected`, some page could not be read last time either: no failure needs
     /// to be repeated to be believed.
-    pub fn fail(&mut self, is_expected: bool) -> Failed {
+    pub fn fail(&mut self, is_expected: bool) -> ListFailure {
         if self.is_probing {
             *self = Self::new(self.bounds, self.wanted);
-            return Failed::GivenUp;
+            return ListFailure::GivenUp;
         }
         self.failures += 1;
         let is_part = self.is_looked_into() && self.per_page != Some(1);
         if self.failures < FAILURES && !is_expected && !is_part {
-            return Failed::Retry;
+            return ListFailure::Retry;
         }
         self.failures = 0;
         if let Some(per_page) = self.per_page
@@ -204,13 +204,13 @@ impl<T> Listing<T> {
         {
             self.page = (self.page - 1) * (per_page / part) + 1;
             self.per_page = Some(part);
-            return Failed::Onward;
+            return ListFailure::Onward;
         }
         self.skipped += 1;
         self.skipped_in_a_row += 1;
         self.is_probing = self.skipped_in_a_row >= MAX_SKIPPED;
         self.advance();
-        Failed::Onward
+        ListFailure::Onward
     }
 
     /// Takes in the next page, answered at `date`; returns the list if nothing more of it is read.
@@ -218,7 +218,7 @@ impl<T> Listing<T> {
         let begun_at = *self.begun_at.get_or_insert(date);
         if std::mem::take(&mut self.is_probing) {
             // The first page is answered, and nothing from some place on.
-            return Some(self.complete(Certainty::Partial, begun_at, Some(Shortfall::Unreadable)));
+            return Some(self.complete(Completeness::Partial, begun_at, Some(Shortfall::Unreadable)));
         }
         self.read += 1;
         (self.failures, self.skipped_in_a_row) = (0, 0);
@@ -248,15 +248,15 @@ impl<T> Listing<T> {
         let shortfall =
             if is_cut { Some(Shortfall::Endless) } else { (self.skipped > 0).then_some(Shortfall::Unreadable) };
         let certainty = match (shortfall, self.has_moved || !is_last || !is_whole, self.read) {
-            (Some(_), _, _) => Certainty::Partial,
-            (None, true, _) => Certainty::Moved,
-            (None, false, 1) => Certainty::OneMoment,
-            (None, false, _) => Certainty::Counted,
+            (Some(_), _, _) => Completeness::Partial,
+            (None, true, _) => Completeness::Moved,
+            (None, false, 1) => Completeness::OneMoment,
+            (None, false, _) => Completeness::Counted,
         };
         Some(self.complete(certainty, begun_at, shortfall))
     }
 
-    fn complete(&mut self, certainty: Certainty, begun_at: Timestamp, shortfall: Option<Shortfall>) -> Complete<T> {
+    fn complete(&mut self, certainty: Completeness, begun_at: Timestamp, shortfall: Option<Shortfall>) -> Complete<T> {
         let entries = std::mem::take(&mut self.entries);
         *self = Self::new(self.bounds, self.wanted);
         Complete { entries, certainty, begun_at, shortfall }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     /// Reads these pages, of which only the last may end the list: the ids, and how certain it is.
-    fn read(pages: &[ListPage<()>]) -> (Vec<String>, Certainty) {
+    fn read(pages: &[ListPage<()>]) -> (Vec<String>, Completeness) {
         let mut listing = Listing::new(Bounds::WEBHOOKS, None);
         let (last, before) = pages.split_last().unwrap();
         for (number, page) in before.iter().enumerate() {
@@ -340,16 +340,36 @@ mod tests {
     #[test]
     fn pages_are_read_to_the_end_that_their_numbers_tell() {
         for (what, pages, count, certainty) in [
-            ("one page", vec![page(&[1, 2], Some(2), Some(1))], 2, Certainty::OneMoment),
-            ("no numbers", vec![page(&[1, 2], None, None)], 2, Certainty::OneMoment),
-            ("an empty list", vec![page(&[], Some(0), Some(1))], 0, Certainty::OneMoment),
-            ("two pages", vec![page(&[1, 2], Some(3), Some(2)), page(&[3], Some(3), Some(2))], 3, Certainty::Counted),
-            ("no last_page", vec![page(&[1, 2], Some(3), None), page(&[3], Some(3), None)], 3, Certainty::Counted),
-            ("pushed on", vec![page(&[1, 2], Some(3), Some(2)), page(&[2, 3], Some(4), Some(2))], 3, Certainty::Moved),
-            ("pulled ahead", vec![page(&[1, 2], Some(4), Some(2)), page(&[4], Some(3), Some(2))], 3, Certainty::Moved),
-            ("wrong total", vec![page(&[1, 2], Some(9), Some(1))], 2, Certainty::Moved),
-            ("ended early", vec![page(&[1, 2], Some(4), Some(2)), page(&[], Some(4), Some(2))], 2, Certainty::Moved),
-            ("same page", vec![page(&[1, 2], Some(9), Some(5)), page(&[1, 2], Some(9), Some(5))], 2, Certainty::Moved),
+            ("one page", vec![page(&[1, 2], Some(2), Some(1))], 2, Completeness::OneMoment),
+            ("no numbers", vec![page(&[1, 2], None, None)], 2, Completeness::OneMoment),
+            ("an empty list", vec![page(&[], Some(0), Some(1))], 0, Completeness::OneMoment),
+            (
+                "two pages",
+                vec![page(&[1, 2], Some(3), Some(2)), page(&[3], Some(3), Some(2))],
+                3,
+                Completeness::Counted,
+            ),
+            ("no last_page", vec![page(&[1, 2], Some(3), None), page(&[3], Some(3), None)], 3, Completeness::Counted),
+            (
+                "pushed on",
+                vec![page(&[1, 2], Some(3), Some(2)), page(&[2, 3], Some(4), Some(2))],
+                3,
+                Completeness::Moved,
+            ),
+            (
+                "pulled ahead",
+                vec![page(&[1, 2], Some(4), Some(2)), page(&[4], Some(3), Some(2))],
+                3,
+                Completeness::Moved,
+            ),
+            ("wrong total", vec![page(&[1, 2], Some(9), Some(1))], 2, Completeness::Moved),
+            ("ended early", vec![page(&[1, 2], Some(4), Some(2)), page(&[], Some(4), Some(2))], 2, Completeness::Moved),
+            (
+                "same page",
+                vec![page(&[1, 2], Some(9), Some(5)), page(&[1, 2], Some(9), Some(5))],
+                2,
+                Completeness::Moved,
+            ),
         ] {
             let (ids, found) = read(&pages);
             assert_eq!((ids.len(), found), (count, certainty), "{what}");
@@ -360,7 +380,7 @@ mod tests {
     fn an_unusable_entry_is_not_a_missing_one() {
         let mut only = page(&[1], Some(2), Some(1));
         only.invalid.push(InvalidEntry { key: "x".into(), reason: "no id", place: 0 });
-        assert_eq!(read(&[only]).1, Certainty::OneMoment);
+        assert_eq!(read(&[only]).1, Completeness::OneMoment);
     }
 
     #[test]
@@ -370,7 +390,7 @@ mod tests {
         assert_eq!(listing.absorb(page(&[1, 2], Some(3), Some(2)), Timestamp::from_seconds(0)), None);
         listing.interrupt();
         let complete = listing.absorb(page(&[3], Some(3), Some(2)), Timestamp::from_seconds(0)).unwrap();
-        assert_eq!(complete.certainty, Certainty::Moved);
+        assert_eq!(complete.certainty, Completeness::Moved);
     }
 
     /// A list of `0..count`, of which these entries make every page fail that holds them, and pages from `deepest` on are refused.
@@ -413,7 +433,7 @@ mod tests {
                             return Some(complete);
                         }
                     }
-                    None if listing.fail(is_expected) == Failed::GivenUp => return None,
+                    None if listing.fail(is_expected) == ListFailure::GivenUp => return None,
                     None => {}
                 }
             }
@@ -428,7 +448,7 @@ mod tests {
                 for is_expected in [false, true] {
                     let complete = api.read(is_expected).unwrap();
                     assert_eq!(complete.entries.len(), count as usize - poisoned.len(), "{poisoned:?}");
-                    assert_eq!((complete.certainty, complete.is_whole()), (Certainty::Partial, false));
+                    assert_eq!((complete.certainty, complete.is_whole()), (Completeness::Partial, false));
                     assert_eq!(complete.shortfall, Some(Shortfall::Unreadable));
                     assert!(api.requests.len() <= most, "{} {poisoned:?}", api.requests.len());
                 }
@@ -472,7 +492,7 @@ mod tests {
                 break complete;
             }
         };
-        assert_eq!((pages, complete.entries.len(), complete.certainty), (200, 400, Certainty::Partial));
+        assert_eq!((pages, complete.entries.len(), complete.certainty), (200, 400, Completeness::Partial));
         assert_eq!(complete.shortfall, Some(Shortfall::Endless));
         // Nor is one answer taken in whole that is too long.
         let ids: Vec<u32> = (0..10_500).collect();

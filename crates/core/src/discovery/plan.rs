@@ -13,17 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::listing::{Bounds, Certainty, Complete, Failed, GONE, Listing, Shortfall};
+use super::listing::{Bounds, Complete, Completeness, GONE, ListFailure, Listing, Shortfall};
 use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
 use super::request::{Found, Request};
-use super::rotation::{self, Turn};
+use super::rotation::{self, OwnerTurn};
 use super::targets::Discovered;
 use super::{Owner, OwnerKey, Webhook};
 use crate::clock::ServerTime;
 use crate::delivery::{OwnerType, Timestamp};
 use crate::reading::error::ApiError;
 use crate::reading::wire::lists::ListPage;
-use crate::schedule::patience::Failure;
+use crate::schedule::patience::RequestFailure;
 
 /// The documented maximum of entries on a page.
 const PER_PAGE: u32 = 100;
@@ -40,7 +40,7 @@ const BEFORE_START: Duration = Duration::from_secs(48 * 3600);
 
 /// What is searched, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct DiscoverySettings {
     /// Whether agents are searched.
     pub agents: bool,
     /// Whether campaigns are.
@@ -52,7 +52,7 @@ pub struct Settings {
 /// The discovery of one environment. Times are durations since its start.
 #[derive(Debug)]
 pub struct Discovery {
-    settings: Settings,
+    settings: DiscoverySettings,
     filter: Filter,
     lists: BTreeMap<OwnerType, List>,
     owners: BTreeMap<OwnerKey, Known>,
@@ -92,7 +92,7 @@ struct List {
 #[derive(Debug)]
 struct Known {
     record: OwnerRecord,
-    turn: Turn,
+    turn: OwnerTurn,
     /// Why the list of its webhooks was last read only in part, if so.
     shortfall: Option<Shortfall>,
 }
@@ -103,7 +103,7 @@ fn new_list_of_owners(per_page: u32) -> Listing<Owner> {
 
 impl Discovery {
     /// Goes on from what is remembered; `now` is the server's clock, as far as it is known.
-    pub fn new(settings: Settings, filter: Filter, record: Record, now: ServerTime) -> Self {
+    pub fn new(settings: DiscoverySettings, filter: Filter, record: Record, now: ServerTime) -> Self {
         let searched = [(OwnerType::Agent, settings.agents), (OwnerType::Campaign, settings.campaigns)];
         let types: Vec<OwnerType> = searched.into_iter().filter(|(_, is_on)| *is_on).map(|(owner, _)| owner).collect();
         let at = |moment: Timestamp| BEFORE_START.saturating_sub(now.since(moment));
@@ -130,7 +130,7 @@ impl Discovery {
         };
         for (key, record) in record.owners {
             if types.contains(&key.owner_type) {
-                let turn = Turn::read_at(record.read_at.map(at));
+                let turn = OwnerTurn::read_at(record.read_at.map(at));
                 discovery.owners.insert(key, Known { record, turn, shortfall: None });
             } else {
                 discovery.gone.insert(key);
@@ -265,7 +265,7 @@ impl Discovery {
     /// Lets those owners go that are gone.
     fn weigh_owners(&mut self, owner_type: OwnerType, complete: &Complete<Owner>) -> bool {
         // That everything is gone at once is more often a fault of the API's than the truth: it has to say so twice.
-        let is_empty = complete.entries.is_empty() && complete.certainty != Certainty::Partial;
+        let is_empty = complete.entries.is_empty() && complete.certainty != Completeness::Partial;
         let weight = if is_empty { GONE / 2 } else { complete.certainty.weight() };
         let mut gone = Vec::new();
         for (key, known) in self.owners.iter_mut().filter(|(key, _)| key.owner_type == owner_type) {
@@ -317,11 +317,11 @@ impl Discovery {
         list.listing.interrupt();
         let is_too_much = matches!(failure, Some(ApiError::Http { status: 422, .. } | ApiError::TooLarge { .. }));
         let is_of_page = failure.is_some_and(|failure| match failure.failure() {
-            Failure::Unanswered(_) => true,
-            Failure::Answered(_) => !matches!(failure, ApiError::Http { .. }),
-            Failure::Rejected(_) => false,
+            RequestFailure::Unanswered(_) => true,
+            RequestFailure::Answered(_) => !matches!(failure, ApiError::Http { .. }),
+            RequestFailure::Rejected(_) => false,
         });
-        let mut failed = Failed::Retry;
+        let mut failed = ListFailure::Retry;
         if is_too_much && list.per_page > SMALL_PER_PAGE {
             list.per_page = SMALL_PER_PAGE;
             list.listing = new_list_of_owners(list.per_page);
@@ -333,7 +333,7 @@ impl Discovery {
         // While a cause is being looked for, no reason to wait longer each time.
         let failures = if list.listing.is_looked_into() { 1 } else { list.failures };
         let pause = rotation::doubled(LIST_RETRY, failures, self.settings.refresh_interval);
-        list.due = if failed == Failed::Onward { now } else { now + pause };
+        list.due = if failed == ListFailure::Onward { now } else { now + pause };
     }
 
     fn fail_owner(&mut self, key: &OwnerKey, now: Duration) {
@@ -427,7 +427,7 @@ fn meet(owners: &mut BTreeMap<OwnerKey, Known>, key: &OwnerKey, owner: &Owner, a
     match owners.get_mut(key) {
         None => {
             let record = OwnerRecord::new(owner.clone(), absent_at);
-            owners.insert(key.clone(), Known { record, turn: Turn::read_at(None), shortfall: None });
+            owners.insert(key.clone(), Known { record, turn: OwnerTurn::read_at(None), shortfall: None });
             true
         }
         Some(known) if known.record.owner != *owner => {

@@ -19,29 +19,29 @@ const ENDED: [&str; 2] = ["completed", "cancelled"];
 
 /// How an owner is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Class {
+pub(super) struct OwnerClass {
     /// Whether it is a campaign that has ended.
     has_ended: bool,
     /// Whether there is news of it.
     is_changed: bool,
 }
 
-impl Class {
+impl OwnerClass {
     fn period(self) -> Duration {
         if self.has_ended { ENDED_PERIOD } else { PERIOD }
     }
 }
 
 /// How an owner is read that looks like this.
-pub(super) fn class(key: &OwnerKey, record: &OwnerRecord) -> Class {
+pub(super) fn class(key: &OwnerKey, record: &OwnerRecord) -> OwnerClass {
     let is_campaign = key.owner_type == crate::delivery::OwnerType::Campaign;
     let has_ended = record.owner.status.as_deref().is_some_and(|status| ENDED.contains(&status));
-    Class { has_ended: is_campaign && has_ended, is_changed: record.is_changed }
+    OwnerClass { has_ended: is_campaign && has_ended, is_changed: record.is_changed }
 }
 
 /// When an owner's webhooks were read, and when they may be.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct OwnerTurn {
     read: Option<Duration>,
     /// When they were last read for a change, and in vain.
     vain: Option<Duration>,
@@ -49,7 +49,7 @@ pub(super) struct Turn {
     failures: u32,
 }
 
-impl Turn {
+impl OwnerTurn {
     /// The turn of an owner whose webhooks were last read then, if ever. That reading does not count as one in vain: after a restart
     /// or a reload the next change is followed at once, as without it, at the cost of one reading per touched owner.
     pub(super) fn read_at(read: Option<Duration>) -> Self {
@@ -57,7 +57,7 @@ impl Turn {
     }
 
     /// When they are to be read ahead of all others, where they are.
-    pub(super) fn urgent_at(&self, class: Class) -> Option<Duration> {
+    pub(super) fn urgent_at(&self, class: OwnerClass) -> Option<Duration> {
         match self.read {
             None => Some(self.not_before),
             Some(_) => {
@@ -78,7 +78,7 @@ impl Turn {
     }
 
     /// Notes that they could not be read.
-    pub(super) fn fail(&mut self, now: Duration, first: Duration, class: Class) {
+    pub(super) fn fail(&mut self, now: Duration, first: Duration, class: OwnerClass) {
         self.failures += 1;
         self.not_before = now + doubled(first, self.failures, class.period());
     }
@@ -88,7 +88,7 @@ impl Turn {
 /// reading, a step being the period's share of one owner, and no later than its own period allows. So a burst of first readings
 /// does not come back as a burst.
 pub(super) fn next<'a>(
-    turns: impl Iterator<Item = (&'a OwnerKey, &'a Turn, Class)>,
+    turns: impl Iterator<Item = (&'a OwnerKey, &'a OwnerTurn, OwnerClass)>,
 ) -> Option<(Duration, &'a OwnerKey)> {
     let mut rings = [Ring::default(), Ring::default()];
     for (key, turn, class) in turns {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::schedule::patience::Failure;
+use crate::schedule::patience::RequestFailure;
 
 /// What a poll came to: the label `result` of `talkover_exporter_polls_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,14 +109,14 @@ impl ApiError {
     }
 
     /// What this means for those that are asked next.
-    pub fn failure(&self) -> Failure {
+    pub fn failure(&self) -> RequestFailure {
         match self {
-            Self::Unauthorized { .. } => Failure::Rejected(None),
-            Self::RateLimited { retry_after } => Failure::Rejected(*retry_after),
-            Self::Http { status: 500.., retry_after, .. } => Failure::Unanswered(*retry_after),
-            Self::Http { retry_after, .. } => Failure::Answered(*retry_after),
-            Self::Timeout | Self::Connection(_) => Failure::Unanswered(None),
-            Self::InvalidResponse(_) | Self::TooLarge { .. } => Failure::Answered(None),
+            Self::Unauthorized { .. } => RequestFailure::Rejected(None),
+            Self::RateLimited { retry_after } => RequestFailure::Rejected(*retry_after),
+            Self::Http { status: 500.., retry_after, .. } => RequestFailure::Unanswered(*retry_after),
+            Self::Http { retry_after, .. } => RequestFailure::Answered(*retry_after),
+            Self::Timeout | Self::Connection(_) => RequestFailure::Unanswered(None),
+            Self::InvalidResponse(_) | Self::TooLarge { .. } => RequestFailure::Answered(None),
         }
     }
 

@@ -71,7 +71,7 @@ pub struct Unanswered {
 
 /// What an unanswered request means for the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OutageVerdict {
     /// The webhook fails for itself.
     OfTarget,
     /// Nobody is answered: nothing is to be requested for that long, and then one webhook is to be probed.
@@ -101,17 +101,17 @@ impl Outage {
     }
 
     /// Records an unanswered request at `now`. `jitter`, from 0 to 1, says where between half and all of a pause to end it.
-    pub fn unanswered(&mut self, request: Unanswered, now: Duration, jitter: f64) -> Verdict {
+    pub fn unanswered(&mut self, request: Unanswered, now: Duration, jitter: f64) -> OutageVerdict {
         self.unexpected += u32::from(matches!(request.before, Reach::Answered(_)));
         if self.began.is_none() && request.has_hopeful_neighbours && self.unexpected < UNEXPECTED_IN_A_ROW {
-            return Verdict::OfTarget;
+            return OutageVerdict::OfTarget;
         }
         let began = *self.began.get_or_insert(now);
         // Requests that were under way when the outage began are part of it: they make no pause longer.
         if request.asked_at < began && self.backoff.failures() > 0 {
-            return Verdict::OfTarget;
+            return OutageVerdict::OfTarget;
         }
-        Verdict::Out(self.backoff.fail(jitter))
+        OutageVerdict::Out(self.backoff.fail(jitter))
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
 
-    fn fails(outage: &mut Outage, at: u64, before: Reach, has_hopeful_neighbours: bool) -> Verdict {
+    fn fails(outage: &mut Outage, at: u64, before: Reach, has_hopeful_neighbours: bool) -> OutageVerdict {
         outage.unanswered(Unanswered { asked_at: S(at), before, has_hopeful_neighbours }, S(at), 1.0)
     }
 
@@ -129,10 +129,10 @@ mod tests {
     fn webhooks_that_fail_for_themselves_are_no_outage_however_many() {
         let mut outage = Outage::default();
         for at in 0..50 {
-            assert_eq!(fails(&mut outage, at, Reach::Unknown, true), Verdict::OfTarget);
+            assert_eq!(fails(&mut outage, at, Reach::Unknown, true), OutageVerdict::OfTarget);
         }
         for at in 50..500 {
-            assert_eq!(fails(&mut outage, at, Reach::Unknown.unanswered(), true), Verdict::OfTarget);
+            assert_eq!(fails(&mut outage, at, Reach::Unknown.unanswered(), true), OutageVerdict::OfTarget);
         }
         assert!(!outage.is_on());
     }
@@ -140,14 +140,16 @@ mod tests {
     #[test]
     fn nobody_left_is_an_outage_and_so_are_three_in_a_row_that_had_answered() {
         let mut outage = Outage::default();
-        assert_eq!(fails(&mut outage, 1, Reach::Unknown, false), Verdict::Out(S(1)));
+        assert_eq!(fails(&mut outage, 1, Reach::Unknown, false), OutageVerdict::Out(S(1)));
         assert_eq!(outage.answered(S(8)), Some(S(7)));
 
         let good = Reach::Answered(S(1));
-        assert_eq!(fails(&mut outage, 10, good, true), Verdict::OfTarget);
-        assert_eq!(fails(&mut outage, 11, good, true), Verdict::OfTarget);
+        assert_eq!(fails(&mut outage, 10, good, true), OutageVerdict::OfTarget);
+        assert_eq!(fails(&mut outage, 11, good, true), OutageVerdict::OfTarget);
         assert_eq!(outage.answered(S(12)), None);
-        for (at, expected) in [(13, Verdict::OfTarget), (14, Verdict::OfTarget), (15, Verdict::Out(S(1)))] {
+        for (at, expected) in
+            [(13, OutageVerdict::OfTarget), (14, OutageVerdict::OfTarget), (15, OutageVerdict::Out(S(1)))]
+        {
             assert_eq!(fails(&mut outage, at, good, true), expected);
         }
         assert!(outage.is_on());
@@ -157,15 +159,15 @@ mod tests {
     fn pauses_grow_with_each_probe_and_not_with_requests_under_way_at_the_same_time() {
         let mut outage = Outage::default();
         let mut at = 10;
-        assert_eq!(fails(&mut outage, at, Reach::Unknown, false), Verdict::Out(S(1)));
+        assert_eq!(fails(&mut outage, at, Reach::Unknown, false), OutageVerdict::Out(S(1)));
         let under_way = Unanswered { asked_at: S(9), before: Reach::Unknown, has_hopeful_neighbours: false };
-        assert_eq!(outage.unanswered(under_way, S(12), 1.0), Verdict::OfTarget);
+        assert_eq!(outage.unanswered(under_way, S(12), 1.0), OutageVerdict::OfTarget);
         for pause in [2, 4, 8, 16, 32, 60, 60] {
             at += 100;
-            assert_eq!(fails(&mut outage, at, Reach::Unknown.unanswered(), false), Verdict::Out(S(pause)));
+            assert_eq!(fails(&mut outage, at, Reach::Unknown.unanswered(), false), OutageVerdict::Out(S(pause)));
         }
         assert_eq!(outage.answered(S(at)), Some(S(at - 10)));
-        assert_eq!(fails(&mut outage, at + 1, Reach::Unknown, false), Verdict::Out(S(1)));
+        assert_eq!(fails(&mut outage, at + 1, Reach::Unknown, false), OutageVerdict::Out(S(1)));
     }
 
     #[test]

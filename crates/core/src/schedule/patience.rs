@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::outage::{Outage, Reach, Unanswered, Verdict};
+use super::outage::{Outage, OutageVerdict, Reach, Unanswered};
 use super::pause::{Pause, Rejection, asked_for};
 use super::scheduler::{Next, Outcome, Scheduler};
 use super::{Class, TargetId, Turn};
@@ -22,7 +22,7 @@ const FAILURES_AT_FULL_PACE: u32 = 5;
 
 /// Why a request brought nothing. Each may carry the wait that the API asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum RequestFailure {
     /// Every other request would be refused too: 401 or 429.
     Rejected(Option<Duration>),
     /// The API did not answer, or only with a 5xx.
@@ -43,7 +43,7 @@ pub enum End {
     /// What was read could not be written.
     NotWritten,
     /// The request failed.
-    Failed(Failure),
+    Failed(RequestFailure),
     /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that the API
     /// asked for.
     Narrowed(Option<Duration>),
@@ -178,8 +178,8 @@ impl Patience {
         let work = std::mem::take(&mut member.work);
         let change = match (work, end) {
             (Work::Nothing | Work::Writing, _) | (_, End::Stopped) => None,
-            (Work::Asking(at), End::Failed(Failure::Unanswered(_))) => self.miss(target, at, now, jitter),
-            (Work::Asking(at), End::Failed(Failure::Rejected(retry_after))) => {
+            (Work::Asking(at), End::Failed(RequestFailure::Unanswered(_))) => self.miss(target, at, now, jitter),
+            (Work::Asking(at), End::Failed(RequestFailure::Rejected(retry_after))) => {
                 self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
                 self.hear(scheduler, target, now)
             }
@@ -191,7 +191,7 @@ impl Patience {
         let is_out = self.outage.is_on();
         let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, change) };
         let outcome = match end {
-            End::Stopped | End::Failed(Failure::Rejected(_)) => Outcome::Interrupted,
+            End::Stopped | End::Failed(RequestFailure::Rejected(_)) => Outcome::Interrupted,
             End::Unfinished => {
                 member.backoff.progress();
                 Outcome::Unfinished
@@ -210,7 +210,7 @@ impl Patience {
                 member.backoff.progress();
                 Outcome::Failed(asked_for(retry_after).unwrap_or(member.backoff.fail(jitter)))
             }
-            End::Failed(Failure::Unanswered(retry_after) | Failure::Answered(retry_after)) => {
+            End::Failed(RequestFailure::Unanswered(retry_after) | RequestFailure::Answered(retry_after)) => {
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
                 member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
                 let is_slow = member.backoff.failures() > FAILURES_AT_FULL_PACE && !is_out;
@@ -228,8 +228,8 @@ impl Patience {
 
     /// Records a request of discovery, begun at `asked_at`, that failed. Only a rejection concerns the targets: lists have a back-off
     /// of their own.
-    pub fn fail_discovery(&mut self, failure: Failure, asked_at: Duration, now: Duration, jitter: f64) {
-        if let Failure::Rejected(retry_after) = failure {
+    pub fn fail_discovery(&mut self, failure: RequestFailure, asked_at: Duration, now: Duration, jitter: f64) {
+        if let RequestFailure::Rejected(retry_after) = failure {
             self.pause.reject(Rejection { asked_at, retry_after }, now, jitter);
         }
     }
@@ -241,7 +241,7 @@ impl Patience {
         self.hopeful -= usize::from(before.is_hopeful());
         let was_out = self.outage.is_on();
         let unanswered = Unanswered { asked_at, before, has_hopeful_neighbours: self.hopeful > 0 };
-        if let Verdict::Out(pause) = self.outage.unanswered(unanswered, now, jitter) {
+        if let OutageVerdict::Out(pause) = self.outage.unanswered(unanswered, now, jitter) {
             self.probe_at = now + pause;
         }
         (!was_out && self.outage.is_on()).then_some(Change::OutageBegan)

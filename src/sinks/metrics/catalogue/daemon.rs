@@ -1,6 +1,6 @@
 //! What is served of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
 
-use super::{BASE, Kind, Metric, Row};
+use super::{BASE, Kind, Metric, MetricRow};
 use crate::build_info;
 use crate::logging;
 use crate::sinks::metrics::board::ConfigStatus;
@@ -37,8 +37,8 @@ pub const STATE_WRITE_ERRORS: Metric = Metric {
 };
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[Row<Collect>] = &[
-    Row {
+pub static ROWS: &[MetricRow<Collect>] = &[
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_spans_total",
             kind: Kind::Counter,
@@ -52,7 +52,7 @@ pub static ROWS: &[Row<Collect>] = &[
             samples.push(["dropped"], daemon.queue.dropped);
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_length",
             durable: true,
@@ -61,7 +61,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.length)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_capacity",
             help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
@@ -69,7 +69,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
             durable: true,
@@ -78,7 +78,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_state_size_bytes",
             help: "Size of the state on disk, with its write-ahead log.",
@@ -86,8 +86,8 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.size_bytes())),
     },
-    Row { metric: STATE_WRITE_ERRORS, collect: Collect::Registry },
-    Row {
+    MetricRow { metric: STATE_WRITE_ERRORS, collect: Collect::Registry },
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_state_created_timestamp_seconds",
             durable: true,
@@ -96,7 +96,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_config_last_reload_successful",
             help: "1 when the configuration was last loaded without a fault.",
@@ -104,7 +104,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_config_last_reload_success_timestamp_seconds",
             help: "When the configuration was last loaded without a fault.",
@@ -112,7 +112,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.loaded_at)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_log_lines_dropped_total",
             kind: Kind::Counter,
@@ -121,7 +121,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|_, samples| samples.push([], logging::lines_dropped())),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_build_info",
             labels: &["version", "revision", "rustversion"],

@@ -7,7 +7,7 @@ use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
 use talkover_core::ledger::totals::Total;
 
-use super::{BASE, Buckets, Kind, Metric, Row, Scope};
+use super::{BASE, Buckets, Kind, Metric, MetricRow, Scope};
 use crate::exposition::model::{Histogram, Number};
 use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
 use crate::sinks::metrics::samples::Samples;
@@ -27,7 +27,7 @@ pub enum Collect {
 }
 
 /// A metric of targets.
-pub type TargetRow = Row<Collect>;
+pub type TargetRow = MetricRow<Collect>;
 
 impl Collect {
     /// Collects the samples of a target.
@@ -45,7 +45,7 @@ const DELIVERIES: Metric = Metric { scope: Scope::Deliveries, ..BASE };
 
 /// The rows, in the order of the reference.
 pub static ROWS: &[TargetRow] = &[
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_delivery_attempts_total",
             kind: Kind::Counter,
@@ -56,7 +56,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_delivery_duration_seconds",
             kind: Kind::Histogram,
@@ -68,7 +68,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_delivery_delay_seconds",
             kind: Kind::Histogram,
@@ -80,7 +80,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_deliveries_total",
             kind: Kind::Counter,
@@ -91,7 +91,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_attempts_per_delivery",
             kind: Kind::Histogram,
@@ -105,7 +105,7 @@ pub static ROWS: &[TargetRow] = &[
             histograms(view, Family::AttemptsPerDelivery, Number::Integer, samples);
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_deliveries_open",
             labels: &["status"],
@@ -118,7 +118,7 @@ pub static ROWS: &[TargetRow] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_oldest_open_timestamp_seconds",
             labels: &["status"],
@@ -131,7 +131,7 @@ pub static ROWS: &[TargetRow] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_last_attempt_timestamp_seconds",
             labels: &["status"],
@@ -145,7 +145,7 @@ pub static ROWS: &[TargetRow] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_info",
             labels: &["webhook_name", "owner_type", "owner_id", "owner_name", "url_host"],
@@ -160,7 +160,7 @@ pub static ROWS: &[TargetRow] = &[
             samples.push([&*target.webhook_name, owner_type, &*target.owner_id, owner_name, host], 1_u64);
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_enabled",
             help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
@@ -170,7 +170,7 @@ pub static ROWS: &[TargetRow] = &[
             samples.push_known([], view.info.as_ref().map(|info| info.is_enabled));
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_max_retries",
             help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
@@ -180,7 +180,7 @@ pub static ROWS: &[TargetRow] = &[
             samples.push_known([], view.info.as_ref().and_then(|info| info.max_retries));
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_webhook_timeout_seconds",
             help: "How long a delivery attempt may take; from discovery, absent without it.",

@@ -1,6 +1,6 @@
 //! What is served of the daemon's work on an environment.
 
-use super::{BASE, Buckets, Kind, Metric, Row, Scope};
+use super::{BASE, Buckets, Kind, Metric, MetricRow, Scope};
 use crate::sinks::metrics::board::{EnvironmentView, TargetView, Views};
 use crate::sinks::metrics::samples::Samples;
 
@@ -49,8 +49,8 @@ pub const API_DURATION: Metric = Metric {
 pub const API_BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[Row<Collect>] = &[
-    Row {
+pub static ROWS: &[MetricRow<Collect>] = &[
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_entries_read_total",
             kind: Kind::Counter,
@@ -65,9 +65,9 @@ pub static ROWS: &[Row<Collect>] = &[
             samples.push(["unchanged"], read.unchanged);
         }),
     },
-    Row { metric: API_REQUESTS, collect: Collect::Registry },
-    Row { metric: API_DURATION, collect: Collect::Registry },
-    Row {
+    MetricRow { metric: API_REQUESTS, collect: Collect::Registry },
+    MetricRow { metric: API_DURATION, collect: Collect::Registry },
+    MetricRow {
         metric: Metric {
             name: "talkover_api_rate_limit_remaining",
             help: "X-RateLimit-Remaining of the last answer that had one.",
@@ -75,7 +75,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit_remaining)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_api_rate_limit_limit",
             help: "X-RateLimit-Limit of the last answer that had one: requests a minute.",
@@ -83,7 +83,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_api_clock_offset_seconds",
             help: "The API's clock (Date, whole seconds) less the local one.",
@@ -91,7 +91,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_budget_requests_per_minute",
             help: "Requests a minute that this daemon allows itself.",
@@ -99,7 +99,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: Collect::Board(|of, samples| samples.push([], of.view.budget)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_targets",
             labels: &["state"],
@@ -113,7 +113,7 @@ pub static ROWS: &[Row<Collect>] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_discovery_last_success_timestamp_seconds",
             help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",

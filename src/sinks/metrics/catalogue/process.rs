@@ -2,7 +2,7 @@
 //!
 //! Not the `prometheus` crate's own collector: that one counts processor time in whole seconds.
 
-use super::{BASE, Kind, Metric, Row};
+use super::{BASE, Kind, Metric, MetricRow};
 use crate::exposition::model::Number;
 use crate::sinks::metrics::process::Figures;
 
@@ -10,8 +10,8 @@ use crate::sinks::metrics::process::Figures;
 pub type Collect = fn(&Figures) -> Option<Number>;
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[Row<Collect>] = &[
-    Row {
+pub static ROWS: &[MetricRow<Collect>] = &[
+    MetricRow {
         metric: Metric {
             name: "process_cpu_seconds_total",
             kind: Kind::Counter,
@@ -20,7 +20,7 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: |process| Some(process.cpu_seconds.into()),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "process_resident_memory_bytes",
             help: "Memory of the process that is resident.",
@@ -28,11 +28,11 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: |process| Some(process.resident_bytes.into()),
     },
-    Row {
+    MetricRow {
         metric: Metric { name: "process_virtual_memory_bytes", help: "Address space of the process.", ..BASE },
         collect: |process| Some(process.virtual_bytes.into()),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "process_virtual_memory_max_bytes",
             help: "Address space that the process may have at most; absent where there is no limit.",
@@ -40,19 +40,19 @@ pub static ROWS: &[Row<Collect>] = &[
         },
         collect: |process| process.max_virtual_bytes.map(Number::from),
     },
-    Row {
+    MetricRow {
         metric: Metric { name: "process_start_time_seconds", help: "Start of the process.", ..BASE },
         collect: |process| Some(process.start_seconds.into()),
     },
-    Row {
+    MetricRow {
         metric: Metric { name: "process_open_fds", help: "Open file descriptors of the process.", ..BASE },
         collect: |process| Some(process.open_fds.into()),
     },
-    Row {
+    MetricRow {
         metric: Metric { name: "process_max_fds", help: "File descriptors that the process may open at most.", ..BASE },
         collect: |process| process.max_fds.map(Number::from),
     },
-    Row {
+    MetricRow {
         metric: Metric { name: "process_threads", help: "Threads of the process.", ..BASE },
         collect: |process| Some(process.threads.into()),
     },

@@ -8,14 +8,14 @@ use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::reading::error::PollResult;
 
 use super::deliveries::{Collect, TargetRow};
-use super::{BASE, Kind, Metric, Row, Scope};
+use super::{BASE, Kind, Metric, MetricRow, Scope};
 use crate::sinks::metrics::board::TargetView;
 
 const WORK: Metric = Metric { scope: Scope::Target, ..BASE };
 
 /// The rows, in the order of the reference.
 pub static ROWS: &[TargetRow] = &[
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_up",
             help: "1 when the last poll of the webhook's log succeeded, 0 when it failed; absent until one has ended.",
@@ -23,7 +23,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::WhileListed(|view, samples| samples.push_known([], view.up)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_watermark_timestamp_seconds",
             durable: true,
@@ -32,7 +32,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::Always(|view, samples| samples.push_known([], view.marks.watermark)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_last_success_timestamp_seconds",
             help: "End of the last poll that succeeded; absent until one has.",
@@ -40,7 +40,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::WhileListed(|view, samples| samples.push_known([], view.last_success)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_poll_interval_seconds",
             help: "The scheduler's present choice between poll.min_interval and poll.max_interval.",
@@ -48,7 +48,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::WhileListed(|view, samples| samples.push([], view.poll_interval)),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_polls_total",
             kind: Kind::Counter,
@@ -62,7 +62,7 @@ pub static ROWS: &[TargetRow] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_log_entries_total",
             kind: Kind::Counter,
@@ -78,7 +78,7 @@ pub static ROWS: &[TargetRow] = &[
             }
         }),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_catching_up",
             help: "1 while the counters take in what happened while nobody looked: after a first contact or an outage, until every \
@@ -87,7 +87,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_attempts_held",
             help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
@@ -95,7 +95,7 @@ pub static ROWS: &[TargetRow] = &[
         },
         collect: Collect::Always(|view, samples| samples.push([], attempts_held(view))),
     },
-    Row {
+    MetricRow {
         metric: Metric {
             name: "talkover_exporter_history_gaps_total",
             kind: Kind::Counter,

@@ -14,7 +14,8 @@ const H: fn(u64) -> Duration = |hours| Duration::from_secs(3600 * hours);
 /// The server's clock at the start.
 const START: ServerTime = ServerTime::new(Timestamp::from_seconds(1_700_000_000));
 
-const SETTINGS: Settings = Settings { agents: true, campaigns: true, refresh_interval: Duration::from_secs(300) };
+const SETTINGS: DiscoverySettings =
+    DiscoverySettings { agents: true, campaigns: true, refresh_interval: Duration::from_secs(300) };
 
 /// Says which requests fail, and how.
 type Failing = dyn Fn(&Request) -> Option<ApiError>;
@@ -431,7 +432,7 @@ fn only_what_is_configured_is_searched_and_the_rest_is_forgotten() {
     let mut world = World::with(2, 2, 0);
     world.run(M(10));
     let record = world.discovery.into_record();
-    let settings = Settings { campaigns: false, ..SETTINGS };
+    let settings = DiscoverySettings { campaigns: false, ..SETTINGS };
     world.discovery = Discovery::new(settings, everything(), record, START.plus(M(10)));
     world.asked.clear();
     world.run(H(3));
@@ -518,7 +519,7 @@ fn endless<T>(numbers: std::ops::Range<usize>, entry: impl Fn(&str) -> T) -> Lis
 
 #[test]
 fn lists_that_never_end_are_ended_and_take_no_more_memory() {
-    let settings = Settings { campaigns: false, ..SETTINGS };
+    let settings = DiscoverySettings { campaigns: false, ..SETTINGS };
     let mut discovery = Discovery::new(settings, everything(), Record::default(), START);
     let unnamed = |id: &str| Owner { name: id.into(), status: None, updated_at: None };
     let (mut made, mut pages, mut known) = (0, 0, Vec::new());

@@ -264,7 +264,7 @@ fn a_rejection_pauses_everybody_and_is_no_failure_of_the_target() {
 #[test]
 fn discovery_goes_on_in_an_outage_and_its_failures_do_not_make_one() {
     let mut environment = Environment::new(1);
-    environment.patience.fail_discovery(Failure::Unanswered(None), S(0), S(0), 1.0);
+    environment.patience.fail_discovery(RequestFailure::Unanswered(None), S(0), S(0), 1.0);
     assert!(!environment.patience.is_out());
     environment.play(S(10), |_, _| failing(QUICK, &status(500, None)));
     assert!(environment.patience.is_out());
@@ -273,7 +273,7 @@ fn discovery_goes_on_in_an_outage_and_its_failures_do_not_make_one() {
     assert_eq!(next, Some(Next::Turn(Turn::Discover)));
     environment.patience.accept();
     assert!(environment.patience.is_out());
-    environment.patience.fail_discovery(Failure::Rejected(Some(S(50))), S(10), S(10), 1.0);
+    environment.patience.fail_discovery(RequestFailure::Rejected(Some(S(50))), S(10), S(10), 1.0);
     assert_eq!(environment.patience.next(&mut environment.scheduler, S(11)), Some(Next::At(S(60))));
 }
 
