@@ -2,6 +2,8 @@
 //!
 //! Plain values without I/O and without serde: the stages translate from and to them at their borders.
 
+pub mod owners;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;

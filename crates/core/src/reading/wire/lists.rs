@@ -12,7 +12,7 @@ use url::Url;
 
 use super::entries::entries;
 use super::{InvalidEntry, Pagination, digest, id_text, number, open, readable, string, timestamp};
-use crate::discovery::{Endpoint, Method, Owner, Webhook};
+use crate::delivery::owners::{Endpoint, Method, Owner, Webhook};
 
 /// Longer names are cut: 256 characters, since they become labels.
 const MAX_NAME_CHARS: usize = 256;

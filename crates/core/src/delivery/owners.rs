@@ -1,0 +1,79 @@
+//! Who owns webhooks, and what the API's lists say of both: plain values, read by `reading::wire::lists` and kept by discovery.
+
+use std::sync::Arc;
+
+use super::{OwnerType, Timestamp};
+
+/// An agent or a campaign, told from all others of its environment. Agents come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerKey {
+    /// Which of the two.
+    pub owner_type: OwnerType,
+    /// Its id.
+    pub id: Arc<str>,
+}
+
+/// What a list says of an agent or a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its name, or its id where it has none.
+    pub name: Arc<str>,
+    /// `draft`, `published`; `draft`, `active`, `paused`, `completed`, `cancelled`; or what else the API says.
+    pub status: Option<Arc<str>>,
+    /// When it was last changed, where the list says so.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// What a list says of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name, or its id where it has none.
+    pub name: Arc<str>,
+    /// Where it delivers to.
+    pub endpoint: Option<Endpoint>,
+    /// How long an attempt may take, in seconds.
+    pub timeout_seconds: Option<u32>,
+    /// How often a failed delivery is tried again.
+    pub max_retries: Option<u32>,
+    /// How it delivers.
+    pub method: Method,
+    /// Whether it delivers at all; assumed where the list does not say.
+    pub is_enabled: bool,
+}
+
+/// Host and port of a webhook's URL. The rest of it may hold secrets and is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The host, in lower case.
+    pub host: Arc<str>,
+    /// The port, where the URL or its scheme names one.
+    pub port: Option<u16>,
+}
+
+/// The method of a webhook's requests; the API's default is `POST`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// `POST`
+    #[default]
+    Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+}
+
+impl Method {
+    /// The method as HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+        }
+    }
+
+    /// The method of that name, in either case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Post, Self::Put, Self::Patch].into_iter().find(|method| method.as_str().eq_ignore_ascii_case(name))
+    }
+}
