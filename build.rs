@@ -1,4 +1,5 @@
-//! Tells the program which revision and compiler it was built from, and cargo that it carries the dashboards. Never fails: what is not known is `unknown`.
+//! Tells the program which revision and compiler it was built from, and cargo that it carries the dashboards. Never
+//! fails: what is not known is `unknown`.
 
 #![allow(clippy::disallowed_methods, reason = "cargo tells a build script what it needs by variables")]
 

@@ -1,7 +1,9 @@
-//! The whole path: a backlog of entries from the simulator in another process, read by the real daemon into a fresh state.
+//! The whole path: a backlog of entries from the simulator in another process, read by the real daemon into a fresh
+//! state.
 //!
-//! `cargo bench --bench backlog` reads 50,000 entries, `BACKLOG_ENTRIES=1000000 cargo bench --bench backlog` another number. It prints processor time an entry, peak memory and requests, and beside them what `curl` spends on
-//! fetching the same pages and throwing them away. Processor time, because the wall clock of a shared machine says little.
+//! `cargo bench --bench backlog` reads 50,000 entries, `BACKLOG_ENTRIES=1000000 cargo bench --bench backlog` another
+//! number. It prints processor time an entry, peak memory and requests, and beside them what `curl` spends on fetching
+//! the same pages and throwing them away. Processor time, because the wall clock of a shared machine says little.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,9 +1,10 @@
-//! How long entries wait until they are read, in simulated time: the scheduler against the optimum and against round-robin.
+//! How long entries wait until they are read, in simulated time: the scheduler against the optimum and against
+//! round-robin.
 //!
-//! `cargo bench --bench schedule` prints ratios. The optimum is worked out exactly, within the bounds of 15 s and 5 min and for
-//! the requests that sweeps, rechecks and further pages leave. Round-robin ("in turn") is played: the same arrivals, bounds, budget
-//! and work beside; "even turns" is a round-robin that nothing ever disturbs, worked out like the optimum. The seeds are fixed:
-//! every run prints the same, but for the processor time at the end.
+//! `cargo bench --bench schedule` prints ratios. The optimum is worked out exactly, within the bounds of 15 s and 5 min
+//! and for the requests that sweeps, rechecks and further pages leave. Round-robin ("in turn") is played: the same
+//! arrivals, bounds, budget and work beside; "even turns" is a round-robin that nothing ever disturbs, worked out like
+//! the optimum. The seeds are fixed: every run prints the same, but for the processor time at the end.
 
 #![expect(clippy::print_stdout, reason = "a measurement prints what it has measured")]
 

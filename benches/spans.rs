@@ -1,7 +1,8 @@
-//! Spans on their way: from the commit that queues them to the one that removes them when a receiver in another process has them.
+//! Spans on their way: from the commit that queues them to the one that removes them when a receiver in another process
+//! has them.
 //!
-//! `cargo bench --bench spans` prints, over both protocols, processor time a span and bytes on disk for each span that waits.
-//! Processor time, because the wall clock of a shared machine says little.
+//! `cargo bench --bench spans` prints, over both protocols, processor time a span and bytes on disk for each span that
+//! waits. Processor time, because the wall clock of a shared machine says little.
 
 #![expect(
     clippy::unwrap_used,

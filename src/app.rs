@@ -1,10 +1,11 @@
 //! Starts the daemon from its configuration, keeps it together, and stops it.
 //!
-//! Everything that may fail at the start fails here, before the first request: the state file, the clients, the listener's
-//! settings. Called by the commands `run` and `demo`.
+//! Everything that may fail at the start fails here, before the first request: the state file, the clients, the
+//! listener's settings. Called by the commands `run` and `demo`.
 //!
-//! `assemble` builds the loop of an environment, `export` runs what sends spans, `supervisor` keeps the loops running and exchanges them at a reload,
-//! `watch` notices that there is one to make, `readiness` says when the metrics are worth scraping.
+//! `assemble` builds the loop of an environment, `export` runs what sends spans, `supervisor` keeps the loops running
+//! and exchanges them at a reload, `watch` notices that there is one to make, `readiness` says when the metrics are
+//! worth scraping.
 
 mod assemble;
 mod export;
@@ -90,8 +91,8 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the state and sets everything up. The configuration is read again from `source`, where there is one, when it
-    /// changes and when somebody asks for it.
+    /// Opens the state and sets everything up. The configuration is read again from `source`, where there is one, when
+    /// it changes and when somebody asks for it.
     ///
     /// # Errors
     /// Where the daemon cannot do its work with this configuration.

@@ -1,10 +1,10 @@
 //! The request budget: a hard limit that survives restarts and is shared by all processes that work for one state file.
 //!
-//! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments share.
-//! They are read and written under a file lock, without a wait for the disk: a killed process leaves them behind, and after a
-//! loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". So is a record that lies ahead of that
-//! clock: whatever these bytes say, they keep nobody from asking for longer than a minute. Whoever wants to make a request takes it
-//! from here first.
+//! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments
+//! share. They are read and written under a file lock, without a wait for the disk: a killed process leaves them
+//! behind, and after a loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". So is
+//! a record that lies ahead of that clock: whatever these bytes say, they keep nobody from asking for longer than a
+//! minute. Whoever wants to make a request takes it from here first.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,7 +25,8 @@ const RECORD_BYTES: usize = 40;
 const SHARED_BURST: u32 = 4;
 /// More names than any configuration has: a longer file is not ours, or broken.
 const MAX_RECORDS: usize = 10_000;
-/// Another process may have read the clock later and yet have held the lock earlier: so much a record may lie ahead, a second.
+/// Another process may have read the clock later and yet have held the lock earlier: so much a record may lie ahead, a
+/// second.
 const SKEW_NS: u64 = 1_000_000_000;
 
 /// One of the budgets that a request draws from.
@@ -63,8 +64,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget beside the state file at `state`, for an environment with `per_minute` requests and bursts of `burst`; and,
-    /// where environments share a plan, also within `shared` requests a minute. `boot_id` names the present uptime of the machine.
+    /// The budget beside the state file at `state`, for an environment with `per_minute` requests and bursts of
+    /// `burst`; and, where environments share a plan, also within `shared` requests a minute. `boot_id` names the
+    /// present uptime of the machine.
     ///
     /// # Errors
     /// Where the file beside the state cannot be opened.
@@ -161,8 +163,8 @@ impl Budget {
         if is_of_this_boot && record.settings == bucket.settings {
             return Ok(record.arrival);
         }
-        // The machine was started anew since, and nothing is known of the last minute. Or the budget was raised: as if all of the
-        // new one were spent, which no minute across the change exceeds.
+        // The machine was started anew since, and nothing is known of the last minute. Or the budget was raised: as if
+        // all of the new one were spent, which no minute across the change exceeds.
         if !is_of_this_boot || bucket.covers(record.settings) {
             return Ok(bucket.gcra.exhausted(now));
         }
@@ -212,7 +214,8 @@ struct Record {
 }
 
 impl Record {
-    /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots have no names.
+    /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots
+    /// have no names.
     fn is_ahead(&self, now: u64) -> bool {
         let latest = now.saturating_add(SKEW_NS);
         self.last > latest || self.arrival > latest.saturating_add(WINDOW_NS)

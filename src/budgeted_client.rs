@@ -1,4 +1,5 @@
-//! Requests of commands that are no daemon: one after the other, each paid for from the budget that the daemon draws from.
+//! Requests of commands that are no daemon: one after the other, each paid for from the budget that the daemon draws
+//! from.
 //!
 //! A request that fails is repeated a few times with pauses, a refused one when the API says so.
 
@@ -24,8 +25,8 @@ use talkover_core::schedule::pause::asked_for;
 const MAX_FAILURES: u32 = 4;
 /// A request that the API has put off is given up after so often in a row.
 const MAX_PUT_OFF: u32 = 10;
-/// After so many webhooks in a row without an answer, and none that was answered before, the API itself is taken to be down. More
-/// than a few broken webhooks at the head of a list come to.
+/// After so many webhooks in a row without an answer, and none that was answered before, the API itself is taken to be
+/// down. More than a few broken webhooks at the head of a list come to.
 const MAX_UNANSWERED: u32 = 10;
 /// Waits for the budget or for the API that are worth a line in the log.
 const TOLD_FROM: Duration = Duration::from_secs(5);
@@ -65,8 +66,9 @@ impl Silence {
         self.has_answered
     }
 
-    /// Records that a webhook could not be read because of `error`. Returns whether the other webhooks of the environment are not
-    /// worth a request either: the token or the rate limit refuses all of them, or nobody was ever answered.
+    /// Records that a webhook could not be read because of `error`. Returns whether the other webhooks of the
+    /// environment are not worth a request either: the token or the rate limit refuses all of them, or nobody was ever
+    /// answered.
     pub fn ends_all(&mut self, error: &AskError) -> bool {
         let AskError::Api { error, .. } = error else { return true };
         match error.failure() {
@@ -117,8 +119,8 @@ pub struct BudgetedClient {
 }
 
 impl BudgetedClient {
-    /// Makes a request until there is a usable answer, a few times at most; returns the server's time with it. `subject` names in
-    /// the log what is requested.
+    /// Makes a request until there is a usable answer, a few times at most; returns the server's time with it.
+    /// `subject` names in the log what is requested.
     ///
     /// # Errors
     /// If there is none, or one that is too large.
@@ -131,8 +133,8 @@ impl BudgetedClient {
         self.ask_up_to(max_failures, subject, request).await
     }
 
-    /// As [`BudgetedClient::ask`], for a request that follows one that failed: it is not repeated if it fails too, unless the API has put it
-    /// off.
+    /// As [`BudgetedClient::ask`], for a request that follows one that failed: it is not repeated if it fails too,
+    /// unless the API has put it off.
     ///
     /// # Errors
     /// If there is no usable answer, or one that is too large.

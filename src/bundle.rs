@@ -1,7 +1,7 @@
 //! The dashboards, rules and provisioning files that the binary carries, as they stand in `dashboards/`.
 //!
-//! Nothing here is made or changed: what the command `dashboards` writes and what the daemon serves are the repository's files,
-//! byte for byte. Used by `cli::dashboards` and `server::bundled`.
+//! Nothing here is made or changed: what the command `dashboards` writes and what the daemon serves are the
+//! repository's files, byte for byte. Used by `cli::dashboards` and `server::bundled`.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! One request to the API: sends it, waits for the whole answer, says what came of it.
 //!
-//! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the token goes
-//! to the configured host alone. The pipeline calls it, once for every permit of the budget.
+//! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the
+//! token goes to the configured host alone. The pipeline calls it, once for every permit of the budget.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,8 +159,8 @@ impl Client {
         self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
     }
 
-    /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is asked for without
-    /// its number.
+    /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is
+    /// asked for without its number.
     pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<Webhook>> {
         let numbered = [("page", page)];
         let query = if page > 1 { &numbered[..] } else { &[] };
@@ -271,7 +271,8 @@ async fn read(
     }
     let answered_at = date.map_or_else(|| clock::now().timestamp(), |DateHeader(date)| date);
     let retry_after = retry_after(status, response.headers(), answered_at);
-    // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the log.
+    // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the
+    // log.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
     if status == StatusCode::BAD_REQUEST
         && let Some(reason) = body.as_deref().and_then(|body| tls_mismatch::explain_bad_request(body, scheme))
@@ -321,8 +322,8 @@ enum Body {
 }
 
 impl Body {
-    /// The HTTP library decodes `gzip` and removes the header, but only if it is written in exactly that way. Codings are
-    /// case-insensitive, and `x-gzip` is another name for the same (RFC 9110, sections 8.4.1 and 8.4.1.3).
+    /// The HTTP library decodes `gzip` and removes the header, but only if it is written in exactly that way. Codings
+    /// are case-insensitive, and `x-gzip` is another name for the same (RFC 9110, sections 8.4.1 and 8.4.1.3).
     fn new(headers: &HeaderMap) -> Self {
         let coding = header_text(headers, CONTENT_ENCODING.as_str()).unwrap_or_default();
         let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
@@ -379,8 +380,8 @@ fn header_lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
     headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect()
 }
 
-/// How long an answer asks to be left alone, against the server's own clock where it has one. When a window ends says only something
-/// of that where nothing of it is left.
+/// How long an answer asks to be left alone, against the server's own clock where it has one. When a window ends says
+/// only something of that where nothing of it is left.
 fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let is_spent = status == StatusCode::TOO_MANY_REQUESTS || remaining(headers) == Some(0);
     let reset = if is_spent { header_lines(headers, RATE_LIMIT_RESET) } else { Vec::new() };

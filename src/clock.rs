@@ -1,7 +1,8 @@
 //! The one place that asks what time it is.
 //!
-//! What has been read is decided by the server's clock alone ([`crate::server_clock`]), which starts with the local one. Beyond that
-//! the local clock only dates what this machine does. The request budget goes by the machine's uptime, which nobody sets.
+//! What has been read is decided by the server's clock alone ([`crate::server_clock`]), which starts with the local
+//! one. Beyond that the local clock only dates what this machine does. The request budget goes by the machine's uptime,
+//! which nobody sets.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
 //! Log lines on stderr, as the section `log` wants them.
 //!
-//! Logging never blocks: a reader of stderr who stalls costs lines, which are counted, and nothing else. `RUST_LOG` is not read: the
-//! configuration is the one place that says what is logged, so that `check` can tell whether it is right. Called once by each command
-//! that logs, and by `main` at the end.
+//! Logging never blocks: a reader of stderr who stalls costs lines, which are counted, and nothing else. `RUST_LOG` is
+//! not read: the configuration is the one place that says what is logged, so that `check` can tell whether it is right.
+//! Called once by each command that logs, and by `main` at the end.
 
 mod queue;
 
@@ -20,8 +20,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::queue::{CAPACITY_BYTES, Queue};
 use crate::config::{LogConfig, LogFormat};
 
-/// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is logged once, by
-/// us. That lines were dropped is shown at every level. What the configuration says of either comes later, and counts.
+/// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is
+/// logged once, by us. That lines were dropped is shown at every level. What the configuration says of either comes
+/// later, and counts.
 const DIRECTIVES: &str = "rustls_platform_verifier=off,talkover_exporter::logging=warn";
 /// How long the end of the process waits for a reader of stderr. Stopping takes up to 4 s before that, and has 5 s.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -52,7 +53,8 @@ fn stderr() -> Result<&'static Queue, LoggingError> {
     Ok(STDERR.get_or_init(|| queue))
 }
 
-/// How many log lines of this process were dropped because nobody read stderr in time, or because it could not be written to.
+/// How many log lines of this process were dropped because nobody read stderr in time, or because it could not be
+/// written to.
 pub fn lines_dropped() -> u64 {
     STDERR.get().map_or(0, Queue::dropped)
 }

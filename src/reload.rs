@@ -1,4 +1,5 @@
-//! How a running daemon is asked to read its configuration again: by a signal, by a request, or because the file has changed.
+//! How a running daemon is asked to read its configuration again: by a signal, by a request, or because the file has
+//! changed.
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -1,7 +1,8 @@
 //! What time it is on the server of an environment, shared by all who ask it: one clock, because one server answers.
 //!
-//! What is believed is decided in [`talkover_core::clock`]; here are the clocks that it is told of, and the lines that the log has
-//! for it. A reload keeps the clock. Used by the daemon's steps and discovery, and by the commands that ask the API.
+//! What is believed is decided in [`talkover_core::clock`]; here are the clocks that it is told of, and the lines that
+//! the log has for it. A reload keeps the clock. Used by the daemon's steps and discovery, and by the commands that ask
+//! the API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

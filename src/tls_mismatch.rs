@@ -1,5 +1,5 @@
-//! Tells from how a connection failed that one end speaks TLS and the other does not: the most frequent mistake in a URL,
-//! and one that the libraries' own words do not show.
+//! Tells from how a connection failed that one end speaks TLS and the other does not: the most frequent mistake in a
+//! URL, and one that the libraries' own words do not show.
 //!
 //! Opens no connection of its own. Called where an error of the API's or the span receiver's connection becomes text.
 

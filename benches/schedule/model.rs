@@ -1,7 +1,7 @@
 //! Webhooks, a budget and the scheduler in simulated time: how long entries wait until they are read.
 //!
-//! Deterministic. Arrivals are Poisson processes, the budget is the real one ([`Gcra`]), and polls, sweeps and rechecks cost as
-//! many requests as the reader makes for them. Used by the benchmark and by the tests.
+//! Deterministic. Arrivals are Poisson processes, the budget is the real one ([`Gcra`]), and polls, sweeps and rechecks
+//! cost as many requests as the reader makes for them. Used by the benchmark and by the tests.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(crate) type Rates = Box<dyn Fn(usize, f64) -> f64>;
 pub(crate) enum Order {
     /// By what polls bring.
     Learned,
-    /// All alike: round-robin, by the same machinery, with the same sweeps and rechecks in its way. The size of pages is chosen
-    /// by the true rates.
+    /// All alike: round-robin, by the same machinery, with the same sweeps and rechecks in its way. The size of pages
+    /// is chosen by the true rates.
     InTurn,
 }
 
@@ -81,7 +81,8 @@ pub(crate) struct Observed {
     pub(crate) polls: Vec<Vec<f64>>,
     /// When requests were made.
     pub(crate) requests: Vec<f64>,
-    /// Requests a second that were not the first one of a poll, nor a sweep of one request, which reads what a poll reads.
+    /// Requests a second that were not the first one of a poll, nor a sweep of one request, which reads what a poll
+    /// reads.
     pub(crate) others_per_second: f64,
     /// Requests a second that the budget gives in the long run.
     pub(crate) supply_per_second: f64,

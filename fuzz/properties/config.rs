@@ -24,8 +24,8 @@ fn environment() -> Environment {
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// Reads a file of these bytes. That takes no more memory and stack than their number allows, whatever aliases stand for,
-/// so a fuzzer's limits (`-rss_limit_mb`, `-timeout`) may be small.
+/// Reads a file of these bytes. That takes no more memory and stack than their number allows, whatever aliases stand
+/// for, so a fuzzer's limits (`-rss_limit_mb`, `-timeout`) may be small.
 ///
 /// # Panics
 /// Where something does not hold.

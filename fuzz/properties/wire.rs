@@ -1,7 +1,7 @@
 //! What holds of every answer of the API, whatever bytes it is made of.
 //!
-//! The fuzz target `wire` and the tests of the corpora call `check`. What to expect comes from readers of `serde_json` that know
-//! nothing of an entry's fields.
+//! The fuzz target `wire` and the tests of the corpora call `check`. What to expect comes from readers of `serde_json`
+//! that know nothing of an entry's fields.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -100,7 +100,8 @@ impl Plan {
         Ok(Roster::new(name, named, discovery))
     }
 
-    /// Whether it differs from `other` in the authorities that it trusts, and in nothing else: those are exchanged while the loop runs.
+    /// Whether it differs from `other` in the authorities that it trusts, and in nothing else: those are exchanged
+    /// while the loop runs.
     pub(super) fn differs_in_authorities(&self, other: &Self) -> bool {
         let ca_file = other.environment.ca_file.clone();
         let otherwise = Self { environment: EnvironmentConfig { ca_file, ..self.environment.clone() }, ..self.clone() };
@@ -132,8 +133,8 @@ impl Plan {
         Ok(Tools { client: client(&self.environment)?, budget })
     }
 
-    /// The loop, with what the state file remembers of its targets. Gives also the targets that the file knows and nobody lists.
-    /// Reads a good deal, and so must not be called by an asynchronous task.
+    /// The loop, with what the state file remembers of its targets. Gives also the targets that the file knows and
+    /// nobody lists. Reads a good deal, and so must not be called by an asynchronous task.
     ///
     /// # Errors
     /// Where the state file cannot be read or written.

@@ -15,8 +15,8 @@ pub(super) struct Export {
     running: Option<(Trigger, JoinHandle<()>)>,
 }
 
-/// The exporter for `config`; none where no endpoint is set, and then nothing of it runs. Reads and writes files, and so must not be
-/// called by an asynchronous task.
+/// The exporter for `config`; none where no endpoint is set, and then nothing of it runs. Reads and writes files, and
+/// so must not be called by an asynchronous task.
 ///
 /// # Errors
 /// Where a certificate or the state file cannot be used.
@@ -30,7 +30,8 @@ pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Resul
 }
 
 impl Export {
-    /// Lets an exporter run. Without one, spans that wait from before stay where they are, until there is an endpoint again.
+    /// Lets an exporter run. Without one, spans that wait from before stay where they are, until there is an endpoint
+    /// again.
     pub(super) fn start(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
         let Some(exporter) = exporter else {
             let waiting = services.store.queue().status().length;

@@ -1,7 +1,8 @@
 //! Keeps the loops of all environments running, and exchanges them when the configuration changes.
 //!
-//! A reload is a restart in place: an environment whose settings have changed ends its steps under way, and is set up anew from
-//! the state file. Everything that it has counted is there, as after any restart. The others go on undisturbed.
+//! A reload is a restart in place: an environment whose settings have changed ends its steps under way, and is set up
+//! anew from the state file. Everything that it has counted is there, as after any restart. The others go on
+//! undisturbed.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -305,7 +306,8 @@ impl Supervisor {
     }
 }
 
-/// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any more.
+/// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any
+/// more.
 fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
     let dropped = services.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {

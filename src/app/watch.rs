@@ -12,17 +12,18 @@ use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
 
-/// How often the files are looked at. That sees what a notification does not: links swapped under it, as Kubernetes does, and
-/// file systems of other machines.
+/// How often the files are looked at. That sees what a notification does not: links swapped under it, as Kubernetes
+/// does, and file systems of other machines.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The files that make the configuration, its own and those that it names, as they were when they were last read. Clones share it.
+/// The files that make the configuration, its own and those that it names, as they were when they were last read.
+/// Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Watched(Arc<Mutex<Vec<Stamp>>>);
 
 impl Watched {
-    /// Watches these files from now on, and no others. Those that were watched before count as read when they last were: what has
-    /// changed since then is still a change. Waits for the disk.
+    /// Watches these files from now on, and no others. Those that were watched before count as read when they last
+    /// were: what has changed since then is still a change. Waits for the disk.
     pub fn set(&self, files: Vec<PathBuf>) {
         let mut known = self.known();
         let stamp = |file: PathBuf| known.iter().find(|stamp| stamp.path() == file).cloned();

@@ -1,7 +1,8 @@
-//! Compares the log with the rows of the state, entry by entry. Pure: what was read goes in, what does not agree comes out.
+//! Compares the log with the rows of the state, entry by entry. Pure: what was read goes in, what does not agree comes
+//! out.
 //!
-//! Written from the contract alone: each entry of the log is counted once, with the labels that it had when it was first seen
-//! with an outcome.
+//! Written from the contract alone: each entry of the log is counted once, with the labels that it had when it was
+//! first seen with an outcome.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -259,7 +260,8 @@ impl Findings {
     }
 }
 
-/// Whether `label` is what some setting of `http_status` makes of a status: settings may have changed since it was counted.
+/// Whether `label` is what some setting of `http_status` makes of a status: settings may have changed since it was
+/// counted.
 fn is_label_of(label: &str, status: HttpStatus) -> bool {
     label.is_empty() || label == OVERFLOW || label == exact(status) || label == class(status)
 }

@@ -1,13 +1,13 @@
 //! The auditor: compares the state file with the log that it was made from, for the command `verify`.
 //!
-//! [`reading`] walks the log again within the request budget, [`state`] reads the file without ever writing to it, [`compare`] and
-//! [`sums`] say what does not agree, and [`report`] tells people.
+//! [`reading`] walks the log again within the request budget, [`state`] reads the file without ever writing to it,
+//! [`compare`] and [`sums`] say what does not agree, and [`report`] tells people.
 //!
-//! *Invariant:* how pages are read is shared with the daemon; how entries are counted is not. What is right is written here a
-//! second time, from the contract, so that a mistake of the ledger shows.
+//! *Invariant:* how pages are read is shared with the daemon; how entries are counted is not. What is right is written
+//! here a second time, from the contract, so that a mistake of the ledger shows.
 //!
-//! A daemon may go on counting meanwhile. So the state of a target is read after its log: what is then missing was in the log
-//! before, and only what a later poll still reads is excused.
+//! A daemon may go on counting meanwhile. So the state of a target is read after its log: what is then missing was in
+//! the log before, and only what a later poll still reads is excused.
 
 pub mod compare;
 pub mod reading;

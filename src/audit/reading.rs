@@ -1,4 +1,5 @@
-//! Reads a stretch of a webhook's log again, page by page. It never guesses: what could not be read to its end is an error.
+//! Reads a stretch of a webhook's log again, page by page. It never guesses: what could not be read to its end is an
+//! error.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk,
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::patience::RequestFailure;
 
-/// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause takes.
+/// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause
+/// takes.
 const MAX_FAILURES: u32 = 14;
-/// The same while no page of the log was answered: the first page fails, the second one, the first one three times again, and the
-/// third one. Then it is not an entry that fails but the webhook.
+/// The same while no page of the log was answered: the first page fails, the second one, the first one three times
+/// again, and the third one. Then it is not an entry that fails but the webhook.
 const MAX_FIRST_FAILURES: u32 = 5;
 
 /// Why a log could not be read.

@@ -1,8 +1,8 @@
 //! Reads the state file as an auditor does: read-only, beside a running daemon, and with queries of its own.
 //!
-//! The file is never made, changed or brought forward. While a daemon runs, or after one was killed, SQLite's log lies beside the
-//! file and is read with it. After a clean stop there is none, and SQLite would make one even for a reader: then the file is
-//! read as one that nobody writes to, and read again should a daemon have started meanwhile.
+//! The file is never made, changed or brought forward. While a daemon runs, or after one was killed, SQLite's log lies
+//! beside the file and is read with it. After a clean stop there is none, and SQLite would make one even for a reader:
+//! then the file is read as one that nobody writes to, and read again should a daemon have started meanwhile.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;

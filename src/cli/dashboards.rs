@@ -1,7 +1,7 @@
 //! `dashboards`: writes the bundled dashboards, rules and provisioning files, for Grafana and Prometheus to load.
 //!
-//! It touches no file but those that it is about to write. A file is there whole or not at all: Grafana may be reading the
-//! directory meanwhile.
+//! It touches no file but those that it is about to write. A file is there whole or not at all: Grafana may be reading
+//! the directory meanwhile.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -38,8 +38,8 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
     })
 }
 
-/// A daemon that finds every webhook of the simulated world, and polls it often. It sends spans where the variables of OpenTelemetry say
-/// so; the other settings are the demonstration's own.
+/// A daemon that finds every webhook of the simulated world, and polls it often. It sends spans where the variables of
+/// OpenTelemetry say so; the other settings are the demonstration's own.
 fn daemon_config(
     scenario: &Scenario,
     base_url: &str,

@@ -31,8 +31,8 @@ pub(super) fn load_web_config(config: &Config) -> Result<Option<WebConfig>, Fail
     WebConfig::load(path).map(Some).map_err(Failure::usage_all)
 }
 
-/// A runtime with a thread for each processor. That is said here, or tokio would read `TOKIO_WORKER_THREADS`, and panic where
-/// somebody has set it to no number.
+/// A runtime with a thread for each processor. That is said here, or tokio would read `TOKIO_WORKER_THREADS`, and panic
+/// where somebody has set it to no number.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()

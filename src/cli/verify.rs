@@ -170,7 +170,8 @@ async fn audit_one(
     Ok(Some(Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent }))
 }
 
-/// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been forgotten.
+/// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been
+/// forgotten.
 fn reach(state: &TargetState) -> Option<Timestamp> {
     let oldest = state.rows.first().map(|row| row.created_at);
     let forgotten = state.marks.horizon.max(state.marks.history_cutoff).filter(|_| state.marks.contacted)?;

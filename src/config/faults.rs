@@ -10,8 +10,8 @@ use talkover_settings::yaml::Outline;
 /// How every TalkOver token begins, by the API's documentation.
 const TOKEN_PREFIX: &str = "talq_";
 
-/// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every webhook, and a
-/// reload logs it all.
+/// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every
+/// webhook, and a reload logs it all.
 const MAX_KEPT: usize = 100;
 
 /// Where a fault lies.

@@ -1,7 +1,8 @@
 //! The files that the configuration names: whether they can be read, and hold what they should.
 //!
-//! Certificates and keys become part of the configuration with their content, so that two configurations are equal only if those are:
-//! a reload notices what has changed behind the same path. Contents are in no debug output. Token files are read by [`super::token`].
+//! Certificates and keys become part of the configuration with their content, so that two configurations are equal only
+//! if those are: a reload notices what has changed behind the same path. Contents are in no debug output. Token files
+//! are read by [`super::token`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};

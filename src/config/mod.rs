@@ -1,8 +1,8 @@
 //! The configuration: one file, overridden key by key by environment variables, on top of documented defaults.
 //!
 //! `config/default.yml` is embedded and *is* the defaults. A load either yields a configuration that the rest of the
-//! program need not check again, or all of its faults. Only this module and `cli` read the environment; stages are given
-//! their section. Called by `cli`, and by the daemon when it reloads.
+//! program need not check again, or all of its faults. Only this module and `cli` read the environment; stages are
+//! given their section. Called by `cli`, and by the daemon when it reloads.
 
 mod environments;
 mod faults;
@@ -109,8 +109,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
     read_file(path, environment, Extent::Inputs)
 }
 
-/// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start finds
-/// that out by itself, and a reload must not depend on it.
+/// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
+/// finds that out by itself, and a reload must not depend on it.
 ///
 /// # Errors
 /// All faults at once.

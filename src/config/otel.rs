@@ -1,8 +1,8 @@
 //! OpenTelemetry's own environment variables, as far as they concern traces.
 //!
 //! They are often set for other programs, which know values that this one does not. So, as the specification wants
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), an empty variable counts as unset,
-//! and a value that cannot be used is warned of and ignored. Called by the reader of the section `traces` alone.
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), an empty variable counts as
+//! unset, and a value that cannot be used is warned of and ignored. Called by the reader of the section `traces` alone.
 
 use super::Environment;
 use super::fields::Fields;

@@ -1,4 +1,5 @@
-//! What the section `traces` and the variables of OpenTelemetry have in common: the protocols, and what a header may be.
+//! What the section `traces` and the variables of OpenTelemetry have in common: the protocols, and what a header may
+//! be.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 

@@ -9,7 +9,8 @@ use super::faults::{Faults, Place};
 use super::fields::unknown_key;
 use ::config::{Value, ValueKind};
 
-/// Two underscores at its end: Kubernetes sets `TALKOVER_EXPORTER_PORT` for a service of our name, and that is not ours.
+/// Two underscores at its end: Kubernetes sets `TALKOVER_EXPORTER_PORT` for a service of our name, and that is not
+/// ours.
 const PREFIX: &str = "TALKOVER_EXPORTER__";
 const SEPARATOR: &str = "__";
 

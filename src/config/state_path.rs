@@ -94,11 +94,12 @@ fn has_rights(directory: &Path) -> io::Result<()> {
     Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Whether the directory shows what the kernel knows, such as `/proc`, where rights say nothing of files that could be made.
+/// Whether the directory shows what the kernel knows, such as `/proc`, where rights say nothing of files that could be
+/// made.
 #[cfg(target_os = "linux")]
 fn is_of_the_kernel(directory: &Path) -> io::Result<bool> {
-    /// `PROC_SUPER_MAGIC`, `SYSFS_MAGIC`, `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC`, `DEVPTS_SUPER_MAGIC`, `DEBUGFS_MAGIC`
-    /// and `SECURITYFS_MAGIC` of Linux' `magic.h`.
+    /// `PROC_SUPER_MAGIC`, `SYSFS_MAGIC`, `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC`, `DEVPTS_SUPER_MAGIC`,
+    /// `DEBUGFS_MAGIC` and `SECURITYFS_MAGIC` of Linux' `magic.h`.
     const KERNELS: [u64; 7] = [0x9fa0, 0x6265_6572, 0x6367_7270, 0x0027_e0eb, 0x1cd1, 0x6462_6720, 0x7363_6673];
     let kind = rustix::fs::statfs(directory)?.f_type;
     // The field's type differs between architectures.

@@ -1,8 +1,8 @@
 //! The section `traces`, together with OpenTelemetry's own variables.
 //!
-//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_TRACES_…`, that before `OTEL_EXPORTER_OTLP_…`, that before the
-//! file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment
-//! Variable Specification". Header values are secrets and never quoted.
+//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_TRACES_…`, that before `OTEL_EXPORTER_OTLP_…`, that before
+//! the file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and
+//! "Environment Variable Specification". Header values are secrets and never quoted.
 
 use super::Environment;
 use super::faults::Place;

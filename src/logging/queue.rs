@@ -1,8 +1,8 @@
 //! Lines on their way to a reader who may be slow, or who may have stopped reading.
 //!
-//! *Invariant:* whoever logs never waits. A line that finds the queue full is dropped and counted, and once the reader has caught up,
-//! one line says how many are missing. Only the thread that writes ever waits for the reader; nothing waits for that thread but
-//! [`Queue::drain`], which has a deadline. Used by [`super`] for stderr.
+//! *Invariant:* whoever logs never waits. A line that finds the queue full is dropped and counted, and once the reader
+//! has caught up, one line says how many are missing. Only the thread that writes ever waits for the reader; nothing
+//! waits for that thread but [`Queue::drain`], which has a deadline. Used by [`super`] for stderr.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -90,8 +90,8 @@ impl Queue {
         loop {
             let lines = self.take();
             let dropped = self.dropped();
-            // Now that the queue is empty, there is room for this, behind what was logged before the first of them. While nothing can be
-            // written, such as to a full disk, neither can this.
+            // Now that the queue is empty, there is room for this, behind what was logged before the first of them.
+            // While nothing can be written, such as to a full disk, neither can this.
             if is_writable && dropped > reported {
                 report(dropped - reported);
                 reported = dropped;

@@ -1,4 +1,5 @@
-//! One turn of discovery: one request; and where that changes which targets there are, what the state file has to say to it.
+//! One turn of discovery: one request; and where that changes which targets there are, what the state file has to say
+//! to it.
 
 use super::roster::Update;
 use super::step::StepContext;

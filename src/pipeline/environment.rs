@@ -1,7 +1,8 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and `results` what
-//! the end of a step means. Must never start a step for a target that has one under way, nor make a request that is not paid for.
+//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
+//! `results` what the end of a step means. Must never start a step for a target that has one under way, nor make a
+//! request that is not paid for.
 
 mod idle_target;
 mod members;
@@ -117,7 +118,8 @@ impl Environment {
         Arc::clone(&self.context.client)
     }
 
-    /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after every poll.
+    /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after
+    /// every poll.
     pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !shutdown.is_requested() {

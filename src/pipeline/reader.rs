@@ -1,11 +1,12 @@
 //! One target on its way through its log: what to read next, and what became of what was read.
 //!
-//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open entries: a
-//! [`Job`] each. The scheduler says for which of them a request is made. A job that needs more than one request is parked here
-//! while the others have their turns, so that a long sweep does not keep what is new from being read.
+//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open
+//! entries: a [`Job`] each. The scheduler says for which of them a request is made. A job that needs more than one
+//! request is parked here while the others have their turns, so that a long sweep does not keep what is new from being
+//! read.
 //!
-//! [`Reader::begin`] hands out a job, [`Reader::park`] takes one back that goes on, [`Reader::complete`] makes a batch of what one
-//! has read, and [`Reader::committed`] is told when that is on disk.
+//! [`Reader::begin`] hands out a job, [`Reader::park`] takes one back that goes on, [`Reader::complete`] makes a batch
+//! of what one has read, and [`Reader::committed`] is told when that is on disk.
 
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ pub struct Remembered {
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
-    /// For its first contact: what was created later is live, by the server's clock; nothing where its first answer decides.
+    /// For its first contact: what was created later is live, by the server's clock; nothing where its first answer
+    /// decides.
     pub known_at: Option<Timestamp>,
 }
 
@@ -86,8 +88,8 @@ pub struct Reader {
     next_sweep: Option<Duration>,
     /// Whether the sweep that is due then was brought forward.
     is_hastened: bool,
-    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already past.
-    /// The ledger's own mark may be ahead of it where polls came in between.
+    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already
+    /// past. The ledger's own mark may be ahead of it where polls came in between.
     sweep_mark: Option<Timestamp>,
     /// The length of the list after the last walk, and how much longer it was than after the one before.
     total: Option<u64>,
@@ -165,8 +167,8 @@ impl Reader {
         head.is_some() || sweep.is_some() || recheck.is_some()
     }
 
-    /// Hands out what to do in a turn of `class`, at `now` since the start, if about `expected` new entries are expected. `None` if
-    /// there is nothing to read for it.
+    /// Hands out what to do in a turn of `class`, at `now` since the start, if about `expected` new entries are
+    /// expected. `None` if there is nothing to read for it.
     pub fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
         if let Some(batch) = self.uncommitted.take() {
             return Some(Work::Settle(batch));
@@ -186,8 +188,8 @@ impl Reader {
         }
         let interval = self.settings.windows.sweep_interval;
         match self.parked.sweep.take_if(|sweep| now > sweep.began + interval) {
-            // A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its end: a start
-            // after a crash relies on no sweep taking much longer.
+            // A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its
+            // end: a start after a crash relies on no sweep taking much longer.
             Some(overdue) => overdue,
             None => Box::new(self.start_head(expected, now)),
         }
@@ -310,8 +312,8 @@ impl Reader {
         self.first_answer.get_or_insert(at);
     }
 
-    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which the server's
-    /// clock is known. It need not be the first: the time between them is known without it.
+    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which
+    /// the server's clock is known. It need not be the first: the time between them is known without it.
     pub fn first_response(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
         let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
@@ -323,8 +325,8 @@ impl Reader {
         })
     }
 
-    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target became known
-    /// when discovery says so, else no earlier than the state file, which was made at `created_at`.
+    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target
+    /// became known when discovery says so, else no earlier than the state file, which was made at `created_at`.
     pub fn mend(&self, now: ServerTime, created_at: LocalTime) -> Option<Batch> {
         let known_at = self.known_at.filter(|known_at| *known_at <= now.timestamp());
         let known_at = known_at.map_or(created_at.timestamp(), |known_at| known_at.max(created_at.timestamp()));
@@ -332,7 +334,8 @@ impl Reader {
         is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
     }
 
-    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened meanwhile.
+    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened
+    /// meanwhile.
     fn start_over(&mut self) {
         self.parked = Parked::default();
         self.rechecks.forget_round();
@@ -417,7 +420,8 @@ impl Reader {
         (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
     }
 
-    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time to log that.
+    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time
+    /// to log that.
     pub fn progress(&mut self, job: &Job, now: Duration) -> Option<(u64, Option<Timestamp>)> {
         let Job::Walk(walk) = job else { return None };
         let told = self.progress_told.map_or(walk.began, |told| told.max(walk.began));
@@ -432,8 +436,8 @@ impl Reader {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    /// Takes out of a long walk what it has read since it was last put on disk, with what that makes of it there; `None` while that
-    /// is little.
+    /// Takes out of a long walk what it has read since it was last put on disk, with what that makes of it there;
+    /// `None` while that is little.
     pub fn take_for_stage(&self, job: &mut Job, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
         // There is room for one walk on disk, and a sweep beside it would be taken for its end.
         let Job::Walk(walk) = job else { return None };
@@ -490,8 +494,8 @@ impl Reader {
         total
     }
 
-    /// Where the list has grown by more than was found, something has turned up further down: the next sweep looks for it at
-    /// once, though only one between two regular ones.
+    /// Where the list has grown by more than was found, something has turned up further down: the next sweep looks for
+    /// it at once, though only one between two regular ones.
     fn look_deeper(&mut self, tally: &Tally, now: Duration) {
         let found = tally.new + std::mem::take(&mut self.found_aside);
         if self.growth.take().is_some_and(|growth| growth > found) && !self.is_hastened {

@@ -1,8 +1,9 @@
 //! Drops targets that have not been listed for long enough: from the state first, and only then from what is shown.
 //!
-//! The rule: a target is dropped after the daemon has run for [`KEEP`] since it was last listed. That is measured by the monotonic
-//! clock and added up over restarts in the state; the time in between does not count. No clock that anybody sets has a say, because
-//! what is dropped cannot be taken back; and whoever was down for a day still has one to list the target again.
+//! The rule: a target is dropped after the daemon has run for [`KEEP`] since it was last listed. That is measured by
+//! the monotonic clock and added up over restarts in the state; the time in between does not count. No clock that
+//! anybody sets has a say, because what is dropped cannot be taken back; and whoever was down for a day still has one
+//! to list the target again.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use talkover_core::delivery::Target;
 pub const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// How often targets to drop are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often the state learns for how long targets were not listed. A crash makes a target stay for this much longer; each time is a
-/// write to the disk.
+/// How often the state learns for how long targets were not listed. A crash makes a target stay for this much longer;
+/// each time is a write to the disk.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Drops targets when their time has come, until `shutdown`.

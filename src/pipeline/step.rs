@@ -1,5 +1,5 @@
-//! One turn of one target: one request, and where that completes what was to be read, the decision, the commit, and only then
-//! the memory and the metrics.
+//! One turn of one target: one request, and where that completes what was to be read, the decision, the commit, and
+//! only then the memory and the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,8 @@ pub enum StepResult {
     Stopped,
 }
 
-/// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is requested.
+/// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
+/// requested.
 pub async fn step(context: StepContext, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
         Work::Read(job) => read(context, reader, job, now, shutdown).await,
@@ -237,7 +238,8 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
             }
             Err(failure) => {
                 context.write_errors.inc();
-                // The job is given up: without what it has just read it must not go on. The next walk goes on from what is on disk.
+                // The job is given up: without what it has just read it must not go on. The next walk goes on from what
+                // is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
         }
@@ -290,8 +292,8 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
     show(context, reader, &batch, &shown, now)
 }
 
-/// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of it; but
-/// it is one transaction, and shown in one step.
+/// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of
+/// it; but it is one transaction, and shown in one step.
 fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
@@ -318,8 +320,8 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     show(context, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
 }
 
-/// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to send them
-/// to, none is made.
+/// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to
+/// send them to, none is made.
 fn make_spans(
     context: &StepContext,
     reader: &Reader,

@@ -1,8 +1,9 @@
-//! Asks for a user name and a password on every path, where the web file lists users, and sets the headers that it asks for.
+//! Asks for a user name and a password on every path, where the web file lists users, and sets the headers that it asks
+//! for.
 //!
-//! Passwords are compared with bcrypt hashes, which is slow on purpose: off the threads that serve, two at once, and a password
-//! that was right once is remembered by a digest. Neither the time nor the answer tells whether a user exists. Passwords are
-//! never logged.
+//! Passwords are compared with bcrypt hashes, which is slow on purpose: off the threads that serve, two at once, and a
+//! password that was right once is remembered by a digest. Neither the time nor the answer tells whether a user exists.
+//! Passwords are never logged.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

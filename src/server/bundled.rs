@@ -1,6 +1,7 @@
 //! `/dashboards/` and `/rules/`: the bundled files to look at, import and download.
 //!
-//! The same files as the command `dashboards` writes. No path of a request reaches a file system: it is looked up in the bundle.
+//! The same files as the command `dashboards` writes. No path of a request reaches a file system: it is looked up in
+//! the bundle.
 
 use std::fmt::Write;
 

@@ -1,6 +1,7 @@
 //! Whether the process is alive, and whether its numbers are worth scraping: `/-/healthy` and `/-/ready`.
 //!
-//! Healthy never depends on TalkOver: a restart would not mend its outage. The pipeline tells the latch; probes only look.
+//! Healthy never depends on TalkOver: a restart would not mend its outage. The pipeline tells the latch; probes only
+//! look.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 
 use crate::reload::Reloader;
 
-/// 200 when the new configuration is in force, 400 and the reasons when it is refused, 403 where the settings do not allow it.
+/// 200 when the new configuration is in force, 400 and the reasons when it is refused, 403 where the settings do not
+/// allow it.
 pub(super) async fn reload(State(reloader): State<Option<Reloader>>) -> (StatusCode, String) {
     let Some(reloader) = reloader else {
         return (StatusCode::FORBIDDEN, "not allowed: server.enable_lifecycle is false\n".to_owned());

@@ -1,7 +1,7 @@
 //! Takes the address that the daemon serves on, before anything else is started.
 //!
-//! A second daemon on one machine is told here in one line what is wrong; nothing is retried, and no other port is tried.
-//! Called by the daemon's start.
+//! A second daemon on one machine is told here in one line what is wrong; nothing is retried, and no other port is
+//! tried. Called by the daemon's start.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -1,10 +1,10 @@
 //! What the daemon serves over HTTP: metrics, probes, a status page, and the bundled dashboards and rules.
 //!
-//! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener and says
-//! when to stop, so that tests can bind port 0.
+//! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener
+//! and says when to stop, so that tests can bind port 0.
 //!
-//! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file lists
-//! users, the [`router`] answers.
+//! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file
+//! lists users, the [`router`] answers.
 
 mod acceptor;
 mod auth;
@@ -49,8 +49,8 @@ use crate::sinks::metrics::board::Board;
 const MAX_BODY_BYTES: usize = 16 * 1024;
 /// Longer than any scraper waits: Prometheus gives up after 10 s unless told otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the head of a request to arrive, so that slow or silent connections do not pile up. It also ends idle ones; clients
-/// open the next.
+/// For the head of a request to arrive, so that slow or silent connections do not pile up. It also ends idle ones;
+/// clients open the next.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For requests that are being answered when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -111,8 +111,8 @@ async fn not_allowed(method: Method) -> (StatusCode, String) {
     (StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path\n"))
 }
 
-/// Serves until `shutdown`, then gives what is being answered 2 s, never longer. With `web`, credentials, headers and TLS are
-/// those of its file, which is read again when it changes.
+/// Serves until `shutdown`, then gives what is being answered 2 s, never longer. With `web`, credentials, headers and
+/// TLS are those of its file, which is read again when it changes.
 ///
 /// # Errors
 /// Where the listener cannot be used.

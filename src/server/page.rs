@@ -1,6 +1,7 @@
 //! `GET /`: the status page, for people with a browser: what is polled, how it fares, and where else to look.
 //!
-//! It loads nothing: no script, no font, no image, and a policy that forbids them. Every value is escaped. What fails comes first.
+//! It loads nothing: no script, no font, no image, and a policy that forbids them. Every value is escaped. What fails
+//! comes first.
 
 use std::fmt::Write;
 

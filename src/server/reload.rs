@@ -1,7 +1,7 @@
 //! Keeps the web file current: looked at when a request or a handshake comes, at most once a second.
 //!
-//! A file that became bad changes nothing: the last good one stays in force. What is wrong is told by the daemon, which reloads its
-//! configuration when one of these files changes. TLS itself is not switched on or off while serving.
+//! A file that became bad changes nothing: the last good one stays in force. What is wrong is told by the daemon, which
+//! reloads its configuration when one of these files changes. TLS itself is not switched on or off while serving.
 
 use std::fmt;
 use std::path::PathBuf;

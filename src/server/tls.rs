@@ -1,7 +1,7 @@
 //! The web file's section `tls_server_config`, and what rustls makes of it.
 //!
-//! Cipher suites and curves are rustls' own choice and cannot be set. Private keys are read here and never shown. Called by
-//! [`super::web_config`].
+//! Cipher suites and curves are rustls' own choice and cannot be set. Private keys are read here and never shown.
+//! Called by [`super::web_config`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! The web file: TLS, credentials and headers of the daemon's own listener, in the format of Prometheus' exporter-toolkit
-//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
+//! The web file: TLS, credentials and headers of the daemon's own listener, in the format of Prometheus'
+//! exporter-toolkit (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
 //!
-//! What it asks for is done or refused, never ignored: a file that would leave the listener more open than it says does not
-//! start. Reasons never hold a hash or a key. Loaded by the daemon's start, and again while it
-//! serves when the file changes.
+//! What it asks for is done or refused, never ignored: a file that would leave the listener more open than it says does
+//! not start. Reasons never hold a hash or a key. Loaded by the daemon's start, and again while it serves when the file
+//! changes.
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,14 @@
-//! What a state file that is made now says about the one before it: a volume that is not mounted looks like a first start.
+//! What a state file that is made now says about the one before it: a volume that is not mounted looks like a first
+//! start.
 //!
-//! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another one. That is
-//! a file which only a daemon leaves beside its state (`.seen`, a write-ahead log), or a line of `/etc/fstab` for a directory above
-//! the state where nothing is mounted. The memory of the budget (`.budget`) says nothing: `check --online` makes it before the first
-//! start. Nor do old entries of the log: every account that was used before its exporter has them.
+//! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another
+//! one. That is a file which only a daemon leaves beside its state (`.seen`, a write-ahead log), or a line of
+//! `/etc/fstab` for a directory above the state where nothing is mounted. The memory of the budget (`.budget`) says
+//! nothing: `check --online` makes it before the first start. Nor do old entries of the log: every account that was
+//! used before its exporter has them.
 //!
-//! Its limits: a container's volume that is missing from the container's own description leaves no trace that could be seen from
-//! inside; there only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, tell. Called by
+//! Its limits: a container's volume that is missing from the container's own description leaves no trace that could be
+//! seen from inside; there only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, tell. Called by
 //! [`SqliteStore::open`](super::sqlite::SqliteStore::open) alone.
 
 use std::path::{Path, PathBuf};
@@ -59,7 +61,8 @@ fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// The innermost mount point above `directory` that `fstab` lists (fstab(5)), if `mountinfo` (proc_pid_mountinfo(5)) has none there.
+/// The innermost mount point above `directory` that `fstab` lists (fstab(5)), if `mountinfo` (proc_pid_mountinfo(5))
+/// has none there.
 fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> {
     let field = |line: &str, number: usize| line.split_whitespace().nth(number).map(unescape);
     let mounted: Vec<PathBuf> = mountinfo.lines().filter_map(|line| field(line, 4)).collect();

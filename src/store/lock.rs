@@ -1,8 +1,8 @@
 //! One daemon per state file: an advisory lock on a file beside it.
 //!
 //! Not on the database itself: closing any descriptor of that would drop the locks that SQLite holds on it
-//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). The operating system drops ours when the process ends, however it
-//! ends.
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). The operating system drops ours when the process ends,
+//! however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -43,8 +43,8 @@ impl LockFile {
     /// Writes a byte where there is one already.
     ///
     /// # Errors
-    /// Where the file system has become read-only, or its files immutable. SQLite must not be asked then: it writes to memory that
-    /// is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
+    /// Where the file system has become read-only, or its files immutable. SQLite must not be asked then: it writes to
+    /// memory that is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
     pub fn touch(&self) -> io::Result<()> {
         self.file.write_all_at(&[0], 0)
     }

@@ -1,8 +1,8 @@
 //! Durable memory: what a restart must know, written in one transaction per decision.
 //!
-//! [`Store`] is what the program needs of it, [`sqlite`] keeps it in a file, and [`handle::StoreHandle`] is the one way to it.
-//! *Invariants:* what is shown was committed before: only a store makes a [`durable::Durable`], and only that changes a ledger
-//! or what is shown of it. Nothing outside this module writes to the state.
+//! [`Store`] is what the program needs of it, [`sqlite`] keeps it in a file, and [`handle::StoreHandle`] is the one way
+//! to it. *Invariants:* what is shown was committed before: only a store makes a [`durable::Durable`], and only that
+//! changes a ledger or what is shown of it. Nothing outside this module writes to the state.
 
 pub mod durable;
 pub mod error;
@@ -92,7 +92,8 @@ pub struct SpanBatch {
     pub records: Vec<SpanRecord>,
     /// The local time, which an observer compares the age of the queue with.
     pub queued_at: LocalTime,
-    /// The server's time, by which spans are parked: what is forgotten cannot be called back, so no clock that anybody sets decides.
+    /// The server's time, by which spans are parked: what is forgotten cannot be called back, so no clock that anybody
+    /// sets decides.
     pub parked_at: ServerTime,
     /// What this target parked before this moment is forgotten: nothing calls it back any more.
     pub parked_since: ServerTime,
@@ -123,11 +124,12 @@ impl Release {
     }
 }
 
-/// Decides a part of a long walk: given the memory with the parts before it, says what changes, and which spans come of it.
+/// Decides a part of a long walk: given the memory with the parts before it, says what changes, and which spans come of
+/// it.
 pub type DecidePart<'a> = dyn FnMut(Memory<'_>, StagedPart) -> (Changes, SpanBatch) + 'a;
 
-/// What keeps the state. Each call that writes is one transaction: all or nothing, and on disk when it returns. Calls may wait
-/// for the disk, and so are made on threads that may.
+/// What keeps the state. Each call that writes is one transaction: all or nothing, and on disk when it returns. Calls
+/// may wait for the disk, and so are made on threads that may.
 ///
 /// # Errors
 /// Of each method: if the state cannot be read or written. It is then as it was before.
@@ -138,8 +140,8 @@ pub trait Store: Debug + Send {
     /// Returns a random UUID that tells this state from all others, made when it is first asked for.
     fn instance_id(&mut self) -> Result<String, StoreError>;
 
-    /// Drops the histograms that were written with other buckets or labels than those of `policy` and of this version. Returns
-    /// the families of which there were any.
+    /// Drops the histograms that were written with other buckets or labels than those of `policy` and of this version.
+    /// Returns the families of which there were any.
     fn adopt_layouts(&mut self, policy: &LabelPolicy) -> Result<Vec<Family>, StoreError>;
 
     /// Returns the memory of a target; an empty one if it is not known yet, which writes nothing.
@@ -157,8 +159,8 @@ pub trait Store: Debug + Send {
         invalid: &[Box<str>],
     ) -> Result<(), StoreError>;
 
-    /// Decides a long walk, of which `attempts` and `invalid` are the rest, part by part, over `ledger`; writes what that changes
-    /// and the spans that come of it.
+    /// Decides a long walk, of which `attempts` and `invalid` are the rest, part by part, over `ledger`; writes what
+    /// that changes and the spans that come of it.
     fn commit_staged(
         &mut self,
         target: &Target,
@@ -174,10 +176,12 @@ pub trait Store: Debug + Send {
     /// Records when a target's poll last succeeded, without waiting for the disk.
     fn note_success(&self, target: &Target, date: Timestamp);
 
-    /// Records which targets of an environment are listed, as of `now` by the local clock; returns the others that are known.
+    /// Records which targets of an environment are listed, as of `now` by the local clock; returns the others that are
+    /// known.
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError>;
 
-    /// Records for how long the daemon has run since these targets were last listed; those that are listed by now are left alone.
+    /// Records for how long the daemon has run since these targets were last listed; those that are listed by now are
+    /// left alone.
     fn keep_unlisted_for(&mut self, unlisted: &[(Target, Duration)]) -> Result<(), StoreError>;
 
     /// Returns the environments that targets are known of.
@@ -189,8 +193,8 @@ pub trait Store: Debug + Send {
     /// Returns what discovery knows of an environment; an empty record if it never ran.
     fn load_discovered(&self, environment: &str) -> Result<Record, StoreError>;
 
-    /// Writes what discovery has learned of an environment, and which targets are listed now or not any more, as of `now` by
-    /// the local clock.
+    /// Writes what discovery has learned of an environment, and which targets are listed now or not any more, as of
+    /// `now` by the local clock.
     fn save_discovered(
         &mut self,
         environment: &str,
@@ -203,11 +207,11 @@ pub trait Store: Debug + Send {
     /// Sets how many spans may wait, and drops the oldest if there are more; returns how many were dropped.
     fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError>;
 
-    /// Returns the oldest spans that wait: at most `max_spans`, and together at most `max_bytes`, but at least one if there is
-    /// one.
+    /// Returns the oldest spans that wait: at most `max_spans`, and together at most `max_bytes`, but at least one if
+    /// there is one.
     fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError>;
 
-    /// Removes the spans up to the number `through`, inclusive: a receiver has them, except for `rejected` of them, which it
-    /// has refused for good.
+    /// Removes the spans up to the number `through`, inclusive: a receiver has them, except for `rejected` of them,
+    /// which it has refused for good.
     fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError>;
 }

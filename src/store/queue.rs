@@ -1,7 +1,8 @@
-//! What is known of the outbox without asking the file: for scrapes, which must not wait for a commit, and for the exporter, which
-//! sleeps until something arrives.
+//! What is known of the outbox without asking the file: for scrapes, which must not wait for a commit, and for the
+//! exporter, which sleeps until something arrives.
 //!
-//! It shows what has been committed, and changes after a commit only. Written by the store; read by whoever has a clone.
+//! It shows what has been committed, and changes after a commit only. Written by the store; read by whoever has a
+//! clone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

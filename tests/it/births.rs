@@ -49,8 +49,8 @@ fn attempts(scrape: &Scrape, status: &str) -> Option<f64> {
     found.first().copied()
 }
 
-/// Scrapes until a series is shown with `value`; gives how long it was shown as 0, counted from before the scrape that showed it
-/// first was asked for.
+/// Scrapes until a series is shown with `value`; gives how long it was shown as 0, counted from before the scrape that
+/// showed it first was asked for.
 async fn born(exporter: &Exporter, status: &str, value: f64) -> Duration {
     let start = Cell::new(Instant::now());
     let is_shown = |scrape: &Scrape| {
@@ -162,8 +162,8 @@ async fn what_was_missed_is_shown_as_catching_up_and_not_as_a_spike() {
 
 #[tokio::test]
 async fn being_polled_less_often_because_the_api_allows_less_is_no_outage() {
-    // Two idle webhooks are polled every 8 s where 30 requests a minute are allowed, whatever the file says, and twice that is no
-    // outage yet; where 1,000 are allowed, half a second is.
+    // Two idle webhooks are polled every 8 s where 30 requests a minute are allowed, whatever the file says, and twice
+    // that is no outage yet; where 1,000 are allowed, half a second is.
     for (limit, away, expected) in [(30, 10, 0.0), (30, 20, 1.0), (1_000, 10, 1.0)] {
         let clock = ManualClock::new(Moment::from_seconds(1_767_268_800));
         let scenario = Scenario { rate_limit_per_minute: limit, ..quiet_scenario() };

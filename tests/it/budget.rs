@@ -27,8 +27,8 @@ fn of_exporter(requests: Vec<ReceivedRequest>) -> Vec<ReceivedRequest> {
     requests.into_iter().filter(|request| !request.path.contains("page=9&")).collect()
 }
 
-/// Asserts that what came after a burst of `burst` came no faster than the rest of the budget gives it. The first may have been
-/// two seconds on its way.
+/// Asserts that what came after a burst of `burst` came no faster than the rest of the budget gives it. The first may
+/// have been two seconds on its way.
 pub(crate) fn assert_paced(requests: &[ReceivedRequest], per_minute: u32, burst: u32) {
     let interval = Duration::from_secs(60) / (per_minute - burst);
     for (request, intervals) in requests.iter().skip(burst as usize).zip(1..) {
@@ -188,8 +188,8 @@ async fn a_quiet_webhook_costs_one_small_request_a_poll() {
     exporter.wait_for("twenty polls", |scrape| polls(scrape) >= 20.0).await;
     exporter.terminate().await;
     let paths: Vec<String> = simulator.requests().into_iter().map(|request| request.path).collect();
-    // The first contact takes two full pages. The lookback of ten minutes holds ten entries: polls reach behind it, so that no
-    // sweep comes by itself.
+    // The first contact takes two full pages. The lookback of ten minutes holds ten entries: polls reach behind it, so
+    // that no sweep comes by itself.
     let (first, polls) = paths.split_at(2);
     assert!(first.iter().all(|path| path.contains("per_page=100")), "{first:?}");
     assert!(polls.iter().all(|path| path.ends_with("per_page=25&page=1")), "{polls:?}");

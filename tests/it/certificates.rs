@@ -1,4 +1,5 @@
-//! Files that the configuration names change while the daemon runs: their contents count, and nobody has to ask for that.
+//! Files that the configuration names change while the daemon runs: their contents count, and nobody has to ask for
+//! that.
 
 use std::path::PathBuf;
 

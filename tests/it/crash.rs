@@ -1,5 +1,5 @@
-//! SIGKILL at any moment, over a log that moves, an API that fails and a receiver of spans that fails too: the totals are those of
-//! never having stopped, no scrape is below the one before, and every attempt has its span.
+//! SIGKILL at any moment, over a log that moves, an API that fails and a receiver of spans that fails too: the totals
+//! are those of never having stopped, no scrape is below the one before, and every attempt has its span.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,7 +40,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Checks a scrape against the one before, in whichever life that was. That its books balance is asserted of every scrape.
+    /// Checks a scrape against the one before, in whichever life that was. That its books balance is asserted of every
+    /// scrape.
     fn check(&mut self, scrape: Scrape) {
         scrape.assert_not_below(&self.last);
         self.last = scrape;
@@ -66,7 +67,8 @@ async fn live(config: &Path, length: Duration, seen: &mut Seen) {
     seen.end_life();
 }
 
-/// The first life, which lasts until all there was before it has been read: of a first walk that is killed nothing is left.
+/// The first life, which lasts until all there was before it has been read: of a first walk that is killed nothing is
+/// left.
 async fn meet(config: &Path, scenario: &Scenario) {
     let exporter = Exporter::start(config).await;
     let webhooks = scenario.webhooks.len() as f64;
@@ -117,7 +119,8 @@ fn assert_all_sent(receiver: &Receiver, simulator: &Simulator) {
     assert!(further.len() * 2 > attempts.len() / 2, "only {} deliveries have ended", further.len());
 }
 
-/// The same, of what really happened. Nothing is pending any more, and no `retrying` entry of this world becomes `failed`.
+/// The same, of what really happened. Nothing is pending any more, and no `retrying` entry of this world becomes
+/// `failed`.
 fn true_sums(simulator: &Simulator) -> [(&'static str, f64); 6] {
     let truth = simulator.truth();
     let entries: Vec<&EntryTruth> = truth.webhooks.iter().flat_map(|webhook| &webhook.entries).collect();

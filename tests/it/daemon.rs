@@ -108,7 +108,8 @@ async fn a_poll_that_brings_nothing_writes_nothing() {
     let polls = |scrape: &Scrape| scrape.sum("talkover_exporter_polls_total", &["success"]);
     let start = polls(&exporter.scrape().await);
     let log = || std::fs::read(workspace.path("state.db-wal")).unwrap();
-    // A sweep has come after the entry by then, both targets have been polled, and that they have caught up is committed.
+    // A sweep has come after the entry by then, both targets have been polled, and that they have caught up is
+    // committed.
     let is_quiet = |scrape: &Scrape| scrape.sum("talkover_exporter_catching_up", &[]) == 0.0;
     exporter.wait_for("a sweep", |scrape| polls(scrape) >= start + 12.0 && is_quiet(scrape)).await;
     let before = log();
@@ -154,7 +155,8 @@ async fn readiness_waits_for_the_first_walk_or_three_failures() {
     assert_eq!(healthy.status(), 200);
 }
 
-/// A line of the log. A key that a line holds twice is an error: of such a line most readers keep only one of the values.
+/// A line of the log. A key that a line holds twice is an error: of such a line most readers keep only one of the
+/// values.
 #[derive(Deserialize)]
 struct LogLine {
     timestamp: String,

@@ -1,5 +1,5 @@
-//! The bundled dashboards and rules speak of what there is, every metric can be seen, and nothing is shown that would comfort or
-//! puzzle somebody who was woken by it.
+//! The bundled dashboards and rules speak of what there is, every metric can be seen, and nothing is shown that would
+//! comfort or puzzle somebody who was woken by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -127,7 +127,8 @@ fn queries(dashboard: &Value) -> Vec<(String, Vec<String>)> {
     targets.chain(annotations).map(|(expr, texts)| (filled_in(expr, dashboard), texts)).collect()
 }
 
-/// What is wrong with a variable's query: `label_values(SELECTOR, LABEL)`, or `query_result(EXPR)` with labels in the regex.
+/// What is wrong with a variable's query: `label_values(SELECTOR, LABEL)`, or `query_result(EXPR)` with labels in the
+/// regex.
 fn check_variable(known: &Known, variable: &Value, dashboard: &Value) -> Vec<String> {
     let query = filled_in(text(&variable["query"], "query"), dashboard);
     let inside = |function: &str| query.strip_prefix(function)?.strip_prefix('(')?.strip_suffix(')').map(str::to_owned);

@@ -1,5 +1,5 @@
-//! Several environments in one daemon: each has its own token, authority, proxy and budget, and one that is down or not let in
-//! disturbs no other.
+//! Several environments in one daemon: each has its own token, authority, proxy and budget, and one that is down or not
+//! let in disturbs no other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, wai
 
 const FAST: &str = "poll: {min_interval: 100ms, max_interval: 500ms}\nmetrics: {birth_hold: 0s}\n";
 
-/// A proxy that passes plain requests on and opens tunnels for the others; it is gone with all its connections when it is dropped.
+/// A proxy that passes plain requests on and opens tunnels for the others; it is gone with all its connections when it
+/// is dropped.
 struct Proxy {
     url: String,
     /// The first lines of what was asked of it.

@@ -84,7 +84,8 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
         .filter_map(|line| line.split(' ').next())
         .collect();
     let mut named: Vec<&str> = catalogue::all().map(|metric| metric.name).collect();
-    // There only where the process has a limit of address space, where discovery has found something, and where a span waits.
+    // There only where the process has a limit of address space, where discovery has found something, and where a span
+    // waits.
     let conditional = [
         "process_virtual_memory_max_bytes",
         "talkover_webhook_enabled",

@@ -1,5 +1,5 @@
-//! Every fault that the API and the way to it can have, all at the same time: one daemon polls an environment for each row of
-//! the table, and one where nothing goes wrong.
+//! Every fault that the API and the way to it can have, all at the same time: one daemon polls an environment for each
+//! row of the table, and one where nothing goes wrong.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -203,8 +203,8 @@ impl Api {
         Ok(())
     }
 
-    /// That polls and requests were counted as the table says, and nothing else went wrong. While the fault lasts, a scrape
-    /// may show a request before the poll that failed with it.
+    /// That polls and requests were counted as the table says, and nothing else went wrong. While the fault lasts, a
+    /// scrape may show a request before the poll that failed with it.
     fn assert_results(&self, scrape: &Scrape, is_over: bool) {
         let (struck, others) = self.webhooks();
         for webhook in others {

@@ -1,7 +1,8 @@
-//! What happens to the machine: a disk that is full, a state directory that cannot be written to, a local clock that jumps.
+//! What happens to the machine: a disk that is full, a state directory that cannot be written to, a local clock that
+//! jumps.
 //!
-//! These tests mount file systems and so need root, e2fsprogs and, for the clock, libfaketime: `ci/hardships` runs them, in a
-//! mount namespace of their own.
+//! These tests mount file systems and so need root, e2fsprogs and, for the clock, libfaketime: `ci/hardships` runs
+//! them, in a mount namespace of their own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,8 @@ fn held(scrape: &Scrape) -> f64 {
     scrape.sum("talkover_exporter_attempts_held", &[])
 }
 
-/// Waits until all polls fail because the state cannot be written, and asserts that what was shown before is shown all the time.
+/// Waits until all polls fail because the state cannot be written, and asserts that what was shown before is shown all
+/// the time.
 async fn assert_serves_while_failing(exporter: &Exporter, before: &Scrape) {
     let is_failing = |scrape: &Scrape| {
         assert_eq!(scrape.attempts(), before.attempts());

@@ -1,5 +1,5 @@
-//! The program as its users run it: the real binary, or the real daemon in this process, against the simulated TalkOver over
-//! real sockets.
+//! The program as its users run it: the real binary, or the real daemon in this process, against the simulated TalkOver
+//! over real sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has to fail")]
 

@@ -1,8 +1,8 @@
-//! The metrics and labels that a PromQL expression or a text may speak of: those of the catalogue, of our recording rules, and
-//! Prometheus's own. Used by `dashboards`.
+//! The metrics and labels that a PromQL expression or a text may speak of: those of the catalogue, of our recording
+//! rules, and Prometheus's own. Used by `dashboards`.
 //!
-//! An expression is read by its grammar: of every part it is known which labels its series can have, so that a label that
-//! nothing makes is found in a matcher, a `by`, an `on`, a `group_left` and a legend alike.
+//! An expression is read by its grammar: of every part it is known which labels its series can have, so that a label
+//! that nothing makes is found in a matcher, a `by`, an `on`, a `group_left` and a legend alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! A good webhook beside broken ones of the same environment: it is polled at its interval, and the daemon becomes ready.
+//! A good webhook beside broken ones of the same environment: it is polled at its interval, and the daemon becomes
+//! ready.
 
 use std::time::Duration;
 

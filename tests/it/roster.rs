@@ -1,4 +1,5 @@
-//! The daemon finds its webhooks by itself: new ones are polled, gone ones stay for a while, and a restart knows them all.
+//! The daemon finds its webhooks by itself: new ones are polled, gone ones stay for a while, and a restart knows them
+//! all.
 
 use std::path::PathBuf;
 
@@ -149,7 +150,8 @@ async fn a_check_asks_what_the_settings_come_to() {
     assert!(line("API's rate limit").ends_with("994 left"), "{text}");
     assert!(line("requests a minute").contains("the budget is 6000"), "{text}");
     assert!(line("freshness").starts_with("an entry is read after 0.0s on average, 0.1s at worst"), "{text}");
-    // Two label sets of attempts and durations, one event's delay, two ends of deliveries, and what does not depend on traffic.
+    // Two label sets of attempts and durations, one event's delay, two ends of deliveries, and what does not depend on
+    // traffic.
     let series = 2 * (31 + 2 + 2 * (11 + 3) + (11 + 3) + 2 * (1 + 7 + 3));
     assert!(line("series to expect").starts_with(&format!("about {series},")), "{text}");
 

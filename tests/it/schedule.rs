@@ -42,7 +42,8 @@ fn waiting_is_near_the_optimum_and_never_worse_than_round_robin() {
             assert!(waiting.mean <= 1.15 * optimum.mean, "{what}");
             // One in a hundred is what chance makes of some thousand entries where nobody can do better than in turn.
             assert!(waiting.mean <= 1.01 * in_turn.mean, "{what}");
-            // The optimum for the mean lets the entries of quiet webhooks wait: in its tail it may be worse than in turn.
+            // The optimum for the mean lets the entries of quiet webhooks wait: in its tail it may be worse than in
+            // turn.
             assert!(waiting.p99 <= 1.15 * optimum.p99.max(in_turn.p99), "{what}");
             assert_budget_holds(&observed, budget);
             assert_nobody_starves(&observed);

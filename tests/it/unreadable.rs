@@ -1,4 +1,5 @@
-//! Pages that cannot be read, one way or another: the target is not held up, nothing is counted twice, and somebody is told.
+//! Pages that cannot be read, one way or another: the target is not held up, nothing is counted twice, and somebody is
+//! told.
 
 use std::path::PathBuf;
 use std::time::Duration;

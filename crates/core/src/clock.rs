@@ -1,9 +1,10 @@
 //! What time it is on the server: which of its claims is believed, and what goes on while none is.
 //!
 //! Pure: claims and the time since the start are passed in. *Invariant:* no single reading moves the time by more than
-//! [`TOLERANCE`], neither the server's nor this machine's: whatever cannot be taken back (a cut, `expired`, `abandoned`, pruning)
-//! is decided by a [`ServerTime`], and only once the clock is [`Certainty::Confirmed`]. The types keep apart what is easily
-//! confused: a [`LocalTime`] can stand in for a [`ServerTime`] nowhere but in [`BelievedClock::new`].
+//! [`TOLERANCE`], neither the server's nor this machine's: whatever cannot be taken back (a cut, `expired`,
+//! `abandoned`, pruning) is decided by a [`ServerTime`], and only once the clock is [`Certainty::Confirmed`]. The types
+//! keep apart what is easily confused: a [`LocalTime`] can stand in for a [`ServerTime`] nowhere but in
+//! [`BelievedClock::new`].
 //!
 //! The program keeps one clock for each environment, because all answers of an environment come from one server.
 
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use crate::delivery::Timestamp;
 
-/// A `Date` that is further than this from what was expected is not believed at once. Clocks that are kept by NTP differ by less,
-/// and a cut that is five minutes off loses nothing.
+/// A `Date` that is further than this from what was expected is not believed at once. Clocks that are kept by NTP
+/// differ by less, and a cut that is five minutes off loses nothing.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// So many answers in a row have to agree with each other before they outweigh the time that is believed.
 const AGREEING: u32 = 3;
-/// After so many answers without any agreement the clock is settled all the same: an API that never agrees with itself must not
-/// keep the daemon from reading.
+/// After so many answers without any agreement the clock is settled all the same: an API that never agrees with itself
+/// must not keep the daemon from reading.
 const UNDECIDED: u32 = 12;
 
 /// What the header `Date` of an answer claims.
@@ -130,10 +131,10 @@ pub struct Observed {
 
 /// The server's clock, as far as its answers are believed.
 ///
-/// Starts with the local clock. A `Date` within [`TOLERANCE`] of the expected time is believed at once; any other only when the
-/// two answers after it agree with it. Until then, and where an answer has none, the last time that was believed goes on with the
-/// time since the start. The clock is confirmed by the first `Date` that is believed; where the first three answers have none at
-/// all, the local clock is all there is, and has to do.
+/// Starts with the local clock. A `Date` within [`TOLERANCE`] of the expected time is believed at once; any other only
+/// when the two answers after it agree with it. Until then, and where an answer has none, the last time that was
+/// believed goes on with the time since the start. The clock is confirmed by the first `Date` that is believed; where
+/// the first three answers have none at all, the local clock is all there is, and has to do.
 #[derive(Clone, Debug)]
 pub struct BelievedClock {
     /// The last time that was believed, and when.

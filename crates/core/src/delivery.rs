@@ -184,8 +184,8 @@ impl DeliveryResult {
 
 /// The id of a log entry, unique within its environment.
 ///
-/// The ids that the API shows are UUIDs, and there may be a million of them in memory: those take 16 bytes. Any other text
-/// is kept as it is. Two ids are equal exactly when their texts are, and they are ordered as their texts.
+/// The ids that the API shows are UUIDs, and there may be a million of them in memory: those take 16 bytes. Any other
+/// text is kept as it is. Two ids are equal exactly when their texts are, and they are ordered as their texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntryId(IdText);
 
@@ -292,8 +292,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// When the attempt began and when it was over, in whole microseconds. It began when its entry was made, or, where the log
-    /// knows when it was delivered, so long before that as it took, if that is later.
+    /// When the attempt began and when it was over, in whole microseconds. It began when its entry was made, or, where
+    /// the log knows when it was delivered, so long before that as it took, if that is later.
     pub fn span(&self) -> (Timestamp, Timestamp) {
         let duration = std::time::Duration::from_nanos(self.duration_ns.unwrap_or(0));
         let sent_at = self.delivered_at.map(|delivered_at| delivered_at.minus(duration));

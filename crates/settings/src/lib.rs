@@ -1,4 +1,5 @@
-//! How people write files and the values in them: what the daemon's configuration and the simulator's scenarios have in common.
+//! How people write files and the values in them: what the daemon's configuration and the simulator's scenarios have in
+//! common.
 //!
 //! It knows no key of either.
 

@@ -1,9 +1,9 @@
-//! From the text of a file to a tree of values, for every YAML file that a person writes: the configuration, the web file,
-//! scenarios.
+//! From the text of a file to a tree of values, for every YAML file that a person writes: the configuration, the web
+//! file, scenarios.
 //!
-//! No file may cost more memory or stack than its size allows, so the events of the text are weighed (`scan`) before the
-//! tree is built: aliases stand for copies, and a few hundred bytes of them can stand for more than any machine holds.
-//! Says nothing about keys or their meaning.
+//! No file may cost more memory or stack than its size allows, so the events of the text are weighed (`scan`) before
+//! the tree is built: aliases stand for copies, and a few hundred bytes of them can stand for more than any machine
+//! holds. Says nothing about keys or their meaning.
 
 mod outline;
 mod scan;

@@ -226,7 +226,8 @@ fn always() -> f64 {
     1.0
 }
 
-/// What is wrong with pages, from now on and for every request: with those of delivery logs, and of the lists of owners.
+/// What is wrong with pages, from now on and for every request: with those of delivery logs, and of the lists of
+/// owners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageFaults {
     /// A page that holds one of these entries is answered with 500.

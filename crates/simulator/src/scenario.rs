@@ -56,7 +56,8 @@ pub struct Scenario {
     pub invalid: f64,
     /// Requests that go wrong.
     pub faults: FaultPlan,
-    /// Agents and campaigns that are to be listed with a status or without a webhook; the others follow from the webhooks.
+    /// Agents and campaigns that are to be listed with a status or without a webhook; the others follow from the
+    /// webhooks.
     pub owners: Vec<ListedOwner>,
     /// The webhooks, and with them the agents and campaigns.
     pub webhooks: Vec<Webhook>,

@@ -1,8 +1,8 @@
 //! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
 //!
-//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that discovery
-//! finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot be read is reported,
-//! and the others are read all the same.
+//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that
+//! discovery finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot
+//! be read is reported, and the others are read all the same.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -194,8 +194,8 @@ async fn read_logs(
     Ok(())
 }
 
-/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame, which the
-/// daemon will walk past.
+/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame,
+/// which the daemon will walk past.
 async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: &AskError) -> bool {
     let may_be = match error {
         AskError::Api { error: ApiError::Timeout | ApiError::Connection(_), .. } => asker.silence.is_broken(),

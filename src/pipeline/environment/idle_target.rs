@@ -1,5 +1,5 @@
-//! A target that waits for its next step: its reader, and how its polls have gone so far. All that the environment's loop asks of
-//! a [`Reader`] it asks here.
+//! A target that waits for its next step: its reader, and how its polls have gone so far. All that the environment's
+//! loop asks of a [`Reader`] it asks here.
 
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ impl IdleTarget {
         self.reader.is_reading()
     }
 
-    /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are expected. `None` if
-    /// there is nothing to read any more: something else has read it since it became due.
+    /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are
+    /// expected. `None` if there is nothing to read any more: something else has read it since it became due.
     pub(super) fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
         self.reader.begin(class, expected, now)
     }

@@ -1,8 +1,9 @@
-//! The targets of one environment, each in exactly one place: here and idle, away on a step, or away and no longer listed.
+//! The targets of one environment, each in exactly one place: here and idle, away on a step, or away and no longer
+//! listed.
 //!
-//! *Invariant:* there is one reader for each target. [`Members::send`] takes it out of its place and hands it over with a
-//! [`Ticket`]; only that ticket brings it back, once. So no target can have two steps under way, and nothing can be started for a
-//! target that is away. Makes no request and knows no time. Called by the environment's loop alone.
+//! *Invariant:* there is one reader for each target. [`Members::send`] takes it out of its place and hands it over with
+//! a [`Ticket`]; only that ticket brings it back, once. So no target can have two steps under way, and nothing can be
+//! started for a target that is away. Makes no request and knows no time. Called by the environment's loop alone.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -128,8 +129,8 @@ impl Members {
         self.idle_mut(id)
     }
 
-    /// Removes a webhook that is no longer listed and returns its id; `None` if it is not a member or already leaving. One that is
-    /// away stays until its step ends.
+    /// Removes a webhook that is no longer listed and returns its id; `None` if it is not a member or already leaving.
+    /// One that is away stays until its step ends.
     pub(super) fn remove(&mut self, webhook_id: &str) -> Option<TargetId> {
         let id = self.listed(webhook_id)?;
         if let Entry::Occupied(mut entry) = self.members.entry(id) {

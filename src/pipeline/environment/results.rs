@@ -1,5 +1,5 @@
-//! What the end of a step says of its target: what is shown and logged of it. Logs changes only. Called by the environment's loop
-//! alone.
+//! What the end of a step says of its target: what is shown and logged of it. Logs changes only. Called by the
+//! environment's loop alone.
 
 use tracing::{debug, error, info, warn};
 
@@ -13,8 +13,8 @@ use talkover_core::schedule::Class;
 use talkover_core::schedule::patience::{Change, End};
 
 impl IdleTarget {
-    /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns what that
-    /// means for the target's next steps.
+    /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns
+    /// what that means for the target's next steps.
     pub(super) fn record(&mut self, result: &StepResult, class: Class, date: ServerTime, board: &Board) -> End {
         match result {
             StepResult::Stopped => End::Stopped,

@@ -1,5 +1,5 @@
-//! Discovery's part of the loop: its requests, and what their answers change of the targets. Changes a target only after the change
-//! is on disk. Called by the environment's loop alone.
+//! Discovery's part of the loop: its requests, and what their answers change of the targets. Changes a target only
+//! after the change is on disk. Called by the environment's loop alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,8 @@ impl Environment {
         self.scheduler.set_disabled(id, listed.is_disabled(), now);
     }
 
-    /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes back.
+    /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes
+    /// back.
     fn change(&mut self, listed: &Listed) {
         let target = &listed.target;
         self.context.board.update(target, |view, _| {

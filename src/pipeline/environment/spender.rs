@@ -1,6 +1,6 @@
-//! What an environment may spend: every request is taken from the budget here, which is lowered to what the API's headers leave of
-//! it. While the budget is empty or cannot be used, spending is paused. Never lets a request through that the budget has not
-//! granted. Called by the environment's loop alone.
+//! What an environment may spend: every request is taken from the budget here, which is lowered to what the API's
+//! headers leave of it. While the budget is empty or cannot be used, spending is paused. Never lets a request through
+//! that the budget has not granted. Called by the environment's loop alone.
 
 use std::io;
 use std::sync::Arc;
@@ -107,7 +107,8 @@ impl Spender {
         }
     }
 
-    /// Takes in what the headers of an answer, received at `now` since the start, say of the API's limit and of what remains of it.
+    /// Takes in what the headers of an answer, received at `now` since the start, say of the API's limit and of what
+    /// remains of it.
     pub(super) fn learn(&mut self, limit: Option<u64>, remaining: Option<u64>, now: Duration) {
         self.allowance.learn(limit, remaining, now);
         self.follow_allowance();

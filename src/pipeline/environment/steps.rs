@@ -1,5 +1,5 @@
-//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for, with the reader
-//! that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
+//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for,
+//! with the reader that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;
 use std::time::Duration;

@@ -66,8 +66,8 @@ impl Desk {
         }
     }
 
-    /// The next request of a head walk at second `now`, which are also the seconds since the start. Gives the batch that it
-    /// completes.
+    /// The next request of a head walk at second `now`, which are also the seconds since the start. Gives the batch
+    /// that it completes.
     fn step(&mut self, now: u64) -> Option<Batch> {
         self.turn(Class::Heads, now).unwrap()
     }
@@ -130,7 +130,8 @@ impl Desk {
         Some((batch.coverage, std::mem::take(&mut self.pages)))
     }
 
-    /// What is due, as a scheduler with an endless budget would ask for it: a sweep or else a head walk, and then rechecks.
+    /// What is due, as a scheduler with an endless budget would ask for it: a sweep or else a head walk, and then
+    /// rechecks.
     fn poll(&mut self, now: u64) -> (Vec<Coverage>, Vec<u32>) {
         let walk = self.complete(Class::Sweeps, now).or_else(|| self.complete(Class::Heads, now));
         let parts: Vec<_> = walk.into_iter().chain(self.complete(Class::Rechecks, now)).collect();

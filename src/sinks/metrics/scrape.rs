@@ -1,8 +1,8 @@
 //! A scrape: the rows of the catalogue and the families of the registry, each sample written as soon as it is
 //! collected.
 //!
-//! *Invariant:* a scrape reads one snapshot of the board, so that it shows one committed state per webhook, in which the books
-//! balance. It holds no lock while it writes. Called by the server's thread for metrics.
+//! *Invariant:* a scrape reads one snapshot of the board, so that it shows one committed state per webhook, in which
+//! the books balance. It holds no lock while it writes. Called by the server's thread for metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;

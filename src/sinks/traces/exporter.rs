@@ -1,8 +1,8 @@
 //! Sends what waits in the outbox, oldest first, and removes it when the receiver has it: peek, send, acknowledge.
 //!
-//! A task of its own, which sleeps until a commit brings something. *Invariant:* a span leaves the outbox after the receiver has
-//! answered for it, and never before: a crash at any moment sends it again, under the same ids, and loses none. It touches nothing
-//! that scrapes or counters depend on. Started and stopped by the daemon.
+//! A task of its own, which sleeps until a commit brings something. *Invariant:* a span leaves the outbox after the
+//! receiver has answered for it, and never before: a crash at any moment sends it again, under the same ids, and loses
+//! none. It touches nothing that scrapes or counters depend on. Started and stopped by the daemon.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use talkover_core::schedule::backoff::Backoff;
 
 /// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
 const MAX_BYTES: usize = 1024 * 1024;
-/// A request under way when the daemon stops has this long to end; what it sends is sent again by the next start otherwise.
+/// A request under way when the daemon stops has this long to end; what it sends is sent again by the next start
+/// otherwise.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends spans to one receiver.
@@ -142,8 +143,8 @@ impl Exporter {
         next
     }
 
-    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send once more what
-    /// has arrived. Says whether to go on.
+    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send
+    /// once more what has arrived. Says whether to go on.
     async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
         let mut backoff = Backoff::default();
         loop {

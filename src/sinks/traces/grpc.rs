@@ -1,8 +1,8 @@
 //! OTLP over gRPC.
 //!
-//! The library maps everything that can go wrong to a status, whether the receiver has sent one or the connection broke before it
-//! could. For the spans that makes the difference between "never" and "again", so a layer below the library watches for the receiver's
-//! own status.
+//! The library maps everything that can go wrong to a status, whether the receiver has sent one or the connection broke
+//! before it could. For the spans that makes the difference between "never" and "again", so a layer below the library
+//! watches for the receiver's own status.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

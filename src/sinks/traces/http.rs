@@ -69,7 +69,8 @@ impl Http {
         };
         match read(&mut response).await {
             Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now().timestamp()),
-            // What it means is certain from the status, unless that is a success, of which the body may take something back.
+            // What it means is certain from the status, unless that is a success, of which the body may take something
+            // back.
             Err(_) if !response.status().is_success() => {
                 Verdict::of_http(response.status(), response.headers(), b"", clock::now().timestamp())
             }

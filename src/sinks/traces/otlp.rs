@@ -1,7 +1,7 @@
 //! One batch of the outbox as the request that OTLP wants.
 //!
-//! The spans are there in encoded form. In Protocol Buffers an embedded message and a field of bytes look alike, so the messages
-//! around the spans are declared here with `bytes` in their place: what is sent is an
+//! The spans are there in encoded form. In Protocol Buffers an embedded message and a field of bytes look alike, so the
+//! messages around the spans are declared here with `bytes` in their place: what is sent is an
 //! `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`, and no span is decoded for it.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -48,8 +48,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An envelope with these attributes of the resource. `service.version` and `service.instance.id` are added where they are not
-    /// among them.
+    /// An envelope with these attributes of the resource. `service.version` and `service.instance.id` are added where
+    /// they are not among them.
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
         let mut attributes = attributes.to_vec();
         for (key, value) in [("service.version", build_info::VERSION), ("service.instance.id", instance_id)] {

@@ -1,4 +1,5 @@
-//! How fast spans are sent: how many at once, how long to wait after what went wrong, and what of all that is worth a line in the log.
+//! How fast spans are sent: how many at once, how long to wait after what went wrong, and what of all that is worth a
+//! line in the log.
 //!
 //! Pure: a verdict and a random number go in, the next step comes out. Called by [`super::exporter`] alone.
 
@@ -10,8 +11,8 @@ use talkover_core::schedule::pause::LONGEST_RETRY_AFTER;
 
 /// Spans of one request at most. OpenTelemetry's own batch processors have the same limit.
 pub(super) const MAX_SPANS: usize = 512;
-/// After so many batches in a row that were taken in full, refusals are over. A receiver that refuses now and then has one line in
-/// the log, not two for each refusal.
+/// After so many batches in a row that were taken in full, refusals are over. A receiver that refuses now and then has
+/// one line in the log, not two for each refusal.
 const GOOD_IN_A_ROW: u32 = 20;
 
 /// What is to be done after a request.

@@ -1,8 +1,9 @@
 //! The way to a receiver: OTLP over gRPC or over HTTP, each request made once.
 //!
-//! It repeats nothing by itself and follows no redirect; but a receiver that says that it cannot decompress a request, where nobody
-//! has asked for compression, is sent the same as it is. Header values are secrets: they are in no error and no debug output. Called
-//! by [`super::exporter`]; set up by the daemon when it starts and reloads, so that an unusable certificate is told there.
+//! It repeats nothing by itself and follows no redirect; but a receiver that says that it cannot decompress a request,
+//! where nobody has asked for compression, is sent the same as it is. Header values are secrets: they are in no error
+//! and no debug output. Called by [`super::exporter`]; set up by the daemon when it starts and reloads, so that an
+//! unusable certificate is told there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! What a receiver's answer means for the spans that were sent: gone, refused for good, too many at once, or to be sent again.
+//! What a receiver's answer means for the spans that were sent: gone, refused for good, too many at once, or to be sent
+//! again.
 //!
-//! The rules are those of the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response": over HTTP only
-//! 429, 502, 503 and 504 are tried again, over gRPC only the codes listed there, RESOURCE_EXHAUSTED only where the answer says when;
-//! a partial success never is. Beyond them, what may have been refused for its size alone is sent in smaller parts before anything is
-//! given up. Pure; called by the transports.
+//! The rules are those of the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response":
+//! over HTTP only 429, 502, 503 and 504 are tried again, over gRPC only the codes listed there, RESOURCE_EXHAUSTED only
+//! where the answer says when; a partial success never is. Beyond them, what may have been refused for its size alone
+//! is sent in smaller parts before anything is given up. Pure; called by the transports.
 
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ impl Verdict {
     /// The meaning of an answer over HTTP. `now` stands in for a `Date` that is missing.
     pub fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
         if status.is_success() {
-            // Some receivers answer with no body, or with JSON: that they have taken the spans is certain from the status.
+            // Some receivers answer with no body, or with JSON: that they have taken the spans is certain from the
+            // status.
             return Self::of_success(&ExportTraceServiceResponse::decode(body).unwrap_or_default());
         }
         let reason = with_words(format!("status {}", status.as_u16()), &error_words(headers, body));
@@ -119,7 +121,8 @@ impl Verdict {
                 Self::Later { reason, after }
             }
             Code::ResourceExhausted if after.is_some() => Self::Later { reason, after },
-            // Without a time to come back it is final. Most servers answer so to a message that is too large for them, too.
+            // Without a time to come back it is final. Most servers answer so to a message that is too large for them,
+            // too.
             Code::ResourceExhausted => Self::TooLarge { reason, is_final: true },
             // To be tried again; but some servers answer so to a message that is too large for them.
             Code::OutOfRange => Self::TooLarge { reason, is_final: false },
@@ -127,7 +130,8 @@ impl Verdict {
         }
     }
 
-    /// Whether the receiver has refused the request because it does not know how to decompress it, as far as its words tell.
+    /// Whether the receiver has refused the request because it does not know how to decompress it, as far as its words
+    /// tell.
     pub fn is_of_compression(&self) -> bool {
         const WORDS: [&str; 5] = ["status 415", "gzip", "compress", "encoding", "decod"];
         match self {

@@ -11,8 +11,8 @@ use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
 
-// Bits of `flags` in the table `entries`, by the fields of [`Row`]. The last two have no migration of their own: rows written
-// without them read as what they were.
+// Bits of `flags` in the table `entries`, by the fields of [`Row`]. The last two have no migration of their own: rows
+// written without them read as what they were.
 const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;

@@ -9,8 +9,9 @@
 //! | 5 | 0.3.0 | what discovery knew of unlisted targets |
 //! | 6 | 0.3.0 | for how long unlisted targets were shown |
 //!
-//! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows are keyed
-//! by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in any order.
+//! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows
+//! are keyed by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in
+//! any order.
 
 use std::path::Path;
 
@@ -247,7 +248,8 @@ const MIGRATIONS: &[&str] = &[
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Checks the file, brings it to the present version and sets the connection up. Gives the time at which the file was made.
+/// Checks the file, brings it to the present version and sets the connection up. Gives the time at which the file was
+/// made.
 ///
 /// # Errors
 /// Where the file is damaged, foreign or newer; then nothing has been written.
@@ -283,8 +285,8 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     Ok(version)
 }
 
-/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine. What a
-/// long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
+/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
+/// What a long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     space::allow_giving_back(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

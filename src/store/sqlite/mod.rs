@@ -1,7 +1,7 @@
 //! The state in one SQLite file.
 //!
-//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never overwritten if it is
-//! damaged, foreign or newer than this program.
+//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never
+//! overwritten if it is damaged, foreign or newer than this program.
 
 mod discovered;
 pub mod entries;
@@ -60,8 +60,8 @@ impl SqliteStore {
     /// Opens the state file at `path`, or makes it where there is none.
     ///
     /// # Errors
-    /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is left as
-    /// it is.
+    /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is
+    /// left as it is.
     pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
@@ -90,8 +90,8 @@ impl SqliteStore {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
-    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and returns, if it queued any, how many had to
-    /// be dropped.
+    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and returns, if it queued any, how
+    /// many had to be dropped.
     fn transact_spans<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, Option<u64>)>,

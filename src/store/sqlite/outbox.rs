@@ -1,9 +1,11 @@
-//! The outbox: encoded spans on their way to a receiver, and those that sampling leaves out and a later attempt may call back.
+//! The outbox: encoded spans on their way to a receiver, and those that sampling leaves out and a later attempt may
+//! call back.
 //!
-//! Spans enter in the transaction that counts their attempt, so that a crash loses both or neither, and leave from the front, when
-//! a receiver has them, has refused them for good, or when there are too many. *Invariant:* the queue is one run of numbers, which
-//! are never used twice: its length is the distance of its ends, and an acknowledgement that comes late takes nothing that came
-//! since. Spans are bytes here; nothing in this file decodes them. Called by [`super::SqliteStore`] alone.
+//! Spans enter in the transaction that counts their attempt, so that a crash loses both or neither, and leave from the
+//! front, when a receiver has them, has refused them for good, or when there are too many. *Invariant:* the queue is
+//! one run of numbers, which are never used twice: its length is the distance of its ends, and an acknowledgement that
+//! comes late takes nothing that came since. Spans are bytes here; nothing in this file decodes them. Called by
+//! [`super::SqliteStore`] alone.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -16,8 +18,8 @@ use talkover_core::spans::record::Fate;
 /// Parked spans that are forgotten with one commit, so that none takes long.
 const FORGOTTEN_AT_ONCE: i64 = 5_000;
 
-/// Takes in the spans of a decision. Where that makes the queue longer than `capacity`, the oldest are dropped; says how many, where
-/// any was queued at all.
+/// Takes in the spans of a decision. Where that makes the queue longer than `capacity`, the oldest are dropped; says
+/// how many, where any was queued at all.
 pub(super) fn add(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -75,8 +77,8 @@ fn forget_parked(transaction: &Transaction<'_>, target: TargetNumber, since: Tim
     Ok(())
 }
 
-/// Forgets the oldest of all that is parked where it is more than `capacity`: sampling must not fill the disk. They were not to be
-/// sent; what a later attempt would have called back is missing from its trace.
+/// Forgets the oldest of all that is parked where it is more than `capacity`: sampling must not fill the disk. They
+/// were not to be sent; what a later attempt would have called back is missing from its trace.
 fn limit_parked(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::Result<()> {
     let capacity = i64::try_from(capacity).unwrap_or(i64::MAX);
     transaction

@@ -1,4 +1,5 @@
-//! Spans are kept with the decision that they come of, leave in the order in which they came, and are never more than they may be.
+//! Spans are kept with the decision that they come of, leave in the order in which they came, and are never more than
+//! they may be.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Gives space that is free inside the state file back to the file system, a little with each commit, so that none takes long.
+//! Gives space that is free inside the state file back to the file system, a little with each commit, so that none
+//! takes long.
 
 use rusqlite::{Connection, Transaction};
 use tracing::warn;
@@ -21,7 +22,8 @@ pub(super) fn allow_giving_back(connection: &Connection) -> rusqlite::Result<()>
     if number(connection, "PRAGMA page_count")? > 0
         && let Err(error) = connection.execute_batch("VACUUM")
     {
-        // It needs as much space again as the file has. Without it, free pages are used again, but the file never shrinks.
+        // It needs as much space again as the file has. Without it, free pages are used again, but the file never
+        // shrinks.
         warn!("failed to rewrite the state file so that it can shrink: {error}");
     }
     Ok(())

@@ -134,8 +134,8 @@ pub(super) fn end_catching_up(
     Ok(())
 }
 
-/// Records which targets of an environment are listed, as of `now`; returns the others, each with the time that it was shown since.
-/// Writes only what has changed.
+/// Records which targets of an environment are listed, as of `now`; returns the others, each with the time that it was
+/// shown since. Writes only what has changed.
 pub(super) fn list(
     transaction: &Transaction<'_>,
     environment: &str,
@@ -158,8 +158,8 @@ pub(super) fn list(
     Ok(unlisted)
 }
 
-/// Notes that these targets are listed, under these names, and those others not any more, as of `now`. Called before discovery forgets
-/// what it knew of those.
+/// Notes that these targets are listed, under these names, and those others not any more, as of `now`. Called before
+/// discovery forgets what it knew of those.
 pub(super) fn change_list(
     transaction: &Transaction<'_>,
     listed: &[Target],
@@ -195,7 +195,8 @@ pub(super) fn keep_unlisted_for(
     Ok(())
 }
 
-/// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are listed.
+/// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are
+/// listed.
 fn unlist(transaction: &Transaction<'_>, id: TargetNumber, now: LocalTime) -> rusqlite::Result<()> {
     let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?

@@ -146,7 +146,8 @@ fn what_was_committed_is_there_after_every_commit() {
 fn how_attempts_that_turned_up_late_are_continued_is_there_after_every_commit() {
     let place = Place::new();
     let (target, mut ledger) = (target("w-1"), Ledger::default());
-    // The third opens a delivery, the two before it are put in front of it, and the second of another continues its first.
+    // The third opens a delivery, the two before it are put in front of it, and the second of another continues its
+    // first.
     let readings = [
         (Coverage::FirstResponse, vec![]),
         (Coverage::FirstContact, vec![attempt("b1", "h", 1, 5, Status::Retrying)]),

@@ -12,15 +12,15 @@ use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::totals::{Birth, Histogram, Total, Totals};
 
-/// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not say so yet.
-/// They stay what they are when [`Family::fixed_buckets`] changes.
+/// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not
+/// say so yet. They stay what they are when [`Family::fixed_buckets`] changes.
 const UNSAID_BUCKETS: [(Family, &str); 2] = [
     (Family::Delay, "[1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0]"),
     (Family::AttemptsPerDelivery, "[1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0]"),
 ];
 
-/// Remembers how the histograms are laid out. If the totals of one were written in another layout, they mean nothing any more
-/// and are dropped. Returns the families of which some were dropped.
+/// Remembers how the histograms are laid out. If the totals of one were written in another layout, they mean nothing
+/// any more and are dropped. Returns the families of which some were dropped.
 pub(super) fn adopt_layouts(transaction: &Transaction<'_>, policy: &LabelPolicy) -> rusqlite::Result<Vec<Family>> {
     let mut dropped = Vec::new();
     for family in Family::ALL {

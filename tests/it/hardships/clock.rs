@@ -60,7 +60,8 @@ async fn a_local_clock_that_jumps_changes_nothing_in_what_is_counted() {
     let clock = LocalClock { path: scene.workspace.path("clock") };
     let variables: Vec<Variable> = clock.variables().into_iter().chain([scene.state()]).collect();
     let mut last = Scrape::default();
-    // Further than entries are followed, and than the first contact reaches; each start is one with the clock of the one before.
+    // Further than entries are followed, and than the first contact reaches; each start is one with the clock of the
+    // one before.
     for (at_start, later) in [(30, -30), (-30, 7), (7, -7), (-7, 30)] {
         clock.set(at_start);
         scene.deliver(40);

@@ -85,7 +85,8 @@ async fn killed_at_any_moment_it_loses_no_span() {
             exporter.kill().await;
         }
     }
-    // At least once, whatever this machine does meanwhile, a kill meets spans that have arrived and are not acknowledged.
+    // At least once, whatever this machine does meanwhile, a kill meets spans that have arrived and are not
+    // acknowledged.
     receiver.always(Answer::BreakOff);
     let before = receiver.seen().len();
     let exporter = Exporter::start(&scene.configure(&format!("endpoint: '{}'", receiver.url()))).await;

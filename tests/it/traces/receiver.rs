@@ -276,8 +276,9 @@ impl TraceService for Grpc {
     }
 }
 
-/// RESOURCE_EXHAUSTED with a `google.rpc.RetryInfo`, written out by hand: field 1 of a status is its code, 3 its details; fields 1
-/// and 2 of a detail are its type and its bytes; field 1 of RetryInfo is the delay, of which field 1 are the seconds.
+/// RESOURCE_EXHAUSTED with a `google.rpc.RetryInfo`, written out by hand: field 1 of a status is its code, 3 its
+/// details; fields 1 and 2 of a detail are its type and its bytes; field 1 of RetryInfo is the delay, of which field 1
+/// are the seconds.
 fn busy(delay: Duration) -> Status {
     let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
     let seconds = [1 << 3, u8::try_from(delay.as_secs()).unwrap()];

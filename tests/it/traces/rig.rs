@@ -26,7 +26,8 @@ use crate::harness::wait_for;
 /// The protocols, as the configuration names them.
 pub(crate) const PROTOCOLS: [&str; 2] = ["grpc", "http/protobuf"];
 
-/// The section `traces`: `more` as YAML in braces, the time for a request in a variable, as it is no setting of the file.
+/// The section `traces`: `more` as YAML in braces, the time for a request in a variable, as it is no setting of the
+/// file.
 pub(crate) fn traces(protocol: &str, endpoint: &str, more: &str, timeout_ms: u32) -> TracesConfig {
     let text = format!(
         "environments: [{{name: test, base_url: http://127.0.0.1:1, webhooks: [{{agent_id: a, webhook_id: w}}]}}]\n\

@@ -1,5 +1,5 @@
-//! Every attempt of a real log is one span and every delivery one trace, by the ids and names that the contract has for them: worked
-//! out here from what really happened, with no code of the daemon's.
+//! Every attempt of a real log is one span and every delivery one trace, by the ids and names that the contract has for
+//! them: worked out here from what really happened, with no code of the daemon's.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,9 @@ fn orders<'a>(entries: &[&'a EntryTruth]) -> Vec<Vec<&'a EntryTruth>> {
     orders(rest).into_iter().flat_map(insert).collect()
 }
 
-/// Which entry opened the delivery of each attempt, for every order in which the attempts may have been read: by the contract, one
-/// that continues another belongs to that one's delivery, one that turned up after its successor to the successor's.
+/// Which entry opened the delivery of each attempt, for every order in which the attempts may have been read: by the
+/// contract, one that continues another belongs to that one's delivery, one that turned up after its successor to the
+/// successor's.
 fn possible_openings<'a>(attempts: &[&'a EntryTruth]) -> Vec<Vec<&'a str>> {
     let in_order = |order: &Vec<&EntryTruth>| order.iter().filter(|entry| !entry.late).is_sorted_by_key(|e| e.attempt);
     let openings = orders(attempts).into_iter().filter(in_order).map(|order| {
@@ -75,8 +76,8 @@ fn possible_openings<'a>(attempts: &[&'a EntryTruth]) -> Vec<Vec<&'a str>> {
     openings.collect()
 }
 
-/// The spans of everything that has happened to the webhooks, by id, and the number of deliveries that a later attempt opened. Only
-/// `taken` tells in which order late attempts were read.
+/// The spans of everything that has happened to the webhooks, by id, and the number of deliveries that a later attempt
+/// opened. Only `taken` tells in which order late attempts were read.
 fn expected(
     simulator: &Simulator,
     scenario: &Scenario,

@@ -1,4 +1,5 @@
-//! Who owns webhooks, and what the API's lists say of both: plain values, read by `reading::wire::lists` and kept by discovery.
+//! Who owns webhooks, and what the API's lists say of both: plain values, read by `reading::wire::lists` and kept by
+//! discovery.
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use wildmatch::WildMatch;
 
-/// Globs to take and to leave. `*` matches any text, `/` included, and `?` one character; every other character is itself, so that
-/// a name with brackets needs no escapes.
+/// Globs to take and to leave. `*` matches any text, `/` included, and `?` one character; every other character is
+/// itself, so that a name with brackets needs no escapes.
 #[derive(Clone, Debug)]
 pub struct Filter {
     include: Vec<WildMatch>,

@@ -1,11 +1,12 @@
 //! Puts the pages of one list together, while the list may move.
 //!
-//! Entries are told by their ids: one that is pushed to a later page is read twice and counts once. One that is pulled to an
-//! earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what [`Completeness`] says.
+//! Entries are told by their ids: one that is pushed to a later page is read twice and counts once. One that is pulled
+//! to an earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what
+//! [`Completeness`] says.
 //!
-//! A page of owners that keeps failing is read in smaller parts, down to the entry that is the cause, which is skipped. A list that
-//! does not end is ended here ([`Bounds`]). Either way the list is [`Completeness::Partial`]: what it shows is used, and nothing is
-//! taken for gone because of what it does not show.
+//! A page of owners that keeps failing is read in smaller parts, down to the entry that is the cause, which is skipped.
+//! A list that does not end is ended here ([`Bounds`]). Either way the list is [`Completeness::Partial`]: what it shows
+//! is used, and nothing is taken for gone because of what it does not show.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,8 @@ use crate::reading::wire::lists::ListPage;
 pub enum Completeness {
     /// The list came in one answer, so it shows one moment.
     OneMoment,
-    /// As many entries were read as the API says that there are, and that number did not change meanwhile. An entry may still be
-    /// missing where one was deleted and another one made.
+    /// As many entries were read as the API says that there are, and that number did not change meanwhile. An entry may
+    /// still be missing where one was deleted and another one made.
     Counted,
     /// Something moved, or the numbers do not add up.
     Moved,
@@ -43,7 +44,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of their own.
+    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of
+    /// their own.
     pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
     /// Of the webhooks of one owner: the reference knows no pages of that list at all.
     pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
@@ -83,8 +85,8 @@ pub enum ListFailure {
 pub const GONE: u8 = 4;
 
 impl Completeness {
-    /// What one listing without an entry weighs: it is gone after one list in one answer, two counted ones in a row, or four
-    /// others. The last must be enough, else nothing would ever go where the API's numbers are wrong.
+    /// What one listing without an entry weighs: it is gone after one list in one answer, two counted ones in a row, or
+    /// four others. The last must be enough, else nothing would ever go where the API's numbers are wrong.
     pub const fn weight(self) -> u8 {
         match self {
             Self::OneMoment => GONE,
@@ -186,8 +188,8 @@ impl<T> Listing<T> {
         self.has_moved |= self.read > 0;
     }
 
-    /// Records that the next page could not be read. If `is_expected`, some page could not be read last time either: no failure needs
-    /// to be repeated to be believed.
+    /// Records that the next page could not be read. If `is_expected`, some page could not be read last time either: no
+    /// failure needs to be repeated to be believed.
     pub fn fail(&mut self, is_expected: bool) -> ListFailure {
         if self.is_probing {
             *self = Self::new(self.bounds, self.wanted);
@@ -236,8 +238,8 @@ impl<T> Listing<T> {
         self.unusable += page.invalid.len() as u64;
         let is_room = self.bounds.entries.saturating_sub(known);
         self.entries.extend(page.entries.into_iter().take(is_room));
-        // A server that returns the same page for every number would be asked for ever. A part may repeat what was pushed on, and
-        // one that turned out to be smaller than was asked for stands further up.
+        // A server that returns the same page for every number would be asked for ever. A part may repeat what was
+        // pushed on, and one that turned out to be smaller than was asked for stands further up.
         let is_new = self.entries.len() > known || is_part || is_behind;
         let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
         if !is_last && is_new && !is_cut {
@@ -393,7 +395,8 @@ mod tests {
         assert_eq!(complete.certainty, Completeness::Moved);
     }
 
-    /// A list of `0..count`, of which these entries make every page fail that holds them, and pages from `deepest` on are refused.
+    /// A list of `0..count`, of which these entries make every page fail that holds them, and pages from `deepest` on
+    /// are refused.
     struct Api {
         count: u32,
         poisoned: Vec<u32>,

@@ -1,13 +1,14 @@
 //! What discovery asks next, and what the answers mean. Pure: times are passed in, one request is under way at a time.
 //!
-//! A refresh reads the lists of owners alone. An owner's webhooks are read when it is new, when the list tells of a change, and else
-//! in rotation: each at the latest when its period is over, and all of them evenly spread over it.
+//! A refresh reads the lists of owners alone. An owner's webhooks are read when it is new, when the list tells of a
+//! change, and else in rotation: each at the latest when its period is over, and all of them evenly spread over it.
 //!
-//! A page of owners that keeps failing is read in parts, and lists that do not end are ended ([`super::listing`]); both are news for
-//! the log, once each. Owners beyond [`Bounds::OWNERS`] of a type, and webhooks beyond [`Bounds::WEBHOOKS`] of an owner, are not kept.
+//! A page of owners that keeps failing is read in parts, and lists that do not end are ended ([`super::listing`]); both
+//! are news for the log, once each. Owners beyond [`Bounds::OWNERS`] of a type, and webhooks beyond
+//! [`Bounds::WEBHOOKS`] of an owner, are not kept.
 //!
-//! Gone is a webhook that its owner's list leaves out, or one whose owner is gone ([`listing::GONE`](super::listing::GONE)); never
-//! one for which an answer failed.
+//! Gone is a webhook that its owner's list leaves out, or one whose owner is gone
+//! ([`listing::GONE`](super::listing::GONE)); never one for which an answer failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -196,8 +197,8 @@ impl Discovery {
         self.is_asking = false;
     }
 
-    /// Takes in what `request` brought at `now`; `date` is the server's clock. Says whether [`targets`](Self::targets) may have
-    /// changed.
+    /// Takes in what `request` brought at `now`; `date` is the server's clock. Says whether [`targets`](Self::targets)
+    /// may have changed.
     pub fn finish(
         &mut self,
         request: Request,
@@ -364,7 +365,8 @@ impl Discovery {
         times?.into_iter().min()
     }
 
-    /// Whether all lists were read, those of each owner's webhooks included; or asked for in vain, where only those fail.
+    /// Whether all lists were read, those of each owner's webhooks included; or asked for in vain, where only those
+    /// fail.
     pub fn has_seen_all(&self) -> bool {
         let lists = self.lists.values().all(|list| list.record.completed_at.is_some());
         lists && self.owners.values().all(|known| known.turn.has_come())

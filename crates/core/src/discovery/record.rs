@@ -84,8 +84,8 @@ impl OwnerRecord {
 pub struct WebhookRecord {
     /// What the list says.
     pub webhook: Webhook,
-    /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no history. Nothing
-    /// where there was no such time, or where the webhook was not wanted when it was found.
+    /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no
+    /// history. Nothing where there was no such time, or where the webhook was not wanted when it was found.
     pub known_at: Option<Timestamp>,
     /// How much speaks for its being gone.
     pub missed: u8,

@@ -11,8 +11,8 @@ const PERIOD: Duration = Duration::from_secs(3600);
 const ENDED_PERIOD: Duration = Duration::from_secs(24 * 3600);
 /// Within a period everybody has a turn, and a twentieth of it is left for turns that come late.
 const SPREAD: f64 = 0.95;
-/// A change that the list told of and that was none of the owner's webhooks: the next one is not followed sooner than this, because
-/// some APIs touch `updated_at` at every call.
+/// A change that the list told of and that was none of the owner's webhooks: the next one is not followed sooner than
+/// this, because some APIs touch `updated_at` at every call.
 const CHANGED_PERIOD: Duration = Duration::from_secs(15 * 60);
 /// The status of campaigns that have ended.
 const ENDED: [&str; 2] = ["completed", "cancelled"];
@@ -50,8 +50,9 @@ pub(super) struct OwnerTurn {
 }
 
 impl OwnerTurn {
-    /// The turn of an owner whose webhooks were last read then, if ever. That reading does not count as one in vain: after a restart
-    /// or a reload the next change is followed at once, as without it, at the cost of one reading per touched owner.
+    /// The turn of an owner whose webhooks were last read then, if ever. That reading does not count as one in vain:
+    /// after a restart or a reload the next change is followed at once, as without it, at the cost of one reading per
+    /// touched owner.
     pub(super) fn read_at(read: Option<Duration>) -> Self {
         Self { read, ..Self::default() }
     }
@@ -84,9 +85,9 @@ impl OwnerTurn {
     }
 }
 
-/// The owner whose turn is next in rotation, and when. Of each class the one comes that was read longest ago: one step after the last
-/// reading, a step being the period's share of one owner, and no later than its own period allows. So a burst of first readings
-/// does not come back as a burst.
+/// The owner whose turn is next in rotation, and when. Of each class the one comes that was read longest ago: one step
+/// after the last reading, a step being the period's share of one owner, and no later than its own period allows. So a
+/// burst of first readings does not come back as a burst.
 pub(super) fn next<'a>(
     turns: impl Iterator<Item = (&'a OwnerKey, &'a OwnerTurn, OwnerClass)>,
 ) -> Option<(Duration, &'a OwnerKey)> {

@@ -61,8 +61,8 @@ impl Listed {
 /// The targets of an environment, by the webhook's id.
 pub type Targets = BTreeMap<Arc<str>, Listed>;
 
-/// Joins what is named by hand with what was discovered. A webhook is one target, however often it is found: under the owner and the
-/// name that were given by hand, else under the first owner that lists it.
+/// Joins what is named by hand with what was discovered. A webhook is one target, however often it is found: under the
+/// owner and the name that were given by hand, else under the first owner that lists it.
 pub fn join<'a>(environment: &Arc<str>, named: &[Target], discovered: impl Iterator<Item = Discovered<'a>>) -> Targets {
     let by_hand =
         |target: &Target| (target.webhook_id.clone(), Listed { target: target.clone(), info: None, known_at: None });

@@ -21,8 +21,8 @@ use super::watermark::{Windows, effective_time};
 use crate::clock::ServerTime;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
 
-/// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they can
-/// turn up no more.
+/// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they
+/// can turn up no more.
 const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
 /// How long the API keeps its log: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -67,12 +67,13 @@ pub struct Batch {
     pub known_at: Option<Timestamp>,
     /// The server's clock at the end of the reading, and
     pub now: ServerTime,
-    /// when its first page was read; nothing where that was the only one. What was made since then has not all been read.
+    /// when its first page was read; nothing where that was the only one. What was made since then has not all been
+    /// read.
     pub began: Option<Timestamp>,
 }
 
-/// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is settled, because
-/// joins come before ends.
+/// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is
+/// settled, because joins come before ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pass {
     /// All of a reading at once.
@@ -87,8 +88,8 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// Whether nothing of the reading is left to be decided. What is forgotten is forgotten then: what is known must not depend on
-    /// how a reading is cut into parts.
+    /// Whether nothing of the reading is left to be decided. What is forgotten is forgotten then: what is known must
+    /// not depend on how a reading is cut into parts.
     fn is_end(self) -> bool {
         matches!(self, Self::Whole | Self::Last)
     }
@@ -104,14 +105,15 @@ pub enum Coverage {
     Head,
     /// Everything from the newest entry to the end of the window in which late entries may turn up.
     Sweep,
-    /// Nothing yet: the first answer of a target that was not known before. It settles what is history, and how far back the
-    /// first contact reads.
+    /// Nothing yet: the first answer of a target that was not known before. It settles what is history, and how far
+    /// back the first contact reads.
     FirstResponse,
     /// Everything from the newest entry to the cut of a target that was met before.
     FirstContact,
-    /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have been. `known_at`
-    /// says when. What was ignored meanwhile is in nobody's books, so the sweep that follows counts it for the first time; what was
-    /// counted before is remembered as far back as the horizon, and what is older than that stays ignored.
+    /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have
+    /// been. `known_at` says when. What was ignored meanwhile is in nobody's books, so the sweep that follows counts it
+    /// for the first time; what was counted before is remembered as far back as the horizon, and what is older than
+    /// that stays ignored.
     Mended,
 }
 
@@ -173,8 +175,8 @@ fn in_order(attempts: &[Attempt]) -> Vec<&Attempt> {
     entries
 }
 
-/// How far the ledger's tips of one group and number are used up. Attempts come oldest first, and each takes the first tip that
-/// it can: what it passed over is used up, or too old for all that follow.
+/// How far the ledger's tips of one group and number are used up. Attempts come oldest first, and each takes the first
+/// tip that it can: what it passed over is used up, or too old for all that follow.
 #[derive(Debug, Default)]
 struct Used {
     /// The last waiting one taken: its delivery's opening entry, and its own key.
@@ -301,8 +303,8 @@ impl<'a> Draft<'a> {
         self.rows.insert(key, row);
     }
 
-    /// Single pages may show a later attempt without the one before it, which stands on a page that was not read. What is
-    /// that new is left to the next walk, which reads both.
+    /// Single pages may show a later attempt without the one before it, which stands on a page that was not read. What
+    /// is that new is left to the next walk, which reads both.
     fn belongs_to_next_walk(&self, attempt: &Attempt) -> bool {
         let head = self.memory.marks().watermark.map(|watermark| self.policy.windows.head_until(watermark));
         self.batch.coverage == Coverage::Pages && Some(attempt.created_at) >= head
@@ -314,7 +316,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Finds the delivery that a new attempt continues, and makes the attempt its latest. Returns `None` if there is none.
+    /// Finds the delivery that a new attempt continues, and makes the attempt its latest. Returns `None` if there is
+    /// none.
     fn join(&mut self, attempt: &Attempt) -> Option<Delivery> {
         let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
@@ -334,19 +337,21 @@ impl<'a> Draft<'a> {
         Some(Delivery { opening, is_retry })
     }
 
-    /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up before it: the oldest of the
-    /// next number whose predecessor is not known, made not before it and at most `settle_after` later. Marks that one's
-    /// predecessor as known, and returns its delivery.
+    /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up before it: the
+    /// oldest of the next number whose predecessor is not known, made not before it and at most `settle_after` later.
+    /// Marks that one's predecessor as known, and returns its delivery.
     ///
-    /// An attempt for which there is one is [`Continued::Overtaken`]. It counts as an attempt and ends nothing, because its
-    /// delivery went on: it ends with a later attempt. While it is pending it stays open for its outcome, so that the books
-    /// balance; as `retrying` it is not followed. If it continues a delivery itself, it belongs to that one, else to its
-    /// successor's. Then its own predecessor, should that turn up later still, is placed before it in the same way.
+    /// An attempt for which there is one is [`Continued::Overtaken`]. It counts as an attempt and ends nothing, because
+    /// its delivery went on: it ends with a later attempt. While it is pending it stays open for its outcome, so that
+    /// the books balance; as `retrying` it is not followed. If it continues a delivery itself, it belongs to that one,
+    /// else to its successor's. Then its own predecessor, should that turn up later still, is placed before it in the
+    /// same way.
     ///
     /// The successor is always of an earlier batch: within a batch, what was made later is registered later.
     fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<Delivery> {
         let place = (group, number.checked_add(1)?);
-        // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are taken too.
+        // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are
+        // taken too.
         let found = self.memory.awaiting(place, made_at, self.preceded.get(&place));
         let key = found.filter(|key| key.created_at.since(made_at) <= self.policy.windows.settle_after)?.clone();
         let mut row = self.row(&key)?.clone();
@@ -357,8 +362,8 @@ impl<'a> Draft<'a> {
         Some(delivery)
     }
 
-    /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for one,
-    /// else the one whose latest attempt is newest.
+    /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for
+    /// one, else the one whose latest attempt is newest.
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
@@ -626,9 +631,9 @@ impl<'a> Draft<'a> {
         self.batch.last_success.is_none_or(|last| self.batch.now.timestamp().since(last) > time)
     }
 
-    /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest known entry
-    /// should still be in it, or nobody has looked for as long as entries are kept: once for each newest known entry. A first contact
-    /// has one if not all of its window could be read.
+    /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest
+    /// known entry should still be in it, or nobody has looked for as long as entries are kept: once for each newest
+    /// known entry. A first contact has one if not all of its window could be read.
     fn has_gap(&self) -> bool {
         let marks = self.memory.marks();
         if self.batch.coverage == Coverage::FirstContact {
@@ -673,7 +678,8 @@ fn is_followed(row: &Row) -> bool {
     }
 }
 
-/// The mark of a sweep that began at `began`. In an empty log there was nothing up to then; what is dated earlier is late.
+/// The mark of a sweep that began at `began`. In an empty log there was nothing up to then; what is dated earlier is
+/// late.
 fn swept_to(watermark: Option<Timestamp>, began: Timestamp) -> Timestamp {
     watermark.map_or(began, |watermark| watermark.min(began))
 }

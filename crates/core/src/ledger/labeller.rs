@@ -15,7 +15,8 @@ pub struct Labeller<'a> {
 }
 
 impl<'a> Labeller<'a> {
-    /// A labeller that knows the events and the label sets of `totals`, and the events of entries that are not counted yet.
+    /// A labeller that knows the events and the label sets of `totals`, and the events of entries that are not counted
+    /// yet.
     pub fn new<'b>(policy: &'a LabelPolicy, totals: &Totals, waiting: impl Iterator<Item = &'b Arc<str>>) -> Self {
         let mut events: BTreeSet<Arc<str>> = totals.events().cloned().collect();
         for name in waiting {

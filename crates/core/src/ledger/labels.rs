@@ -1,4 +1,5 @@
-//! From an attempt to the label values that it is counted with, within the bounds that keep the number of series finite.
+//! From an attempt to the label values that it is counted with, within the bounds that keep the number of series
+//! finite.
 
 use std::fmt;
 use std::sync::Arc;

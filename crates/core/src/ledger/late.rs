@@ -1,7 +1,7 @@
 //! Finds the delivery of an attempt that turns up after its successor.
 //!
-//! Both indices hold few entries: attempts in order are in neither. They are made of the rows alone, so that a restart knows what
-//! was known before it.
+//! Both indices hold few entries: attempts in order are in neither. They are made of the rows alone, so that a restart
+//! knows what was known before it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -42,8 +42,8 @@ impl Late {
         }
     }
 
-    /// The attempts of that number whose predecessor is not known, oldest first: those that were made at `from` or later and
-    /// stand behind `after`.
+    /// The attempts of that number whose predecessor is not known, oldest first: those that were made at `from` or
+    /// later and stand behind `after`.
     pub fn awaiting(
         &self,
         (group, attempt): (GroupKey, u8),

@@ -1,9 +1,11 @@
-//! What a decision reads: the memory of a target, or that memory under a [`Layer`] of changes that are not committed yet.
+//! What a decision reads: the memory of a target, or that memory under a [`Layer`] of changes that are not committed
+//! yet.
 //!
-//! A walk of a million entries is decided in parts and committed as one. Each part has to see what the parts before it changed,
-//! while the ledger itself, and whoever shows it, must not: nothing of it is durable. So the parts collect in a layer. If the
-//! commit fails, the layer is dropped, and the ledger is what it always was; else the layer settles into it.
-//! An entry is in the layer or in the ledger, seldom in both, so a layer costs no memory that the ledger would not take.
+//! A walk of a million entries is decided in parts and committed as one. Each part has to see what the parts before it
+//! changed, while the ledger itself, and whoever shows it, must not: nothing of it is durable. So the parts collect in
+//! a layer. If the commit fails, the layer is dropped, and the ledger is what it always was; else the layer settles
+//! into it. An entry is in the layer or in the ledger, seldom in both, so a layer costs no memory that the ledger would
+//! not take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,7 +143,8 @@ impl<'a> Memory<'a> {
         found.min_by_key(|entry| Tips::place_of_waiting(entry))
     }
 
-    /// The newest of the other attempts of that number, of those that are `is_recent`, that `is_wanted`; see [`Tips::resting`].
+    /// The newest of the other attempts of that number, of those that are `is_recent`, that `is_wanted`; see
+    /// [`Tips::resting`].
     pub fn resting(
         self,
         (group, attempt): (GroupKey, u8),
@@ -157,18 +160,21 @@ impl<'a> Memory<'a> {
         found.max_by_key(|entry| &entry.key)
     }
 
-    /// The oldest attempt of that number whose predecessor is not known; see [`Late::awaiting`](super::late::Late::awaiting).
+    /// The oldest attempt of that number whose predecessor is not known; see
+    /// [`Late::awaiting`](super::late::Late::awaiting).
     pub fn awaiting(self, place: (GroupKey, u8), from: Timestamp, after: Option<&RowKey>) -> Option<&'a RowKey> {
         let is_current = |key: &&RowKey| self.row(key).is_some_and(|row| !row.is_preceded);
         self.ledgers().filter_map(|ledger| ledger.late().awaiting(place, from, after).find(is_current)).min()
     }
 
-    /// When the oldest late attempt of the delivery of `opening` was made; see [`Late::first_of`](super::late::Late::first_of).
+    /// When the oldest late attempt of the delivery of `opening` was made; see
+    /// [`Late::first_of`](super::late::Late::first_of).
     pub fn first_of(self, opening: &RowKey) -> Option<Timestamp> {
         self.ledgers().filter_map(|ledger| ledger.late().first_of(opening)).min()
     }
 
-    /// The entries older than `horizon` that may be forgotten, oldest first: not those that are followed, nor the newest of all.
+    /// The entries older than `horizon` that may be forgotten, oldest first: not those that are followed, nor the
+    /// newest of all.
     pub fn forgettable(self, horizon: Timestamp) -> impl Iterator<Item = &'a Entry> {
         let current = |rows: &'a Rows| rows.iter().filter(move |entry| self.is_current(entry));
         let newest = self.ledgers().filter_map(|ledger| current(ledger.entries()).next_back()).max_by_key(|e| &e.key);

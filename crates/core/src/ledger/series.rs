@@ -81,8 +81,8 @@ impl Family {
         }
     }
 
-    /// Returns the upper bounds of its buckets, in the unit of its name, if no setting chooses them; `None` for counters, and for
-    /// durations, whose buckets are a setting.
+    /// Returns the upper bounds of its buckets, in the unit of its name, if no setting chooses them; `None` for
+    /// counters, and for durations, whose buckets are a setting.
     pub const fn fixed_buckets(self) -> Option<&'static [f64]> {
         match self {
             Self::Delay => Some(&DELAY_BUCKETS),
@@ -91,7 +91,8 @@ impl Family {
         }
     }
 
-    /// Whether its series are born: those of deliveries are, those that count the daemon's own work are there from the start.
+    /// Whether its series are born: those of deliveries are, those that count the daemon's own work are there from the
+    /// start.
     pub const fn is_born(self) -> bool {
         !matches!(self, Self::LogEntries | Self::HistoryGaps)
     }

@@ -35,7 +35,8 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Whether the target was met by a clock that was ahead: then nothing would be counted before the true one has come so far.
+    /// Whether the target was met by a clock that was ahead: then nothing would be counted before the true one has come
+    /// so far.
     pub fn are_ahead_of(&self, now: ServerTime) -> bool {
         // Clocks that are believed one after the other may differ by as much.
         let latest = now.plus(TOLERANCE).timestamp();
@@ -153,7 +154,8 @@ impl Ledger {
         self.rows.open().map(|entry| (&entry.key, &entry.row))
     }
 
-    /// How many known entries are newer than each of `keys`: their ranks in the list. The keys must be in ascending order.
+    /// How many known entries are newer than each of `keys`: their ranks in the list. The keys must be in ascending
+    /// order.
     pub fn ranks(&self, keys: &[RowKey]) -> Vec<usize> {
         let mut ranks = vec![0; keys.len()];
         let Some(oldest) = keys.first() else { return ranks };

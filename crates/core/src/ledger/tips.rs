@@ -11,8 +11,8 @@ use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
 
 /// Latest attempts, by group and attempt number.
 ///
-/// Attempts without a payload all share one group, so a group may hold any number of deliveries: none of the questions asked
-/// here looks at all of them.
+/// Attempts without a payload all share one group, so a group may hold any number of deliveries: none of the questions
+/// asked here looks at all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Tips {
     /// Pending or retrying ones, by the time at which their delivery was opened.
@@ -38,8 +38,8 @@ impl Tips {
         if is_waiting(&entry.row) { &mut self.waiting } else { &mut self.resting }
     }
 
-    /// The waiting attempts of that number, oldest delivery first, beginning behind the one at `after`: the key of its opening
-    /// entry, and its own.
+    /// The waiting attempts of that number, oldest delivery first, beginning behind the one at `after`: the key of its
+    /// opening entry, and its own.
     pub fn waiting(
         &self,
         group: GroupKey,

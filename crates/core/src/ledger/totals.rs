@@ -1,4 +1,5 @@
-//! The numbers that survive a restart: counters and histograms of one target, as values that can be stored and compared.
+//! The numbers that survive a restart: counters and histograms of one target, as values that can be stored and
+//! compared.
 //!
 //! Sums are kept in whole nanoseconds, so that they do not depend on the order in which entries were read.
 

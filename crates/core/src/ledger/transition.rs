@@ -51,7 +51,8 @@ pub enum Transition {
         id: EntryId,
         /// The delivery.
         delivery: Delivery,
-        /// When its first attempt was made, as far as is remembered: before the opening entry where that one turned up late.
+        /// When its first attempt was made, as far as is remembered: before the opening entry where that one turned up
+        /// late.
         began: Timestamp,
         /// When its last attempt was over.
         at: Timestamp,

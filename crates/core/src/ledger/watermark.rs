@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use crate::delivery::Timestamp;
 
-/// The log shows whole seconds: the second of the watermark, and the one before it, may still be filling while they are read.
+/// The log shows whole seconds: the second of the watermark, and the one before it, may still be filling while they are
+/// read.
 const TIE_MARGIN: Duration = Duration::from_secs(2);
-/// How far ahead of the server's `Date`, which is cut to whole seconds, an entry may be dated before it is taken as `Date`.
+/// How far ahead of the server's `Date`, which is cut to whole seconds, an entry may be dated before it is taken as
+/// `Date`.
 const DATE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The settings of `poll` that decide what is read and remembered.
@@ -33,15 +35,16 @@ impl Windows {
         watermark.minus(TIE_MARGIN)
     }
 
-    /// A sweep ends at the first entry older than this, where `mark` is the watermark as it stood at the previous sweep:
-    /// an entry that turned up late right after that sweep lies in the window of this one.
+    /// A sweep ends at the first entry older than this, where `mark` is the watermark as it stood at the previous
+    /// sweep: an entry that turned up late right after that sweep lies in the window of this one.
     pub fn sweep_until(&self, mark: Timestamp) -> Timestamp {
         mark.minus(self.lookback).minus(TIE_MARGIN)
     }
 
-    /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one. `mark`
-    /// is the watermark as it stood at the previous sweep: what the next one reads must not be forgotten, however long it takes.
-    /// An attempt joins one that is `settle_after` older than itself, and may be seen as late as the next sweep finds it.
+    /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one.
+    /// `mark` is the watermark as it stood at the previous sweep: what the next one reads must not be forgotten,
+    /// however long it takes. An attempt joins one that is `settle_after` older than itself, and may be seen as late as
+    /// the next sweep finds it.
     pub fn horizon(&self, now: Timestamp, watermark: Timestamp, mark: Timestamp) -> Timestamp {
         let latest_find = |time: Timestamp| time.minus(self.lookback).minus(self.sweep_interval);
         latest_find(now.minus(self.settle_after)).min(latest_find(watermark)).min(self.sweep_until(mark))

@@ -1,14 +1,15 @@
 //! When a walk goes back: deletions have pulled entries that it has not read to pages that it has.
 //!
-//! A list that has become shorter by some entries has pulled at most as many across the border before the page that shows it. They
-//! may stand on any page of the second that the first of them has, as its order is not promised: it is read from where it begins.
-//! Pure, like the pager that uses it.
+//! A list that has become shorter by some entries has pulled at most as many across the border before the page that
+//! shows it. They may stand on any page of the second that the first of them has, as its order is not promised: it is
+//! read from where it begins. Pure, like the pager that uses it.
 
 use super::cursor::PageRequest;
 use super::wire::LogPage;
 use crate::delivery::Timestamp;
 
-/// How many pages, for each that a walk has come to, are read again: a length that is told wrongly must not hold it up for ever.
+/// How many pages, for each that a walk has come to, are read again: a length that is told wrongly must not hold it up
+/// for ever.
 const REPEATS_PER_PAGE: u64 = 5;
 
 /// How a walk has been sent back.
@@ -32,9 +33,9 @@ enum State {
 }
 
 impl Backtrack {
-    /// The page to which the walk must go back from one that was read. What may have been pulled stood behind the border before
-    /// page `begin`: before this page, or before the run that it belongs to. `growth` is by how much the list has grown since the
-    /// page before, where that is known.
+    /// The page to which the walk must go back from one that was read. What may have been pulled stood behind the
+    /// border before page `begin`: before this page, or before the run that it belongs to. `growth` is by how much the
+    /// list has grown since the page before, where that is known.
     pub(super) fn see(&mut self, at: PageRequest, begin: u32, page: &LogPage, growth: Option<i64>) -> Option<u32> {
         if at.page <= 1 {
             self.state = State::Over;

@@ -1,14 +1,15 @@
 //! Entries that no page can show: each makes every page that holds it fail. They are told apart by where they stand.
 //!
-//! Nothing of such an entry can be read, but the list is in order of time: it was created between its neighbours. New entries
-//! and deletions move it, and may give it closer neighbours; the times still overlap. Pure; walks and the ledger's memory of
-//! unusable entries share its keys.
+//! Nothing of such an entry can be read, but the list is in order of time: it was created between its neighbours. New
+//! entries and deletions move it, and may give it closer neighbours; the times still overlap. Pure; walks and the
+//! ledger's memory of unusable entries share its keys.
 
 use crate::delivery::Timestamp;
 
 /// How the keys of such entries begin, in the memory of unusable entries.
 pub const PREFIX: &str = "unreadable:";
-/// The times that keys hold are this wide: as many digits as the longest number has, so that none is the prefix of another.
+/// The times that keys hold are this wide: as many digits as the longest number has, so that none is the prefix of
+/// another.
 const SEPARATOR: char = '~';
 
 /// An entry that cannot be read.
@@ -40,8 +41,8 @@ impl Hole {
         self.older < newer || self.older == newer && self.newer == newer
     }
 
-    /// Whether this may be an entry that stands between `older` and `newer`. Neighbours that share a second may have changed
-    /// places; otherwise, intervals that merely touch are on the two sides of an entry.
+    /// Whether this may be an entry that stands between `older` and `newer`. Neighbours that share a second may have
+    /// changed places; otherwise, intervals that merely touch are on the two sides of an entry.
     fn may_be(&self, older: Timestamp, newer: Timestamp) -> bool {
         let (from, to) = (self.older.max(older), self.newer.min(newer));
         from < to || from == to && (self.older == self.newer || older == newer)
@@ -71,7 +72,8 @@ impl Holes {
         self.known = known;
     }
 
-    /// Whether a known one may stand among the entries behind one of time `newer`; behind the top of the list if `None`.
+    /// Whether a known one may stand among the entries behind one of time `newer`; behind the top of the list if
+    /// `None`.
     pub(super) fn is_one_behind(&self, newer: Option<Timestamp>) -> bool {
         self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer)))
     }
@@ -81,7 +83,8 @@ impl Holes {
         self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer) && newer <= hole.newer))
     }
 
-    /// Drops those that wait: the walk is about to read them again from the top. What it reads next stands before them, not behind.
+    /// Drops those that wait: the walk is about to read them again from the top. What it reads next stands before them,
+    /// not behind.
     pub(super) fn begin_again(&mut self) {
         self.waiting = None;
     }
@@ -92,8 +95,9 @@ impl Holes {
         waiting.places += 1;
     }
 
-    /// Returns the keys of those that wait: behind them stands an entry of time `older`, or the end of the list. The list has
-    /// `total` entries by now: as many of the places as it has grown by may be those of entries that were pushed on.
+    /// Returns the keys of those that wait: behind them stands an entry of time `older`, or the end of the list. The
+    /// list has `total` entries by now: as many of the places as it has grown by may be those of entries that were
+    /// pushed on.
     pub(super) fn close(&mut self, older: Option<Timestamp>, total: Option<u64>) -> Vec<Box<str>> {
         let Some(Waiting { newer, places, total: before }) = self.waiting.take() else { return Vec::new() };
         let growth = total.zip(before).map_or(0, |(total, before)| total.saturating_sub(before));

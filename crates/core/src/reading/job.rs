@@ -1,8 +1,8 @@
 //! One reading of a log that is under way: a walk, or a round of rechecks.
 //!
-//! A job is handed on by value. A request is made of a job, and its answer turns the job into one that needs another page, or into
-//! what was read. So nothing can be requested that was not begun, and nothing goes on that is over; whoever drops a job gives up
-//! what it has read. Pure, like all of `reading`.
+//! A job is handed on by value. A request is made of a job, and its answer turns the job into one that needs another
+//! page, or into what was read. So nothing can be requested that was not begun, and nothing goes on that is over;
+//! whoever drops a job gives up what it has read. Pure, like all of `reading`.
 
 use std::time::Duration;
 
@@ -96,9 +96,10 @@ impl Job {
         }
     }
 
-    /// Takes in that a request failed, at `date`, for a reason that may lie with the page. A walk requests the same page again, and
-    /// after some failures finds out what the cause is. A round of rechecks is given up, because what it looked for is somewhere
-    /// else by the next turn, unless rounds have `failed_before`, more than [`FAILED_ROUNDS`] in a row: then it narrows.
+    /// Takes in that a request failed, at `date`, for a reason that may lie with the page. A walk requests the same
+    /// page again, and after some failures finds out what the cause is. A round of rechecks is given up, because what
+    /// it looked for is somewhere else by the next turn, unless rounds have `failed_before`, more than
+    /// [`FAILED_ROUNDS`] in a row: then it narrows.
     ///
     /// # Errors
     /// If no cause can be found: the job is given up.
@@ -220,8 +221,8 @@ impl WalkJob {
         self.walk.reached()
     }
 
-    /// Takes out what it has read if that is `least` entries or more, without a gap behind `before`, which is on disk; `date` is
-    /// the time at which it was read.
+    /// Takes out what it has read if that is `least` entries or more, without a gap behind `before`, which is on disk;
+    /// `date` is the time at which it was read.
     pub fn take_part(&mut self, least: usize, before: Option<Stretch>, date: ServerTime) -> Option<Part> {
         if self.walk.len() < least || !self.walk.has_attempts() || !self.walk.is_contiguous() {
             return None;

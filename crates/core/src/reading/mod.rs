@@ -1,7 +1,8 @@
 //! Reads a list that moves: makes sense of pages, and says which page to request next. It requests nothing itself.
 //!
-//! In reading order: [`wire`] is what answers mean, [`payload`] tells which attempts belong together, [`error`] is why a request
-//! may fail, [`walk`] and [`recheck`] say which page to request next, and a [`job`] is one of them from request to answer.
+//! In reading order: [`wire`] is what answers mean, [`payload`] tells which attempts belong together, [`error`] is why
+//! a request may fail, [`walk`] and [`recheck`] say which page to request next, and a [`job`] is one of them from
+//! request to answer.
 
 mod backtrack;
 mod cursor;

@@ -1,7 +1,7 @@
 //! Whether a page brings anything that a walk has not read before: how lists that repeat themselves are found out.
 //!
-//! It remembers hashes of the last ten thousand entries or so, so that its memory does not grow with the list. Pure; the walk
-//! calls it once a page.
+//! It remembers hashes of the last ten thousand entries or so, so that its memory does not grow with the list. Pure;
+//! the walk calls it once a page.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;

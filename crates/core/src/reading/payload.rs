@@ -1,7 +1,7 @@
 //! Which attempts belong to one delivery: a digest of the event and of the payload, equal where they are equal as JSON.
 //!
-//! The payload is read as it lies in the answer, never built into a value, never kept: only 16 bytes of a SHA-256 leave this
-//! file. `source::wire` calls it for every entry.
+//! The payload is read as it lies in the answer, never built into a value, never kept: only 16 bytes of a SHA-256 leave
+//! this file. `source::wire` calls it for every entry.
 
 use sha2::{Digest, Sha256};
 
@@ -12,8 +12,8 @@ const MAX_DEPTH: usize = 128;
 
 /// Digests event and payload. `payload` is the text of a valid JSON value, or nothing where the entry has none.
 ///
-/// Two payloads are equal whatever the order of their keys, their white space and the escapes in their strings; numbers are
-/// compared by their text, and the last of duplicate keys counts.
+/// Two payloads are equal whatever the order of their keys, their white space and the escapes in their strings; numbers
+/// are compared by their text, and the last of duplicate keys counts.
 pub fn group_key(event: &str, payload: Option<&str>, scratch: &mut Vec<u8>) -> GroupKey {
     scratch.clear();
     scratch.extend_from_slice(&(event.len() as u64).to_le_bytes());
@@ -59,8 +59,8 @@ impl Canonical<'_> {
         while let Some(b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') = self.text.get(self.position) {
             self.position += 1;
         }
-        // Text that is no JSON, against the caller's promise, may end inside an escape or a member: a strange digest is better
-        // than a panic or an endless loop.
+        // Text that is no JSON, against the caller's promise, may end inside an escape or a member: a strange digest is
+        // better than a panic or an endless loop.
         self.out.extend_from_slice(self.text.get(start..self.position).unwrap_or_default());
         self.out.push(b';');
         if self.position == start {
@@ -159,7 +159,8 @@ impl Canonical<'_> {
         }
     }
 
-    /// `\uXXXX`, two of them where they are a surrogate pair. A lone surrogate is written as the three bytes of its number.
+    /// `\uXXXX`, two of them where they are a surrogate pair. A lone surrogate is written as the three bytes of its
+    /// number.
     fn unicode_escape(&mut self) {
         let unit = self.hex4();
         let is_high = (0xD800..0xDC00).contains(&unit);

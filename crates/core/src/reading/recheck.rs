@@ -1,7 +1,8 @@
 //! Reads open entries again, wherever in the list they stand: by the page on which their rank lets expect them.
 //!
-//! There is no endpoint for one entry. How many known entries are newer than it tells its page; what stands on that page tells
-//! whether to look before or behind it. One page serves all open entries that stand on it. Pure, like the pager.
+//! There is no endpoint for one entry. How many known entries are newer than it tells its page; what stands on that
+//! page tells whether to look before or behind it. One page serves all open entries that stand on it. Pure, like the
+//! pager.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -137,7 +138,8 @@ impl Recheck {
         self.skip_first()
     }
 
-    /// Takes note that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is left alone.
+    /// Takes note that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is
+    /// left alone.
     pub fn absorb_too_large(&mut self) -> Progress {
         let mut cursor = Cursor::new(self.per_page);
         self.requests += 1;

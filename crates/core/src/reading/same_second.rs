@@ -1,10 +1,10 @@
 //! Runs of entries with equal `created_at` that cross a page's border.
 //!
-//! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of the run
-//! may move from the next page to one that was read before. A run is complete when as many different entries of it were seen as
-//! it has places in the list; until then it is read again, or until several rounds bring nothing new. An unusable entry has no
-//! time: where one may be of the run, its places cannot be counted, and only rounds that bring nothing new are trusted. Pure,
-//! like the pager that uses it.
+//! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of
+//! the run may move from the next page to one that was read before. A run is complete when as many different entries of
+//! it were seen as it has places in the list; until then it is read again, or until several rounds bring nothing new.
+//! An unusable entry has no time: where one may be of the run, its places cannot be counted, and only rounds that bring
+//! nothing new are trusted. Pure, like the pager that uses it.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,8 @@ use crate::delivery::{Attempt, EntryId, Timestamp};
 const QUIET_ROUNDS: u32 = 3;
 /// or so many, where its places say that something is missing.
 const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
-/// or so many, where unusable entries keep its places from being counted. A round hides an entry with a probability below 0.4.
+/// or so many, where unusable entries keep its places from being counted. A round hides an entry with a probability
+/// below 0.4.
 const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 
 /// Where a walk goes after a page.
@@ -35,8 +36,8 @@ pub(super) enum Step {
 pub(super) struct SameSecond {
     tail: Option<Tail>,
     run: Option<Run>,
-    /// The first of the pages just read that hold unusable entries alone, if no page before them tells which second may go on
-    /// there: the second with which the next usable entry begins may have begun on them.
+    /// The first of the pages just read that hold unusable entries alone, if no page before them tells which second may
+    /// go on there: the second with which the next usable entry begins may have begun on them.
     blank_from: Option<u32>,
 }
 
@@ -59,7 +60,8 @@ struct Tail {
 struct Run {
     time: Timestamp,
     first_page: u32,
-    /// The last page of its longest round: where unusable entries stand behind it, a shorter one does not tell that it has ended.
+    /// The last page of its longest round: where unusable entries stand behind it, a shorter one does not tell that it
+    /// has ended.
     last_page: u32,
     ids: HashSet<EntryId>,
     /// How many places in the list it has, by this round; nothing where the list's length is not told.
@@ -76,7 +78,8 @@ struct Run {
 }
 
 impl SameSecond {
-    /// Takes in a page that was read; `growth` is by how much the list has grown since the page before, where that is known.
+    /// Takes in a page that was read; `growth` is by how much the list has grown since the page before, where that is
+    /// known.
     pub(super) fn see(
         &mut self,
         page: u32,
@@ -126,7 +129,8 @@ impl SameSecond {
         self.run.as_ref().map(|run| run.first_page)
     }
 
-    /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be counted.
+    /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be
+    /// counted.
     pub(super) fn leap(&mut self) {
         (self.tail, self.blank_from) = (None, None);
         if let Some(run) = &mut self.run {
@@ -135,7 +139,8 @@ impl SameSecond {
         }
     }
 
-    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has ended.
+    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has
+    /// ended.
     pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, overlaps: bool) {
         self.blank_from = self.blank_from.map(|first| page_of(u64::from(first - 1) * u64::from(from), to.max(1)));
         if let Some(tail) = &mut self.tail {
@@ -151,7 +156,8 @@ impl SameSecond {
         }
     }
 
-    /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the border.
+    /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the
+    /// border.
     fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: Known<'_>) {
         let begins_unusable = read.invalid.first().is_some_and(|entry| entry.place == 0);
         let goes_on = |tail: &mut Tail| {
@@ -250,8 +256,8 @@ fn tail(page: u32, read: &LogPage, time: Timestamp) -> Tail {
     }
 }
 
-/// Whether an unusable entry of the page may be of `time`: it is where the usable one before or behind it is, as the list is in
-/// order.
+/// Whether an unusable entry of the page may be of `time`: it is where the usable one before or behind it is, as the
+/// list is in order.
 fn may_hold_unusable(read: &LogPage, time: Timestamp) -> bool {
     let is_of_time = |place: usize| read.attempts.get(place).is_none_or(|attempt| attempt.created_at == time);
     read.invalid.iter().any(|entry| is_of_time(entry.place) || entry.place.checked_sub(1).is_none_or(is_of_time))

@@ -1,9 +1,9 @@
 //! Walks a list that moves while it is read: newest first, by page numbers, from page 1 towards older entries.
 //!
-//! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to earlier
-//! pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a border are read
-//! several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask for, and is given what came.
-//! A walk that was interrupted goes on where it stopped.
+//! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to
+//! earlier pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a
+//! border are read several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask
+//! for, and is given what came. A walk that was interrupted goes on where it stopped.
 
 use thiserror::Error;
 
@@ -23,8 +23,8 @@ mod failing;
 
 /// After so many pages in a row that bring nothing new, the list repeats itself.
 const MAX_REPEATED_PAGES: u32 = 20;
-/// After so many unusable entries in a row, all of them different, nothing usable is expected any more: as unusable entries show no
-/// time, no walk would end among them. Two hundred full pages.
+/// After so many unusable entries in a row, all of them different, nothing usable is expected any more: as unusable
+/// entries show no time, no walk would end among them. Two hundred full pages.
 const MAX_UNUSABLE: u64 = 20_000;
 /// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
@@ -98,7 +98,8 @@ pub struct Walk {
     last_read: Option<Timestamp>,
     cut_short: Option<CutShort>,
     pages: u64,
-    /// The key of the page before that was too large though it held one entry only, and how many such pages in a row had it.
+    /// The key of the page before that was too large though it held one entry only, and how many such pages in a row
+    /// had it.
     too_large: (Box<str>, u32),
     /// Whether the size of pages is that of the first one, because nothing tells it.
     is_size_guessed: bool,
@@ -137,8 +138,8 @@ impl Walk {
         }
     }
 
-    /// Asks for a page of another size first. A walk that has to go on begins again at the top with full pages: what the small
-    /// one held is read twice, and nothing depends on what has moved in between.
+    /// Asks for a page of another size first. A walk that has to go on begins again at the top with full pages: what
+    /// the small one held is read twice, and nothing depends on what has moved in between.
     pub fn with_first_page(mut self, per_page: u32) -> Self {
         self.cursor = self.cursor.with_first_page(per_page);
         self
@@ -149,7 +150,8 @@ impl Walk {
         Self { skip: Some(read), ..Self::new(until, per_page) }
     }
 
-    /// Tells the walk what earlier ones have found: entries that cannot be read, and the place from which on nothing can be.
+    /// Tells the walk what earlier ones have found: entries that cannot be read, and the place from which on nothing
+    /// can be.
     pub fn expecting(mut self, holes: Vec<Hole>, bottom: Option<u64>) -> Self {
         self.holes.expect(holes);
         self.failing.bottom = bottom;
@@ -210,7 +212,8 @@ impl Walk {
             self.cursor.go_to(page);
             return Progress::More;
         }
-        // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second began.
+        // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second
+        // began.
         if self.is_before_landing(at, newest) {
             return Progress::More;
         }
@@ -241,11 +244,12 @@ impl Walk {
         Progress::Done
     }
 
-    /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that is
-    /// unusable, counted under `key` and walked past.
+    /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that
+    /// is unusable, counted under `key` and walked past.
     ///
     /// # Errors
-    /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server answers.
+    /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server
+    /// answers.
     pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
         let before = self.cursor.request().per_page;
         let place = self.cursor.offset();
@@ -388,8 +392,8 @@ impl Walk {
         i64::try_from(after).ok()?.checked_sub(i64::try_from(before).ok()?)
     }
 
-    /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be longer than
-    /// that, or nothing is told at all. Then a short page need not be the last one.
+    /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be
+    /// longer than that, or nothing is told at all. Then a short page need not be the last one.
     fn served(&mut self, page: &LogPage) -> Option<u64> {
         let PageRequest { page: at, per_page } = self.cursor.request();
         let Pagination { per_page: told, total, .. } = page.pagination;
@@ -403,9 +407,9 @@ impl Walk {
         Some(shown)
     }
 
-    /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full is the
-    /// last one unless they promise more, and an empty one is behind the end whatever they say. One that is always the same is
-    /// the whole list, where nothing tells of more.
+    /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full
+    /// is the last one unless they promise more, and an empty one is behind the end whatever they say. One that is
+    /// always the same is the whole list, where nothing tells of more.
     fn is_end(&self, page: &LogPage, is_repeated: bool) -> bool {
         let PageRequest { page: at, per_page } = self.cursor.request();
         let is_full = page.len() as u64 >= u64::from(per_page);

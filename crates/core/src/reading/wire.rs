@@ -1,7 +1,8 @@
-//! What the API's answers mean, field by field. It rejects and never guesses: an entry that cannot be used costs only itself.
+//! What the API's answers mean, field by field. It rejects and never guesses: an entry that cannot be used costs only
+//! itself.
 //!
-//! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave this
-//! file. The client calls it with the bytes of one answer.
+//! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave
+//! this file. The client calls it with the bytes of one answer.
 
 mod entries;
 mod error_text;
@@ -360,8 +361,8 @@ fn id_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A day alone is no moment, and the time of a zone
-/// that is only named would be taken for UTC.
+/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A day alone is no moment, and the time of
+/// a zone that is only named would be taken for UTC.
 fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     let text = string(raw)?;
     let text = with_short_fraction(&text);
@@ -374,7 +375,8 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     parsed.ok().map(|moment| Timestamp::from_micros(moment.as_microsecond()))
 }
 
-/// The text with at most nine digits in a fraction of a second, which is as many as can be read: RFC 3339 allows any number.
+/// The text with at most nine digits in a fraction of a second, which is as many as can be read: RFC 3339 allows any
+/// number.
 fn with_short_fraction(text: &str) -> Cow<'_, str> {
     const DIGITS: usize = 9;
     let Some((whole, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };

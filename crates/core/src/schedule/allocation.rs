@@ -1,10 +1,11 @@
-//! The best intervals for known rates of arrival: mean waiting is least when polling frequencies are proportional to the square
-//! root of the rates, as far as the bounds allow.
+//! The best intervals for known rates of arrival: mean waiting is least when polling frequencies are proportional to
+//! the square root of the rates, as far as the bounds allow.
 //!
-//! An entry that arrives at a moment of its own waits for half an interval on average, so that what is to be made small is
-//! Σ λᵢ·Tᵢ under Σ 1/Tᵢ = requests a second: Lagrange's multiplier gives Tᵢ = scale / √λᵢ, and where a bound holds, the bound
-//! (Karush–Kuhn–Tucker; "water-filling"). A poll counts as one request here. The further pages of a walk follow from how many
-//! entries there are, not from how often they are asked for, so they are no part of the choice: they lessen what is left for polls.
+//! An entry that arrives at a moment of its own waits for half an interval on average, so that what is to be made small
+//! is Σ λᵢ·Tᵢ under Σ 1/Tᵢ = requests a second: Lagrange's multiplier gives Tᵢ = scale / √λᵢ, and where a bound holds,
+//! the bound (Karush–Kuhn–Tucker; "water-filling"). A poll counts as one request here. The further pages of a walk
+//! follow from how many entries there are, not from how often they are asked for, so they are no part of the choice:
+//! they lessen what is left for polls.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::Intervals;
 
 /// Halvings of the range in which the scale lies: enough for the last bit of it.
 const HALVINGS: u32 = 60;
-/// A target that would bring something to fewer polls than one in so many, asked every `max_interval`, is asleep: it is asked
-/// no more often than that, whatever budget there is.
+/// A target that would bring something to fewer polls than one in so many, asked every `max_interval`, is asleep: it is
+/// asked no more often than that, whatever budget there is.
 const ASLEEP: f64 = 300.0;
 
 /// Intervals for all rates.
@@ -24,8 +25,8 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// The best intervals within `bounds` for targets with these rates, in entries a second, where `polls_per_second` are to be
-    /// had. Where even the longest intervals need more, the longest.
+    /// The best intervals within `bounds` for targets with these rates, in entries a second, where `polls_per_second`
+    /// are to be had. Where even the longest intervals need more, the longest.
     pub fn new(rates: &[f64], bounds: Intervals, polls_per_second: f64) -> Self {
         // At 0 all targets are at their shortest interval, at the upper end all at their longest.
         let widest = rates.iter().fold(0.0, |widest: f64, rate| widest.max(rate.sqrt()));
@@ -43,7 +44,8 @@ impl Allocation {
         Duration::from_secs_f64(interval(self.scale, self.bounds, rate))
     }
 
-    /// How many seconds an entry waits on average until it is read, over all targets with these rates: half an interval.
+    /// How many seconds an entry waits on average until it is read, over all targets with these rates: half an
+    /// interval.
     pub fn mean_wait(&self, rates: &[f64]) -> f64 {
         let waits: f64 = rates.iter().map(|rate| rate * interval(self.scale, self.bounds, *rate) / 2.0).sum();
         let entries: f64 = rates.iter().sum();
@@ -61,8 +63,8 @@ pub fn is_asleep(rate: f64, max_interval: Duration) -> bool {
     rate * max_interval.as_secs_f64() * ASLEEP < 1.0
 }
 
-/// The longest interval that `targets` targets can have within half of a budget, where that is longer than `max_interval`; the
-/// other half is for busy targets, sweeps and rechecks.
+/// The longest interval that `targets` targets can have within half of a budget, where that is longer than
+/// `max_interval`; the other half is for busy targets, sweeps and rechecks.
 pub fn stretched(max_interval: Duration, targets: usize, requests_per_minute: f64) -> Duration {
     let needed = 120.0 * targets as f64 / requests_per_minute.max(f64::MIN_POSITIVE);
     max_interval.max(Duration::try_from_secs_f64(needed).unwrap_or(Duration::MAX))

@@ -1,9 +1,9 @@
-//! How much of the budget may be spent just now: less where the API's headers say that its limit is lower, or that somebody else
-//! is spending too. Pure; time is passed in.
+//! How much of the budget may be spent just now: less where the API's headers say that its limit is lower, or that
+//! somebody else is spending too. Pure; time is passed in.
 //!
-//! `X-RateLimit-Remaining` counts our own requests too, in windows of 60 s that begin with a request of anybody's. What others
-//! spend is what is used of a window beyond what we have sent in it. What is left of it, less what the others will want, is
-//! spread over its rest.
+//! `X-RateLimit-Remaining` counts our own requests too, in windows of 60 s that begin with a request of anybody's. What
+//! others spend is what is used of a window beyond what we have sent in it. What is left of it, less what the others
+//! will want, is spread over its rest.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -102,7 +102,8 @@ impl Allowance {
         }
     }
 
-    /// Requests a minute that may be made while nobody else makes any: the configured ones, or fewer if the API allows fewer.
+    /// Requests a minute that may be made while nobody else makes any: the configured ones, or fewer if the API allows
+    /// fewer.
     pub fn ceiling(&self) -> u32 {
         let limit = self.limit.and_then(|limit| u32::try_from(limit).ok());
         limit.map_or(self.configured, |limit| limit.min(self.configured))

@@ -16,7 +16,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and all of it.
+    /// Takes note of a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and
+    /// all of it.
     pub fn fail(&mut self, jitter: f64) -> Duration {
         let doubled = BASE.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
         self.failures = self.failures.saturating_add(1);
@@ -28,8 +29,8 @@ impl Backoff {
         self.before = self.failures;
     }
 
-    /// Takes note that one of its steps has succeeded: what has failed on the way to it is over, but not what failed before the
-    /// attempt, which may fail in the same way at its end.
+    /// Takes note that one of its steps has succeeded: what has failed on the way to it is over, but not what failed
+    /// before the attempt, which may fail in the same way at its end.
     pub fn progress(&mut self) {
         self.failures = self.before;
     }

@@ -1,10 +1,10 @@
 //! The arithmetic of the request budget: the generic cell rate algorithm, with time passed in.
 //!
-//! A plain token bucket of R with R/60 a second lets nearly 2R requests through in the minute that follows a pause. Here a burst
-//! of b is paid for by a slower rate, so that no minute, wherever it begins, holds more than R requests.
+//! A plain token bucket of R with R/60 a second lets nearly 2R requests through in the minute that follows a pause.
+//! Here a burst of b is paid for by a slower rate, so that no minute, wherever it begins, holds more than R requests.
 
-/// Nanoseconds in the minute for which the budget is given, and a second more: what is sent within a minute may arrive within a
-/// little less.
+/// Nanoseconds in the minute for which the budget is given, and a second more: what is sent within a minute may arrive
+/// within a little less.
 pub const WINDOW_NS: u64 = 61_000_000_000;
 
 /// A budget of R requests in any minute, with bursts of at most b.
@@ -27,8 +27,8 @@ impl Gcra {
         Self { interval_ns, burst, exhausted_ns: interval_ns * burst }
     }
 
-    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because bursts that could be had
-    /// at each change would exceed it in the end, and never faster than the budget gives them itself.
+    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because bursts that could
+    /// be had at each change would exceed it in the end, and never faster than the budget gives them itself.
     pub fn lowered(self, per_minute: u32) -> Self {
         let interval_ns = self.interval_ns.max(WINDOW_NS / u64::from(per_minute.max(1)));
         Self { interval_ns, burst: 1, exhausted_ns: self.exhausted_ns.max(interval_ns) }

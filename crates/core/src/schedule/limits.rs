@@ -1,8 +1,10 @@
-//! What headers say about limits and waits: `Retry-After`, `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
+//! What headers say about limits and waits: `Retry-After`, `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
+//! `X-RateLimit-Reset`.
 //!
-//! Servers, gateways and proxies write these numbers in many ways, and several of them may have a say in one answer. They are read as
-//! leniently as they can be meant: a fraction is rounded up, of several values the strictest counts, and a value that makes no sense
-//! counts as absent. Pure; called by the client of the API and by the one of the OTLP receiver.
+//! Servers, gateways and proxies write these numbers in many ways, and several of them may have a say in one answer.
+//! They are read as leniently as they can be meant: a fraction is rounded up, of several values the strictest counts,
+//! and a value that makes no sense counts as absent. Pure; called by the client of the API and by the one of the OTLP
+//! receiver.
 
 use std::time::Duration;
 
@@ -19,21 +21,22 @@ const MINUTE_SECONDS: f64 = 60.0;
 const DAY_SECONDS: f64 = 86_400.0;
 /// Numbers of this size are seconds since the Unix epoch: from 2001 to 2286. No wait is that long.
 const EPOCH_SECONDS: std::ops::Range<f64> = 1e9..1e10;
-/// The formats of dates that RFC 9110 (section 5.6.7) calls obsolete but has recipients accept, without the day of the week that a
-/// comma follows: that of RFC 850, and C's `asctime`.
+/// The formats of dates that RFC 9110 (section 5.6.7) calls obsolete but has recipients accept, without the day of the
+/// week that a comma follows: that of RFC 850, and C's `asctime`.
 const OBSOLETE_DATES: [&str; 2] = ["%d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// The lines of one header, in any order.
 pub type Lines<'a> = &'a [&'a str];
 
-/// Returns how long an answer asks to be left alone from `now` on, in whole seconds and an hour at most: the longest wait of
-/// `Retry-After` (RFC 9110, section 10.2.3), else of `X-RateLimit-Reset`. `None` if neither names a time that is still ahead.
+/// Returns how long an answer asks to be left alone from `now` on, in whole seconds and an hour at most: the longest
+/// wait of `Retry-After` (RFC 9110, section 10.2.3), else of `X-RateLimit-Reset`. `None` if neither names a time that
+/// is still ahead.
 pub fn wait(retry_after: Lines<'_>, reset: Lines<'_>, now: Timestamp) -> Option<Duration> {
     longest(retry_after, now).or_else(|| longest(reset, now))
 }
 
-/// Returns the requests a minute that `X-RateLimit-Limit` allows. A value that names its window (`1000;w=3600`) counts for its part of
-/// a minute.
+/// Returns the requests a minute that `X-RateLimit-Limit` allows. A value that names its window (`1000;w=3600`) counts
+/// for its part of a minute.
 pub fn limit(lines: Lines<'_>) -> Option<u64> {
     let per_minute = |item: &str| {
         let window = parameters(item).find_map(|(name, value)| (name == "w").then(|| number(value)).flatten());
@@ -48,7 +51,8 @@ pub fn remaining(lines: Lines<'_>) -> Option<u64> {
     items(lines).filter_map(number).map(|left| left.ceil().max(0.0) as u64).min()
 }
 
-/// Returns the moment that `text` names in any of the formats of HTTP (RFC 9110, section 5.6.7), or in that of RFC 3339.
+/// Returns the moment that `text` names in any of the formats of HTTP (RFC 9110, section 5.6.7), or in that of RFC
+/// 3339.
 pub fn http_date(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let undated = text.split_once(',').map_or(text, |(_weekday, rest)| rest.trim());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// How long an event is remembered, in seconds: as long as the default `sweep_interval`, so that sweeps all at once do not show
-/// as a flood followed by nothing.
+/// How long an event is remembered, in seconds: as long as the default `sweep_interval`, so that sweeps all at once do
+/// not show as a flood followed by nothing.
 const MEMORY: f64 = 300.0;
 
 /// Counts events, and fades them with age.

@@ -1,10 +1,10 @@
 //! Which target to ask next, and whether the budget allows it. Time is passed in; nothing here waits or asks.
 //!
-//! [`gcra`] is the arithmetic of the budget, [`limits`] reads the API's headers and [`allowance`] is what they make of the budget.
-//! [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole environment, and [`outage`] when
-//! nobody in it is answered; [`patience`] puts these together. [`scheduler`] is the order in which targets are asked: it learns
-//! from what polls bring ([`rate`]) and spends its requests where they shorten waiting most. [`allocation`] is what that comes to,
-//! in closed form; [`page_size`] says how much to ask for.
+//! [`gcra`] is the arithmetic of the budget, [`limits`] reads the API's headers and [`allowance`] is what they make of
+//! the budget. [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole
+//! environment, and [`outage`] when nobody in it is answered; [`patience`] puts these together. [`scheduler`] is the
+//! order in which targets are asked: it learns from what polls bring ([`rate`]) and spends its requests where they
+//! shorten waiting most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
 
 pub mod allocation;
 pub mod allowance;

@@ -1,15 +1,17 @@
-//! Tells an environment that nobody can reach from webhooks that fail for themselves. Time is passed in, as the time since any fixed
-//! moment.
+//! Tells an environment that nobody can reach from webhooks that fail for themselves. Time is passed in, as the time
+//! since any fixed moment.
 //!
-//! A webhook whose requests fail backs off for itself and says nothing about its neighbours. An environment is *out* when nobody in it
-//! is answered: each webhook's last request went unanswered, or several in a row did that had been answered before. While it is out,
-//! one webhook is probed after the other, at growing distances; a single answer ends it. Called by the environment's loop.
+//! A webhook whose requests fail backs off for itself and says nothing about its neighbours. An environment is *out*
+//! when nobody in it is answered: each webhook's last request went unanswered, or several in a row did that had been
+//! answered before. While it is out, one webhook is probed after the other, at growing distances; a single answer ends
+//! it. Called by the environment's loop.
 
 use std::time::Duration;
 
 use super::backoff::Backoff;
 
-/// So many webhooks in a row, each answered at its request before, that an outage is more likely than that many faults of their own.
+/// So many webhooks in a row, each answered at its request before, that an outage is more likely than that many faults
+/// of their own.
 const UNEXPECTED_IN_A_ROW: u32 = 3;
 
 /// Whether a webhook's requests are answered, with success or with an error of the API's own.
@@ -51,7 +53,8 @@ impl Reach {
         !matches!(self, Self::Unanswered { .. })
     }
 
-    /// The order in which webhooks are probed, smallest first: in turns, and those that answered last before the others.
+    /// The order in which webhooks are probed, smallest first: in turns, and those that answered last before the
+    /// others.
     pub fn probe_order(self) -> impl Ord + use<> {
         let requests = if let Self::Unanswered { requests, .. } = self { requests } else { 0 };
         (requests, std::cmp::Reverse(self.last_answer()))
@@ -100,7 +103,8 @@ impl Outage {
         began.map(|began| now.saturating_sub(began))
     }
 
-    /// Records an unanswered request at `now`. `jitter`, from 0 to 1, says where between half and all of a pause to end it.
+    /// Records an unanswered request at `now`. `jitter`, from 0 to 1, says where between half and all of a pause to end
+    /// it.
     pub fn unanswered(&mut self, request: Unanswered, now: Duration, jitter: f64) -> OutageVerdict {
         self.unexpected += u32::from(matches!(request.before, Reach::Answered(_)));
         if self.began.is_none() && request.has_hopeful_neighbours && self.unexpected < UNEXPECTED_IN_A_ROW {

@@ -1,12 +1,14 @@
-//! What failures make of the scheduler's order: who is left alone, and for how long. Time is passed in, as the time since any fixed
-//! moment.
+//! What failures make of the scheduler's order: who is left alone, and for how long. Time is passed in, as the time
+//! since any fixed moment.
 //!
-//! - A target that fails backs off for itself: after a few failures in a row it is asked no more often than an idle one.
+//! - A target that fails backs off for itself: after a few failures in a row it is asked no more often than an idle
+//!   one.
 //! - 401 and 429 concern everybody: the environment is paused ([`Pause`]).
-//! - While nobody is answered ([`Outage`]), one target is probed after the other, and everybody resumes at the first answer.
+//! - While nobody is answered ([`Outage`]), one target is probed after the other, and everybody resumes at the first
+//!   answer.
 //!
-//! Called by the environment's loop, which makes the requests. Must never hold back a target because of a neighbour that fails for
-//! itself.
+//! Called by the environment's loop, which makes the requests. Must never hold back a target because of a neighbour
+//! that fails for itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,8 +46,8 @@ pub enum End {
     NotWritten,
     /// The request failed.
     Failed(RequestFailure),
-    /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that the API
-    /// asked for.
+    /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that
+    /// the API asked for.
     Narrowed(Option<Duration>),
 }
 
@@ -114,7 +116,8 @@ impl Patience {
         self.outage.is_on()
     }
 
-    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change anything.
+    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change
+    /// anything.
     pub fn next(&self, scheduler: &mut Scheduler, now: Duration) -> Option<Next> {
         let next = if self.is_out() && !self.members.is_empty() {
             soonest(self.next_probe(now), scheduler.next_discovery(now))
@@ -163,8 +166,8 @@ impl Patience {
         }
     }
 
-    /// Takes in at `now` how a target's step ended, and returns what that means for its turn. `jitter`, from 0 to 1, says where
-    /// between half and all of a pause to end it.
+    /// Takes in at `now` how a target's step ended, and returns what that means for its turn. `jitter`, from 0 to 1,
+    /// says where between half and all of a pause to end it.
     pub fn end(
         &mut self,
         scheduler: &mut Scheduler,
@@ -226,8 +229,8 @@ impl Patience {
         self.pause.accept();
     }
 
-    /// Records a request of discovery, begun at `asked_at`, that failed. Only a rejection concerns the targets: lists have a back-off
-    /// of their own.
+    /// Records a request of discovery, begun at `asked_at`, that failed. Only a rejection concerns the targets: lists
+    /// have a back-off of their own.
     pub fn fail_discovery(&mut self, failure: RequestFailure, asked_at: Duration, now: Duration, jitter: f64) {
         if let RequestFailure::Rejected(retry_after) = failure {
             self.pause.reject(Rejection { asked_at, retry_after }, now, jitter);

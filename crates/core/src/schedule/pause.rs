@@ -1,4 +1,5 @@
-//! When the API refuses a whole environment, and until when it is left alone. Time is passed in, as the time since any fixed moment.
+//! When the API refuses a whole environment, and until when it is left alone. Time is passed in, as the time since any
+//! fixed moment.
 
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ impl Pause {
         self.backoff.succeed();
     }
 
-    /// Records a rejection at `now`. What was asked before a pause began does not make it longer by being rejected too: requests that
-    /// are under way at the same time are one rejection, not many. What the API asks for always counts.
+    /// Records a rejection at `now`. What was asked before a pause began does not make it longer by being rejected too:
+    /// requests that are under way at the same time are one rejection, not many. What the API asks for always counts.
     pub fn reject(&mut self, rejection: Rejection, now: Duration, jitter: f64) {
         let is_known = self.began.is_some_and(|began| rejection.asked_at < began);
         let backoff = (!is_known).then(|| self.backoff.fail(jitter));

@@ -1,14 +1,15 @@
 //! How many entries a second a webhook's log gets, estimated from what polls bring.
 //!
-//! Five windows of memory, from two minutes to a day, are kept side by side. A long one is exact, a short one quick. The
-//! longest that no shorter one contradicts is believed (the rule of Lepski for choosing a bandwidth): a webhook that wakes up
-//! contradicts its past within one poll, a burst that ends does so within minutes, and a steady one is known ever better.
+//! Five windows of memory, from two minutes to a day, are kept side by side. A long one is exact, a short one quick.
+//! The longest that no shorter one contradicts is believed (the rule of Lepski for choosing a bandwidth): a webhook
+//! that wakes up contradicts its past within one poll, a burst that ends does so within minutes, and a steady one is
+//! known ever better.
 
 use std::time::Duration;
 
-/// The time constants of the windows in seconds. The shortest spans several polls of a busy webhook; the longest is how long a
-/// single entry is remembered; neighbours differ by so little that a change is seen by the next one when it is too small for
-/// the one before.
+/// The time constants of the windows in seconds. The shortest spans several polls of a busy webhook; the longest is how
+/// long a single entry is remembered; neighbours differ by so little that a change is seen by the next one when it is
+/// too small for the one before.
 const MEMORY: [f64; 5] = [120.0, 720.0, 4_320.0, 21_600.0, 86_400.0];
 /// By how many standard deviations windows must differ to contradict each other: one in a hundred does by chance.
 const CONTRADICTION: f64 = 2.5;

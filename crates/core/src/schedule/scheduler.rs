@@ -1,14 +1,15 @@
 //! Which target is asked next, and for what. Pure: time is passed in, as the time since any fixed moment.
 //!
-//! *Between the kinds of work*, `Shares` decides. *Among heads*, polls that are due and walks that need further pages take
-//! turns. *Among polls*, whoever has waited for `max_interval` comes first; the others are ordered by virtual time (stride
-//! scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the last poll that came in this order. So
-//! frequencies are proportional to √λ whatever the budget really is at the moment; nobody is asked before `min_interval` is over,
-//! and what those at a bound leave or need is shared by the rest in the same proportion, which is the water-filled optimum of
-//! [`super::allocation`]. *Sweeps and rechecks* go by who has been due for longest, so that one that was begun comes to its end.
+//! *Between the kinds of work*, `Shares` decides. *Among heads*, polls that are due and walks that need further pages
+//! take turns. *Among polls*, whoever has waited for `max_interval` comes first; the others are ordered by virtual time
+//! (stride scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the last poll that came
+//! in this order. So frequencies are proportional to √λ whatever the budget really is at the moment; nobody is asked
+//! before `min_interval` is over, and what those at a bound leave or need is shared by the rest in the same proportion,
+//! which is the water-filled optimum of [`super::allocation`]. *Sweeps and rechecks* go by who has been due for
+//! longest, so that one that was begun comes to its end.
 //!
-//! *Targets whose last request failed, or that made none yet,* take at most half of the places for requests as soon as anybody is
-//! answered: those that time out hold theirs for long.
+//! *Targets whose last request failed, or that made none yet,* take at most half of the places for requests as soon as
+//! anybody is answered: those that time out hold theirs for long.
 //!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
@@ -284,7 +285,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes in at `now` what a turn came to. When the next sweep and recheck are due must be said again where it has changed.
+    /// Takes in at `now` what a turn came to. When the next sweep and recheck are due must be said again where it has
+    /// changed.
     pub fn finish(&mut self, turn: Turn, outcome: Outcome, now: Duration) {
         let Turn::Ask(target, class) = turn else {
             self.is_discovering = false;

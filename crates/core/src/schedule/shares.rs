@@ -1,9 +1,9 @@
-//! How requests are shared between the kinds of work: three have a guaranteed share while they are due, heads get the rest, and
-//! what one does not need goes to the others.
+//! How requests are shared between the kinds of work: three have a guaranteed share while they are due, heads get the
+//! rest, and what one does not need goes to the others.
 //!
-//! While a class is due it earns a tenth of a request with every request that anybody makes, and pays a whole one for each of
-//! its own. Who has earned a request comes first, then heads, then whoever is due: deficit round-robin with heads as the
-//! remainder.
+//! While a class is due it earns a tenth of a request with every request that anybody makes, and pays a whole one for
+//! each of its own. Who has earned a request comes first, then heads, then whoever is due: deficit round-robin with
+//! heads as the remainder.
 
 use super::Class;
 

@@ -1,5 +1,5 @@
-//! The ids of traces and spans: functions of the log alone, so that whoever reads it again, in whatever order and after whatever
-//! crash, comes to the same ones.
+//! The ids of traces and spans: functions of the log alone, so that whoever reads it again, in whatever order and after
+//! whatever crash, comes to the same ones.
 
 use sha2::{Digest, Sha256};
 

@@ -1,6 +1,7 @@
 //! Turns the ledger's transitions into encoded OpenTelemetry spans.
 //!
-//! [`span`] makes them, [`ids`] gives them the same ids each time, and [`sampling`] decides which are sent. It sends nothing itself.
+//! [`span`] makes them, [`ids`] gives them the same ids each time, and [`sampling`] decides which are sent. It sends
+//! nothing itself.
 
 pub mod ids;
 pub mod record;

@@ -1,7 +1,7 @@
 //! Which spans are sent: of deliveries that succeeded at once a share, drawn by trace id, of all others everything.
 //!
-//! What is left out is parked: should an attempt of the same delivery not succeed later (after a retry by hand), its span calls
-//! back those before it, and the trace is whole.
+//! What is left out is parked: should an attempt of the same delivery not succeed later (after a retry by hand), its
+//! span calls back those before it, and the trace is whole.
 
 use super::ids::TraceId;
 use crate::delivery::{DeliveryResult, Status};
@@ -22,8 +22,8 @@ impl Sampler {
         Self { success_ratio }
     }
 
-    /// What becomes of the span of an attempt with that outcome. `is_retry`: an attempt before it did not succeed; `is_opening`:
-    /// there was none before it.
+    /// What becomes of the span of an attempt with that outcome. `is_retry`: an attempt before it did not succeed;
+    /// `is_opening`: there was none before it.
     pub fn attempt(self, trace_id: TraceId, status: Status, is_retry: bool, is_opening: bool) -> Fate {
         match status {
             _ if is_retry => Fate::Queue,

@@ -1,12 +1,12 @@
 //! From transitions to spans: one per attempt whose outcome was first seen, one root per delivery that ended.
 //!
-//! Pure: the same transitions give the same spans, ids included, so that a span that is sent twice is recognised as one. Payloads,
-//! answers and headers do not come near this file; of errors it sees the cleaned text. The pipeline asks it before each
-//! commit, and the spans are part of that commit.
+//! Pure: the same transitions give the same spans, ids included, so that a span that is sent twice is recognised as
+//! one. Payloads, answers and headers do not come near this file; of errors it sees the cleaned text. The pipeline asks
+//! it before each commit, and the spans are part of that commit.
 //!
-//! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP client spans (`http.*`, `error.type`, `server.*`;
-//! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span>); what they have no name for stands below
-//! `talkover.`.
+//! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP client spans (`http.*`, `error.type`,
+//! `server.*`; <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span>); what they have no name
+//! for stands below `talkover.`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -33,8 +33,8 @@ impl fmt::Debug for Outline {
 }
 
 impl Outline {
-    /// The line, from 1, of the key at `path`, such as `environments[1].webhooks[0].name`; of the nearest section around it
-    /// if the text does not have it. `None` if it has nothing of the path.
+    /// The line, from 1, of the key at `path`, such as `environments[1].webhooks[0].name`; of the nearest section
+    /// around it if the text does not have it. `None` if it has nothing of the path.
     pub fn line_of(&self, path: &str) -> Option<usize> {
         let (mut rest, mut id, mut found) = (path, 0, None);
         // The root itself is no answer: its line says nothing about a key that is missing.

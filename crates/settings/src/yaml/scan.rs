@@ -1,7 +1,7 @@
 //! Weighs a text by the parser's events, one at a time, before anything is built of it, and notes where its keys are.
 //!
-//! Never recurses, and keeps nothing that grows faster than the text. Refuses what the tree's builder would refuse too, so
-//! that the line can be named.
+//! Never recurses, and keeps nothing that grows faster than the text. Refuses what the tree's builder would refuse too,
+//! so that the line can be named.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 use super::Flaw;
 use super::outline::{NodeId, Outline};
 
-/// Levels of maps and lists within each other, aliases resolved. What builds the tree recurses once for each; no file of ours
-/// has more than six.
+/// Levels of maps and lists within each other, aliases resolved. What builds the tree recurses once for each; no file
+/// of ours has more than six.
 const MAX_DEPTH: usize = 64;
 /// Values, aliases resolved: twice what ten thousand webhooks named by hand have, at about 300 bytes of memory each.
 const MAX_VALUES: usize = 200_000;

@@ -1,5 +1,5 @@
-//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, adds entries, stops the world, and does
-//! what an operator does to webhooks, agents and campaigns.
+//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, adds entries, stops the
+//! world, and does what an operator does to webhooks, agents and campaigns.
 //!
 //! These requests need no token, are not counted, and never go wrong on purpose. Used by `server`.
 
@@ -30,10 +30,10 @@ struct NewEntry {
     http_status: Option<u16>,
 }
 
-/// Answers `GET /_simulator/truth`, `GET /_simulator/requests`, `POST /_simulator/freeze[?settle=true]`,
-/// `POST /_simulator/entries?webhook_id=…&event=…&status=…[&http_status=…]`, and, below `/_simulator/`, `POST` and `DELETE` of
-/// `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes what is: `name` and `status` of an
-/// owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
+/// Answers `GET /_simulator/truth`, `GET /_simulator/requests`, `POST /_simulator/freeze[?settle=true]`, `POST
+/// /_simulator/entries?webhook_id=…&event=…&status=…[&http_status=…]`, and, below `/_simulator/`, `POST` and `DELETE`
+/// of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes what is: `name` and
+/// `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
 pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/_simulator/truth") => truth(shared),

@@ -26,7 +26,8 @@ const OWNERS_PER_PAGE: u32 = 20;
 /// The most entries on any page.
 const MAX_PER_PAGE: u32 = 100;
 
-/// When all agents, campaigns and webhooks were made, and last changed before the start: the time of the documented samples.
+/// When all agents, campaigns and webhooks were made, and last changed before the start: the time of the documented
+/// samples.
 const MADE_AT: Moment = Moment::from_seconds(1_756_941_591);
 
 /// A page that was asked for.

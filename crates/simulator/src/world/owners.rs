@@ -70,8 +70,8 @@ impl World {
         true
     }
 
-    /// Changes what a webhook is: its name, whether it is enabled, and so on, but neither its id nor its owner. Whether there is
-    /// one. Its traffic goes on with the rate that it began with.
+    /// Changes what a webhook is: its name, whether it is enabled, and so on, but neither its id nor its owner. Whether
+    /// there is one. Its traffic goes on with the rate that it began with.
     pub fn change_webhook(&mut self, webhook_id: &str, change: impl FnOnce(&mut Webhook)) -> bool {
         let Some(log) = self.logs.iter_mut().find(|log| log.is(webhook_id)) else { return false };
         let (id, owner) = (log.webhook.id.clone(), log.webhook.owner.clone());

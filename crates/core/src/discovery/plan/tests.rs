@@ -284,8 +284,8 @@ fn a_change_of_an_owners_webhooks_is_found_by_the_next_refresh() {
     assert!(world.reads_of(&agent(1)).len() <= 4);
 }
 
-/// How long a webhook takes to be found that is added `after` the last restart, if there is one, to an agent that was read a minute
-/// before that.
+/// How long a webhook takes to be found that is added `after` the last restart, if there is one, to an agent that was
+/// read a minute before that.
 fn time_to_find(restart: Option<Duration>, after: Duration) -> Duration {
     let mut world = World::with(3, 0, 0);
     world.run(M(1));

@@ -1,4 +1,5 @@
-//! A daemon without I/O: walks, sweeps and rechecks of a log that moves, decided, committed, interrupted and begun again.
+//! A daemon without I/O: walks, sweeps and rechecks of a log that moves, decided, committed, interrupted and begun
+//! again.
 
 use std::collections::BTreeSet;
 

@@ -155,7 +155,8 @@ fn where_none_waits_the_newest_is_joined_and_where_there_is_none_one_is_opened()
 fn an_attempt_that_turns_up_late_joins_one_that_is_settled_by_then() {
     let mut book = Book::new();
     book.sweep(20, &[attempt("a1", "g", 1, 10, Failed), attempt("b1", "h", 1, 10, Retrying)]);
-    // Each follows within `settle_after` (500), and is seen as late as can be: `lookback` and `sweep_interval` after it was made.
+    // Each follows within `settle_after` (500), and is seen as late as can be: `lookback` and `sweep_interval` after it
+    // was made.
     for now in [515, 580, 645] {
         book.sweep(now, &[entry(&now.to_string(), now - 5, Success), attempt("b1", "h", 1, 10, Retrying)]);
     }
@@ -202,7 +203,8 @@ fn the_rank_of_an_entry_is_the_number_of_newer_ones() {
     assert_eq!(open, [at(10)]);
 }
 
-/// Of each attempt that was counted: its id, the entry that opened its delivery, and whether one before it did not succeed.
+/// Of each attempt that was counted: its id, the entry that opened its delivery, and whether one before it did not
+/// succeed.
 fn counted(decision: &Decision) -> Vec<(String, String, bool)> {
     let told = decision.transitions.iter().filter_map(|transition| match transition {
         Transition::Counted { attempt, delivery, .. } => {

@@ -1,5 +1,5 @@
-//! What the contract makes of readings: the same rules as the ledger's, told once more as plainly as possible, without windows of
-//! memory, indices or parts. It forgets only what the ledger says that it forgets, and checks that it may.
+//! What the contract makes of readings: the same rules as the ledger's, told once more as plainly as possible, without
+//! windows of memory, indices or parts. It forgets only what the ledger says that it forgets, and checks that it may.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +150,8 @@ impl Oracle {
         oldest.or_else(|| fitting().max_by_key(|index| &latest(index).key))
     }
 
-    /// The attempt that continues a new one although it was there before: it had opened a delivery, or was put in front of one.
+    /// The attempt that continues a new one although it was there before: it had opened a delivery, or was put in front
+    /// of one.
     fn successor(&self, entry: &Attempt) -> Option<EntryId> {
         let fits = |known: &&Known| {
             self.deliveries[known.delivery].group == entry.group

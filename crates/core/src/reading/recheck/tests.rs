@@ -90,8 +90,8 @@ fn cut(newest: i64, page: u32, size: i64, told: u64) -> LogPage {
     LogPage { attempts, invalid: Vec::new(), pagination }
 }
 
-/// Runs a round over a list that has `newest` entries at each request, and as many as at the last one from there on; gives the
-/// pages that were asked for.
+/// Runs a round over a list that has `newest` entries at each request, and as many as at the last one from there on;
+/// gives the pages that were asked for.
 fn asked(recheck: &mut Recheck, newest: &[i64], size: i64, told: u64) -> Vec<u32> {
     let mut pages = Vec::new();
     loop {

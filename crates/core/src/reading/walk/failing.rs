@@ -1,10 +1,11 @@
 //! What a walk makes of a page that fails again and again while others are answered.
 //!
-//! After three failures in a row a page elsewhere in the list is requested. If it is answered, the failing page is read in
-//! smaller parts, down to single entries. One that fails three times is suspected and passed, until a page behind it is
-//! answered; then it is requested once more, and if it fails again it is unreadable. If nothing is answered behind several
-//! suspects in a row, but the first page is, pages beyond that depth are refused: the walk ends there. Nothing is concluded
-//! from failures alone: where nobody is answered, the same page is requested again. Pure, like the walk that it is part of.
+//! After three failures in a row a page elsewhere in the list is requested. If it is answered, the failing page is read
+//! in smaller parts, down to single entries. One that fails three times is suspected and passed, until a page behind it
+//! is answered; then it is requested once more, and if it fails again it is unreadable. If nothing is answered behind
+//! several suspects in a row, but the first page is, pages beyond that depth are refused: the walk ends there. Nothing
+//! is concluded from failures alone: where nobody is answered, the same page is requested again. Pure, like the walk
+//! that it is part of.
 
 use super::{CutShort, PageRequest, Progress, Walk, WalkError};
 use crate::delivery::Timestamp;
@@ -171,8 +172,8 @@ impl Walk {
         }
     }
 
-    /// Takes in an answer if it is one that was requested only to see whether it comes, or if it speaks against suspects. Returns
-    /// `None` if it is to be read.
+    /// Takes in an answer if it is one that was requested only to see whether it comes, or if it speaks against
+    /// suspects. Returns `None` if it is to be read.
     ///
     /// # Errors
     /// If the cause is neither one entry nor a depth.

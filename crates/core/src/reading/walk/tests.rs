@@ -205,7 +205,8 @@ fn a_length_that_keeps_falling_sends_a_walk_back_over_five_pages_for_each() {
 fn a_list_that_repeats_itself_is_ended() {
     let list = List::new(300, 100);
     let unusable = |key: String| InvalidEntry { key: key.into(), reason: "", place: 0 };
-    // A server that does not turn its pages, one that turns two of them round and round, and 1,000 entries that all are `[]`.
+    // A server that does not turn its pages, one that turns two of them round and round, and 1,000 entries that all are
+    // `[]`.
     for (number, distinct) in [(1, 100), (2, 200), (0, 1)] {
         let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
         let ends = (1..100).find(|request| {

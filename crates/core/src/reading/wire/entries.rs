@@ -6,12 +6,14 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// No list has more: a thousand times what a page may be asked for, as the webhooks of an owner come all at once. An answer of 32 MiB
-/// has room for millions of entries, each of which would take a hundred times its bytes when it is told of as unusable.
+/// No list has more: a thousand times what a page may be asked for, as the webhooks of an owner come all at once. An
+/// answer of 32 MiB has room for millions of entries, each of which would take a hundred times its bytes when it is
+/// told of as unusable.
 const MAX_ENTRIES: usize = 100_000;
 
-/// The entries of the list that `data` is. PHP writes a list from which elements were removed as an object with their numbers for
-/// keys: its values are the entries, in the order in which they stand. An empty one is none: no numbers say that it is a list.
+/// The entries of the list that `data` is. PHP writes a list from which elements were removed as an object with their
+/// numbers for keys: its values are the entries, in the order in which they stand. An empty one is none: no numbers say
+/// that it is a list.
 ///
 /// # Errors
 /// A sentence that says why it is none, or none that a page can be.

@@ -1,7 +1,7 @@
 //! What may be kept of an entry's `error`: one short line without secrets.
 //!
-//! The text comes from whoever delivered the webhook, and may quote URLs with credentials, tokens in their query, or a whole
-//! stack trace. Nothing but what `cleaned` gives leaves this file; [`super`] calls it while an entry is read.
+//! The text comes from whoever delivered the webhook, and may quote URLs with credentials, tokens in their query, or a
+//! whole stack trace. Nothing but what `cleaned` gives leaves this file; [`super`] calls it while an entry is read.
 
 /// The longest text kept, in characters.
 const MAX_CHARS: usize = 256;
@@ -36,8 +36,8 @@ fn is_url_end(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '`')
 }
 
-/// The host of what follows a URL's scheme (RFC 3986, section 3.2): without user, port, path, query and fragment. Nothing where
-/// what stands in a port's place is none: it may be part of a password.
+/// The host of what follows a URL's scheme (RFC 3986, section 3.2): without user, port, path, query and fragment.
+/// Nothing where what stands in a port's place is none: it may be part of a password.
 fn host(url: &str) -> &str {
     let authority = url.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let address = authority.rsplit('@').next().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! What the lists of agents, of campaigns and of their webhooks mean: the answers of which discovery is made.
 //!
-//! Of a webhook's URL only host and port are kept, and nothing of its headers and credentials. The client calls it with the bytes
-//! of one answer. Both envelopes are read for each list, since the reference shows `meta` for one and `pagination` for the other.
+//! Of a webhook's URL only host and port are kept, and nothing of its headers and credentials. The client calls it with
+//! the bytes of one answer. Both envelopes are read for each list, since the reference shows `meta` for one and
+//! `pagination` for the other.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ use crate::delivery::owners::{Endpoint, Method, Owner, Webhook};
 const MAX_NAME_CHARS: usize = 256;
 /// No id is longer than 256 bytes: the API's are UUIDs of 36, and an id becomes a label and a segment of a path.
 const MAX_ID_BYTES: usize = 256;
-/// A number of seconds or of retries above this is no setting of a webhook, whatever the reference's next edition allows.
+/// A number of seconds or of retries above this is no setting of a webhook, whatever the reference's next edition
+/// allows.
 const MAX_SETTING: f64 = 1e6;
 
 /// One page of a list.

@@ -143,8 +143,8 @@ fn failures() -> [(&'static str, Answer); 7] {
     ]
 }
 
-/// The longest time until the good one is asked first where it is the last of all, its longest gap afterwards, and how many requests
-/// the broken ones cost in an hour.
+/// The longest time until the good one is asked first where it is the last of all, its longest gap afterwards, and how
+/// many requests the broken ones cost in an hour.
 #[test]
 fn a_good_target_is_asked_at_its_interval_beside_any_number_of_broken_ones() {
     let hour = S(3600);
@@ -154,7 +154,8 @@ fn a_good_target_is_asked_at_its_interval_beside_any_number_of_broken_ones() {
             environment.play(hour, |target, now| if target == TargetId(broken) { well(target, now) } else { answer });
             let what = format!("{broken} x {what}");
             let polls = environment.times_of(broken);
-            // Everybody is asked once before, and half of the turns repeat what failed; those that time out hold all places.
+            // Everybody is asked once before, and half of the turns repeat what failed; those that time out hold all
+            // places.
             let held = if answer.0 == TIMEOUT { TIMEOUT * (broken as u32).div_ceil(2) } else { Duration::ZERO };
             assert!(polls[0] <= STEP * (2 * broken as u32) + held, "{what}: first after {:?}", polls[0]);
             // From then on it waits for two requests of others at most: one under way, and one whose turn it is.

@@ -194,8 +194,8 @@ fn the_longest_interval_stretches_with_the_targets_and_shrinks_again() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever polls bring, however many pages walks and sweeps take, and whoever fails: nobody waits much longer than the
-    /// longest interval, and each kind of work that is due has a tenth of all requests.
+    /// Whatever polls bring, however many pages walks and sweeps take, and whoever fails: nobody waits much longer than
+    /// the longest interval, and each kind of work that is due has a tenth of all requests.
     #[test]
     fn nobody_starves_and_shares_are_kept(
         targets in 1_u64..40,

@@ -219,7 +219,8 @@ proptest! {
         let poisoned: Vec<i64> = picks.iter().map(|pick| pick.index(count as usize) as i64 + 1).collect();
         let mut faulty = Faulty { outage: outage.0..outage.0 + outage.1, ..Faulty::new(count, &poisoned) };
         let before = faulty.readable();
-        // An outage that begins just when an entry that was pushed to a suspect's place is requested is taken for its fault.
+        // An outage that begins just when an entry that was pushed to a suspect's place is requested is taken for its
+        // fault.
         let arrivals = if outage.1 > 0 { Vec::new() } else { arrivals };
         let is_moving = !arrivals.is_empty();
         let mut known: Vec<Box<str>> = Vec::new();

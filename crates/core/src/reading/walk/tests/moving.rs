@@ -1,4 +1,5 @@
-//! Walks over lists that move in every way at once, and whose seconds come in an order that is another one at every request.
+//! Walks over lists that move in every way at once, and whose seconds come in an order that is another one at every
+//! request.
 
 use proptest::prelude::*;
 
@@ -100,7 +101,8 @@ proptest! {
         let is_expected = |(second, number): &&(i64, u32)| *second >= until && !list.is_unusable(*number);
         let mut expected: HashSet<EntryId> =
             list.entries.iter().filter(is_expected).map(|(second, number)| tied(*second, *number).id).collect();
-        // Where a page is read in smaller ones, one of an unusable entry alone does not tell which second goes on behind it.
+        // Where a page is read in smaller ones, one of an unusable entry alone does not tell which second goes on
+        // behind it.
         let is_shuffled = has_total && (narrow.is_none() || unusable == u32::MAX);
         let stable = 7;
         let mut walk = Walk::new(Timestamp::from_seconds(until), per_page as u32);

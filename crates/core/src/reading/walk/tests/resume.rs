@@ -9,7 +9,8 @@ use crate::reading::wire::{InvalidEntry, LogPage};
 const READ: Stretch =
     Stretch { newest: Timestamp::from_seconds(900), oldest: Timestamp::from_seconds(401), count: 500 };
 
-/// Walks to the end of a list of 1,000 entries less some; gives the pages that it asked for and the entries that it read.
+/// Walks to the end of a list of 1,000 entries less some; gives the pages that it asked for and the entries that it
+/// read.
 fn resume(gone: impl Fn(i64) -> bool) -> (Vec<u32>, Vec<i64>) {
     let mut list = List::new(1_000, 10);
     list.numbers.retain(|number| !gone(*number));

@@ -17,8 +17,8 @@ fn page_of(entries: &[(&str, i64)], total: Option<u64>) -> LogPage {
     page
 }
 
-/// Walks over pages that are those of `first` for the first `first.len()` requests, and those of `then` from there on. Gives the
-/// names that were read, and the pages that were asked for.
+/// Walks over pages that are those of `first` for the first `first.len()` requests, and those of `then` from there on.
+/// Gives the names that were read, and the pages that were asked for.
 fn read(first: &[&[(&str, i64)]], then: &[&[(&str, i64)]], total: Option<u64>) -> (Vec<String>, Vec<u32>) {
     let mut walk = Walk::new(Timestamp::from_seconds(0), 3);
     let mut asked = Vec::new();
@@ -145,7 +145,8 @@ fn a_run_that_was_not_complete_is_read_again_where_the_list_becomes_shorter() {
 
 #[test]
 fn a_run_may_have_begun_on_a_page_of_unusable_entries_alone() {
-    // `b` was hidden by the order in which its second came: it stood behind where page 1 was read, and before where page 2 was.
+    // `b` was hidden by the order in which its second came: it stood behind where page 1 was read, and before where
+    // page 2 was.
     let before: [&[_]; 2] = [&[("!1", 2), ("!2", 2), ("!3", 2)], &[("!1", 2), ("a", 2), ("z", 1)]];
     let after: [&[_]; 2] = [&[("!1", 2), ("b", 2), ("a", 2)], &[("!2", 2), ("!3", 2), ("z", 1)]];
     let (names, asked) = read(&before, &after, Some(6));
