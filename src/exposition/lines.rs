@@ -37,9 +37,19 @@ impl Scratch {
     fn set_bounds(&mut self, bounds: &[f64]) {
         if self.bounds != bounds {
             self.bounds = bounds.to_vec();
-            // Rust always writes this notation of a float with a decimal point, as OpenMetrics demands for `le`.
-            self.shown_bounds = bounds.iter().map(|bound| format!("{bound:?}")).collect();
+            self.shown_bounds = bounds.iter().map(|bound| shown_bound(*bound)).collect();
         }
+    }
+}
+
+/// A bound as the label `le` has it: with a decimal point or an exponent, in the notation to which Prometheus 3 would
+/// rewrite every other one when it scrapes (`FormatFloat(bound, 'g', -1, 64)` of Go).
+fn shown_bound(bound: f64) -> String {
+    let scientific = format!("{bound:e}");
+    let parts = scientific.split_once('e').and_then(|(mantissa, exponent)| Some((mantissa, exponent.parse().ok()?)));
+    match parts {
+        Some((mantissa, exponent @ (..=-5 | 6..))) => format!("{mantissa}e{exponent:+03}"),
+        _ => format!("{bound:?}"),
     }
 }
 
@@ -146,4 +156,26 @@ pub(super) fn escape(out: &mut impl Write, text: &str, special: &[char]) -> fmt:
         rest = &rest[position + 1..];
     }
     out.write_str(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_written_as_prometheus_would_rewrite_it() {
+        for (bound, shown) in [
+            (1.0, "1.0"),
+            (0.5, "0.5"),
+            (0.0001, "0.0001"),
+            (0.00005, "5e-05"),
+            (0.000_012_5, "1.25e-05"),
+            (86_400.0, "86400.0"),
+            (999_999.5, "999999.5"),
+            (1_000_000.0, "1e+06"),
+            (1.5e12, "1.5e+12"),
+        ] {
+            assert_eq!(shown_bound(bound), shown);
+        }
+    }
 }

@@ -220,7 +220,7 @@ impl Reader {
             let stretch = Stretch { newest, oldest, count };
             // Late entries may have turned up in what it had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
-            let walk = Walk::resume(until, per_page, stretch).expecting(self.holes(), self.bottom);
+            let walk = self.expecting(Walk::resume(until, per_page, stretch));
             return WalkJob::new(Lane::Head, walk, coverage, until, now).resumed();
         }
         let marks = self.ledger.marks();
@@ -240,7 +240,17 @@ impl Reader {
     }
 
     fn walk(&self, until: Timestamp) -> Walk {
-        Walk::new(until, self.settings.per_page).expecting(self.holes(), self.bottom)
+        self.expecting(Walk::new(until, self.settings.per_page))
+    }
+
+    /// Tells a walk what earlier ones have found that cannot be read.
+    fn expecting(&self, walk: Walk) -> Walk {
+        let holes = self.holes();
+        let first_page = self.ledger.rows().rev().take(self.settings.per_page as usize);
+        let oldest = first_page.last().map(|(key, _)| key.created_at);
+        let is_on_first_page = holes.iter().any(|hole| oldest.is_none_or(|oldest| hole.may_be_since(oldest)));
+        let walk = walk.expecting(holes, self.bottom);
+        if is_on_first_page { walk.expecting_on_first_page() } else { walk }
     }
 
     /// The entries that are known to be unreadable, those met last first.
@@ -369,6 +379,7 @@ impl Reader {
             last_success: self.last_success,
             now: date,
             began: read.began,
+            newest: read.newest,
             ..Batch::default()
         }
     }
@@ -478,7 +489,7 @@ impl Reader {
             }
             Coverage::Sweep | Coverage::FirstContact => {
                 self.staged = None;
-                self.sweep_mark = batch.attempts.first().map(|attempt| attempt.created_at).or(self.sweep_mark);
+                self.sweep_mark = batch.newest.or(self.sweep_mark);
                 self.next_sweep = Some(now + self.settings.windows.sweep_interval);
                 self.is_hastened = false;
                 // What the one under way could still bring was just read.

@@ -74,7 +74,9 @@ pub enum StepResult {
     Failed(ApiError),
     /// The request failed, but others of the list are answered: the next one goes for a part of the page.
     Narrowed(ApiError),
-    /// The state file could not be written; what was read is kept.
+    /// The request failed as it was to, for an entry that is known to be unreadable: further requests are needed.
+    Expected,
+    /// The state file could not be written; what was read is kept, or read again.
     NotWritten(StoreError),
     /// The program is to end.
     Stopped,
@@ -88,6 +90,8 @@ pub async fn step(context: StepContext, reader: Reader, work: Work, now: Duratio
         Work::Settle(batch) => {
             let date = batch.now;
             let (reader, result) = settle(context, reader, batch, now).await;
+            // It belongs to an earlier turn, which may have been one of another class: this one's is still to be read.
+            let result = if let StepResult::Complete(tally) = result { StepResult::More(tally) } else { result };
             Stepped { reader, exchange: None, date, result }
         }
     }
@@ -109,19 +113,13 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
         (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
     let (reader, result) = match (answer.result, time) {
-        (Err(error), Time::Mended(_)) if !matches!(error, ApiError::TooLarge { .. }) => {
-            (reader, StepResult::Failed(error))
-        }
-        (Err(error), _) if !matches!(error, ApiError::TooLarge { .. }) => {
-            fail(context, reader, job, error, seen.now, now).await
-        }
-        // The job is as it was, and asks for the same page again.
-        (_, Time::Unsettled(result)) => {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Unsettled(result)) => {
+            // The job is as it was, and asks for the same page again.
             reader.park(job);
             (reader, result)
         }
         // What was being read is given up.
-        (_, Time::Mended(result)) => (reader, result),
+        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Mended(result)) => (reader, result),
         (Ok(page), Time::Settled) => {
             for entry in &page.invalid {
                 debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
@@ -134,7 +132,8 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
-        (Err(error), Time::Settled) => (reader, StepResult::Failed(error)),
+        (Err(error), Time::Mended(_)) => (reader, StepResult::Failed(error)),
+        (Err(error), Time::Settled | Time::Unsettled(_)) => fail(context, reader, job, error, seen.now, now).await,
     };
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
@@ -150,7 +149,7 @@ async fn fail(
 ) -> (Reader, StepResult) {
     let (job, result) = match reader.fail(job, &error, date) {
         Ok(Failure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
-        Ok(Failure::Expected(job)) => (Some(job), StepResult::More(Tally::default())),
+        Ok(Failure::Expected(job)) => (Some(job), StepResult::Expected),
         Ok(Failure::BackOff(job)) => (job, StepResult::Failed(error)),
         Err(_) => (None, StepResult::Failed(error)),
         Ok(Failure::Done(read)) => {

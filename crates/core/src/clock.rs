@@ -141,7 +141,9 @@ pub struct BelievedClock {
     base: ServerTime,
     at: SinceStart,
     claim: Option<Claim>,
-    /// Answers until the clock was confirmed.
+    /// The claim that makes it earliest of all, while nothing is confirmed.
+    earliest: Option<Claim>,
+    /// Whether the clock is confirmed.
     state: State,
     /// Whether the last `Date` was believed.
     is_doubting: bool,
@@ -171,7 +173,14 @@ impl Claim {
 impl BelievedClock {
     /// A clock that has only the local one to go by, which showed `local` at `at`.
     pub fn new(local: LocalTime, at: SinceStart) -> Self {
-        Self { base: ServerTime(local.0), at, claim: None, state: State::Assumed { answers: 0 }, is_doubting: false }
+        Self {
+            base: ServerTime(local.0),
+            at,
+            claim: None,
+            earliest: None,
+            state: State::Assumed { answers: 0 },
+            is_doubting: false,
+        }
     }
 
     /// The server's time at `at`.
@@ -188,7 +197,7 @@ impl BelievedClock {
         if self.is_undecided() {
             news = ClockNews::Undecided;
             // What is taken for earlier than it is reads further back, and gives up later: nothing is lost by that.
-            let claimed = self.claim.take().map_or(self.now(at), |claim| ServerTime(claim.at(at)));
+            let claimed = self.earliest.map_or(self.now(at), |claim| ServerTime(claim.at(at)));
             self.believe(claimed.min(self.now(at)), at);
         }
         let certainty = match self.state {
@@ -213,12 +222,15 @@ impl BelievedClock {
             return ClockNews::Moved { from: expected };
         }
         self.claim = Some(claim);
+        if self.earliest.is_none_or(|earliest| claim.at(at) < earliest.at(at)) {
+            self.earliest = Some(claim);
+        }
         let was_doubting = std::mem::replace(&mut self.is_doubting, true);
         if was_doubting { ClockNews::None } else { ClockNews::Doubted { claimed: date } }
     }
 
     fn believe(&mut self, time: ServerTime, at: SinceStart) {
-        (self.base, self.at, self.claim) = (time, at, None);
+        (self.base, self.at, self.claim, self.earliest) = (time, at, None, None);
         self.state = State::Confirmed;
         self.is_doubting = false;
     }

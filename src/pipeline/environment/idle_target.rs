@@ -26,6 +26,8 @@ pub(super) struct PollState {
     pub(super) last: Option<PollResult>,
     /// Whether the state file could not be written at the last attempt.
     pub(super) is_unwritten: bool,
+    /// No recheck is due before this, in time since the start: the last one failed.
+    pub(super) recheck_not_before: Duration,
     /// Whether the scheduler was told of the remembered arrivals.
     is_seeded: bool,
 }

@@ -18,6 +18,7 @@ impl IdleTarget {
     pub(super) fn record(&mut self, result: &StepResult, class: Class, date: ServerTime, board: &Board) -> End {
         match result {
             StepResult::Stopped => End::Stopped,
+            StepResult::Expected => End::Expected,
             StepResult::More(_) => {
                 self.record_written();
                 End::Unfinished
@@ -83,7 +84,7 @@ impl IdleTarget {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
             debug!(webhook = %self.target(), "still not written: {failure}");
         } else {
-            error!(webhook = %self.target(), "what was read is kept in memory until it can be written: {failure}");
+            error!(webhook = %self.target(), "the state file could not be written; retrying: {failure}");
         }
         board.update(self.target(), |view, _| view.fail(&failure.to_string()));
     }

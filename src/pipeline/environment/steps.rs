@@ -85,7 +85,10 @@ impl Environment {
         }
         let [sweep, recheck] = idle.due();
         let has_recheck_failed = matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks;
-        let earliest = if has_recheck_failed { now + RECHECK_RETRY } else { now };
+        if has_recheck_failed {
+            idle.state.recheck_not_before = now + RECHECK_RETRY;
+        }
+        let earliest = now.max(idle.state.recheck_not_before);
         self.scheduler.set_due(id, sweep, recheck.map(|due| due.max(earliest)), now);
         let interval = self.scheduler.interval(id, now);
         self.context.board.update(idle.target(), |view, _| view.poll_interval = interval);

@@ -263,6 +263,10 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let batch = (0..2000).find_map(|_| desk.step(12_100)).unwrap();
     assert_eq!(batch.coverage, Coverage::FirstContact);
     assert!(desk.pages.len() < 710, "{} pages for the 7,000 entries that are left", desk.pages.len());
+    // Only the oldest part is left of what it has read; the next sweep need not go as far back.
+    assert_eq!(batch.attempts.last().map(|entry| entry.created_at), Some(at(0)));
+    desk.settle(&batch, 12_100);
+    assert_eq!(desk.reader.sweep_mark, Some(at(12_054)), "the newest entry of its first page");
     let mut read: Vec<EntryId> = on_disk.into_iter().chain(batch.attempts.into_iter().map(|entry| entry.id)).collect();
     read.sort_unstable();
     read.dedup();

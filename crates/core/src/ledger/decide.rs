@@ -65,9 +65,11 @@ pub struct Batch {
     pub last_success: Option<Timestamp>,
     /// When the target became known, where that was before its first answer.
     pub known_at: Option<Timestamp>,
-    /// The server's clock at the end of the reading, and
+    /// The time of the first entry of the reading, though it may be on disk already.
+    pub newest: Option<Timestamp>,
+    /// The server's clock at the end of the reading.
     pub now: ServerTime,
-    /// when its first page was read; nothing where that was the only one. What was made since then has not all been
+    /// When its first page was read; `None` if that was the only one. What was made since then has not all been
     /// read.
     pub began: Option<Timestamp>,
 }

@@ -36,6 +36,11 @@ impl Hole {
         Self { key, older, newer }
     }
 
+    /// Whether it may have been created at `time` or later, as far as its neighbours tell.
+    pub fn may_be_since(&self, time: Timestamp) -> bool {
+        self.newer >= time
+    }
+
     /// Whether it stands behind an entry of time `newer`, as far as times tell. Behind its older neighbour it does not.
     fn is_behind(&self, newer: Timestamp) -> bool {
         self.older < newer || self.older == newer && self.newer == newer

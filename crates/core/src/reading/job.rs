@@ -157,6 +157,8 @@ pub struct WalkJob {
     walk: Walk,
     /// When its first page was read, by the server's clock.
     first_read: Option<Timestamp>,
+    /// The time of the first entry that it has read.
+    newest: Option<Timestamp>,
     /// Whether it goes on from what another walk has put on disk.
     is_resumed: bool,
 }
@@ -174,6 +176,8 @@ pub struct WalkRead {
     pub invalid: Vec<Box<str>>,
     /// When its first page was read, by the server's clock.
     pub began: Option<Timestamp>,
+    /// The time of the first entry that it has read: some of what it has read may be on disk.
+    pub newest: Option<Timestamp>,
     /// Whether it went on from what another walk had put on disk.
     pub is_resumed: bool,
     /// Whether it met anything that was known before.
@@ -208,7 +212,7 @@ pub struct Part {
 impl WalkJob {
     /// A walk back to `until` that has read nothing yet, at `began` since the start.
     pub fn new(lane: Lane, walk: Walk, coverage: Coverage, until: Timestamp, began: Duration) -> Self {
-        Self { lane, coverage, began, until, walk, first_read: None, is_resumed: false }
+        Self { lane, coverage, began, until, walk, first_read: None, newest: None, is_resumed: false }
     }
 
     /// The same walk, which goes on from what another one has put on disk.
@@ -241,6 +245,7 @@ impl WalkJob {
             self.walk.set_until(self.until);
         }
         self.first_read.get_or_insert(date.timestamp());
+        self.newest = self.newest.or(page.attempts.first().map(|attempt| attempt.created_at));
         let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         self.walk.absorb(page, known)
     }
@@ -260,6 +265,7 @@ impl WalkJob {
             attempts,
             invalid,
             began: self.first_read,
+            newest: self.newest,
             is_resumed: self.is_resumed,
             has_met_known: self.walk.has_met_known(),
             has_reached_end: self.walk.has_reached_end(),

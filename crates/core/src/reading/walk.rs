@@ -158,6 +158,12 @@ impl Walk {
         self
     }
 
+    /// Tells the walk that one of the entries that cannot be read may stand on the first page.
+    pub fn expecting_on_first_page(mut self) -> Self {
+        self.failing.is_hole_on_first_page = true;
+        self
+    }
+
     /// Moves the end of the walk, where it becomes known only with the first answer.
     pub fn set_until(&mut self, until: Timestamp) {
         self.until = until;

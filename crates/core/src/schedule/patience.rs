@@ -49,6 +49,8 @@ pub enum End {
     /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that
     /// the API asked for.
     Narrowed(Option<Duration>),
+    /// The request failed as it was to, for an entry that is known to be unreadable. Says nothing of the API.
+    Expected,
 }
 
 /// A change of the environment that is worth a line in the log.
@@ -180,7 +182,7 @@ impl Patience {
         let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, None) };
         let work = std::mem::take(&mut member.work);
         let change = match (work, end) {
-            (Work::Nothing | Work::Writing, _) | (_, End::Stopped) => None,
+            (Work::Nothing | Work::Writing, _) | (_, End::Stopped | End::Expected | End::Narrowed(_)) => None,
             (Work::Asking(at), End::Failed(RequestFailure::Unanswered(_))) => self.miss(target, at, now, jitter),
             (Work::Asking(at), End::Failed(RequestFailure::Rejected(retry_after))) => {
                 self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
@@ -195,7 +197,7 @@ impl Patience {
         let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, change) };
         let outcome = match end {
             End::Stopped | End::Failed(RequestFailure::Rejected(_)) => Outcome::Interrupted,
-            End::Unfinished => {
+            End::Unfinished | End::Expected => {
                 member.backoff.progress();
                 Outcome::Unfinished
             }
@@ -211,7 +213,9 @@ impl Patience {
             End::Narrowed(retry_after) => {
                 // There is a cause to find, not an outage to sit out.
                 member.backoff.progress();
-                Outcome::Failed(asked_for(retry_after).unwrap_or(member.backoff.fail(jitter)))
+                let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
+                member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
+                Outcome::Failed(asked.unwrap_or(backoff))
             }
             End::Failed(RequestFailure::Unanswered(retry_after) | RequestFailure::Answered(retry_after)) => {
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));

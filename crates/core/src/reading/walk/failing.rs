@@ -56,6 +56,11 @@ pub(super) struct Failing {
     accused_to: u64,
     /// From this place on nothing can be read, as far as is known.
     pub(super) bottom: Option<u64>,
+    /// Entries that were passed because they are known to be unreadable, with nothing answered behind them yet: the time
+    /// of the entry before each, and the length of the list.
+    unconfirmed: Vec<(Timestamp, Option<u64>)>,
+    /// Whether an entry that is known to be unreadable may stand on the first page.
+    pub(super) is_hole_on_first_page: bool,
 }
 
 impl Failing {
@@ -67,6 +72,7 @@ impl Failing {
 
     /// Drops suspects that nothing has been answered behind: the walk is about to meet them again from the top.
     pub(super) fn begin_again(&mut self) {
+        self.unconfirmed.clear();
         if self.suspects.take().is_some() {
             self.accused_to = 0;
         }
@@ -94,11 +100,28 @@ impl Walk {
             return Ok(Failed::Done);
         }
         self.failing.failures += 1;
-        if self.cursor.request().per_page == 1 { Ok(self.fail_single(date)) } else { Ok(self.fail_page()) }
+        if self.cursor.request().per_page == 1 { self.fail_single(date) } else { Ok(self.fail_page()) }
+    }
+
+    /// Whether an entry that is known to be unreadable may be why a page fails. Before anything was read, nothing tells
+    /// where in the list the page stands, but that it is the first.
+    fn is_hole_behind(&self) -> bool {
+        self.holes.is_one_behind(self.last_read) && (self.last_read.is_some() || self.failing.is_hole_on_first_page)
+    }
+
+    /// Passes an entry that is known to be unreadable. Nothing is concluded until an entry behind it is answered: where
+    /// too many fail in a row, nobody is answered.
+    fn pass_known(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
+        if self.failing.unconfirmed.len() >= MAX_SUSPECTS as usize {
+            return Err(WalkError::Unreadable);
+        }
+        self.failing.unconfirmed.push((self.last_read.unwrap_or(date), self.total));
+        self.pass();
+        Ok(Failed::Expected)
     }
 
     fn fail_page(&mut self) -> Failed {
-        let is_expected = self.holes.is_one_behind(self.last_read);
+        let is_expected = self.is_hole_behind();
         if self.failing.suspects.is_some() {
             self.suspect();
             return Failed::Narrowed;
@@ -110,21 +133,23 @@ impl Walk {
         self.look_elsewhere()
     }
 
-    fn fail_single(&mut self, date: Timestamp) -> Failed {
-        let is_expected = self.holes.is_one_at(self.last_read);
-        if is_expected || self.failing.suspects.is_none() && self.cursor.offset() < self.failing.accused_to {
+    fn fail_single(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
+        if self.is_hole_behind() && self.holes.is_one_at(self.last_read) {
+            return self.pass_known(date);
+        }
+        if self.failing.suspects.is_none() && self.cursor.offset() < self.failing.accused_to {
             self.holes.meet(self.last_read.unwrap_or(date), self.total);
             self.pass();
-            return Failed::Expected;
+            return Ok(Failed::Expected);
         }
         if self.failing.suspects.is_some() || self.failing.is_narrowing && self.failing.failures >= FAILURES {
             self.suspect();
-            return Failed::Narrowed;
+            return Ok(Failed::Narrowed);
         }
         if self.failing.is_narrowing {
-            return Failed::Narrowed;
+            return Ok(Failed::Narrowed);
         }
-        self.look_elsewhere()
+        Ok(self.look_elsewhere())
     }
 
     fn look_elsewhere(&mut self) -> Failed {
@@ -193,6 +218,13 @@ impl Walk {
         }
         let at = self.cursor.offset();
         self.failing.failures = 0;
+        if is_empty && self.last_read.is_none() && !self.failing.unconfirmed.is_empty() {
+            // An empty page alone does not show that entries are answered.
+            return Err(WalkError::Unreadable);
+        }
+        for (newer, total) in std::mem::take(&mut self.failing.unconfirmed) {
+            self.holes.meet(newer, total);
+        }
         if let Some((first, _)) = self.failing.suspects.take() {
             // An empty page alone does not show that entries are answered.
             if is_empty && self.last_read.is_none() {

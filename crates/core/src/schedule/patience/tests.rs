@@ -293,3 +293,20 @@ fn a_probe_that_is_taken_out_makes_room_for_the_next() {
     let next = environment.patience.next(&mut environment.scheduler, S(200));
     assert_eq!(next, Some(Next::Turn(Turn::Ask(other, Class::Heads))));
 }
+
+#[test]
+fn what_fails_while_its_cause_is_looked_for_is_no_answer() {
+    let unanswered = End::Failed(RequestFailure::Unanswered(None));
+    for end in [End::Narrowed(None), End::Narrowed(Some(S(600))), End::Expected] {
+        let mut environment = Environment::new(3);
+        // An outage begins, and the first probe of it is of a target whose failing page is being narrowed.
+        environment.play(S(120), |_, at| if at < S(60) { well(TargetId(0), at) } else { (QUICK, unanswered) });
+        assert!(environment.patience.is_out());
+        environment.play(S(900), |target, _| (QUICK, if target == TargetId(1) { end } else { unanswered }));
+        assert!(environment.patience.is_out(), "{end:?}");
+        assert!(environment.changes.iter().all(|(_, change)| *change == Change::OutageBegan), "{end:?}");
+        let asked = environment.asked.iter().filter(|(at, target)| *at > S(120) && *target == TargetId(1)).count();
+        let waits = matches!(end, End::Narrowed(Some(_)));
+        assert_eq!(asked <= 2, waits, "{asked} requests within 13 min, {end:?}");
+    }
+}

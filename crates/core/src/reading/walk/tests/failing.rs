@@ -136,7 +136,8 @@ fn one_entry_that_makes_pages_fail_is_found_wherever_it_stands_and_known_again()
         // The next walk is not held up, and counts nothing again; also when entries arrive.
         for arrivals in [0, 3] {
             faulty.list.insert_newest(arrivals);
-            let again = faulty.walk(full(0).expecting(holes(&found.keys), None), |_| {}).unwrap();
+            let again =
+                faulty.walk(full(0).expecting(holes(&found.keys), None).expecting_on_first_page(), |_| {}).unwrap();
             assert_eq!(again.numbers, faulty.readable(), "{poisoned:?}");
             assert_eq!((again.keys, faulty.backed_off), (found.keys.clone(), 0), "{poisoned:?}");
         }
@@ -149,7 +150,7 @@ fn an_unreadable_entry_at_the_end_of_a_small_first_page_is_one() {
         let mut faulty = Faulty::new(63, poisoned);
         let mut known: Vec<Box<str>> = Vec::new();
         for _ in 0..3 {
-            let walk = full(0).with_first_page(10).expecting(holes(&known), None);
+            let walk = full(0).with_first_page(10).expecting(holes(&known), None).expecting_on_first_page();
             let found = faulty.walk(walk, |_| {}).unwrap();
             assert_eq!(found.numbers, faulty.readable(), "{poisoned:?}");
             assert_eq!(found.keys.len(), poisoned.len(), "{poisoned:?} {:?}", found.keys);
@@ -168,12 +169,12 @@ fn what_is_requested_to_find_one_entry() {
     assert_eq!(faulty.pages, [&tried[..], &found, &[(2, 100), (3, 100)]].concat());
     // The same on the next poll, whose first page is small.
     let found = faulty.walk(full(0), |_| {}).unwrap();
-    let poll = || full(198).with_first_page(10).expecting(holes(&found.keys), None);
+    let poll = || full(198).with_first_page(10).expecting(holes(&found.keys), None).expecting_on_first_page();
     faulty.walk(poll(), |_| {}).unwrap();
     assert_eq!((faulty.pages.as_slice(), faulty.failures), (&[(1, 10)][..], 0), "it stands deeper");
     faulty.poisoned = HashSet::from([200]);
     let found = faulty.walk(full(0), |_| {}).unwrap();
-    let poll = full(198).with_first_page(10).expecting(holes(&found.keys), None);
+    let poll = full(198).with_first_page(10).expecting(holes(&found.keys), None).expecting_on_first_page();
     faulty.walk(poll, |_| {}).unwrap();
     assert!(faulty.requests <= 8 && faulty.backed_off == 0, "{:?}", faulty.pages);
 }
@@ -205,6 +206,27 @@ fn nothing_is_concluded_where_nobody_is_answered() {
     assert_eq!(faulty.walk(full(0), |_| {}), None);
 }
 
+#[test]
+fn what_is_known_to_be_unreadable_explains_no_outage() {
+    // Of 300 entries, the newest, one on the first page and one far behind it are known to be unreadable.
+    for poisoned in [300, 250, 20] {
+        let mut faulty = Faulty::new(300, &[poisoned]);
+        let known = faulty.walk(full(0), |_| {}).unwrap().keys;
+        for outage in [1..400, 2..400, 4..400] {
+            for is_on_first_page in [false, true] {
+                let walk = full(0).expecting(holes(&known), None);
+                let walk = if is_on_first_page { walk.expecting_on_first_page() } else { walk };
+                faulty.outage = outage.clone();
+                if let Some(found) = faulty.walk(walk, |_| {}) {
+                    assert_eq!((found.numbers.len(), &found.keys), (299, &known), "{poisoned} {outage:?}");
+                }
+                let unpunished = faulty.failures - faulty.backed_off;
+                assert!(unpunished <= 25, "{unpunished} requests without a pause: {poisoned} {outage:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(cases(2_000))]
 
@@ -226,7 +248,7 @@ proptest! {
         let mut known: Vec<Box<str>> = Vec::new();
         for _ in 0..3 {
             let mut arrivals = arrivals.iter().copied();
-            let walk = full(0).with_first_page(first).expecting(holes(&known), None);
+            let walk = full(0).with_first_page(first).expecting(holes(&known), None).expecting_on_first_page();
             let walked = faulty.walk(walk, |list| list.insert_newest(arrivals.next().unwrap_or(0)));
             let is_quiet = faulty.outage.is_empty() && !is_moving;
             faulty.outage = 0..0;
