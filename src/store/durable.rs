@@ -1,6 +1,6 @@
 //! The law that nothing is shown which was not committed, as types.
 //!
-//! A [`Durable`] is made by a store alone, when its transaction is on disk. A [`DurableLedger`] changes by nothing
+//! A [`Durable`] is made by a store alone, when its transaction is on disk, or if there is nothing that must be. A [`DurableLedger`] changes by nothing
 //! else, and what it hands out for the metrics, [`Committed`], comes from nowhere else.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use talkover_core::ledger::series::SeriesKey;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Birth, Total};
 
-/// Something that a store has committed.
+/// Something that a store has committed, or found that it need not: after a crash it would come out the same.
 #[must_use = "what was committed must also be applied"]
 #[derive(Debug)]
 pub struct Durable<T>(T);

@@ -3,8 +3,8 @@
 //! Pure: claims and the time since the start are passed in. *Invariant:* no single reading moves the time by more than
 //! [`TOLERANCE`], neither the server's nor this machine's: whatever cannot be taken back (a cut, `expired`,
 //! `abandoned`, pruning) is decided by a [`ServerTime`], and only once the clock is [`Certainty::Confirmed`]. The types
-//! keep apart what is easily confused: a [`LocalTime`] can stand in for a [`ServerTime`] nowhere but in
-//! [`BelievedClock::new`].
+//! keep apart what is easily confused: a [`LocalTime`] becomes a [`ServerTime`] in [`BelievedClock::new`] alone, and
+//! whoever compares the two has to take the [`Timestamp`] out of both.
 //!
 //! The program keeps one clock for each environment, because all answers of an environment come from one server.
 

@@ -2,7 +2,7 @@
 //!
 //! A list that has become shorter by some entries has pulled at most as many across the border before the page that
 //! shows it. They may stand on any page of the second that the first of them has, as its order is not promised: it is
-//! read from where it begins. Pure, like the pager that uses it.
+//! read from where it begins. Pure, like the walk that uses it.
 
 use super::cursor::PageRequest;
 use super::wire::LogPage;

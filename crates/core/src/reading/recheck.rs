@@ -2,7 +2,7 @@
 //!
 //! There is no endpoint for one entry. How many known entries are newer than it tells its page; what stands on that
 //! page tells whether to look before or behind it. One page serves all open entries that stand on it. Pure, like the
-//! pager.
+//! walk.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -4,7 +4,7 @@
 //! the run may move from the next page to one that was read before. A run is complete when as many different entries of
 //! it were seen as it has places in the list; until then it is read again, or until several rounds bring nothing new.
 //! An unusable entry has no time: where one may be of the run, its places cannot be counted, and only rounds that bring
-//! nothing new are trusted. Pure, like the pager that uses it.
+//! nothing new are trusted. Pure, like the walk that uses it.
 
 use std::collections::HashSet;
 

@@ -2,7 +2,7 @@
 //!
 //! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to
 //! earlier pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a
-//! border are read several times (see `ties.rs`, and `returns.rs` for the way back). Pure: it says which page to ask
+//! border are read several times (see `same_second.rs`, and `backtrack.rs` for the way back). Pure: it says which page to ask
 //! for, and is given what came. A walk that was interrupted goes on where it stopped.
 
 use thiserror::Error;
