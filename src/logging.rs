@@ -88,7 +88,8 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
         // Where stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
     let started = match config.format {
-        LogFormat::Text => lines.finish().try_init(),
+        // A person reads what happened; which part of the program says it is in the other format.
+        LogFormat::Text => lines.with_target(false).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
     started.map_err(|error| LoggingError(error.to_string()))?;

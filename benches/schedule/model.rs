@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use talkover_core::schedule::allocation::Allocation;
 use talkover_core::schedule::gcra::Gcra;
-use talkover_core::schedule::page_size::first_page;
+use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
 use talkover_core::schedule::scheduler::{Next, Outcome, Scheduler, Supply};
 use talkover_core::schedule::{Class, Intervals, TargetId, Turn};
@@ -215,7 +215,8 @@ impl World<'_> {
             None => {
                 let (new, window) = (webhook.unread.len() as u32, webhook.window.len() as u32);
                 let is_due = now + SWEEP_INTERVAL / 2.0 >= webhook.next_sweep;
-                let first = first_page(expected, 1, (window - new) as usize, is_due, PER_PAGE);
+                let sweep = if is_due { NextSweep::Soon } else { NextSweep::Later };
+                let first = first_page(expected, 1, (window - new) as usize, sweep, PER_PAGE);
                 let (left, read) =
                     if new < first { (0, first) } else { (new / PER_PAGE + 1, (new / PER_PAGE + 1) * PER_PAGE) };
                 // A page that was full already is read again only when it was a small one.

@@ -24,7 +24,7 @@ use talkover_core::reading::job::{Failure, Job, Lane, Part, Read, WalkJob, WalkR
 use talkover_core::reading::recheck::{Recheck, Rechecked, Wanted};
 use talkover_core::reading::walk::{CutShort, Stretch, Walk, WalkError};
 use talkover_core::schedule::Class;
-use talkover_core::schedule::page_size::first_page;
+use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
 
 mod rechecks;
@@ -271,7 +271,8 @@ impl Reader {
         let is_due = self.next_sweep.is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
         let is_sweeping = self.parked.sweep.is_some();
         let to_sweep = self.sweep_until().filter(|_| !is_sweeping).map_or(full as usize, known_since);
-        first_page(expected, known_since(until), to_sweep, is_due, full)
+        let sweep = if is_due { NextSweep::Soon } else { NextSweep::Later };
+        first_page(expected, known_since(until), to_sweep, sweep, full)
     }
 
     fn start_sweep(&self, now: Duration) -> Option<WalkJob> {

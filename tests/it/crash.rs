@@ -171,7 +171,7 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         kill += 1;
     }
 
-    simulator.freeze(true);
+    simulator.settle_and_freeze();
     let truth = all_true_attempts(&simulator, &scenario.webhooks);
     let attempts: f64 = truth.values().sum();
     let deleted =

@@ -26,7 +26,7 @@ async fn a_long_walk_goes_on_where_a_kill_has_stopped_it() {
         ..Scenario::default()
     };
     let simulator = simulator(scenario.clone(), Clock::Real).await;
-    simulator.freeze(true);
+    simulator.settle_and_freeze();
     let workspace = Workspace::new();
     let config = workspace.configure(&simulator.base_url(), &scenario.webhooks, SETTINGS);
     for pages in [60, 120, 170] {

@@ -94,9 +94,9 @@ impl Simulator {
         self.shared.world_now().truth()
     }
 
-    /// Stops the world, not the server (see [`World::freeze`]).
-    pub fn freeze(&self, settle: bool) {
-        self.shared.world_now().freeze(settle);
+    /// Settles what is pending and stops the world, not the server (see [`World::settle_and_freeze`]).
+    pub fn settle_and_freeze(&self) {
+        self.shared.world_now().settle_and_freeze();
     }
 
     /// Does something to the world, after everything up to now has happened. No request is answered meanwhile.

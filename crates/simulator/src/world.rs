@@ -138,13 +138,15 @@ impl World {
         self.logs.iter_mut().for_each(|log| log.expire(oldest));
     }
 
-    /// From now on nothing happens any more: no new entries, no changes. With `settle`, entries that are still
-    /// pending get their outcome at once, and no further attempts follow.
-    pub fn freeze(&mut self, settle: bool) {
+    /// From now on nothing happens any more: no new entries, no changes.
+    pub fn freeze(&mut self) {
         self.frozen = true;
-        if settle {
-            self.settle_pending();
-        }
+    }
+
+    /// The same; entries that are still pending get their outcome at once, and no further attempts follow.
+    pub fn settle_and_freeze(&mut self) {
+        self.frozen = true;
+        self.settle_pending();
     }
 
     /// Whether the world has been frozen.

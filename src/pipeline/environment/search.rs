@@ -21,8 +21,8 @@ use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::Listed;
 use talkover_core::reading::error::{ApiError, PollResult};
-use talkover_core::schedule::Turn;
 use talkover_core::schedule::scheduler::Outcome;
+use talkover_core::schedule::{TargetId, Turn};
 
 /// The search for targets, and what it has found so far.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Environment {
         let id = self.members.add(IdleTarget::new(listed, loaded, self.settings.read));
         self.scheduler.add(id, now);
         self.patience.add(id);
-        self.scheduler.set_disabled(id, listed.is_disabled(), now);
+        self.follow_enabled(id, listed, now);
     }
 
     /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes
@@ -181,9 +181,18 @@ impl Environment {
         });
         let Some(id) = self.members.listed(&target.webhook_id) else { return };
         let now = self.now();
-        self.scheduler.set_disabled(id, listed.is_disabled(), now);
+        self.follow_enabled(id, listed, now);
         if let Some(idle) = self.members.idle_mut(id) {
             idle.update(listed);
+        }
+    }
+
+    /// Polls a webhook less often while TalkOver says that it delivers nothing.
+    fn follow_enabled(&mut self, id: TargetId, listed: &Listed, now: Duration) {
+        if listed.is_disabled() {
+            self.scheduler.disable(id, now);
+        } else {
+            self.scheduler.enable(id, now);
         }
     }
 

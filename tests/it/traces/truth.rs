@@ -215,7 +215,7 @@ async fn every_attempt_is_a_span_and_every_delivery_a_trace() {
         let first = counted(&exporter.wait_for("history", |scrape| counted(scrape) > 300.0).await);
         // History alone has some 1,000. Of the others one in fifty turns up after the attempt that follows it.
         exporter.wait_for("live attempts", |scrape| counted(scrape) > first + 700.0).await;
-        simulator.freeze(true);
+        simulator.settle_and_freeze();
         let attempts: f64 = all_true_attempts(&simulator, &scenario.webhooks).values().sum();
         let is_done = |scrape: &Scrape| {
             counted(scrape) == attempts && scrape.get("talkover_exporter_span_queue_length") == Some(0.0)

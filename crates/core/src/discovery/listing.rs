@@ -69,6 +69,15 @@ impl fmt::Display for Shortfall {
     }
 }
 
+/// How the reading of a list before this one came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastReading {
+    /// All pages could be read, or nothing is known: a failure is repeated before it is believed.
+    Whole,
+    /// Some page could not be read: a failure is no surprise.
+    Unreadable,
+}
+
 /// What follows from a page that failed.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,16 +197,15 @@ impl<T> Listing<T> {
         self.has_moved |= self.read > 0;
     }
 
-    /// Records that the next page could not be read. If `is_expected`, some page could not be read last time either: no
-    /// failure needs to be repeated to be believed.
-    pub fn fail(&mut self, is_expected: bool) -> ListFailure {
+    /// Records that the next page could not be read, in a list of which the last reading was like that.
+    pub fn fail(&mut self, last: LastReading) -> ListFailure {
         if self.is_probing {
             *self = Self::new(self.bounds, self.wanted);
             return ListFailure::GivenUp;
         }
         self.failures += 1;
         let is_part = self.is_looked_into() && self.per_page != Some(1);
-        if self.failures < FAILURES && !is_expected && !is_part {
+        if self.failures < FAILURES && last == LastReading::Whole && !is_part {
             return ListFailure::Retry;
         }
         self.failures = 0;
@@ -425,7 +433,7 @@ mod tests {
         }
 
         /// Reads the list; `None` if it is given up.
-        fn read(&mut self, is_expected: bool) -> Option<Complete<()>> {
+        fn read(&mut self, last: LastReading) -> Option<Complete<()>> {
             let mut listing = Listing::new(Bounds::OWNERS, Some(100));
             self.requests.clear();
             loop {
@@ -436,7 +444,7 @@ mod tests {
                             return Some(complete);
                         }
                     }
-                    None if listing.fail(is_expected) == ListFailure::GivenUp => return None,
+                    None if listing.fail(last) == ListFailure::GivenUp => return None,
                     None => {}
                 }
             }
@@ -448,8 +456,8 @@ mod tests {
         for poisoned in [[0].as_slice(), &[7], &[99], &[100], &[249], &[0, 1, 150], &[19, 20, 21, 22]] {
             for (count, most) in [(250, 70), (40_000, 480)] {
                 let mut api = Api::new(count, poisoned);
-                for is_expected in [false, true] {
-                    let complete = api.read(is_expected).unwrap();
+                for last in [LastReading::Whole, LastReading::Unreadable] {
+                    let complete = api.read(last).unwrap();
                     assert_eq!(complete.entries.len(), count as usize - poisoned.len(), "{poisoned:?}");
                     assert_eq!((complete.certainty, complete.is_whole()), (Completeness::Partial, false));
                     assert_eq!(complete.shortfall, Some(Shortfall::Unreadable));
@@ -458,7 +466,7 @@ mod tests {
             }
         }
         let mut api = Api::new(40, &[7]);
-        assert_eq!(api.read(true).unwrap().entries.len(), 39);
+        assert_eq!(api.read(LastReading::Unreadable).unwrap().entries.len(), 39);
         let found = [(1, 100), (1, 50), (1, 25), (1, 5), (2, 5), (6, 1), (7, 1), (8, 1)];
         let rest = [(9, 1), (10, 1), (3, 5), (4, 5), (5, 5), (2, 25)];
         assert_eq!(api.requests, [&found[..], &rest].concat());
@@ -467,10 +475,10 @@ mod tests {
     #[test]
     fn where_deeper_pages_or_all_pages_fail_a_list_ends() {
         let mut api = Api { deepest: 200, ..Api::new(500, &[]) };
-        let complete = api.read(false).unwrap();
+        let complete = api.read(LastReading::Whole).unwrap();
         assert_eq!((complete.entries.len(), complete.shortfall), (200, Some(Shortfall::Unreadable)));
         let mut api = Api { deepest: 0, ..Api::new(500, &[]) };
-        assert_eq!(api.read(false), None);
+        assert_eq!(api.read(LastReading::Whole), None);
         assert!(api.requests.len() < 30, "{:?}", api.requests);
     }
 
@@ -479,7 +487,7 @@ mod tests {
         for size in [50, 15, 7, 1] {
             for poisoned in [[0], [7], [20], [63], [99]] {
                 let mut api = Api { most: size, ..Api::new(100, &poisoned) };
-                assert_eq!(api.read(false).unwrap().entries.len(), 99, "{poisoned:?} {size}");
+                assert_eq!(api.read(LastReading::Whole).unwrap().entries.len(), 99, "{poisoned:?} {size}");
             }
         }
     }

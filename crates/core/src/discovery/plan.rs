@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::listing::{Bounds, Complete, Completeness, GONE, ListFailure, Listing, Shortfall};
+use super::listing::{Bounds, Complete, Completeness, GONE, LastReading, ListFailure, Listing, Shortfall};
 use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
 use super::request::{Found, Request};
 use super::rotation::{self, OwnerTurn};
@@ -322,12 +322,14 @@ impl Discovery {
             RequestFailure::Answered(_) => !matches!(failure, ApiError::Http { .. }),
             RequestFailure::Rejected(_) => false,
         });
+        let was_unreadable = list.shortfall == Some(Shortfall::Unreadable);
+        let last = if was_unreadable { LastReading::Unreadable } else { LastReading::Whole };
         let mut failed = ListFailure::Retry;
         if is_too_much && list.per_page > SMALL_PER_PAGE {
             list.per_page = SMALL_PER_PAGE;
             list.listing = new_list_of_owners(list.per_page);
         } else if is_of_page {
-            failed = list.listing.fail(list.shortfall == Some(Shortfall::Unreadable));
+            failed = list.listing.fail(last);
         } else if list.failures.is_multiple_of(REFUSALS_OF_LISTING) {
             list.listing = new_list_of_owners(list.per_page);
         }

@@ -12,13 +12,23 @@ const SMALL: u32 = 25;
 /// The sizes that are asked for: few, so that what lies between the API and here can keep answers.
 const SIZES: [u32; 4] = [10, SMALL, 50, 100];
 
+/// When a sweep is due that a poll may take the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextSweep {
+    /// Soon.
+    Soon,
+    /// Not for a while.
+    Later,
+}
+
 /// The size of a poll's first page, of `full` at most: `expected` new entries, and `known` ones that have to be met
 /// again. Where `known_to_sweep` says how many known ones there are as far as a sweep reaches, the page is made large
-/// enough for them when it stays small or when the sweep `is_due` soon.
-pub fn first_page(expected: f64, known: usize, known_to_sweep: usize, is_due: bool, full: u32) -> u32 {
+/// enough for them when it stays small or when the sweep is due soon.
+pub fn first_page(expected: f64, known: usize, known_to_sweep: usize, sweep: NextSweep, full: u32) -> u32 {
     let size = |known: usize| (expected + DEVIATIONS * expected.sqrt() + SPARE + known as f64).ceil();
-    let sweep = size(known_to_sweep);
-    let wanted = if sweep <= f64::from(if is_due { full } else { SMALL }) { sweep } else { size(known) };
+    let largest = if sweep == NextSweep::Soon { full } else { SMALL };
+    let as_far_as_sweep = size(known_to_sweep);
+    let wanted = if as_far_as_sweep <= f64::from(largest) { as_far_as_sweep } else { size(known) };
     SIZES.into_iter().find(|size| f64::from(*size) >= wanted).unwrap_or(full).min(full)
 }
 
@@ -28,19 +38,19 @@ mod tests {
 
     #[test]
     fn little_is_asked_for_where_little_is_expected() {
-        for ((expected, known, to_sweep, is_due, full), size) in [
-            ((0.0, 0, 0, false, 100), 10),
-            ((0.0, 1, 3, false, 100), 10),
-            ((1.0, 1, 15, false, 100), 25),
-            ((1.0, 1, 40, false, 100), 10),
-            ((1.0, 1, 40, true, 100), 50),
-            ((1.0, 1, 400, true, 100), 10),
-            ((30.0, 2, 400, true, 100), 100),
-            ((500.0, 2, 400, true, 100), 100),
-            ((0.0, 0, 0, true, 7), 7),
-            ((60.0, 0, 0, false, 70), 70),
+        for ((expected, known, to_sweep, sweep, full), size) in [
+            ((0.0, 0, 0, NextSweep::Later, 100), 10),
+            ((0.0, 1, 3, NextSweep::Later, 100), 10),
+            ((1.0, 1, 15, NextSweep::Later, 100), 25),
+            ((1.0, 1, 40, NextSweep::Later, 100), 10),
+            ((1.0, 1, 40, NextSweep::Soon, 100), 50),
+            ((1.0, 1, 400, NextSweep::Soon, 100), 10),
+            ((30.0, 2, 400, NextSweep::Soon, 100), 100),
+            ((500.0, 2, 400, NextSweep::Soon, 100), 100),
+            ((0.0, 0, 0, NextSweep::Soon, 7), 7),
+            ((60.0, 0, 0, NextSweep::Later, 70), 70),
         ] {
-            assert_eq!(first_page(expected, known, to_sweep, is_due, full), size, "{expected} {known} {to_sweep}");
+            assert_eq!(first_page(expected, known, to_sweep, sweep, full), size, "{expected} {known} {to_sweep}");
         }
     }
 }

@@ -173,9 +173,14 @@ impl Scheduler {
         self.change(target, now, |slot| slot.rests_until = slot.rests_until.min(rests_until));
     }
 
-    /// A disabled target is polled once in every longest interval, and neither swept nor rechecked by itself.
-    pub fn set_disabled(&mut self, target: TargetId, is_disabled: bool, now: Duration) {
-        self.change(target, now, |slot| slot.is_disabled = is_disabled);
+    /// Polls a target once in every longest interval from now on, and neither sweeps nor rechecks it by itself.
+    pub fn disable(&mut self, target: TargetId, now: Duration) {
+        self.change(target, now, |slot| slot.is_disabled = true);
+    }
+
+    /// Polls a target as often as the others again.
+    pub fn enable(&mut self, target: TargetId, now: Duration) {
+        self.change(target, now, |slot| slot.is_disabled = false);
     }
 
     /// Says when the target's next sweep and its next recheck are due; nothing where there is none.

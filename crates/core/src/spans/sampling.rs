@@ -7,6 +7,17 @@ use super::ids::TraceId;
 use crate::delivery::{DeliveryResult, Status};
 use crate::spans::record::Fate;
 
+/// What came before an attempt in its delivery, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it opened the delivery.
+    Nothing,
+    /// Attempts that all succeeded.
+    Successes,
+    /// At least one that did not.
+    Failure,
+}
+
 /// Draws deliveries by their trace ids, so that all of a delivery, and every daemon, comes to the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
@@ -22,23 +33,22 @@ impl Sampler {
         Self { success_ratio }
     }
 
-    /// What becomes of the span of an attempt with that outcome. `is_retry`: an attempt before it did not succeed;
-    /// `is_opening`: there was none before it.
-    pub fn attempt(self, trace_id: TraceId, status: Status, is_retry: bool, is_opening: bool) -> Fate {
-        match status {
-            _ if is_retry => Fate::Queue,
-            Status::Success => self.draw(trace_id),
-            _ if is_opening => Fate::Queue,
-            _ => Fate::QueueWithParked,
+    /// What becomes of the span of an attempt with that outcome.
+    pub fn attempt(self, trace_id: TraceId, status: Status, before: Before) -> Fate {
+        match (before, status) {
+            (Before::Failure, _) => Fate::Queue,
+            (_, Status::Success) => self.draw(trace_id),
+            (Before::Nothing, _) => Fate::Queue,
+            (Before::Successes, _) => Fate::QueueWithParked,
         }
     }
 
-    /// What becomes of the root span of a delivery that ended so.
-    pub fn root(self, trace_id: TraceId, result: DeliveryResult, is_retry: bool) -> Fate {
-        match result {
-            _ if is_retry => Fate::Queue,
-            DeliveryResult::Success => self.draw(trace_id),
-            DeliveryResult::Failed | DeliveryResult::Abandoned => Fate::QueueWithParked,
+    /// What becomes of the root span of a delivery that ended so with an attempt after those `before` it.
+    pub fn root(self, trace_id: TraceId, result: DeliveryResult, before: Before) -> Fate {
+        match (before, result) {
+            (Before::Failure, _) => Fate::Queue,
+            (_, DeliveryResult::Success) => self.draw(trace_id),
+            (_, DeliveryResult::Failed | DeliveryResult::Abandoned) => Fate::QueueWithParked,
         }
     }
 
@@ -59,29 +69,34 @@ mod tests {
 
     #[test]
     fn what_succeeded_at_once_is_drawn_by_its_trace_id() {
-        let fates = |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).attempt(id, Status::Success, false, true));
+        let fates = |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).attempt(id, Status::Success, Before::Nothing));
         assert_eq!(fates(1.0), [Fate::Queue, Fate::Queue]);
         assert_eq!(fates(0.5), [Fate::Queue, Fate::Park]);
         assert_eq!(fates(0.0), [Fate::Park, Fate::Park]);
-        let roots = |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).root(id, DeliveryResult::Success, false));
+        let roots =
+            |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).root(id, DeliveryResult::Success, Before::Successes));
         assert_eq!([roots(1.0), roots(0.5), roots(0.0)], [fates(1.0), fates(0.5), fates(0.0)]);
         let mut middle = FIRST;
         middle[8] = 0x80;
-        assert_eq!(Sampler::new(0.5).attempt(middle, Status::Success, false, true), Fate::Park);
+        assert_eq!(Sampler::new(0.5).attempt(middle, Status::Success, Before::Nothing), Fate::Park);
     }
 
     #[test]
     fn all_else_is_sent() {
         let none = Sampler::new(0.0);
         for status in [Status::Failed, Status::Retrying, Status::Unknown] {
-            assert_eq!(none.attempt(LAST, status, false, true), Fate::Queue, "{status:?}");
-            assert_eq!(none.attempt(LAST, status, false, false), Fate::QueueWithParked, "{status:?} after a success");
-            assert_eq!(none.attempt(LAST, status, true, false), Fate::Queue, "{status:?} after a failure");
+            assert_eq!(none.attempt(LAST, status, Before::Nothing), Fate::Queue, "{status:?}");
+            assert_eq!(
+                none.attempt(LAST, status, Before::Successes),
+                Fate::QueueWithParked,
+                "{status:?} after a success"
+            );
+            assert_eq!(none.attempt(LAST, status, Before::Failure), Fate::Queue, "{status:?} after a failure");
         }
-        assert_eq!(none.attempt(LAST, Status::Success, true, false), Fate::Queue);
-        assert_eq!(none.root(LAST, DeliveryResult::Success, true), Fate::Queue);
+        assert_eq!(none.attempt(LAST, Status::Success, Before::Failure), Fate::Queue);
+        assert_eq!(none.root(LAST, DeliveryResult::Success, Before::Failure), Fate::Queue);
         for result in [DeliveryResult::Failed, DeliveryResult::Abandoned] {
-            assert_eq!(none.root(LAST, result, false), Fate::QueueWithParked);
+            assert_eq!(none.root(LAST, result, Before::Successes), Fate::QueueWithParked);
         }
     }
 }

@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, Status as SpanStatus};
 use prost::Message;
 
 use super::ids::{self, SpanId, TraceId};
-use super::sampling::Sampler;
+use super::sampling::{Before, Sampler};
 use crate::delivery::{Attempt, DeliveryResult, HttpStatus, OwnerType, Target, Timestamp};
 use crate::discovery::targets::WebhookInfo;
 use crate::ledger::labels::{AttemptLabels, MAX_EVENT_BYTES};
@@ -120,8 +120,12 @@ impl Made {
         let Counted { attempt, at, delivery, labels } = *counted;
         let trace_id = ids::trace(webhook.target, &delivery.opening.id);
         let span_id = ids::attempt(webhook.target, &attempt.id);
-        let is_opening = attempt.id == delivery.opening.id;
-        let fate = policy.sampler.attempt(trace_id, attempt.status, delivery.is_retry, is_opening);
+        let before = match delivery.is_retry {
+            true => Before::Failure,
+            false if attempt.id == delivery.opening.id => Before::Nothing,
+            false => Before::Successes,
+        };
+        let fate = policy.sampler.attempt(trace_id, attempt.status, before);
         let (start, end) = attempt.span();
         let span = Span {
             trace_id: trace_id.to_vec(),
@@ -167,7 +171,8 @@ impl Made {
             status: is_bad.then(|| SpanStatus { code: StatusCode::Error.into(), message: String::new() }),
             ..Span::default()
         };
-        let fate = policy.sampler.root(trace_id, end.result, end.delivery.is_retry);
+        let before = if end.delivery.is_retry { Before::Failure } else { Before::Successes };
+        let fate = policy.sampler.root(trace_id, end.result, before);
         self.records.push(SpanRecord { trace_id, span: span.encode_to_vec(), fate });
     }
 }

@@ -39,8 +39,13 @@ pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
         (&Method::GET, "/_simulator/truth") => truth(shared),
         (&Method::GET, "/_simulator/requests") => requests(shared),
         (&Method::POST, "/_simulator/freeze") => {
-            let settle = request.uri.query().is_some_and(|query| query.contains("settle=true"));
-            shared.world_now().freeze(settle);
+            let mut world = shared.world_now();
+            if request.uri.query().is_some_and(|query| query.contains("settle=true")) {
+                world.settle_and_freeze();
+            } else {
+                world.freeze();
+            }
+            drop(world);
             answers::json(StatusCode::OK, &json!({"frozen": true}))
         }
         (&Method::POST, "/_simulator/entries") => match Query::<NewEntry>::try_from_uri(&request.uri) {

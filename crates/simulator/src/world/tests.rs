@@ -292,7 +292,11 @@ fn nothing_happens_in_a_frozen_world() {
         world.advance_to(START.plus(seconds(60)));
         let pending = |world: &World| entries(world).iter().filter(|entry| entry.status == "pending").count();
         assert!(pending(&world) > 0);
-        world.freeze(settle);
+        if settle {
+            world.settle_and_freeze()
+        } else {
+            world.freeze()
+        }
         assert_eq!(pending(&world) == 0, settle);
         let frozen = world.truth();
         world.advance_to(START.plus(seconds(600)));

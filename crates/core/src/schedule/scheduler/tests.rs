@@ -134,11 +134,11 @@ fn a_target_that_fails_is_left_alone_and_then_goes_on() {
 fn a_disabled_target_is_polled_once_in_the_longest_interval_and_for_nothing_else() {
     let mut desk = Desk::new(1, S(1));
     desk.seed(0, 1.0);
-    desk.scheduler.set_disabled(TargetId(0), true, S(0));
+    desk.scheduler.disable(TargetId(0), S(0));
     desk.scheduler.set_due(TargetId(0), Some(S(1)), Some(S(1)), S(0));
     desk.play(S(900), |_, _, _| Outcome::Complete(0));
     assert_eq!(desk.turns.iter().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(), [0, 300, 600]);
-    desk.scheduler.set_disabled(TargetId(0), false, S(900));
+    desk.scheduler.enable(TargetId(0), S(900));
     assert!(matches!(desk.scheduler.next(S(900)), Some(Next::Turn(_))));
 }
 
