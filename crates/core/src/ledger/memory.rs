@@ -126,7 +126,9 @@ impl<'a> Memory<'a> {
 
     /// The entries that are followed, in no order.
     pub fn open(self) -> impl Iterator<Item = &'a Entry> {
-        self.ledgers().flat_map(|ledger| ledger.entries().open()).filter(move |entry| self.is_current(entry))
+        // What is in the layer is as it will be: only what lies under it may have changed.
+        let above = self.layer.into_iter().flat_map(|layer| layer.changed.entries().open());
+        above.chain(self.base.entries().open().filter(move |entry| self.is_current(entry)))
     }
 
     /// The first of the waiting attempts of that number that `is_wanted`; see [`Tips::waiting`].
