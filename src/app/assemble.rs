@@ -47,7 +47,7 @@ pub(super) struct Plan {
     environment: EnvironmentConfig,
     poll: PollConfig,
     metrics: MetricsConfig,
-    /// How spans are made; nothing where there is nobody to send them to.
+    /// How spans are made; `None` if there is nobody to send them to.
     spans: Option<SpanPolicy>,
     state: StateConfig,
     /// Requests a minute over all environments together.

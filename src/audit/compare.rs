@@ -152,7 +152,7 @@ fn absence(created_at: Timestamp, marks: &StateMarks, now: Timestamp, rules: &Ru
     Absence::Missing
 }
 
-/// Every entry that was read and is not older than this is remembered; nothing where nothing was read yet.
+/// Every entry that was read and is not older than this is remembered; `None` if nothing was read yet.
 fn remembered_from(marks: &StateMarks, now: Timestamp, rules: &Rules) -> Option<Timestamp> {
     let window = marks.watermark.map(|watermark| {
         let late = watermark.minus(rules.lookback).minus(rules.sweep_interval);

@@ -185,15 +185,15 @@ impl StateFile {
     /// The targets that the file knows.
     ///
     /// # Errors
-    /// Where the file cannot be read any more.
+    /// If the file cannot be read any more.
     pub fn targets(&self) -> Result<Vec<KnownTarget>, StateError> {
         self.read(read_targets)
     }
 
-    /// What the file holds of `target` at this moment; nothing where it does not know it.
+    /// What the file holds of `target` at this moment; `None` if it does not know it.
     ///
     /// # Errors
-    /// Where the file cannot be read any more.
+    /// If the file cannot be read any more.
     pub fn target(&self, target: &Target) -> Result<Option<TargetState>, StateError> {
         self.read(|transaction| match find(transaction, target)? {
             Some((id, marks)) => read_target(transaction, id, marks).map(Some),

@@ -137,7 +137,7 @@ enum Trouble {
     Print(Failure),
 }
 
-/// Audits a target; nothing where the state does not know it.
+/// Audits a target; `None` if the state does not know it.
 async fn audit_one(
     config: &Config,
     args: &VerifyArgs,

@@ -33,7 +33,7 @@ pub struct EnvironmentConfig {
     pub proxy: Option<Url>,
     /// Whether `http://` is allowed beyond loopback.
     pub allow_insecure_http: bool,
-    /// How webhooks are found; nothing where discovery is off.
+    /// How webhooks are found; `None` if discovery is off.
     pub discovery: Option<DiscoveryConfig>,
     /// Webhooks named by hand.
     pub webhooks: Vec<WebhookConfig>,

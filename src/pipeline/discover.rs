@@ -16,7 +16,7 @@ use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{Found, Request};
 use talkover_core::discovery::targets::Listed;
 
-/// What a request of discovery was answered; nothing where it was given up because the program is to end.
+/// What a request of discovery was answered; `None` if it was given up because the program is to end.
 #[derive(Debug)]
 pub struct Asked {
     /// The request.

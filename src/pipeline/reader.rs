@@ -55,7 +55,7 @@ pub struct Remembered {
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
-    /// For its first contact: what was created later is live, by the server's clock; nothing where its first answer
+    /// For its first contact: what was created later is live, by the server's clock; `None` if its first answer
     /// decides.
     pub known_at: Option<Timestamp>,
 }
@@ -282,7 +282,7 @@ impl Reader {
         Some(WalkJob::new(Lane::Sweep, self.walk(until), Coverage::Sweep, until, now))
     }
 
-    /// Where a sweep ends; nothing where there is no watermark yet.
+    /// Where a sweep ends; `None` if there is no watermark yet.
     fn sweep_until(&self) -> Option<Timestamp> {
         let marks = self.ledger.marks();
         let mark = marks.swept.unwrap_or(marks.watermark?);
@@ -318,7 +318,7 @@ impl Reader {
         self.clock.map(|(date, at)| date.plus(now.saturating_sub(at)).timestamp())
     }
 
-    /// Takes note that an answer came, whatever its status: with the first one the target becomes known.
+    /// Records that an answer came, whatever its status: with the first one the target becomes known.
     pub fn answered(&mut self, at: SinceStart) {
         self.first_answer.get_or_insert(at);
     }
@@ -464,7 +464,7 @@ impl Reader {
         Some((StagedWalk { coverage, until, newest, oldest, count, has_met_known }, attempts, invalid))
     }
 
-    /// Takes note that a part of a walk is on disk.
+    /// Records that a part of a walk is on disk.
     pub fn staged(&mut self, walk: StagedWalk) {
         self.staged = Some(walk);
     }
@@ -474,7 +474,7 @@ impl Reader {
         self.staged.is_some()
     }
 
-    /// Takes note that a batch was committed, at `now` since the start.
+    /// Records that a batch was committed, at `now` since the start.
     pub fn committed(&mut self, batch: &Batch, tally: &Tally, now: Duration) {
         match batch.coverage {
             Coverage::FirstResponse => return,
@@ -516,17 +516,17 @@ impl Reader {
         }
     }
 
-    /// Takes note that a poll has succeeded.
+    /// Records that a poll has succeeded.
     pub fn succeeded(&mut self, date: ServerTime) {
         self.last_success = Some(date.timestamp());
     }
 
-    /// When the next sweep is due, in time since the start; nothing where head walks are sweeps anyhow.
+    /// When the next sweep is due, in time since the start; `None` if head walks are sweeps anyhow.
     pub fn sweep_due(&self) -> Option<Duration> {
         self.ledger.marks().watermark.and(self.next_sweep)
     }
 
-    /// When the next recheck is due, in time since the start; nothing where no entry is open.
+    /// When the next recheck is due, in time since the start; `None` if no entry is open.
     pub fn recheck_due(&self) -> Option<Duration> {
         let (date, at) = self.clock?;
         let next = self.rechecks.next(&self.ledger, &self.settings.windows)?;

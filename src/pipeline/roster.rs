@@ -64,7 +64,7 @@ impl Roster {
         self.targets.get(webhook_id)
     }
 
-    /// When discovery has something to ask; nothing where it is off or waits for an answer.
+    /// When discovery has something to ask; `None` if it is off or waits for an answer.
     pub fn due(&self) -> Option<Duration> {
         self.discovery.as_ref()?.due()
     }

@@ -36,7 +36,7 @@ pub struct StepContext {
     pub client: Arc<Client>,
     /// How decisions are made.
     pub policy: Arc<Policy>,
-    /// How spans are made of them; nothing where there is nobody to send them to.
+    /// How spans are made of them; `None` if there is nobody to send them to.
     pub spans: Option<SpanPolicy>,
     /// Where decisions become durable.
     pub store: StoreHandle,

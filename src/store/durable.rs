@@ -1,7 +1,8 @@
 //! The law that nothing is shown which was not committed, as types.
 //!
-//! A [`Durable`] is made by a store alone, when its transaction is on disk, or if there is nothing that must be. A [`DurableLedger`] changes by nothing
-//! else, and what it hands out for the metrics, [`Committed`], comes from nowhere else.
+//! A [`Durable`] is made by a store alone, when its transaction is on disk, or if there is nothing that must be. A
+//! [`DurableLedger`] changes by nothing else, and what it hands out for the metrics, [`Committed`], comes from nowhere
+//! else.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -17,7 +17,7 @@ pub struct QueueStatus {
     pub length: u64,
     /// Spans that may wait at most.
     pub capacity: u64,
-    /// Since when the oldest waits, by the local clock; nothing where none does.
+    /// Since when the oldest waits, by the local clock; `None` if none does.
     pub oldest: Option<Timestamp>,
     /// Spans that a receiver has taken since the file was opened.
     pub exported: u64,
@@ -64,7 +64,7 @@ impl SpanQueue {
         self.0.arrivals.notified().await;
     }
 
-    /// Takes note of what a commit has brought, and of what it has dropped for that.
+    /// Records what a commit has brought, and of what it has dropped for that.
     pub(super) fn committed(&self, waiting: Waiting, dropped: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
@@ -73,7 +73,7 @@ impl SpanQueue {
         self.0.arrivals.notify_one();
     }
 
-    /// Takes note of what has left, and how.
+    /// Records what has left, and how.
     pub(super) fn acknowledged(&self, waiting: Waiting, exported: u64, rejected: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);

@@ -43,7 +43,7 @@ impl Rechecks {
         self.wanted = wanted;
     }
 
-    /// Takes note that the round was too short for some.
+    /// Records that the round was too short for some.
     pub(super) fn put_off(&mut self, put_off: &HashSet<EntryId>) {
         self.wanted.retain(|key| !put_off.contains(&key.id));
     }
@@ -53,7 +53,7 @@ impl Rechecks {
         self.wanted.clear();
     }
 
-    /// Takes note of what was read and committed.
+    /// Records what was read and committed.
     pub(super) fn note(&mut self, batch: &Batch, ledger: &Ledger) {
         let open: HashSet<&RowKey> = ledger.open().map(|(key, _)| key).collect();
         self.checked.retain(|key, _| open.contains(key));

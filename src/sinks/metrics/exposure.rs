@@ -65,7 +65,7 @@ impl Exposure {
         self.catching_up.is_some()
     }
 
-    /// Takes note that a scrape shows this now.
+    /// Records that a scrape shows this now.
     pub fn note_scrape(&self, now: Instant) {
         for shown in self.held.values() {
             shown.get_or_init(|| now);

@@ -101,7 +101,7 @@ impl Exporter {
         Turn::Again(next.pause)
     }
 
-    /// Sends a batch; nothing where the daemon stops before an answer has come.
+    /// Sends a batch; `None` if the daemon stops before an answer has come.
     async fn send(&mut self, spans: Vec<QueuedSpan>, shutdown: &mut Shutdown) -> Option<Verdict> {
         let request = self.envelope.request(spans.into_iter().map(|span| span.span).collect());
         let transport = match &mut self.transport {

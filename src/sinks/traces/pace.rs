@@ -65,7 +65,7 @@ impl Pace {
         self.max_spans
     }
 
-    /// Takes note of what became of a request with `sent` spans. `jitter` is random, from 0 to 1.
+    /// Records what became of a request with `sent` spans. `jitter` is random, from 0 to 1.
     pub(super) fn judge(&mut self, verdict: Verdict, sent: usize, jitter: f64) -> NextSend {
         match verdict {
             Verdict::Accepted { rejected, words } => self.accepted(rejected, words, sent as u64),

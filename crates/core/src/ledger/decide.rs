@@ -691,7 +691,7 @@ fn delivery(key: &RowKey, row: &Row) -> Delivery {
     Delivery { opening: row.opening(key).clone(), is_retry: row.is_retry }
 }
 
-/// From creation to delivery; nothing where that is negative or more than a day.
+/// From creation to delivery; `None` if that is negative or more than a day.
 fn delay_ns(attempt: &Attempt) -> Option<u64> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let delivered_at = attempt.delivered_at.filter(|delivered_at| *delivered_at >= attempt.created_at)?;

@@ -94,7 +94,7 @@ impl Holes {
         self.waiting = None;
     }
 
-    /// Takes note that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
+    /// Records that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
     pub(super) fn meet(&mut self, newer: Timestamp, total: Option<u64>) {
         let waiting = self.waiting.get_or_insert(Waiting { newer, places: 0, total });
         waiting.places += 1;

@@ -138,7 +138,7 @@ impl Recheck {
         self.skip_first()
     }
 
-    /// Takes note that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is
+    /// Records that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is
     /// left alone.
     pub fn absorb_too_large(&mut self) -> Progress {
         let mut cursor = Cursor::new(self.per_page);

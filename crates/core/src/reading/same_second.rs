@@ -64,7 +64,7 @@ struct Run {
     /// has ended.
     last_page: u32,
     ids: HashSet<EntryId>,
-    /// How many places in the list it has, by this round; nothing where the list's length is not told.
+    /// How many places in the list it has, by this round; `None` if the list's length is not told.
     places: Option<i64>,
     /// How many of them were on the page before.
     before: i64,

@@ -2,8 +2,8 @@
 //!
 //! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to
 //! earlier pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a
-//! border are read several times (see `same_second.rs`, and `backtrack.rs` for the way back). Pure: it says which page to ask
-//! for, and is given what came. A walk that was interrupted goes on where it stopped.
+//! border are read several times (see `same_second.rs`, and `backtrack.rs` for the way back). Pure: it says which page
+//! to ask for, and is given what came. A walk that was interrupted goes on where it stopped.
 
 use thiserror::Error;
 
@@ -250,7 +250,7 @@ impl Walk {
         Progress::Done
     }
 
-    /// Takes note that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that
+    /// Records that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that
     /// is unusable, counted under `key` and walked past.
     ///
     /// # Errors
@@ -330,7 +330,7 @@ impl Walk {
         (self.pages, self.last_read)
     }
 
-    /// Takes note that pages had another size before, and that all before `place` was read.
+    /// Records that pages had another size before, and that all before `place` was read.
     fn rescale(&mut self, before: u32, place: u64) {
         let PageRequest { page, per_page } = self.cursor.request();
         self.ties.rescale(before, per_page, page, self.cursor.offset() < place);

@@ -56,7 +56,7 @@ impl Allowance {
         self.per_minute
     }
 
-    /// Takes note of a request of ours.
+    /// Records a request of ours.
     pub fn sent(&mut self, now: Duration) {
         self.sent.push_back(now);
         self.forget(now);
@@ -117,7 +117,7 @@ impl Allowance {
         self.per_minute = (floored.max(0.0) as u32).clamp(LEAST.min(ceiling), ceiling);
     }
 
-    /// Requests a minute that leave to others what they have been seen to spend; nothing where nobody else is.
+    /// Requests a minute that leave to others what they have been seen to spend; `None` if nobody else is.
     fn fair_share(&self, now: Duration) -> Option<f64> {
         let (limit, remaining) = self.limit.zip(self.remaining)?;
         let foreign = self.foreign[0].max(self.foreign[1]);

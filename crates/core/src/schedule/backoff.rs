@@ -16,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and
+    /// Records a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and
     /// all of it.
     pub fn fail(&mut self, jitter: f64) -> Duration {
         let doubled = BASE.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
@@ -24,18 +24,18 @@ impl Backoff {
         doubled.min(LONGEST).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
-    /// Takes note that an attempt of several steps begins anew.
+    /// Records that an attempt of several steps begins anew.
     pub fn begin(&mut self) {
         self.before = self.failures;
     }
 
-    /// Takes note that one of its steps has succeeded: what has failed on the way to it is over, but not what failed
+    /// Records that one of its steps has succeeded: what has failed on the way to it is over, but not what failed
     /// before the attempt, which may fail in the same way at its end.
     pub fn progress(&mut self) {
         self.failures = self.before;
     }
 
-    /// Takes note of a success.
+    /// Records a success.
     pub fn succeed(&mut self) {
         *self = Self::default();
     }

@@ -183,12 +183,12 @@ impl Scheduler {
         self.change(target, now, |slot| slot.is_disabled = false);
     }
 
-    /// Says when the target's next sweep and its next recheck are due; nothing where there is none.
+    /// Says when the target's next sweep and its next recheck are due; `None` if there is none.
     pub fn set_due(&mut self, target: TargetId, sweep: Option<Duration>, recheck: Option<Duration>, now: Duration) {
         self.change(target, now, |slot| (slot.sweep_due, slot.recheck_due) = (sweep, recheck));
     }
 
-    /// Says when discovery has something to ask; nothing where it has not.
+    /// Says when discovery has something to ask; `None` if it has not.
     pub fn set_discovery_due(&mut self, due: Option<Duration>) {
         self.discovery_due = due;
     }
@@ -229,7 +229,7 @@ impl Scheduler {
         self.slots.get(&target).map_or(0.0, |slot| slot.expected(now))
     }
 
-    /// Whose turn it is at `now`, or when to ask again; nothing where only turns under way can change anything.
+    /// Whose turn it is at `now`, or when to ask again; `None` if only turns under way can change anything.
     pub fn next(&mut self, now: Duration) -> Option<Next> {
         while let Some((_, target)) = self.waiting.first().filter(|(moment, _)| *moment <= now) {
             self.waiting.remove(target);
@@ -258,7 +258,7 @@ impl Scheduler {
         self.discovery_due.filter(|_| !self.is_discovering)
     }
 
-    /// Takes note that a turn begins at `now`, with one request.
+    /// Records that a turn begins at `now`, with one request.
     pub fn start(&mut self, turn: Turn, now: Duration) {
         let due = [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery]
             .map(|class| self.first(class, now).is_some());

@@ -31,7 +31,7 @@ impl Shares {
         entitled.or_else(|| is_due(Class::Heads).then_some(Class::Heads)).or_else(|| richest().map(|(class, _)| class))
     }
 
-    /// Takes note that `chosen` makes a request while those classes are due.
+    /// Records that `chosen` makes a request while those classes are due.
     pub(super) fn spend(&mut self, chosen: Class, is_due: impl Fn(Class) -> bool) {
         for (class, earned) in RESERVED.into_iter().zip(&mut self.earned) {
             if is_due(class) {

@@ -274,7 +274,7 @@ impl Oracle {
         sum.observed += observed.unwrap_or(0);
     }
 
-    /// Takes note that the ledger has forgotten entries, as of `now` and of the watermark as it was.
+    /// Records that the ledger has forgotten entries, as of `now` and of the watermark as it was.
     pub(super) fn forget(&mut self, keys: &[RowKey], now: Timestamp, watermark: Option<Timestamp>) {
         let windows = policy().windows;
         let latest_find = |time: Timestamp| time.minus(windows.lookback).minus(windows.sweep_interval);

@@ -56,8 +56,8 @@ pub(super) struct Failing {
     accused_to: u64,
     /// From this place on nothing can be read, as far as is known.
     pub(super) bottom: Option<u64>,
-    /// Entries that were passed because they are known to be unreadable, with nothing answered behind them yet: the time
-    /// of the entry before each, and the length of the list.
+    /// Entries that were passed because they are known to be unreadable, with nothing answered behind them yet: the
+    /// time of the entry before each, and the length of the list.
     unconfirmed: Vec<(Timestamp, Option<u64>)>,
     /// Whether an entry that is known to be unreadable may stand on the first page.
     pub(super) is_hole_on_first_page: bool,

@@ -48,7 +48,7 @@ impl Slot {
         self.virtual_start = virtual_now;
     }
 
-    /// Takes note of a request that is not the first one of a poll.
+    /// Records a request that is not the first one of a poll.
     pub(super) fn go_on(&mut self, class: Class, now: Duration) {
         if class == Class::Sweeps {
             let (began, requests) = self.sweep.unwrap_or((now, 0));
