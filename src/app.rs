@@ -23,16 +23,15 @@ use tracing::{info, warn};
 
 use self::assemble::SharedServices;
 pub(crate) use self::assemble::{client, target};
-pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
 use crate::clock;
-use crate::config::{Config, TokenError};
+use crate::config::{self, Config, TokenError};
 use crate::pipeline::{release, retire};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, Renderer, ServeError, Sources};
+use crate::server::{self, MetricsPath, Renderer, ServeError, Sources};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
@@ -88,6 +87,7 @@ pub struct App {
     scraper: Scraper,
     readiness: Readiness,
     enable_lifecycle: bool,
+    metrics_path: MetricsPath,
 }
 
 impl App {
@@ -96,7 +96,7 @@ impl App {
     ///
     /// # Errors
     /// Where the daemon cannot do its work with this configuration.
-    pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
+    pub fn new(config: Config, source: Option<config::Source>) -> Result<Self, AppError> {
         let loaded_at = clock::now();
         // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
@@ -112,8 +112,9 @@ impl App {
         let services = SharedServices { store, board, api, clocks: ServerClocks::default(), write_errors };
         let readiness = Readiness::default();
         let enable_lifecycle = config.server.enable_lifecycle;
+        let metrics_path = config.server.metrics_path.as_str().into();
         let (supervisor, ready) = Supervisor::new(config, source, watched, services.clone(), readiness.clone())?;
-        Ok(Self { supervisor, ready, services, scraper, readiness, enable_lifecycle })
+        Ok(Self { supervisor, ready, services, scraper, readiness, enable_lifecycle, metrics_path })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
@@ -126,13 +127,14 @@ impl App {
         web: Option<WebConfig>,
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
-        let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
+        let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle, metrics_path } = self;
         // Without a file to read again, SIGHUP is somebody else's.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.tell_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
+            metrics_path,
             board: services.board.clone(),
             readiness,
             reloader: enable_lifecycle.then(|| reloader.clone()),

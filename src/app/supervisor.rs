@@ -34,21 +34,12 @@ use crate::{blocking, clock};
 use talkover_core::discovery::targets::Listed;
 use talkover_core::ledger::series::Family;
 
-/// Where the configuration is read from again.
-#[derive(Clone, Debug)]
-pub struct ConfigSource {
-    /// The file.
-    pub path: PathBuf,
-    /// The process's environment, whose variables override it.
-    pub environment: config::Environment,
-}
-
 /// The environments that are running.
 pub(super) struct Supervisor {
     services: SharedServices,
     readiness: Readiness,
     config: Config,
-    source: Option<ConfigSource>,
+    source: Option<config::Source>,
     watched: Watched,
     running: BTreeMap<Arc<str>, Running>,
     /// Each ends with the name of its environment.
@@ -96,7 +87,7 @@ impl Supervisor {
     /// Where that is not possible with this configuration.
     pub(super) fn new(
         config: Config,
-        source: Option<ConfigSource>,
+        source: Option<config::Source>,
         watched: Watched,
         services: SharedServices,
         readiness: Readiness,
@@ -223,7 +214,7 @@ impl Supervisor {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
         };
-        let loaded = blocking::run(move || config::load(&source.path, &source.environment)).await;
+        let loaded = blocking::run(move || source.load()).await;
         let mut config = loaded.map_err(|faults| faults.to_string())?;
         for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
             warn!("{warning}");
@@ -356,7 +347,7 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
 }
 
 /// Begins to watch the files that the configuration was just read from. Waits for the disk.
-pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> Watched {
+pub(super) fn watch(source: Option<&config::Source>, config: &Config) -> Watched {
     let watched = Watched::default();
     watched.set(files(source.map(|source| source.path.clone()), config));
     watched

@@ -5,17 +5,18 @@
 mod online;
 
 use super::run::load_web_config;
-use super::{CheckArgs, Failure, print};
-use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
+use super::{CheckArgs, Failure, print, source};
+use crate::config::{Config, Environment, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
 use crate::logging;
 use std::fmt::Write;
 use std::time::Duration;
 use talkover_core::schedule::allocation::stretched;
 
 pub(super) fn run(args: &CheckArgs, environment: &Environment) -> Result<(), Failure> {
-    let config = config::load_and_examine(&args.config, environment)?;
+    let source = source(&args.config, environment)?;
+    let config = source.load_and_examine()?;
     load_web_config(&config)?;
-    print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))?;
+    print(&format!("{}: OK\n{}", source.path.display(), summary(&config)))?;
     if !args.online {
         return Ok(());
     }
@@ -146,6 +147,7 @@ fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use std::path::Path;
 
     fn summary_of(text: &str) -> String {

@@ -3,6 +3,8 @@
 //! A message never holds a token: whatever looks like one is cut before it is stored. Built by the readers of the
 //! sections, printed by `cli`.
 
+use super::excerpt::SourceText;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use talkover_settings::yaml::Outline;
@@ -23,6 +25,8 @@ pub enum Place {
     Key(String),
     /// An environment variable, by its name.
     Variable(String),
+    /// An option of the command line, by its name.
+    Option(String),
 }
 
 /// One thing that is wrong, and where.
@@ -34,48 +38,72 @@ pub struct Fault {
     pub line: Option<usize>,
     /// What is wrong and what would be right.
     pub reason: String,
+    /// The lines of the file that it is about, numbered, without what may be secret.
+    pub excerpt: Vec<String>,
 }
 
 /// All faults of one configuration. `Display` prints one line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     file: String,
+    text: SourceText,
     outline: Outline,
     faults: Vec<Fault>,
     /// How many more there are.
     omitted: usize,
     /// What is wrong and was ignored.
     ignored: Vec<Fault>,
+    /// Optional sections that the file does not have.
+    absent: BTreeSet<String>,
 }
 
 impl Fault {
-    fn new(place: Place, line: Option<usize>, reason: &str) -> Self {
+    fn new(place: Place, line: Option<usize>, reason: &str, excerpt: Vec<String>) -> Self {
         let place = match place {
             Place::File => Place::File,
             Place::Key(path) => Place::Key(redacted(&path)),
             Place::Variable(name) => Place::Variable(redacted(&name)),
+            Place::Option(name) => Place::Option(name),
         };
-        Self { place, line, reason: redacted(reason) }
+        Self { place, line, reason: redacted(reason), excerpt }
     }
 }
 
 impl Faults {
-    pub(super) fn new(file: &Path, outline: Outline) -> Self {
-        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
+    pub(super) fn new(file: &Path, text: SourceText, outline: Outline) -> Self {
+        let file = file.display().to_string();
+        Self { file, text, outline, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: BTreeSet::new() }
+    }
+
+    /// Notes that the file does not have an optional section.
+    pub(super) fn note_absent(&mut self, path: String) {
+        self.absent.insert(path);
+    }
+
+    /// The optional sections that the file does not have, by their paths.
+    pub(super) fn absent(&self) -> &BTreeSet<String> {
+        &self.absent
     }
 
     pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
         let line = match &place {
             Place::Key(path) => self.outline.line_of(path),
-            Place::File | Place::Variable(_) => None,
+            Place::File | Place::Variable(_) | Place::Option(_) => None,
         };
-        self.push_at(place, line, reason);
+        let excerpt = line.and_then(|line| self.text.line(line)).into_iter().collect();
+        self.add(place, line, reason.into(), excerpt);
     }
 
-    /// As `push`, with the line.
-    pub(super) fn push_at(&mut self, place: Place, line: Option<usize>, reason: impl Into<String>) {
+    /// As `push`, for the file as a whole: the cause of a line that cannot be read may be the one before it.
+    pub(super) fn push_flaw(&mut self, line: Option<usize>, reason: String) {
+        let lines = line.into_iter().flat_map(|line| [line.saturating_sub(1), line]);
+        let excerpt = lines.filter_map(|line| self.text.line(line)).collect();
+        self.add(Place::File, line, reason, excerpt);
+    }
+
+    fn add(&mut self, place: Place, line: Option<usize>, reason: String, excerpt: Vec<String>) {
         if self.faults.len() < MAX_KEPT {
-            self.faults.push(Fault::new(place, line, &reason.into()));
+            self.faults.push(Fault::new(place, line, &reason, excerpt));
         } else {
             self.omitted += 1;
         }
@@ -83,7 +111,8 @@ impl Faults {
 
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
-        self.ignored.push(Fault::new(Place::Variable(variable.to_owned()), None, &format!("{reason}; ignored")));
+        let place = Place::Variable(variable.to_owned());
+        self.ignored.push(Fault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
     }
 
     /// A line for each value that is ignored.
@@ -107,6 +136,13 @@ impl Faults {
         self.faults.iter().map(|fault| self.line(fault)).chain(more).collect()
     }
 
+    /// As [`Faults::lines`], each followed by the lines of the file that it is about.
+    pub fn messages(&self) -> Vec<String> {
+        let excerpts = self.faults.iter().map(|fault| fault.excerpt.as_slice()).chain([&[][..]]);
+        let messages = self.lines().into_iter().zip(excerpts);
+        messages.map(|(line, excerpt)| [&[line][..], excerpt].concat().join("\n")).collect()
+    }
+
     fn line(&self, fault: &Fault) -> String {
         let file = match fault.line {
             Some(line) => format!("{}:{line}", self.file),
@@ -116,6 +152,7 @@ impl Faults {
             Place::File => format!("{file}: {}", fault.reason),
             Place::Key(path) => format!("{file}: {path}: {}", fault.reason),
             Place::Variable(name) => format!("environment variable {name}: {}", fault.reason),
+            Place::Option(name) => format!("{name}: {}", fault.reason),
         };
         on_one_line(&redacted(&line))
     }
@@ -143,7 +180,7 @@ pub(crate) fn redacted(text: &str) -> String {
 }
 
 /// `text` with control characters escaped: a key or a value with a line break must not forge a second message.
-fn on_one_line(text: &str) -> String {
+pub(super) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -168,7 +205,7 @@ mod tests {
 
     #[test]
     fn of_more_than_a_hundred_faults_the_number_is_told() {
-        let mut faults = Faults::new(Path::new("c.yml"), Outline::default());
+        let mut faults = Faults::new(Path::new("c.yml"), SourceText::default(), Outline::default());
         for index in 0..102 {
             faults.push(Place::Key(format!("list[{index}]")), "wrong");
         }
@@ -181,7 +218,7 @@ mod tests {
 
     #[test]
     fn each_fault_takes_one_line() {
-        let mut faults = Faults::new(Path::new("a\nb.yml"), Outline::default());
+        let mut faults = Faults::new(Path::new("a\nb.yml"), SourceText::default(), Outline::default());
         faults.push(Place::File, "first");
         faults.push(Place::Key("poll.x\ty".to_owned()), "second\nhalf");
         faults.push(Place::Variable("NAME".to_owned()), "third");

@@ -5,6 +5,7 @@
 //! given their section. Called by `cli`, and by the daemon when it reloads.
 
 mod environments;
+mod excerpt;
 mod faults;
 mod fields;
 mod files;
@@ -15,6 +16,7 @@ mod otlp;
 mod overrides;
 mod poll;
 mod server;
+mod show;
 mod state;
 mod state_path;
 #[cfg(test)]
@@ -29,16 +31,18 @@ pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use otlp::TracesProtocol;
+pub use overrides::CommandLineOption;
 pub use poll::PollConfig;
 pub use server::ServerConfig;
 pub use state::StateConfig;
 pub use talkover_settings::duration::{format_duration, parse_duration};
 pub use token::{TokenError, TokenSource};
 pub use traces::{TracesConfig, TracesTls};
-pub use values::parse_address;
+pub use values::{parse_address, parse_metrics_path};
 
+use excerpt::SourceText;
 use fields::Fields;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use talkover_settings::yaml;
 
@@ -101,56 +105,91 @@ pub fn capture_environment() -> Environment {
         .collect()
 }
 
-/// Reads the file at `path`, and the token and certificate files that it names.
-///
-/// # Errors
-/// All faults at once.
-pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
-    read_file(path, environment, Extent::Inputs)
+/// Where a configuration comes from: a file, and what overrides it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// The process's environment: variables override the file, and may hold tokens.
+    pub environment: Environment,
+    /// Options of the command line, which override both.
+    pub options: Vec<(CommandLineOption, String)>,
 }
 
-/// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
-/// finds that out by itself, and a reload must not depend on it.
-///
-/// # Errors
-/// All faults at once.
-pub fn load_and_examine(path: &Path, environment: &Environment) -> Result<Config, Faults> {
-    read_file(path, environment, Extent::State)
+impl Source {
+    /// The file at `path`, overridden by `environment` alone.
+    pub fn new(path: &Path, environment: &Environment) -> Self {
+        Self { path: path.to_owned(), environment: environment.clone(), options: Vec::new() }
+    }
+
+    /// Reads the file, and the token and certificate files that it names.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(&self) -> Result<Config, Faults> {
+        self.read(Extent::Inputs)
+    }
+
+    /// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
+    /// finds that out by itself, and a reload must not depend on it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load_and_examine(&self) -> Result<Config, Faults> {
+        self.read(Extent::State)
+    }
+
+    /// What is in force, as YAML that [`Source::load`] accepts, without secrets.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn show(&self) -> Result<String, Faults> {
+        let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
+        interpret(self, &content, Extent::Inputs).map(|settings| show::text(self, &settings))
+    }
+
+    fn read(&self, extent: Extent) -> Result<Config, Faults> {
+        let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
+        interpret(self, &content, extent).map(|settings| settings.config)
+    }
 }
 
-fn read_file(path: &Path, environment: &Environment, extent: Extent) -> Result<Config, Faults> {
-    let document = yaml::load(path).map_err(|flaw| failed(path, flaw))?;
-    interpret(path, document, environment, extent)
-}
-
-/// As `load`, of a file's content; `path` only serves to name it in messages.
+/// As [`Source::load`], of a file's content; `path` only serves to name it in messages.
 ///
 /// # Errors
 /// All faults at once.
 pub fn parse(path: &Path, content: &[u8], environment: &Environment) -> Result<Config, Faults> {
-    let document = yaml::parse(content).map_err(|flaw| failed(path, flaw))?;
-    interpret(path, document, environment, Extent::Inputs)
+    interpret(&Source::new(path, environment), content, Extent::Inputs).map(|settings| settings.config)
 }
 
-fn interpret(
-    path: &Path,
-    document: yaml::Document,
-    environment: &Environment,
-    extent: Extent,
-) -> Result<Config, Faults> {
-    let defaults = yaml::parse(DEFAULTS.as_bytes())
-        .map_err(|flaw| {
-            failed(path, yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
-        })?
-        .root;
-    let yaml::Document { root: mut given, outline } = document;
-    let mut faults = Faults::new(path, outline);
-    overrides::apply(&mut given, &defaults, environment, &mut faults);
-    let config = read(Fields::root(&given, &defaults, &mut faults), environment, extent);
+/// A configuration and what it was made of.
+struct Settings {
+    config: Config,
+    /// What the file, the variables and the options say.
+    given: Table,
+    defaults: yaml::Document,
+    /// Optional sections that are not given, by their paths.
+    absent: BTreeSet<String>,
+}
+
+fn interpret(source: &Source, content: &[u8], extent: Extent) -> Result<Settings, Faults> {
+    let Source { path, environment, options } = source;
+    let yaml::Document { root: mut given, outline } =
+        yaml::parse(content).map_err(|flaw| failed(path, content, flaw))?;
+    let defaults = yaml::parse(DEFAULTS.as_bytes()).map_err(|flaw| {
+        failed(path, &[], yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
+    })?;
+    let mut faults = Faults::new(path, SourceText::new(content), outline);
+    overrides::apply_variables(&mut given, &defaults.root, environment, &mut faults);
+    overrides::apply_options(&mut given, options);
+    let config = read(Fields::root(&given, &defaults.root, &mut faults), environment, extent);
     match config {
-        Some(config) if faults.is_empty() => Ok(Config { warnings: faults.warnings(), ..config }),
+        Some(config) if faults.is_empty() => {
+            let config = Config { warnings: faults.warnings(), ..config };
+            Ok(Settings { config, given, defaults, absent: faults.absent().clone() })
+        }
         None if faults.is_empty() => {
-            Err(failed(path, yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))
+            Err(failed(path, &[], yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))
         }
         _ => Err(faults),
     }
@@ -179,9 +218,9 @@ fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Opti
     })
 }
 
-/// A fault of the file as a whole.
-fn failed(path: &Path, flaw: yaml::Flaw) -> Faults {
-    let mut faults = Faults::new(path, yaml::Outline::default());
-    faults.push_at(Place::File, flaw.line, flaw.reason);
+/// A fault of the file as a whole, which has this content.
+fn failed(path: &Path, content: &[u8], flaw: yaml::Flaw) -> Faults {
+    let mut faults = Faults::new(path, SourceText::new(content), yaml::Outline::default());
+    faults.push_flaw(flaw.line, flaw.reason);
     faults
 }

@@ -25,6 +25,7 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -62,12 +63,31 @@ const MAX_STREAMS: u32 = 32;
 pub struct Sources {
     /// All metrics.
     pub metrics: Renderer,
+    /// Where they are served.
+    pub metrics_path: MetricsPath,
     /// What the status page shows.
     pub board: Board,
     /// Told by the pipeline.
     pub readiness: Readiness,
     /// Whom to ask for a reload, where that is allowed.
     pub reloader: Option<Reloader>,
+}
+
+/// The path of the metrics, such as `/metrics`.
+#[derive(Clone, Debug)]
+pub struct MetricsPath(Arc<str>);
+
+impl From<&str> for MetricsPath {
+    fn from(path: &str) -> Self {
+        Self(path.into())
+    }
+}
+
+impl MetricsPath {
+    /// A link to it from `/`, that leads to the right place behind a proxy with a prefix, too.
+    fn relative(&self) -> &str {
+        self.0.trim_start_matches('/')
+    }
 }
 
 /// Serving ended before it was asked to.
@@ -84,9 +104,9 @@ pub enum ServeError {
 /// All paths. Answers are compressed where the client accepts gzip.
 pub fn router(sources: Sources) -> Router {
     Router::new()
+        .route(&sources.metrics_path.0, get(metrics::metrics))
         .route("/", get(page::page))
         .route("/api/v1/status", get(status::status))
-        .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))

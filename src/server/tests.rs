@@ -43,7 +43,13 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let sources = Sources { metrics, board: board(), readiness: readiness.clone(), reloader: None };
+        let sources = Sources {
+            metrics,
+            metrics_path: "/metrics".into(),
+            board: board(),
+            readiness: readiness.clone(),
+            reloader: None,
+        };
         let serving = tokio::spawn(serve(listener, router(sources), web, shutdown));
         Self { address, readiness, trigger, serving }
     }

@@ -1,0 +1,11 @@
+//! `config`: prints every setting with its explanation and default, or the settings that are in force.
+
+use super::{Failure, ShowConfigArgs, file, print};
+use crate::config::{self, Environment, Source};
+
+pub(super) fn run(args: &ShowConfigArgs, environment: &Environment) -> Result<(), Failure> {
+    match file(&args.config, environment) {
+        Some(path) if !args.defaults => print(&Source::new(&path, environment).show()?),
+        _ => print(config::DEFAULTS),
+    }
+}
