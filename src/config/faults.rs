@@ -45,7 +45,7 @@ pub struct Fault {
 /// All faults of one configuration. `Display` prints one line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
-    file: String,
+    file: Box<str>,
     text: SourceText,
     outline: Outline,
     faults: Vec<Fault>,
@@ -54,7 +54,7 @@ pub struct Faults {
     /// What is wrong and was ignored.
     ignored: Vec<Fault>,
     /// Optional sections that the file does not have.
-    absent: BTreeSet<String>,
+    absent: Box<BTreeSet<String>>,
 }
 
 impl Fault {
@@ -71,8 +71,8 @@ impl Fault {
 
 impl Faults {
     pub(super) fn new(file: &Path, text: SourceText, outline: Outline) -> Self {
-        let file = file.display().to_string();
-        Self { file, text, outline, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: BTreeSet::new() }
+        let file = file.display().to_string().into();
+        Self { file, text, outline, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: Box::default() }
     }
 
     /// Notes that the file does not have an optional section.
@@ -146,7 +146,7 @@ impl Faults {
     fn line(&self, fault: &Fault) -> String {
         let file = match fault.line {
             Some(line) => format!("{}:{line}", self.file),
-            None => self.file.clone(),
+            None => self.file.to_string(),
         };
         let line = match &fault.place {
             Place::File => format!("{file}: {}", fault.reason),
