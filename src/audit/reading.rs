@@ -12,7 +12,7 @@ use crate::client::Client;
 use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
-use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, KnownEntries, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::patience::RequestFailure;
 
@@ -97,7 +97,7 @@ impl LogReader {
             let progress = match page {
                 Page::Read(page) => {
                     let known = &stretch.known_before;
-                    walk.absorb(page, Known { entry: &|id| known.contains_key(id), invalid: &|_| false })?
+                    walk.absorb(page, KnownEntries { entry: &|id| known.contains_key(id), invalid: &|_| false })?
                 }
                 Page::TooLarge(key) => {
                     walk.absorb_too_large(key)?;
@@ -163,6 +163,6 @@ fn fail(walk: &mut Walk, times: u32, date: Timestamp) -> Result<(), WalkError> {
 }
 
 enum Page {
-    Read(LogPage),
+    JobOutput(LogPage),
     TooLarge(Box<str>),
 }

@@ -20,7 +20,7 @@ pub use args::{
     SimulateArgs, VerifyArgs, WebArgs,
 };
 
-use crate::config::{Config, Environment, Faults, Source};
+use crate::config::{Config, ConfigFaults, EnvVars, Source};
 use crate::logging::{self, LoggingError};
 use crate::server::listen;
 use args::{Command, CommandLine};
@@ -74,8 +74,8 @@ impl Failure {
     }
 }
 
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
+impl From<ConfigFaults> for Failure {
+    fn from(faults: ConfigFaults) -> Self {
         Self { code: 2, messages: faults.messages() }
     }
 }
@@ -90,7 +90,7 @@ impl From<LoggingError> for Failure {
 ///
 /// # Errors
 /// A failure for `main` to report.
-pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<(), Failure> {
+pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvVars) -> Result<(), Failure> {
     let command = match CommandLine::try_parse_from(arguments) {
         Ok(line) => command(line, environment)?,
         Err(error) if error.use_stderr() => return Err(usage(error)),
@@ -136,7 +136,7 @@ fn warn_of(config: &Config) {
 }
 
 /// The command; without one, a configuration file means `run`.
-fn command(line: CommandLine, environment: &Environment) -> Result<Command, Failure> {
+fn command(line: CommandLine, environment: &EnvVars) -> Result<Command, Failure> {
     match line.command {
         Some(command) => Ok(command),
         None if file(&line.run.config, environment).is_some() => Ok(Command::Run(line.run)),
@@ -148,13 +148,13 @@ fn command(line: CommandLine, environment: &Environment) -> Result<Command, Fail
 }
 
 /// The configuration file that the command line names, or the variable.
-fn file(given: &ConfigFile, environment: &Environment) -> Option<PathBuf> {
+fn file(given: &ConfigFile, environment: &EnvVars) -> Option<PathBuf> {
     let variable = || environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     given.path.clone().or_else(variable)
 }
 
 /// Where the configuration comes from. Not without a file: what to read cannot be guessed.
-fn source(given: &ConfigFile, environment: &Environment) -> Result<Source, Failure> {
+fn source(given: &ConfigFile, environment: &EnvVars) -> Result<Source, Failure> {
     let Some(path) = file(given, environment) else {
         let missing = format!("no configuration file: give --config FILE, or name it in {CONFIG_VARIABLE}");
         return Err(usage(CommandLine::command().error(ErrorKind::MissingRequiredArgument, missing)));

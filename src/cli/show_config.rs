@@ -1,9 +1,9 @@
 //! `config`: prints every setting with its explanation and default, or the settings that are in force.
 
 use super::{Failure, ShowConfigArgs, file, print};
-use crate::config::{self, Environment, Source};
+use crate::config::{self, EnvVars, Source};
 
-pub(super) fn run(args: &ShowConfigArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(args: &ShowConfigArgs, environment: &EnvVars) -> Result<(), Failure> {
     match file(&args.config, environment) {
         Some(path) if !args.defaults => print(&Source::new(&path, environment).show()?),
         _ => print(config::DEFAULTS),

@@ -3,13 +3,13 @@
 use super::*;
 use clap::CommandFactory;
 
-fn parse_with(arguments: &[&str], environment: &Environment) -> Result<Command, Failure> {
+fn parse_with(arguments: &[&str], environment: &EnvVars) -> Result<Command, Failure> {
     let arguments = ["talkover-exporter"].iter().chain(arguments);
     command(CommandLine::try_parse_from(arguments).map_err(usage)?, environment)
 }
 
 fn parse(arguments: &[&str]) -> Result<Command, Failure> {
-    parse_with(arguments, &Environment::new())
+    parse_with(arguments, &EnvVars::new())
 }
 
 #[test]
@@ -28,13 +28,13 @@ fn a_configuration_without_a_command_runs_the_daemon() {
 
 #[test]
 fn a_variable_names_the_configuration_where_the_command_line_does_not() {
-    let variable = |path: &str| Environment::from([(CONFIG_VARIABLE.to_owned(), path.to_owned())]);
+    let variable = |path: &str| EnvVars::from([(CONFIG_VARIABLE.to_owned(), path.to_owned())]);
     let Ok(Command::Run(args)) = parse_with(&[], &variable("v.yml")) else { panic!("no command, but a file") };
     assert_eq!(file(&args.config, &variable("v.yml")), Some("v.yml".into()));
     let Ok(Command::Run(args)) = parse(&["run", "-c", "c.yml"]) else { panic!("run") };
     assert_eq!(source(&args.config, &variable("v.yml")).expect("named").path, PathBuf::from("c.yml"));
     let Ok(Command::Check(args)) = parse(&["check"]) else { panic!("check") };
-    for environment in [Environment::new(), variable("")] {
+    for environment in [EnvVars::new(), variable("")] {
         let failure = source(&args.config, &environment).expect_err("none");
         assert_eq!(failure.code(), 2);
         assert!(failure.messages()[0].contains(CONFIG_VARIABLE), "{failure:?}");
@@ -134,6 +134,6 @@ fn faults_of_a_configuration_exit_with_2_and_a_message_each() {
         (file, arguments)
     };
     let (_file, arguments) = arguments("poll: {per_page: 0}\nlog: {format: x}\nenvironments: []");
-    let failure = execute(arguments, &Environment::new()).expect_err("wrong");
+    let failure = execute(arguments, &EnvVars::new()).expect_err("wrong");
     assert_eq!((failure.code(), failure.messages().len()), (2, 3), "{failure:?}");
 }

@@ -4,7 +4,7 @@
 //! reader goes on after a fault; `None` from a method means that the fault is noted, or that an optional key is absent.
 //! Used by the readers of the sections; knows nothing of what the keys mean.
 
-use super::faults::{Faults, Place};
+use super::faults::{ConfigFaults, FaultPlace};
 use super::overrides::place_of;
 use super::values::described;
 use super::{DEFAULTS, Table};
@@ -17,11 +17,11 @@ pub(super) struct Fields<'a> {
     given: Option<&'a Table>,
     defaults: Option<&'a Table>,
     asked: Vec<&'static str>,
-    faults: &'a mut Faults,
+    faults: &'a mut ConfigFaults,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn root(given: &'a Table, defaults: &'a Table, faults: &'a mut Faults) -> Self {
+    pub(super) fn root(given: &'a Table, defaults: &'a Table, faults: &'a mut ConfigFaults) -> Self {
         Self { path: String::new(), given: Some(given), defaults: Some(defaults), asked: Vec::new(), faults }
     }
 
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
                 sections.push(read(self.child(path, Some(table), template)));
             } else {
                 let reason = format!("must be a map of keys, not {}", described(item));
-                self.faults.push(Place::Key(path), reason);
+                self.faults.push(FaultPlace::Key(path), reason);
                 sections.push(None);
             }
         }
@@ -129,14 +129,14 @@ impl<'a> Fields<'a> {
         let variable = self.given.and_then(|given| given.get(key)).and_then(Value::origin);
         let place = match variable {
             Some(origin) => place_of(origin),
-            None => Place::Key(self.path_of(key)),
+            None => FaultPlace::Key(self.path_of(key)),
         };
         self.faults.push(place, reason);
     }
 
     /// Notes a fault of the section itself.
     pub(super) fn fault_here(&mut self, reason: impl Into<String>) {
-        self.faults.push(Place::Key(self.path.clone()), reason);
+        self.faults.push(FaultPlace::Key(self.path.clone()), reason);
     }
 
     /// Notes that the value of an environment variable of other programs is ignored, and why.
@@ -145,7 +145,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes a fault elsewhere: of an environment variable, or of an entry that has its own origin.
-    pub(super) fn fault_at(&mut self, place: Place, reason: impl Into<String>) {
+    pub(super) fn fault_at(&mut self, place: FaultPlace, reason: impl Into<String>) {
         self.faults.push(place, reason);
     }
 
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
         unknown.sort_unstable();
         for key in unknown {
             let reason = unknown_key(key, self.asked.iter().copied());
-            self.faults.push(Place::Key(self.path_of(key)), reason);
+            self.faults.push(FaultPlace::Key(self.path_of(key)), reason);
         }
     }
 
@@ -219,7 +219,7 @@ impl<'a> Fields<'a> {
         let value = self.defaults.and_then(|defaults| defaults.get(key));
         if value.is_none() {
             let reason = "has no entry in config/default.yml, which is a mistake in this program";
-            self.faults.push(Place::Key(self.path_of(key)), reason);
+            self.faults.push(FaultPlace::Key(self.path_of(key)), reason);
         }
         value
     }

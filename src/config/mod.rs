@@ -26,7 +26,7 @@ mod traces;
 mod values;
 
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
-pub use faults::{Fault, Faults, Place};
+pub use faults::{ConfigFault, ConfigFaults, FaultPlace};
 pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
@@ -53,7 +53,7 @@ type Table = ::config::Map<String, ::config::Value>;
 pub const DEFAULTS: &str = include_str!("../../config/default.yml");
 
 /// A snapshot of the process's environment, so that tests need none.
-pub type Environment = BTreeMap<String, String>;
+pub type EnvVars = BTreeMap<String, String>;
 
 /// The whole configuration, valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +80,7 @@ pub struct Config {
 
 /// How much of what a configuration names is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+enum CheckExtent {
     /// Files that are only read.
     Inputs,
     /// Also whether the state file can be where it is to be.
@@ -99,7 +99,7 @@ impl Config {
 }
 
 /// Takes a snapshot of the process's environment. What is no Unicode is replaced, and then refused where it is used.
-pub fn capture_environment() -> Environment {
+pub fn capture_environment() -> EnvVars {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect()
@@ -111,14 +111,14 @@ pub struct Source {
     /// The file.
     pub path: PathBuf,
     /// The process's environment: variables override the file, and may hold tokens.
-    pub environment: Environment,
+    pub environment: EnvVars,
     /// Options of the command line, which override both.
     pub options: Vec<(CommandLineOption, String)>,
 }
 
 impl Source {
     /// The file at `path`, overridden by `environment` alone.
-    pub fn new(path: &Path, environment: &Environment) -> Self {
+    pub fn new(path: &Path, environment: &EnvVars) -> Self {
         Self { path: path.to_owned(), environment: environment.clone(), options: Vec::new() }
     }
 
@@ -126,8 +126,8 @@ impl Source {
     ///
     /// # Errors
     /// All faults at once.
-    pub fn load(&self) -> Result<Config, Faults> {
-        self.read(Extent::Inputs)
+    pub fn load(&self) -> Result<Config, ConfigFaults> {
+        self.read(CheckExtent::Inputs)
     }
 
     /// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
@@ -135,20 +135,20 @@ impl Source {
     ///
     /// # Errors
     /// All faults at once.
-    pub fn load_and_examine(&self) -> Result<Config, Faults> {
-        self.read(Extent::State)
+    pub fn load_and_examine(&self) -> Result<Config, ConfigFaults> {
+        self.read(CheckExtent::State)
     }
 
     /// What is in force, as YAML that [`Source::load`] accepts, without secrets.
     ///
     /// # Errors
     /// All faults at once.
-    pub fn show(&self) -> Result<String, Faults> {
+    pub fn show(&self) -> Result<String, ConfigFaults> {
         let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
-        interpret(self, &content, Extent::Inputs).map(|settings| show::text(self, &settings))
+        interpret(self, &content, CheckExtent::Inputs).map(|settings| show::text(self, &settings))
     }
 
-    fn read(&self, extent: Extent) -> Result<Config, Faults> {
+    fn read(&self, extent: CheckExtent) -> Result<Config, ConfigFaults> {
         let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
         interpret(self, &content, extent).map(|settings| settings.config)
     }
@@ -158,8 +158,8 @@ impl Source {
 ///
 /// # Errors
 /// All faults at once.
-pub fn parse(path: &Path, content: &[u8], environment: &Environment) -> Result<Config, Faults> {
-    interpret(&Source::new(path, environment), content, Extent::Inputs).map(|settings| settings.config)
+pub fn parse(path: &Path, content: &[u8], environment: &EnvVars) -> Result<Config, ConfigFaults> {
+    interpret(&Source::new(path, environment), content, CheckExtent::Inputs).map(|settings| settings.config)
 }
 
 /// A configuration and what it was made of.
@@ -172,14 +172,14 @@ struct Settings {
     absent: BTreeSet<String>,
 }
 
-fn interpret(source: &Source, content: &[u8], extent: Extent) -> Result<Settings, Faults> {
+fn interpret(source: &Source, content: &[u8], extent: CheckExtent) -> Result<Settings, ConfigFaults> {
     let Source { path, environment, options } = source;
     let yaml::Document { root: mut given, outline } =
         yaml::parse(content).map_err(|flaw| failed(path, content, flaw))?;
     let defaults = yaml::parse(DEFAULTS.as_bytes()).map_err(|flaw| {
         failed(path, &[], yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
     })?;
-    let mut faults = Faults::new(path, SourceText::new(content), outline);
+    let mut faults = ConfigFaults::new(path, SourceText::new(content), outline);
     overrides::apply_variables(&mut given, &defaults.root, environment, &mut faults);
     overrides::apply_options(&mut given, options);
     let config = read(Fields::root(&given, &defaults.root, &mut faults), environment, extent);
@@ -195,7 +195,7 @@ fn interpret(source: &Source, content: &[u8], extent: Extent) -> Result<Settings
     }
 }
 
-fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Option<Config> {
+fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Option<Config> {
     let server = server::read(root.section("server"));
     let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
     let environments = environments::read(&mut root, environment);
@@ -219,8 +219,8 @@ fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Opti
 }
 
 /// A fault of the file as a whole, which has this content.
-fn failed(path: &Path, content: &[u8], flaw: yaml::Flaw) -> Faults {
-    let mut faults = Faults::new(path, SourceText::new(content), yaml::Outline::default());
+fn failed(path: &Path, content: &[u8], flaw: yaml::Flaw) -> ConfigFaults {
+    let mut faults = ConfigFaults::new(path, SourceText::new(content), yaml::Outline::default());
     faults.push_flaw(flaw.line, flaw.reason);
     faults
 }

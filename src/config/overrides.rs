@@ -4,9 +4,9 @@
 //! The embedded defaults serve as the list of keys. Values enter the tree as text with the name of the variable or the
 //! option as their origin, so that a fault of the value names it. Lists are never reached into.
 
-use super::Environment;
+use super::EnvVars;
 use super::Table;
-use super::faults::{Faults, Place};
+use super::faults::{ConfigFaults, FaultPlace};
 use super::fields::unknown_key;
 use ::config::{Value, ValueKind};
 
@@ -50,9 +50,9 @@ impl CommandLineOption {
 }
 
 /// Where the value with this origin comes from: the name of an option, or that of a variable.
-pub(super) fn place_of(origin: &str) -> Place {
+pub(super) fn place_of(origin: &str) -> FaultPlace {
     let name = origin.to_owned();
-    if origin.starts_with("--") { Place::Option(name) } else { Place::Variable(name) }
+    if origin.starts_with("--") { FaultPlace::Option(name) } else { FaultPlace::Variable(name) }
 }
 
 /// Sets in `given` what the options say, whatever else sets it.
@@ -64,7 +64,7 @@ pub(super) fn apply_options(given: &mut Table, options: &[(CommandLineOption, St
 }
 
 /// Sets in `given` what the variables say.
-pub(super) fn apply_variables(given: &mut Table, defaults: &Table, environment: &Environment, faults: &mut Faults) {
+pub(super) fn apply_variables(given: &mut Table, defaults: &Table, environment: &EnvVars, faults: &mut ConfigFaults) {
     for (variable, value) in environment {
         let Some(rest) = variable.strip_prefix(PREFIX) else {
             continue;
@@ -72,7 +72,7 @@ pub(super) fn apply_variables(given: &mut Table, defaults: &Table, environment: 
         let segments: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
         match resolve(&segments, defaults) {
             Ok(path) => set(given, &path, Value::new(Some(variable), value.as_str())),
-            Err(reason) => faults.push(Place::Variable(variable.clone()), reason),
+            Err(reason) => faults.push(FaultPlace::Variable(variable.clone()), reason),
         }
     }
 }
