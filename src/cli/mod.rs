@@ -20,7 +20,7 @@ pub use args::{
     SimulateArgs, VerifyArgs, WebArgs,
 };
 
-use crate::config::{Config, ConfigFaults, EnvVars, Source};
+use crate::config::{Config, ConfigFaults, ConfigSource, EnvVars};
 use crate::logging::{self, LoggingError};
 use crate::server::listen;
 use args::{Command, CommandLine};
@@ -102,7 +102,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
             // Before there is another thread.
             let passed = listen::passed().map_err(Failure::running)?;
             logging::detach()?;
-            let source = Source { options: args.web.overrides(), ..source(&args.config, environment)? };
+            let source = ConfigSource { options: args.web.overrides(), ..source(&args.config, environment)? };
             let config = load(&source)?;
             run::run(config, source, passed)
         }
@@ -122,7 +122,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
 }
 
 /// Loads the configuration and sets up logging as it says. What was ignored is logged only then, at the level in force.
-fn load(source: &Source) -> Result<Config, Failure> {
+fn load(source: &ConfigSource) -> Result<Config, Failure> {
     let config = source.load()?;
     logging::init(&config.log)?;
     warn_of(&config);
@@ -154,12 +154,12 @@ fn file(given: &ConfigFile, environment: &EnvVars) -> Option<PathBuf> {
 }
 
 /// Where the configuration comes from. Not without a file: what to read cannot be guessed.
-fn source(given: &ConfigFile, environment: &EnvVars) -> Result<Source, Failure> {
+fn source(given: &ConfigFile, environment: &EnvVars) -> Result<ConfigSource, Failure> {
     let Some(path) = file(given, environment) else {
         let missing = format!("no configuration file: give --config FILE, or name it in {CONFIG_VARIABLE}");
         return Err(usage(CommandLine::command().error(ErrorKind::MissingRequiredArgument, missing)));
     };
-    Ok(Source::new(&path, environment))
+    Ok(ConfigSource::new(&path, environment))
 }
 
 fn usage(mut error: clap::Error) -> Failure {

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::Failure;
 use crate::app::App;
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::server::listen;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Shutdown};
@@ -19,7 +19,7 @@ use crate::shutdown::{self, Shutdown};
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Serves on the socket `passed` by systemd, or else where the configuration says.
-pub(super) fn run(config: Config, source: Source, passed: Option<TcpListener>) -> Result<(), Failure> {
+pub(super) fn run(config: Config, source: ConfigSource, passed: Option<TcpListener>) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
     let listen = config.server.listen;
     let app = App::new(config, Some(source)).map_err(Failure::running)?;

@@ -107,7 +107,7 @@ pub fn capture_environment() -> EnvVars {
 
 /// Where a configuration comes from: a file, and what overrides it.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ConfigSource {
     /// The file.
     pub path: PathBuf,
     /// The process's environment: variables override the file, and may hold tokens.
@@ -116,7 +116,7 @@ pub struct Source {
     pub options: Vec<(CommandLineOption, String)>,
 }
 
-impl Source {
+impl ConfigSource {
     /// The file at `path`, overridden by `environment` alone.
     pub fn new(path: &Path, environment: &EnvVars) -> Self {
         Self { path: path.to_owned(), environment: environment.clone(), options: Vec::new() }
@@ -139,7 +139,7 @@ impl Source {
         self.read(CheckExtent::State)
     }
 
-    /// What is in force, as YAML that [`Source::load`] accepts, without secrets.
+    /// What is in force, as YAML that [`ConfigSource::load`] accepts, without secrets.
     ///
     /// # Errors
     /// All faults at once.
@@ -154,16 +154,16 @@ impl Source {
     }
 }
 
-/// As [`Source::load`], of a file's content; `path` only serves to name it in messages.
+/// As [`ConfigSource::load`], of a file's content; `path` only serves to name it in messages.
 ///
 /// # Errors
 /// All faults at once.
 pub fn parse(path: &Path, content: &[u8], environment: &EnvVars) -> Result<Config, ConfigFaults> {
-    interpret(&Source::new(path, environment), content, CheckExtent::Inputs).map(|settings| settings.config)
+    interpret(&ConfigSource::new(path, environment), content, CheckExtent::Inputs).map(|settings| settings.config)
 }
 
 /// A configuration and what it was made of.
-struct Settings {
+struct LoadedSettings {
     config: Config,
     /// What the file, the variables and the options say.
     given: Table,
@@ -172,8 +172,8 @@ struct Settings {
     absent: BTreeSet<String>,
 }
 
-fn interpret(source: &Source, content: &[u8], extent: CheckExtent) -> Result<Settings, ConfigFaults> {
-    let Source { path, environment, options } = source;
+fn interpret(source: &ConfigSource, content: &[u8], extent: CheckExtent) -> Result<LoadedSettings, ConfigFaults> {
+    let ConfigSource { path, environment, options } = source;
     let yaml::Document { root: mut given, outline } =
         yaml::parse(content).map_err(|flaw| failed(path, content, flaw))?;
     let defaults = yaml::parse(DEFAULTS.as_bytes()).map_err(|flaw| {
@@ -186,7 +186,7 @@ fn interpret(source: &Source, content: &[u8], extent: CheckExtent) -> Result<Set
     match config {
         Some(config) if faults.is_empty() => {
             let config = Config { warnings: faults.warnings(), ..config };
-            Ok(Settings { config, given, defaults, absent: faults.absent().clone() })
+            Ok(LoadedSettings { config, given, defaults, absent: faults.absent().clone() })
         }
         None if faults.is_empty() => {
             Err(failed(path, &[], yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))

@@ -5,7 +5,7 @@ use super::excerpt::mask_users;
 use super::faults::redacted;
 use super::otlp::TracesProtocol;
 use super::overrides::set;
-use super::{Settings, Source, Table};
+use super::{ConfigSource, LoadedSettings, Table};
 use ::config::{Value, ValueKind};
 use std::fmt::Write;
 use talkover_settings::yaml;
@@ -18,7 +18,7 @@ const HEADERS: &str = "traces.headers";
 const OPENTELEMETRY: &str = "a variable of OpenTelemetry, OTEL_…";
 
 /// All settings as YAML.
-pub(super) fn text(source: &Source, settings: &Settings) -> String {
+pub(super) fn text(source: &ConfigSource, settings: &LoadedSettings) -> String {
     let mut given = settings.given.clone();
     take_over_traces(&mut given, settings);
     let mut text = format!(
@@ -35,7 +35,7 @@ pub(super) fn text(source: &Source, settings: &Settings) -> String {
 }
 
 /// Writes into the tree what the variables of OpenTelemetry have made of the section `traces`.
-fn take_over_traces(given: &mut Table, settings: &Settings) {
+fn take_over_traces(given: &mut Table, settings: &LoadedSettings) {
     let traces = &settings.config.traces;
     let in_tree = |key: &str| {
         let section = settings.given.get("traces").and_then(|value| value.clone().into_table().ok());
@@ -74,7 +74,7 @@ fn base(url: &str, protocol: TracesProtocol) -> String {
 }
 
 struct Shown<'a> {
-    settings: &'a Settings,
+    settings: &'a LoadedSettings,
 }
 
 impl Shown<'_> {
