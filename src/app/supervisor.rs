@@ -20,6 +20,7 @@ use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
 use crate::config::{self, Config};
+use crate::logging::about::about_webhook;
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::EnvironmentLoop;
 use crate::pipeline::retire;
@@ -340,7 +341,7 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
         let rest = retire::KEEP.saturating_sub(unlisted_for);
         if services.board.retire_target(&target, now + rest) {
             let hours = rest.as_secs_f64() / 3600.0;
-            info!(webhook = %target, "webhook no longer listed; its series expire in {hours:.1} h");
+            about_webhook!(info, &target, "webhook no longer listed; its series expire in {hours:.1} h");
         }
     }
     Ok(())

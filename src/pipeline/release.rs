@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use tracing::{debug, error};
 
+use crate::logging::about::about_webhook;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::Release;
@@ -25,13 +25,13 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
             match commit(&store, &target, due).await {
                 Ok(released) => {
                     is_failing = false;
-                    debug!(webhook = %target, series = released.series.len(), "birth hold ended");
+                    about_webhook!(debug, &target, series = released.series.len(), "birth hold ended");
                     board.update(&target, |view, _| view.exposure.release(&released));
                 }
                 Err(failure) => {
                     write_errors.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(webhook = %target, "new series stay at 0: {failure}");
+                        about_webhook!(error, &target, "new series stay at 0: {failure}");
                     }
                 }
             }

@@ -1,19 +1,17 @@
-//! What the end of a step says of its target: what is shown and logged of it. Logs changes only. Called by the
-//! environment's loop alone.
-
-use tracing::{debug, error, info, warn};
+//! What the end of a step says of its target: what is shown of it. Called by the environment's loop alone.
 
 use super::idle_target::IdleTarget;
+use crate::logging::about::about_webhook;
 use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::store::error::StoreError;
 use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::RequestClass;
-use talkover_core::schedule::patience::{Change, StepOutcome};
+use talkover_core::schedule::patience::StepOutcome;
 use talkover_core::server_time::ServerTime;
 
 impl IdleTarget {
-    /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns
+    /// Records on the board how the last step ended, which was made for `class` at `date`, and returns
     /// what that means for the target's next steps.
     pub(super) fn record(
         &mut self,
@@ -52,24 +50,14 @@ impl IdleTarget {
     }
 
     fn record_success(&mut self, date: ServerTime, board: &Board) {
-        if self.state.last.is_some_and(|last| last != PollResult::Success) {
-            info!(webhook = %self.target(), "polls succeed again");
-        }
         self.end_poll(PollResult::Success, board, |view| view.last_success = Some(date.timestamp()));
     }
 
     fn record_failure(&mut self, failure: &ApiError, board: &Board) {
-        let result = failure.poll_result();
-        if self.state.last == Some(result) {
-            debug!(webhook = %self.target(), "poll failed again: {failure}");
-        } else {
-            warn!(webhook = %self.target(), "poll failed: {failure}");
-        }
-        self.end_poll(result, board, |view| view.fail(&failure.to_string()));
+        self.end_poll(failure.poll_result(), board, |view| view.fail(&failure.to_string()));
     }
 
     fn end_poll(&mut self, result: PollResult, board: &Board, change: impl FnOnce(&mut TargetView)) {
-        self.state.last = Some(result);
         board.update(self.target(), |view, _| {
             view.up = Some(result == PollResult::Success);
             view.failure = None;
@@ -82,26 +70,16 @@ impl IdleTarget {
 
     fn record_written(&mut self) {
         if std::mem::take(&mut self.state.is_unwritten) {
-            info!(webhook = %self.target(), "the state file can be written again");
+            about_webhook!(info, self.target(), "the state file can be written again");
         }
     }
 
     fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
-            debug!(webhook = %self.target(), "still not written: {failure}");
+            about_webhook!(debug, self.target(), "still not written: {failure}");
         } else {
-            error!(webhook = %self.target(), "the state file could not be written; retrying: {failure}");
+            about_webhook!(error, self.target(), "the state file could not be written; retrying: {failure}");
         }
         board.update(self.target(), |view, _| view.fail(&failure.to_string()));
-    }
-}
-
-/// Logs a change of a whole environment.
-pub(super) fn log_change(environment: &str, change: Change) {
-    match change {
-        Change::OutageBegan => warn!(%environment, "no webhook is answered: probing one after the other"),
-        Change::OutageEnded(lasted) => {
-            info!(%environment, "the API answers again, after {:.0} s", lasted.as_secs_f64());
-        }
     }
 }
