@@ -16,7 +16,7 @@ const MAX_LISTED: usize = 10;
 #[derive(Debug)]
 pub enum AuditResult {
     /// It was audited.
-    Audited(Audit),
+    Audited(Box<Audit>),
     /// The state does not know it yet; its log holds so many entries in that stretch.
     Unknown {
         /// Entries of the log.
@@ -88,34 +88,38 @@ fn webhook_json(target: &Target, result: &AuditResult) -> Value {
     let more = match result {
         AuditResult::Failed(reason) => json!({"error": reason}),
         AuditResult::Unknown { entries } => json!({"known": false, "log_entries": entries}),
-        AuditResult::Audited(Audit { findings, sums, extent }) => json!({
-            "compared": {
-                "since": extent.from.map(rfc3339),
-                "log_entries": extent.entries,
-                "log_entries_invalid": extent.invalid,
-                "state_entries": extent.rows,
-                "requests": extent.requests,
-            },
-            "faults": {
-                "missing": notes_json(&findings.missing),
-                "doubled": notes_json(&findings.doubled),
-                "different": notes_json(&findings.different),
-                "sums": sums,
-            },
-            "no_fault": {
-                "changed": notes_json(&findings.changed),
-                "not_seen": notes_json(&findings.not_seen),
-                "not_read": notes_json(&findings.not_read),
-                "deleted": notes_json(&findings.deleted),
-                "invalid": findings.invalid,
-                "outside": findings.outside,
-            },
-        }),
+        AuditResult::Audited(audit) => audit_json(audit),
     };
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
         value.extend(more);
     }
     value
+}
+
+fn audit_json(Audit { findings, sums, extent }: &Audit) -> Value {
+    json!({
+        "compared": {
+            "since": extent.from.map(rfc3339),
+            "log_entries": extent.entries,
+            "log_entries_invalid": extent.invalid,
+            "state_entries": extent.rows,
+            "requests": extent.requests,
+        },
+        "faults": {
+            "missing": notes_json(&findings.missing),
+            "doubled": notes_json(&findings.doubled),
+            "different": notes_json(&findings.different),
+            "sums": sums,
+        },
+        "no_fault": {
+            "changed": notes_json(&findings.changed),
+            "not_seen": notes_json(&findings.not_seen),
+            "not_read": notes_json(&findings.not_read),
+            "deleted": notes_json(&findings.deleted),
+            "invalid": findings.invalid,
+            "outside": findings.outside,
+        },
+    })
 }
 
 fn notes_json(notes: &[Note]) -> Value {

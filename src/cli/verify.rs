@@ -103,7 +103,7 @@ async fn audit_all(
     let is_read = |known: &Target| read.iter().any(|target| is_same(target, known));
     for KnownTarget { target, .. } in known.iter().filter(|known| !is_read(&known.target)) {
         if let Some(held) = state.target(target).map_err(Failure::running)? {
-            outcome.add(target, AuditResult::Audited(audit::audit_state_alone(&held)));
+            outcome.add(target, AuditResult::Audited(Box::new(audit::audit_state_alone(&held))));
         }
     }
     outcome.conclude(args)
@@ -163,11 +163,8 @@ async fn audit_one(
         requests: reader.asker.requests - requests,
         rows: held.rows.len(),
     };
-    Ok(AuditResult::Audited(Audit {
-        findings: compare::compare(&log, &held, &rules),
-        sums: sums::compare(&held),
-        extent,
-    }))
+    let audit = Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent };
+    Ok(AuditResult::Audited(Box::new(audit)))
 }
 
 /// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been

@@ -46,15 +46,21 @@ pub struct ConfigFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFaults {
     file: Box<str>,
-    text: SourceText,
-    outline: Outline,
+    source: Box<FaultSource>,
     faults: Vec<ConfigFault>,
     /// How many more there are.
     omitted: usize,
     /// What is wrong and was ignored.
     ignored: Vec<ConfigFault>,
     /// Optional sections that the file does not have.
-    absent: Box<BTreeSet<String>>,
+    absent: BTreeSet<String>,
+}
+
+/// What the file holds, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FaultSource {
+    text: SourceText,
+    outline: Outline,
 }
 
 impl ConfigFault {
@@ -72,7 +78,8 @@ impl ConfigFault {
 impl ConfigFaults {
     pub(super) fn new(file: &Path, text: SourceText, outline: Outline) -> Self {
         let file = file.display().to_string().into();
-        Self { file, text, outline, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: Box::default() }
+        let source = Box::new(FaultSource { text, outline });
+        Self { file, source, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: BTreeSet::new() }
     }
 
     /// Notes that the file does not have an optional section.
@@ -87,17 +94,17 @@ impl ConfigFaults {
 
     pub(super) fn push(&mut self, place: FaultPlace, reason: impl Into<String>) {
         let line = match &place {
-            FaultPlace::Key(path) => self.outline.line_of(path),
+            FaultPlace::Key(path) => self.source.outline.line_of(path),
             FaultPlace::File | FaultPlace::Variable(_) | FaultPlace::Option(_) => None,
         };
-        let excerpt = line.and_then(|line| self.text.line(line)).into_iter().collect();
+        let excerpt = line.and_then(|line| self.source.text.line(line)).into_iter().collect();
         self.add(place, line, reason.into(), excerpt);
     }
 
     /// As `push`, for the file as a whole: the cause of a line that cannot be read may be the one before it.
     pub(super) fn push_flaw(&mut self, line: Option<usize>, reason: String) {
         let lines = line.into_iter().flat_map(|line| [line.saturating_sub(1), line]);
-        let excerpt = lines.filter_map(|line| self.text.line(line)).collect();
+        let excerpt = lines.filter_map(|line| self.source.text.line(line)).collect();
         self.add(FaultPlace::File, line, reason, excerpt);
     }
 

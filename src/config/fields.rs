@@ -240,7 +240,7 @@ fn first_section(list: Option<&Value>) -> Option<&Table> {
 pub(super) fn unknown_key<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.collect();
     if known.contains(&"token_file") && ["token", "api_token", "api_key", "bearer_token"].contains(&key) {
-        return "unknown key; did you mean `token_file`? The token itself does not belong into this file".to_owned();
+        return "unknown key; did you mean `token_file`? The token itself does not belong in this file".to_owned();
     }
     let nearest = known.iter().map(|name| (distance(key, name), *name)).min();
     let near = nearest.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name);
@@ -283,7 +283,7 @@ fn collect(table: &Table, path: &str, key: &str, found: &mut Vec<String>) {
             }
             _ => {}
         }
-        if name == key {
+        if name == key && !matches!(value.kind, ValueKind::Table(_)) {
             found.push(path);
         }
     }
@@ -317,13 +317,13 @@ mod tests {
         assert_eq!(reason("Lookback"), "unknown key; did you mean `lookback`?");
         assert_eq!(reason("lookbcak"), "unknown key; did you mean `lookback`?");
         assert_eq!(reason("colour"), "unknown key");
-        assert_eq!(reason("interval"), "unknown key; did you mean `min_interval`?");
+        assert_eq!(reason("min"), "unknown key; did you mean `min_interval`?");
         assert_eq!(reason("listen"), "unknown key; did you mean `server.listen`?");
         assert_eq!(reason("base_url"), "unknown key; did you mean `environments[].base_url`?");
         assert_eq!(reason("requests_per_minute"), "unknown key", "there are two");
         assert_eq!(
             unknown_key("token", ["token_env", "token_file"].into_iter()),
-            "unknown key; did you mean `token_file`? The token itself does not belong into this file"
+            "unknown key; did you mean `token_file`? The token itself does not belong in this file"
         );
         assert_eq!(unknown_key("url", ["name", "base_url"].into_iter()), "unknown key; did you mean `base_url`?");
         assert_eq!(unknown_key("listen_address", ["listen"].into_iter()), "unknown key; did you mean `listen`?");

@@ -84,6 +84,12 @@ impl Shown<'_> {
         keys.sort_by_key(|key| self.settings.defaults.outline.line_of(&template(&path_of(key))));
         for key in keys {
             let Some(default) = defaults.get(key) else { continue };
+            let is_given = |key: &str| given.get(key).is_some_and(|value| value.kind != ValueKind::Nil);
+            if key == "token_env" && is_given("token_file") {
+                // They exclude each other, so its default does not apply.
+                let _ = writeln!(text, "{}token_env: ~", "  ".repeat(depth));
+                continue;
+            }
             let value = given.get(key).filter(|value| value.kind != ValueKind::Nil);
             self.key(text, &path_of(key), (key, value, default), depth);
         }

@@ -173,14 +173,14 @@ fn what_is_wrong_is_shown_with_its_line_and_what_is_meant() {
     });
     let output = run(&["check", "--config", &config]);
     assert_refused(&output, 2, "did you mean `5m`?");
-    assert_refused(&output, 2, "8 | poll: {min_interval: 5min}\n");
+    assert_refused(&output, 2, "| poll: {min_interval: 5min}\n");
     assert_refused(&output, 2, "did you mean `token_file`?");
     assert_refused(&output, 2, "4 |     token: …\n");
 
     let (_workspace, config) = workspace(|good| format!("{good}poll: [1\nlog: {{}}\n"));
     let output = run(&["check", "--config", &config]);
-    assert_refused(&output, 2, &format!("{config}:8: not valid YAML: "));
-    assert_refused(&output, 2, "7 | poll: [1\n       8 | log: {}\n");
+    assert_refused(&output, 2, &format!("{config}:9: not valid YAML: "));
+    assert_refused(&output, 2, "8 | poll: [1\n       9 | log: {}\n");
 }
 
 #[test]

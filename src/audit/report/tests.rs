@@ -26,7 +26,7 @@ fn extent() -> Extent {
 #[test]
 fn a_webhook_without_a_fault_takes_three_lines_below_the_summary() {
     let audit = Audit { extent: extent(), ..Audit::default() };
-    insta::assert_snapshot!(text(&[(orders(), AuditResult::Audited(audit))]), @"
+    insta::assert_snapshot!(text(&[(orders(), AuditResult::Audited(audit.into()))]), @"
     OK: nothing is missing, doubled or different in 1 webhook
 
     production/w-1 (orders)
@@ -46,9 +46,9 @@ fn faults_come_first_and_in_full_and_the_rest_apart_and_short() {
     };
     let audit = Audit { findings, sums: vec!["the books do not balance".to_owned()], extent: extent() };
     assert_eq!(audit.faults(), 31);
-    let well = AuditResult::Audited(Audit { extent: extent(), ..Audit::default() });
+    let well = AuditResult::Audited(Audit { extent: extent(), ..Audit::default() }.into());
     let other = Target { webhook_id: "w-0".into(), webhook_name: "w-0".into(), ..orders() };
-    let results = [(other, well), (orders(), AuditResult::Audited(audit))];
+    let results = [(other, well), (orders(), AuditResult::Audited(audit.into()))];
     let text = text(&results);
     assert!(text.starts_with("FAULTS: 31 faults in 1 of 2 webhooks\n\nproduction/w-1 (orders)\n"), "{text}");
     for n in 0..30 {
@@ -82,8 +82,8 @@ fn faults_come_first_and_in_full_and_the_rest_apart_and_short() {
 
 #[test]
 fn the_verdict_says_what_there_is_to_do() {
-    let well = || AuditResult::Audited(Audit::default());
-    let faulty = |faults| AuditResult::Audited(Audit { sums: vec![String::new(); faults], ..Audit::default() });
+    let well = || AuditResult::Audited(Box::default());
+    let faulty = |faults| AuditResult::Audited(Audit { sums: vec![String::new(); faults], ..Audit::default() }.into());
     let failed = || AuditResult::Failed("x".to_owned());
     for (results, expected) in [
         (vec![well()], "OK: nothing is missing, doubled or different in 1 webhook\n"),
