@@ -176,7 +176,7 @@ impl App {
         let (served, stopped) = tokio::join!(serving, tokio::time::timeout(STOP_TIMEOUT, stopped));
         match stopped {
             Ok(stopped) => stopped?,
-            Err(_elapsed) => warn!("a request or a commit did not end in time; nothing is lost by that"),
+            Err(_elapsed) => warn!("shutdown timed out with a request or a commit under way; nothing is lost"),
         }
         Ok(served.map_err(AppError::TaskPanicked)??)
     }

@@ -161,7 +161,7 @@ impl Budget {
     fn arrival(&self, bucket: &Bucket, record: Option<BudgetRecord>, now: u64) -> Result<u64, u64> {
         let Some(record) = record else { return Ok(0) };
         if record.boot == self.boot && record.is_ahead(now) {
-            warn!("{}: holds times that are still to come; the request budget is taken as spent", self.path.display());
+            warn!("{}: holds times in the future; assuming that the request budget is spent", self.path.display());
             return Ok(bucket.gcra.exhausted(now));
         }
         let is_of_this_boot = record.boot == self.boot;
@@ -191,7 +191,7 @@ impl Budget {
 
     /// Empties a file that isn't ours, and takes the budgets as spent. Returns the time to wait.
     fn begin_anew(&self, now: u64) -> io::Result<Option<Duration>> {
-        warn!("{}: too long, begun anew; the request budget is taken as spent", self.path.display());
+        warn!("{}: too long, starting over; assuming that the request budget is spent", self.path.display());
         self.file.set_len(0)?;
         let mut wait = 0;
         for (slot, bucket) in self.buckets.iter().enumerate() {

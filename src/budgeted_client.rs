@@ -190,7 +190,7 @@ impl BudgetedClient {
                 return Err(AskError::Api { error, times: backoff.failures(), date });
             }
             let pause = asked_for(error.retry_after()).unwrap_or(pause);
-            warn!(subject, "a request failed, the next attempt follows in {:.1} s: {error}", pause.as_secs_f64());
+            warn!(subject, "request failed; retrying in {:.1} s: {error}", pause.as_secs_f64());
             self.wait(pause).await?;
         }
     }
@@ -199,7 +199,7 @@ impl BudgetedClient {
         let mut is_told = false;
         while let Some(wait) = self.budget.take(local_clock::uptime_ns())? {
             if wait >= TOLD_FROM && !is_told {
-                info!("waiting {:.0} s for the request budget, which the daemon draws from too", wait.as_secs_f64());
+                info!("waiting {:.0} s for the request budget, which the daemon shares", wait.as_secs_f64());
                 is_told = true;
             }
             self.wait(wait).await?;

@@ -19,7 +19,7 @@ pub fn build(settings: impl Fn() -> reqwest::Result<ClientBuilder>, own: &[Certi
         let client = settings()?.tls_certs_only(own.to_vec()).build()?;
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         warn!(
-            "failed to load the system's certificate authorities; only those named in the configuration count: {reason}"
+            "failed to load the system's certificate authorities; trusting only those in the configuration: {reason}"
         );
         Ok(client)
     })

@@ -47,7 +47,7 @@ fn stderr() -> Result<&'static LineQueue, LoggingError> {
     if let Some(queue) = STDERR.get() {
         return Ok(queue);
     }
-    let report = |lines| warn!(lines, "log lines were dropped: nobody read stderr in time");
+    let report = |lines| warn!(lines, "log lines dropped: stderr was not read in time");
     let queue = LineQueue::start(io::stderr(), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))

@@ -61,14 +61,14 @@ impl ServerClock {
             ClockNews::None => {}
             ClockNews::Doubted { claimed: DateHeader(claimed) } => {
                 let offset = claimed.as_seconds_f64() - now.as_seconds_f64();
-                warn!(%environment, "the API's Date is {offset:+.0} s off: not believed unless the next two answers agree");
+                warn!(%environment, "API's Date header {offset:+.0} s off; ignored unless the next two answers agree");
             }
             ClockNews::Moved { from } => {
                 let offset = now.as_seconds_f64() - from.timestamp().as_seconds_f64();
-                warn!(%environment, "three answers of the API agree on a Date that is {offset:+.0} s off: believed from now on");
+                warn!(%environment, "three answers agree on a Date header that is {offset:+.0} s off; using it from now on");
             }
             ClockNews::Undecided => {
-                warn!(%environment, "the API's Date is another one in every answer: the earliest is believed");
+                warn!(%environment, "API's Date header differs in every answer; using the earliest");
             }
         }
     }

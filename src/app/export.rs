@@ -36,7 +36,7 @@ impl Export {
         let Some(exporter) = exporter else {
             let waiting = services.store.queue().status().length;
             if waiting > 0 {
-                info!(waiting, "no endpoint for traces is set: the spans that wait in the state file stay there");
+                info!(waiting, "no traces endpoint configured; spans queued in the state file are kept");
             }
             return;
         };

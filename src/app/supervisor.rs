@@ -210,7 +210,7 @@ impl Supervisor {
                 board.set_config(|status| (status.is_good, status.loaded_at) = (true, local_clock::now().timestamp()));
             }
             Err(reasons) => {
-                error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
+                error!(cause, "failed to reload the configuration; keeping the previous one: {reasons}");
                 board.set_config(|status| status.is_good = false);
             }
         }
@@ -229,7 +229,7 @@ impl Supervisor {
             warn!("{warning}");
         }
         for key in keep_what_is_fixed(&mut config, &self.config) {
-            warn!("{key} has changed: that takes effect when the daemon is started again");
+            warn!("{key} changed; restart the daemon to apply it");
         }
         if let Some(path) = config.server.web_config_file.clone() {
             // The listener reads it by itself; what is wrong with it is told here.
@@ -292,7 +292,7 @@ impl Supervisor {
     fn reconnect(&mut self, connector: Connector, plan: Plan) {
         let Some(running) = self.running.get_mut(plan.name()) else { return };
         running.client.reconnect(connector);
-        info!(environment = plan.name(), "ca_file has changed: new connections trust what it holds now");
+        info!(environment = plan.name(), "ca_file changed; new connections trust its new authorities");
         running.plan = plan;
     }
 
@@ -311,14 +311,14 @@ impl Supervisor {
 fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
     let dropped = services.store.run_blocking(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
-        warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
+        warn!(dropped, "span queue longer than max_queued_spans; dropped the oldest spans");
     }
     for family in services.store.run_blocking(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
-                warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
+                warn!("duration_buckets or duration_labels changed; duration histograms restart at 0");
             }
-            other => warn!("this version has other buckets: the {} histograms start at 0", other.as_str()),
+            other => warn!("buckets changed in this version; {} histograms restart at 0", other.as_str()),
         }
     }
     services.board.set_display(display(&config.metrics));

@@ -81,7 +81,9 @@ pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shut
 
 /// From now on SIGHUP does not end the process: it comes by what this gives. Within a runtime.
 pub fn hangups() -> Option<Signal> {
-    signal(SignalKind::hangup()).inspect_err(|error| warn!("SIGHUP will end the daemon: {error}")).ok()
+    signal(SignalKind::hangup())
+        .inspect_err(|error| warn!("failed to handle SIGHUP, which will end the daemon: {error}"))
+        .ok()
 }
 
 /// Asks for a reload at each of `hangups`, until `shutdown`. What came of it is in the log.

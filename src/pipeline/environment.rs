@@ -205,9 +205,9 @@ impl EnvironmentLoop {
         let (name, configured) = (&self.name, self.settings.intervals.max);
         if longest > configured {
             let polls = "idle webhooks are polled every";
-            warn!(environment = %name, "the budget is too small for max_interval ({configured:?}): {polls} {longest:.0?}");
+            warn!(environment = %name, "request budget too small for max_interval ({configured:?}): {polls} {longest:.0?}");
         } else {
-            info!(environment = %name, "the budget is large enough for max_interval ({configured:?}) again");
+            info!(environment = %name, "request budget large enough for max_interval ({configured:?}) again");
         }
     }
 }

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use self::rechecks::Rechecks;
+use self::sweeps::Sweeps;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
@@ -28,6 +29,7 @@ use talkover_core::schedule::rate::Rate;
 use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 
 mod rechecks;
+mod sweeps;
 
 /// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
 const STAGED_AT_ONCE: usize = 5_000;
@@ -73,8 +75,7 @@ pub struct Reader {
     /// What is under way and waits for its next turn.
     parked: Parked,
     rechecks: Rechecks,
-    /// Rounds of rechecks in a row that failed.
-    failed_rounds: u32,
+    sweeps: Sweeps,
     /// From this place in the list on nothing can be read, as far as is known.
     bottom: Option<u64>,
     /// Why the last walk ended before its time, and whether that was logged.
@@ -84,18 +85,6 @@ pub struct Reader {
     progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
-    /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
-    next_sweep: Option<Duration>,
-    /// Whether the sweep that is due then was brought forward.
-    is_hastened: bool,
-    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already
-    /// past. The ledger's own mark may be ahead of it where polls came in between.
-    sweep_mark: Option<Timestamp>,
-    /// The length of the list after the last walk, and how much longer it was than after the one before.
-    total: Option<u64>,
-    growth: Option<u64>,
-    /// Entries that rechecks have found since then.
-    found_aside: u64,
     /// What was read but could not be committed.
     uncommitted: Option<Batch>,
     /// When a poll last succeeded, by the server's clock.
@@ -136,18 +125,12 @@ impl Reader {
             settings,
             parked: Parked::default(),
             rechecks: Rechecks::default(),
-            failed_rounds: 0,
+            sweeps: Sweeps::default(),
             bottom: None,
             cut_short: None,
             is_cut_told: false,
             progress_told: None,
             staged,
-            next_sweep: None,
-            is_hastened: false,
-            sweep_mark: None,
-            total: None,
-            growth: None,
-            found_aside: 0,
             uncommitted: None,
             last_success,
             known_at,
@@ -232,8 +215,8 @@ impl Reader {
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
             // Nothing tells what turned up late while nobody looked.
-            (true, Some(watermark)) if self.next_sweep.is_none() => {
-                (self.first_sweep_until(watermark), Coverage::Sweep)
+            (true, Some(watermark)) if self.sweeps.next().is_none() => {
+                (sweeps::first_until(marks, watermark, &self.settings.windows), Coverage::Sweep)
             }
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
@@ -270,7 +253,7 @@ impl Reader {
             let newest_first = self.ledger.rows().rev().take(full as usize + 1);
             newest_first.take_while(|(key, _)| key.created_at >= moment).count()
         };
-        let is_due = self.next_sweep.is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
+        let is_due = self.sweeps.next().is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
         let is_sweeping = self.parked.sweep.is_some();
         let to_sweep = self.sweep_until().filter(|_| !is_sweeping).map_or(full as usize, known_since);
         let sweep = if is_due { NextSweep::Soon } else { NextSweep::Later };
@@ -286,19 +269,7 @@ impl Reader {
 
     /// Where a sweep ends; `None` if there is no watermark yet.
     fn sweep_until(&self) -> Option<Timestamp> {
-        let marks = self.ledger.marks();
-        let mark = marks.swept.unwrap_or(marks.watermark?);
-        Some(self.settings.windows.sweep_until(self.sweep_mark.map_or(mark, |own| own.min(mark))))
-    }
-
-    /// The same for the first walk after a start: polls may have moved the mark while the last sweep went on.
-    fn first_sweep_until(&self, watermark: Timestamp) -> Timestamp {
-        let marks = self.ledger.marks();
-        let windows = &self.settings.windows;
-        let until = windows.sweep_until(marks.swept.unwrap_or(watermark));
-        let further = until.minus(windows.sweep_interval);
-        // What is forgotten need not be read again.
-        marks.horizon.map_or(further, |horizon| further.max(horizon)).min(until)
+        self.sweeps.until(self.ledger.marks(), &self.settings.windows)
     }
 
     fn start_rechecks(&mut self, now: Duration) -> Option<Recheck> {
@@ -352,7 +323,8 @@ impl Reader {
     fn start_over(&mut self) {
         self.parked = Parked::default();
         self.rechecks.forget_round();
-        (self.next_sweep, self.sweep_mark, self.last_success) = (None, None, None);
+        self.sweeps.start_over();
+        self.last_success = None;
     }
 
     /// Makes a batch of what a job has read, as of `date`.
@@ -369,7 +341,7 @@ impl Reader {
         let is_torn = (read.has_reached_end || is_cut_short) && !has_met_known;
         self.bottom = read.bottom;
         self.note_cut_short(read.cut_short, read.coverage);
-        self.total = self.note_total(read.total);
+        self.sweeps.see_total(read.total);
         let oldest = read.attempts.last().map(|attempt| attempt.created_at);
         let reaches_far = read.has_reached_end || oldest < self.sweep_until() && oldest.is_some();
         let is_sweep = read.coverage == Coverage::Head && reaches_far && !read.is_resumed;
@@ -388,7 +360,7 @@ impl Reader {
     }
 
     fn complete_rechecks(&mut self, read: Rechecked, date: ServerTime) -> Batch {
-        self.failed_rounds = 0;
+        self.rechecks.succeed();
         self.rechecks.put_off(&read.put_off);
         Batch {
             attempts: read.attempts,
@@ -410,8 +382,10 @@ impl Reader {
         let failure = if matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }) {
             AfterFailure::BackOff((!is_recheck).then_some(job))
         } else {
-            let failed_before = self.failed_rounds;
-            self.failed_rounds += u32::from(is_recheck);
+            let failed_before = self.rechecks.failed_rounds();
+            if is_recheck {
+                self.rechecks.fail();
+            }
             job.fail(date, failed_before)?
         };
         if is_recheck && matches!(failure, AfterFailure::BackOff(None)) {
@@ -485,37 +459,19 @@ impl Reader {
         }
         match batch.coverage {
             Coverage::FirstResponse | Coverage::Mended => {}
-            Coverage::Pages => self.found_aside += tally.new,
+            Coverage::Pages => self.sweeps.find_by_rechecks(tally.new),
             Coverage::Head => {
                 self.staged = None;
-                self.look_deeper(tally, now);
+                self.sweeps.poll(tally.new, now);
             }
             Coverage::Sweep | Coverage::FirstContact => {
                 self.staged = None;
-                self.sweep_mark = batch.newest.or(self.sweep_mark);
-                self.next_sweep = Some(now + self.settings.windows.sweep_interval);
-                self.is_hastened = false;
+                self.sweeps.complete(batch.newest, now + self.settings.windows.sweep_interval);
                 // What the one under way could still bring was just read.
                 self.parked.sweep = None;
             }
         }
         self.rechecks.note(batch, &self.ledger);
-    }
-
-    /// The list's length after a walk; before, it is compared with what the walk has brought ([`Reader::look_deeper`]).
-    fn note_total(&mut self, total: Option<u64>) -> Option<u64> {
-        self.growth = self.total.zip(total).map(|(before, after)| after.saturating_sub(before));
-        total
-    }
-
-    /// Where the list has grown by more than was found, something has turned up further down: the next sweep looks for
-    /// it at once, though only one between two regular ones.
-    fn look_deeper(&mut self, tally: &Tally, now: Duration) {
-        let found = tally.new + std::mem::take(&mut self.found_aside);
-        if self.growth.take().is_some_and(|growth| growth > found) && !self.is_hastened {
-            self.is_hastened = true;
-            self.next_sweep = self.next_sweep.map(|due| due.min(now));
-        }
     }
 
     /// Records that a poll has succeeded.
@@ -525,7 +481,7 @@ impl Reader {
 
     /// When the next sweep is due, in time since the start; `None` if head walks are sweeps anyhow.
     pub fn sweep_due(&self) -> Option<Duration> {
-        self.ledger.marks().watermark.and(self.next_sweep)
+        self.ledger.marks().watermark.and(self.sweeps.next())
     }
 
     /// When the next recheck is due, in time since the start; `None` if no entry is open.

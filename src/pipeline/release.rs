@@ -31,7 +31,7 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
                 Err(failure) => {
                     write_errors.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(webhook = %target, "new series stay at 0: {failure}");
+                        error!(webhook = %target, "failed to record that a scrape showed new series; they stay at 0: {failure}");
                     }
                 }
             }

@@ -45,7 +45,7 @@ async fn keep(store: &StoreHandle, board: &Board, now: Instant) {
     }
     if let Err(failure) = store.run(move |store| store.keep_unlisted_for(&unlisted)).await {
         // A later start lets them stay for longer.
-        warn!("failed to record for how long webhooks have not been listed: {failure}");
+        warn!("failed to record how long webhooks have been unlisted: {failure}");
     }
 }
 
@@ -78,7 +78,7 @@ async fn remove(store: &StoreHandle, board: &Board, target: Target) {
         Ok(true) => info!(webhook = name, "webhook dropped: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => error!(webhook = name, "{failure}"),
+        Err(failure) => error!(webhook = name, "failed to drop a webhook that is no longer listed: {failure}"),
     }
 }
 

@@ -133,13 +133,10 @@ impl Roster {
 fn warn_of(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
     let kind = owner_type.as_str();
     match owner {
-        None => warn!(environment, "the list of {kind}s was read only in part: {shortfall}; what was found is used"),
+        None => warn!(environment, "list of {kind}s read only in part: {shortfall}; using what was found"),
         Some(owner) => {
             let id = &owner.id;
-            warn!(
-                environment,
-                "the webhooks of {kind} {id} were read only in part: {shortfall}; what was found is used"
-            );
+            warn!(environment, "webhooks of {kind} {id} read only in part: {shortfall}; using what was found");
         }
     }
 }

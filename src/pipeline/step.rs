@@ -128,7 +128,7 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
-            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+            debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
@@ -213,7 +213,7 @@ async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, 
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
         warn!(
             webhook = %reader.target,
-            "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
+            "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
         return (reader, Time::Mended(result));
@@ -263,13 +263,13 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 /// Logs what could not be read, once each.
 fn tell(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
-        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+        warn!(webhook = %reader.target, "log read only in part: {cause}");
     }
     let unreadable =
         batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
     let count = unreadable.count();
     if count > 0 {
-        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
+        warn!(webhook = %reader.target, count, "unreadable entries: every page that holds one of them fails");
     }
 }
 
@@ -361,7 +361,7 @@ fn show(
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
     if !shown.was_contacted && reader.ledger.marks().contacted {
-        info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
+        info!(webhook = %reader.target, entries = tally.new, "first contact complete");
     }
     context.board.update(&reader.target, |view, environment| {
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);

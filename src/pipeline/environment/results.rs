@@ -82,15 +82,15 @@ impl IdleTarget {
 
     fn record_written(&mut self) {
         if std::mem::take(&mut self.state.is_unwritten) {
-            info!(webhook = %self.target(), "the state file can be written again");
+            info!(webhook = %self.target(), "state file writable again");
         }
     }
 
     fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
-            debug!(webhook = %self.target(), "still not written: {failure}");
+            debug!(webhook = %self.target(), "state file still not writable: {failure}");
         } else {
-            error!(webhook = %self.target(), "the state file could not be written; retrying: {failure}");
+            error!(webhook = %self.target(), "failed to write the state file; retrying: {failure}");
         }
         board.update(self.target(), |view, _| view.fail(&failure.to_string()));
     }
@@ -99,9 +99,9 @@ impl IdleTarget {
 /// Logs a change of a whole environment.
 pub(super) fn log_change(environment: &str, change: Change) {
     match change {
-        Change::OutageBegan => warn!(%environment, "no webhook is answered: probing one after the other"),
+        Change::OutageBegan => warn!(%environment, "API unreachable; probing one webhook at a time"),
         Change::OutageEnded(lasted) => {
-            info!(%environment, "the API answers again, after {:.0} s", lasted.as_secs_f64());
+            info!(%environment, "API reachable again after {:.0} s", lasted.as_secs_f64());
         }
     }
 }

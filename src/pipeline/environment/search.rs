@@ -139,7 +139,7 @@ impl EnvironmentLoop {
             }
             Err(failure) => {
                 self.context.write_errors.inc();
-                error!(environment = %self.name, "failed to keep what discovery has found: {failure}");
+                error!(environment = %self.name, "failed to write what discovery found: {failure}");
                 self.search.roster.keep(update);
             }
         }
@@ -148,7 +148,7 @@ impl EnvironmentLoop {
 
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
         for (listed, loaded) in appeared {
-            info!(webhook = %listed.target, name = %listed.target.webhook_name, "found a webhook");
+            info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
             self.add(&listed, loaded);
         }
         update.changes.changed.iter().for_each(|listed| self.change(listed));
@@ -198,7 +198,7 @@ impl EnvironmentLoop {
 
     /// Stops polling a target; its series stay for a while.
     fn remove(&mut self, target: &Target) {
-        info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
+        info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
         self.context.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.members.remove(&target.webhook_id) {
             self.scheduler.remove(id);

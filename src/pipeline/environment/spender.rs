@@ -86,7 +86,7 @@ impl Spender {
         match self.budget.take(uptime_ns) {
             Ok(None) => {
                 if std::mem::take(&mut self.is_failing) {
-                    info!(environment = %self.environment, "the memory of the request budget can be used again");
+                    info!(environment = %self.environment, "request budget file usable again");
                 }
                 self.allowance.sent(now);
                 Grant::Granted
@@ -99,7 +99,7 @@ impl Spender {
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     let name = &self.environment;
-                    error!(environment = %name, "nothing is asked without the memory of the request budget: {failure}");
+                    error!(environment = %name, "request budget file not usable; making no requests: {failure}");
                 }
                 self.pause(now + BUDGET_RETRY);
                 Grant::Failing(failure)
@@ -124,10 +124,10 @@ impl Spender {
             return;
         }
         let name = &self.environment;
-        debug!(environment = %name, "the budget is {rate} requests a minute now");
+        debug!(environment = %name, "request budget is now {rate} requests a minute");
         if (rate == configured) != (self.rate == configured) {
-            let why = if rate == configured { "all of the budget is spent again" } else { "the budget is lowered" };
-            info!(environment = %name, rate, configured, "by the API's rate limit headers, {why}");
+            let change = if rate == configured { "restored" } else { "lowered" };
+            info!(environment = %name, rate, configured, "request budget {change}, following the API's rate limit headers");
         }
         self.rate = rate;
         self.budget.lower_to((rate < configured).then_some(rate));

@@ -24,6 +24,8 @@ pub(super) struct Rechecks {
     checked: HashMap<RowKey, Timestamp>,
     /// The entries that the round under way looks for.
     wanted: Vec<RowKey>,
+    /// Rounds in a row that failed.
+    failed_rounds: u32,
 }
 
 impl Rechecks {
@@ -46,6 +48,21 @@ impl Rechecks {
     /// Records that the round was too short for some.
     pub(super) fn put_off(&mut self, put_off: &HashSet<EntryId>) {
         self.wanted.retain(|key| !put_off.contains(&key.id));
+    }
+
+    /// Rounds in a row that failed before this one.
+    pub(super) fn failed_rounds(&self) -> u32 {
+        self.failed_rounds
+    }
+
+    /// Records that a request of the round failed.
+    pub(super) fn fail(&mut self) {
+        self.failed_rounds += 1;
+    }
+
+    /// Records that the round is complete.
+    pub(super) fn succeed(&mut self) {
+        self.failed_rounds = 0;
     }
 
     /// Gives up the round.

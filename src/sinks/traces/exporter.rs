@@ -130,13 +130,13 @@ impl Exporter {
         let next = self.pace.judge(verdict, sent, rand::rng().random());
         let endpoint = self.config.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
         match &next.notice {
-            Some(Notice::Well) => info!(endpoint, "spans arrive again"),
+            Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts spans again"),
             Some(Notice::Failing(reason)) => {
-                warn!(endpoint, "failed to send spans: {reason}; they are kept, and sent again until they arrive");
+                warn!(endpoint, "failed to send spans; keeping them and retrying: {reason}");
             }
-            Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "the receiver of spans warns: {words}"),
+            Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "OTLP receiver warns: {words}"),
             Some(Notice::Rejecting(rejected, of, words)) => {
-                error!(endpoint, "the receiver has refused {rejected} of {of} spans for good: {words}; they are lost");
+                error!(endpoint, "OTLP receiver rejected {rejected} of {of} spans, which are lost: {words}");
             }
             None => {}
         }
@@ -153,7 +153,7 @@ impl Exporter {
             };
             self.write_errors.inc();
             if backoff.failures() == 0 {
-                error!("spans that have been sent stay in the queue: {failure}");
+                error!("failed to remove sent spans from the queue; they will be sent again: {failure}");
             }
             let pause = backoff.fail(rand::rng().random());
             if !shutdown.wait(pause).await {

@@ -84,7 +84,7 @@ impl Transport {
         let plain = self.send_once(request, Encoding::Identity).await;
         if matches!(plain, Verdict::Accepted { .. }) {
             self.compresses.store(false, Ordering::Relaxed);
-            info!("the receiver of spans takes no compressed requests: they are sent as they are");
+            info!("OTLP receiver cannot decompress requests; sending them uncompressed");
         }
         plain
     }
