@@ -1,12 +1,11 @@
-//! One target on its way through its log: what to read next, and what became of what was read.
+//! One target on its way through its log: what to read next, and what to do with what was read.
 //!
-//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open
-//! entries: a [`Job`] each. The scheduler says for which of them a request is made. A job that needs more than one
-//! request is parked here while the others have their turns, so that a long sweep does not keep what is new from being
-//! read.
+//! A head walk reads from the newest entry to known ground, a sweep reads further, and a round of rechecks reads the
+//! pages of open entries: each is a [`Job`]. The scheduler chooses which of them makes a request. A job that needs more
+//! than one request is parked here while the others have their turns, so that a long sweep does not delay new entries.
 //!
-//! [`Reader::begin`] hands out a job, [`Reader::park`] takes one back that goes on, [`Reader::complete`] makes a batch
-//! of what one has read, and [`Reader::committed`] is told when that is on disk.
+//! [`Reader::begin`] returns the next step, [`Reader::park`] takes back a job that goes on, [`Reader::complete`] makes
+//! a batch of what a job has read, and [`Reader::committed`] records that the batch is on disk.
 
 use std::time::Duration;
 
@@ -31,10 +30,10 @@ use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 mod rechecks;
 mod sweeps;
 
-/// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
+/// Entries of a long walk are put on disk in parts of this size: an interruption costs the requests for less than that.
 const STAGED_AT_ONCE: usize = 5_000;
 
-/// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
+/// A walk is told of this many unreadable entries, the latest ones: older ones are rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
 /// A first contact that takes longer than this says how far it is, this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
@@ -42,13 +41,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadSettings {
-    /// Entries wanted on a page.
+    /// Entries per page.
     pub per_page: u32,
     /// How far back is read, and how long entries are followed.
     pub windows: Windows,
 }
 
-/// What a start finds of a target.
+/// What is remembered of a target at the start.
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// Its memory.
@@ -57,7 +56,7 @@ pub struct Remembered {
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
-    /// For its first contact: what was created later is live, by the server's clock; `None` if its first answer
+    /// For its first contact: entries created later are live, by the server's clock; `None` if the first answer
     /// decides.
     pub known_at: Option<Timestamp>,
 }
@@ -76,9 +75,9 @@ pub struct Reader {
     parked: Parked,
     rechecks: Rechecks,
     sweeps: Sweeps,
-    /// From this place in the list on nothing can be read, as far as is known.
+    /// Nothing can be read from this place in the list on, as far as is known.
     bottom: Option<u64>,
-    /// Why the last walk ended before its time, and whether that was logged.
+    /// Why the last walk ended early, and whether that was logged.
     cut_short: Option<CutShort>,
     is_cut_told: bool,
     /// When the progress of a first contact was last logged, in time since the start.
@@ -180,7 +179,7 @@ impl Reader {
         }
     }
 
-    /// Takes back what was not done.
+    /// Takes back a step that was not made.
     pub fn give_back(&mut self, work: Step) {
         match work {
             Step::Settle(batch) => self.uncommitted = Some(batch),
@@ -188,7 +187,7 @@ impl Reader {
         }
     }
 
-    /// Takes back a job that needs another page.
+    /// Parks a job that needs another page.
     pub fn park(&mut self, job: Job) {
         match job {
             Job::Recheck(recheck) => self.parked.recheck = Some(recheck),
@@ -203,18 +202,18 @@ impl Reader {
         let per_page = self.settings.per_page;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
-            // Late entries may have turned up in what it had read: the sweep is still to be made.
+            // Late entries may have turned up in what the walk had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
             let walk = self.expecting(Walk::resume(until, per_page, stretch));
             return WalkJob::new(Lane::Head, walk, coverage, until, now).resumed();
         }
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
-            // The cut becomes known with the first answer.
+            // The first answer decides where the history is cut.
             (false, _) => (marks.history_cutoff.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
-            // Nothing tells what turned up late while nobody looked.
+            // It is not known what turned up late while nobody looked.
             (true, Some(watermark)) if self.sweeps.next().is_none() => {
                 (sweeps::first_until(marks, watermark, &self.settings.windows), Coverage::Sweep)
             }
@@ -228,7 +227,7 @@ impl Reader {
         self.expecting(Walk::new(until, self.settings.per_page))
     }
 
-    /// Tells a walk what earlier ones have found that cannot be read.
+    /// Tells a walk which entries earlier walks have found to be unreadable.
     fn expecting(&self, walk: Walk) -> Walk {
         let holes = self.holes();
         let first_page = self.ledger.rows().rev().take(self.settings.per_page as usize);
@@ -238,7 +237,7 @@ impl Reader {
         if is_on_first_page { walk.expecting_on_first_page() } else { walk }
     }
 
-    /// The entries that are known to be unreadable, those met last first.
+    /// The entries that are known to be unreadable, the latest ones first.
     fn holes(&self) -> Vec<Hole> {
         let unusable = self.ledger.invalid().iter().filter(|(key, _)| key.starts_with(holes::PREFIX));
         let mut found: Vec<_> = unusable.filter_map(|(key, met)| Some((*met, Hole::from_key(key)?))).collect();
@@ -261,7 +260,7 @@ impl Reader {
     }
 
     fn start_sweep(&self, now: Duration) -> Option<WalkJob> {
-        // A long walk is on disk: it comes first.
+        // A long walk that is on disk comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
         Some(WalkJob::new(Lane::Sweep, self.walk(until), Coverage::Sweep, until, now))
@@ -296,8 +295,8 @@ impl Reader {
         self.first_answer.get_or_insert(at);
     }
 
-    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which
-    /// the server's clock is known. It need not be the first: the time between them is known without it.
+    /// What the first answer of all decides, to be committed before any page is absorbed; `seen` is an answer with
+    /// which the server's time is known. It need not be the first answer: the time since then is known too.
     pub fn first_response(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
         let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
@@ -309,8 +308,8 @@ impl Reader {
         })
     }
 
-    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target
-    /// became known when discovery says so, else no earlier than the state file, which was made at `created_at`.
+    /// A batch that corrects the target's marks if they were made while the clock was ahead; `None` if they are right.
+    /// The target became known when discovery says so, but no earlier than the state file was made, at `created_at`.
     pub fn mend(&self, now: ServerTime, created_at: LocalTime) -> Option<Batch> {
         let known_at = self.known_at.filter(|known_at| *known_at <= now.timestamp());
         let known_at = known_at.map_or(created_at.timestamp(), |known_at| known_at.max(created_at.timestamp()));
@@ -318,8 +317,8 @@ impl Reader {
         is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
     }
 
-    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened
-    /// meanwhile.
+    /// Gives up what is being read. The next walk is like the first one after a start: what it brings counts as the
+    /// past.
     fn start_over(&mut self) {
         self.parked = Parked::default();
         self.rechecks.forget_round();
@@ -372,13 +371,13 @@ impl Reader {
         }
     }
 
-    /// Takes in that a request of `job` failed with `error`, at `date`.
+    /// Handles a failed request of `job`: it failed with `error`, at `date`.
     ///
     /// # Errors
-    /// If no cause can be found; the walk starts anew at the next poll.
+    /// If no cause can be found; the walk starts over at the next poll.
     pub fn fail(&mut self, job: Job, error: &ApiError, date: ServerTime) -> Result<AfterFailure, WalkError> {
         let is_recheck = matches!(job, Job::Recheck(_));
-        // These say nothing of a page.
+        // These errors do not depend on the page.
         let failure = if matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }) {
             AfterFailure::BackOff((!is_recheck).then_some(job))
         } else {
@@ -395,14 +394,14 @@ impl Reader {
     }
 
     fn note_cut_short(&mut self, cause: Option<CutShort>, coverage: Coverage) {
-        // A poll that needs no deep page shows nothing.
+        // A poll that needs no deep page proves nothing.
         if cause.is_some() || coverage != Coverage::Head {
             self.is_cut_told &= cause == self.cut_short;
             self.cut_short = cause;
         }
     }
 
-    /// Why walks end before their time, once for each change of that.
+    /// Why walks end early, once for each change of the reason.
     pub fn take_cut_short(&mut self) -> Option<CutShort> {
         let cause = self.cut_short?;
         (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
@@ -424,10 +423,10 @@ impl Reader {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    /// Takes out of a long walk what it has read since it was last put on disk, with what that makes of it there;
-    /// `None` while that is little.
+    /// Takes out of a long walk what it has read since it was last put on disk, with the resulting state on disk;
+    /// `None` if that is too little yet.
     pub fn take_for_stage(&self, job: &mut Job, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
-        // There is room for one walk on disk, and a sweep beside it would be taken for its end.
+        // There is room for one walk on disk, and a sweep beside it would be mistaken for its end.
         let Job::Walk(walk) = job else { return None };
         if walk.lane != Lane::Head || self.parked.sweep.is_some() {
             return None;
@@ -467,7 +466,7 @@ impl Reader {
             Coverage::Sweep | Coverage::FirstContact => {
                 self.staged = None;
                 self.sweeps.complete(batch.newest, now + self.settings.windows.sweep_interval);
-                // What the one under way could still bring was just read.
+                // Everything that the one under way could still bring was just read.
                 self.parked.sweep = None;
             }
         }
@@ -491,7 +490,7 @@ impl Reader {
         Some(at + next.since(date.timestamp()))
     }
 
-    /// What the memory tells of arrivals up to `date`, by the server's clock.
+    /// The rate of arrivals up to `date`, by the server's clock, as far as the memory shows it.
     pub fn arrivals(&self, date: ServerTime) -> Rate {
         let marks = self.ledger.marks();
         let from = marks.history_cutoff.max(marks.horizon).unwrap_or(date.timestamp());

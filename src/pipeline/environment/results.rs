@@ -1,4 +1,4 @@
-//! What the end of a step says of its target: what is shown and logged of it. Logs changes only. Called by the
+//! What the end of a step means for its target: what is shown and logged. Logs changes only. Called by the
 //! environment's loop alone.
 
 use tracing::{debug, error, info, warn};
@@ -13,8 +13,8 @@ use talkover_core::schedule::patience::{Change, StepOutcome};
 use talkover_core::server_time::ServerTime;
 
 impl IdleTarget {
-    /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns
-    /// what that means for the target's next steps.
+    /// Records on the board and in the log how the last step, for `class` at `date`, ended, and returns what that means
+    /// for the target's next steps.
     pub(super) fn record(
         &mut self,
         result: &StepResult,
@@ -96,7 +96,7 @@ impl IdleTarget {
     }
 }
 
-/// Logs a change of a whole environment.
+/// Logs that the state of the whole environment has changed.
 pub(super) fn log_change(environment: &str, change: Change) {
     match change {
         Change::OutageBegan => warn!(%environment, "API unreachable; probing one webhook at a time"),

@@ -1,8 +1,8 @@
-//! Sends what waits in the outbox, oldest first, and removes it when the receiver has it: peek, send, acknowledge.
+//! Sends queued spans, oldest first, and removes them when the receiver has them: peek, send, acknowledge.
 //!
-//! A task of its own, which sleeps until a commit brings something. *Invariant:* a span leaves the outbox after the
-//! receiver has answered for it, and never before: a crash at any moment sends it again, under the same ids, and loses
-//! none. It touches nothing that scrapes or counters depend on. Started and stopped by the daemon.
+//! A task of its own, which sleeps until a commit adds spans. *Invariant:* a span leaves the queue after the receiver
+//! has accepted or rejected it, and never before: after a crash at any moment it is sent again, with the same ids, and
+//! none is lost. Touches nothing on which scrapes or counters depend. Started and stopped by the daemon.
 
 use std::time::Duration;
 
@@ -21,38 +21,37 @@ use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
 use talkover_core::schedule::backoff::Backoff;
 
-/// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
+/// The most bytes of encoded spans in one request, unless a single span is larger: servers accept 4 MiB by default.
 const MAX_BYTES: usize = 1024 * 1024;
-/// A request under way when the daemon stops has this long to end; what it sends is sent again by the next start
-/// otherwise.
+/// A request under way when the daemon stops has this long to end; otherwise the next start sends its spans again.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends spans to one receiver.
 pub struct Exporter {
     config: TracesConfig,
     envelope: ResourceScope,
-    /// `None` after a failure: the next attempt connects anew.
+    /// `None` after a failure: the next attempt connects again.
     transport: Option<Transport>,
     store: StoreHandle,
     write_errors: IntCounter,
     pace: Pace,
 }
 
-/// What a turn of the exporter came to.
+/// When the exporter sends again.
 enum NextExport {
-    /// The next one may follow after this long.
+    /// After this long.
     Again(Duration),
-    /// Nothing waits.
+    /// When something is queued.
     Idle,
-    /// The daemon is stopping.
+    /// Never: the daemon is stopping.
     Stopped,
 }
 
 impl Exporter {
-    /// An exporter to the receiver of `config`. Spans are labelled with `instance_id`, the identity of this state file.
+    /// An exporter to the receiver of `config`. Spans carry `instance_id`, the identity of this state file.
     ///
     /// # Errors
-    /// Where the settings or the certificates cannot be used.
+    /// If the settings or the certificates cannot be used.
     pub fn new(
         config: TracesConfig,
         instance_id: &str,
@@ -143,8 +142,8 @@ impl Exporter {
         next
     }
 
-    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send
-    /// once more what has arrived. Says whether to go on.
+    /// Removes the spans for which the receiver has answered. If that cannot be written it is retried, so that spans
+    /// that have arrived are not sent again. Returns whether to go on.
     async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
         let mut backoff = Backoff::default();
         loop {
