@@ -242,8 +242,8 @@ impl Api {
         };
         // What concerns all is told of the environment, once; else of the webhook.
         let (about, end) = match row.concerned {
-            Concerned::Environment => (own.clone(), "API answers again, after "),
-            Concerned::Webhook => (format!("{own} webhook_id=w-1"), "log readable again, after "),
+            Concerned::Environment => (own.clone(), "API reachable again after "),
+            Concerned::Webhook => (format!("{own} webhook_id=w-1"), "log readable again after "),
         };
         let (failed, again) = (said(" WARN "), said(end));
         let is_told = matches!(failed.as_slice(), [line] if line.ends_with(&about) && line.contains(row.logged));
@@ -342,7 +342,7 @@ async fn every_fault_is_survived_and_concerns_nobody_else() {
     let log = exporter.log();
     let complaints = log.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).count();
     assert_eq!(complaints, apis.iter().filter(|api| api.row.is_some()).count(), "{log:#?}");
-    let ended = log.iter().filter(|line| line.contains("API answers again, after ")).count();
+    let ended = log.iter().filter(|line| line.contains("API reachable again after ")).count();
     let concerns_all = |api: &&Api| api.row.is_some_and(|row| row.concerned == Concerned::Environment);
     assert_eq!(ended, mendable().filter(|api| concerns_all(api)).count(), "{log:#?}");
     for api in apis.iter().filter(|api| api.front.is_some()) {

@@ -104,7 +104,7 @@ impl EnvironmentLoop {
 
     fn log_answer(&mut self, now: Duration) {
         if let Some(StreakLength { lasted, attempts }) = self.streak.succeed(now) {
-            info!(environment = %self.name, "API answers again, after {} ({attempts} attempts)", rough(lasted));
+            info!(environment = %self.name, "API reachable again after {} ({attempts} attempts)", rough(lasted));
         }
     }
 }
@@ -132,6 +132,6 @@ fn log_failure(idle: &mut IdleTarget, failure: &ApiError, pause: Duration, now: 
 fn log_success(idle: &mut IdleTarget, now: Duration) {
     if let Some(StreakLength { lasted, attempts }) = idle.state.streak.succeed(now) {
         let lasted = rough(lasted);
-        about_webhook!(info, idle.target(), "log readable again, after {lasted} ({attempts} attempts)");
+        about_webhook!(info, idle.target(), "log readable again after {lasted} ({attempts} attempts)");
     }
 }

@@ -70,15 +70,15 @@ impl IdleTarget {
 
     fn record_written(&mut self) {
         if std::mem::take(&mut self.state.is_unwritten) {
-            about_webhook!(info, self.target(), "the state file can be written again");
+            about_webhook!(info, self.target(), "state file writable again");
         }
     }
 
     fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
-            about_webhook!(debug, self.target(), "still not written: {failure}");
+            about_webhook!(debug, self.target(), "state file still not writable: {failure}");
         } else {
-            about_webhook!(error, self.target(), "the state file could not be written; retrying: {failure}");
+            about_webhook!(error, self.target(), "failed to write the state file; retrying: {failure}");
         }
         board.update(self.target(), |view, _| view.fail(&failure.to_string()));
     }
