@@ -23,6 +23,7 @@ mod formats;
 mod hardships;
 mod harness;
 mod large;
+mod listening;
 mod names;
 mod neighbours;
 mod reload;
