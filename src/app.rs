@@ -53,7 +53,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file of the request budget cannot be used.
-    #[error("failed to open the memory of the request budget beside the state file: {0}")]
+    #[error("failed to open the file of the request budget beside the state file: {0}")]
     Budget(std::io::Error),
     /// The token cannot be read any more.
     #[error(transparent)]

@@ -113,7 +113,7 @@ impl EnvironmentLoop {
     /// Nobody can be polled, so nobody's last poll says how things are.
     fn show_unpaid(&self, failure: &io::Error) {
         self.context.write_errors.inc();
-        let failure = format!("failed to write the memory of the request budget: {failure}");
+        let failure = format!("failed to write the file of the request budget: {failure}");
         for idle in self.members.idle() {
             self.context.board.update(idle.target(), |view, _| view.fail(&failure));
         }

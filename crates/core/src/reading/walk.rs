@@ -46,7 +46,7 @@ pub enum WalkError {
     #[error("the last {MAX_REPEATED_PAGES} answers were too large in the same way")]
     Repeating,
     /// Some pages fail, and the pages that are answered do not show why.
-    #[error("some pages fail and others do not, for no cause that can be found")]
+    #[error("some pages fail and others do not, and no cause can be found")]
     Unreadable,
 }
 
