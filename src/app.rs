@@ -129,7 +129,7 @@ impl App {
         let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
         // Without a file to read again, SIGHUP keeps its default effect.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
-        supervisor.tell_start(&listener);
+        supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
