@@ -14,8 +14,9 @@
 //! reading order: [`client`] makes one request, paid for from the [`budget`]; [`store`] makes decisions durable;
 //! [`pipeline`] joins these stages; [`sinks`] show the result, metrics in the formats of [`exposition`]; [`server`]
 //! answers scrapes and serves the [`bundle`]; [`app`] starts and stops it all for the commands in [`cli`]. [`audit`]
-//! checks the state file against the log a second time. The crate `talkover_simulator` is the other end of the wire in
-//! the demo, the tests and the benchmarks.
+//! checks the state file against the log a second time; it reads the log with the [`log_reader`] that commands share,
+//! and shows its [`progress`]. The crate `talkover_simulator` is the other end of the wire in the demo, the tests and
+//! the benchmarks.
 
 pub mod app;
 pub mod audit;
@@ -30,8 +31,10 @@ pub mod clock;
 pub mod config;
 pub mod exposition;
 pub mod http_client;
+pub mod log_reader;
 pub mod logging;
 pub mod pipeline;
+pub mod progress;
 pub mod reload;
 pub mod server;
 pub mod server_clock;

@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::queue::{CAPACITY_BYTES, Queue};
 use crate::config::{LogConfig, LogFormat};
+use crate::progress::BesideBar;
 
 /// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is
 /// logged once, by us. That lines were dropped is shown at every level. What the configuration says of either comes
@@ -48,7 +49,7 @@ fn stderr() -> Result<&'static Queue, LoggingError> {
         return Ok(queue);
     }
     let report = |lines| warn!(lines, "log lines were dropped: nobody read stderr in time");
-    let queue = Queue::start(io::stderr(), CAPACITY_BYTES, report);
+    let queue = Queue::start(BesideBar(io::stderr()), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))
 }

@@ -201,6 +201,41 @@ impl StateFile {
         })
     }
 
+    /// How many entries not older than `from` the file remembers of each webhook of `environment`.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn entries_since(&self, environment: &str, from: Timestamp) -> Result<BTreeMap<String, u64>, StateError> {
+        self.read(|transaction| {
+            let mut statement = transaction.prepare(
+                "SELECT webhook_id, (SELECT COUNT(*) FROM entries WHERE target = targets.id AND created_at >= ?2)
+                 FROM targets WHERE environment = ?1",
+            )?;
+            let rows = statement.query_map(params![environment, from.as_micros()], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not know
+    /// it.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn marks(&self, target: &Target) -> Result<Option<(StateMarks, u64)>, StateError> {
+        self.read(|transaction| {
+            let Some((id, marks)) = find(transaction, target)? else { return Ok(None) };
+            let entries: i64 = transaction.query_row(
+                "SELECT COALESCE(SUM(value), 0) FROM totals
+                 WHERE target = ?1 AND family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]')",
+                [id],
+                |row| row.get(0),
+            )?;
+            Ok(Some((marks, entries.unsigned_abs())))
+        })
+    }
+
     /// Reads in one transaction, on a connection that is closed again: an open one would keep a daemon that stops from
     /// clearing its log away.
     fn read<T>(&self, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StateError> {

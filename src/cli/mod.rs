@@ -17,6 +17,7 @@ pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs,
 
 use crate::config::{self, Config, Environment, Faults};
 use crate::logging::{self, LoggingError};
+use crate::progress::beside_bar;
 use args::{Command, CommandLine};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -151,8 +152,11 @@ async fn print_beside(text: String, work: impl Future<Output = Result<(), Failur
 
 /// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let write = || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
+    match beside_bar(write) {
         // `… | head -1` has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| Failure::running(format!("failed to write to stdout: {error}"))),
