@@ -30,6 +30,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod exposition;
+pub mod history;
 pub mod http_client;
 pub mod log_reader;
 pub mod logging;

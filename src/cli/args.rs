@@ -37,6 +37,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
     Verify(VerifyArgs),
+    /// Write the retained past as OpenMetrics text, for promtool to make blocks of
+    History(HistoryArgs),
     /// Write the bundled Grafana dashboards, Prometheus rules and provisioning files
     Dashboards(DashboardsArgs),
     /// Ask a daemon whether it is alive: for containers without curl
@@ -86,6 +88,30 @@ pub struct VerifyArgs {
     /// How far back the log is read, such as 90m, 24h or 7d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub since: Duration,
+}
+
+/// The options of `history`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads the logs of all webhooks within the request budget, and keeps what it has read in FILE.resume: run the \
+same command again to go on after an interruption. Then `promtool tsdb create-blocks-from openmetrics FILE DIR` makes blocks \
+for Prometheus.\n\nWhere a state file exists, the samples of a webhook end where the daemon's own counters begin, with a reset \
+to 0.\n\nExit codes: 0 done, 1 something could not be read or written, or --seed-state found a state file, 2 the command line or \
+the configuration is wrong."
+)]
+pub struct HistoryArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How far back the logs are read, such as 24h or 30d
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
+    pub since: Duration,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Before the first start: let the state begin with these totals, so that the counters go on from the last sample
+    #[arg(long)]
+    pub seed_state: bool,
 }
 
 /// The options of `demo`.

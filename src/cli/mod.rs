@@ -8,12 +8,14 @@ mod asker;
 mod check;
 mod dashboards;
 mod demo;
+mod find_webhooks;
 mod healthcheck;
+mod history;
 mod run;
 mod simulate;
 mod verify;
 
-pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
+pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, HistoryArgs, SimulateArgs, VerifyArgs};
 
 use crate::config::{self, Config, Environment, Faults};
 use crate::logging::{self, LoggingError};
@@ -100,6 +102,10 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
         Command::Verify(args) => {
             let config = load(&args.config, environment)?;
             verify::run(&config, &args)
+        }
+        Command::History(args) => {
+            let config = load(&args.config, environment)?;
+            history::run(config, &args)
         }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
