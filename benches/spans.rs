@@ -27,7 +27,7 @@ use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_core::spans::record::{Fate, SpanRecord};
-use talkover_exporter::config::{self, Environment, TracesConfig};
+use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown;
 use talkover_exporter::sinks::traces::exporter::Exporter;
 use talkover_exporter::store::SpanBatch;
@@ -133,7 +133,7 @@ fn traces(protocol: &str, url: &str) -> TracesConfig {
         "environments: [{{name: bench, base_url: http://127.0.0.1:1, webhooks: [{{agent_id: a, webhook_id: w}}]}}]\n\
          traces: {{endpoint: '{url}', protocol: {protocol}}}\n"
     );
-    let environment: Environment = [("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())].into();
+    let environment: EnvVars = [("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())].into();
     config::parse(Path::new("bench.yml"), text.as_bytes(), &environment).unwrap().traces
 }
 
@@ -193,7 +193,7 @@ impl TraceService for Grpc {
     async fn export(
         &self,
         _request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::AttemptStatus> {
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }

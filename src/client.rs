@@ -20,7 +20,7 @@ use crate::http_client;
 use crate::tls_mismatch::{self, Acquaintance};
 use talkover_core::clock::DateHeader;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
-use talkover_core::discovery::{Owner, OwnerKey, Webhook};
+use talkover_core::discovery::{ApiOwner, ApiWebhook, OwnerKey};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
@@ -155,13 +155,13 @@ impl Client {
     }
 
     /// Asks for one page of the list of agents or campaigns; `page` counts from 1, `per_page` goes up to 100.
-    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<Owner>> {
+    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<ApiOwner>> {
         self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
     }
 
     /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is
     /// asked for without its number.
-    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<Webhook>> {
+    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<ApiWebhook>> {
         let numbered = [("page", page)];
         let query = if page > 1 { &numbered[..] } else { &[] };
         self.get(&[collection(owner.owner_type), &*owner.id, "webhooks"], query, parse_webhooks).await

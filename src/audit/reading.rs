@@ -15,7 +15,7 @@ use talkover_core::reading::walk::{CutShort, Walk};
 pub enum StretchError {
     /// The log cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    JobOutput(#[from] ReadError),
     /// Not all of the stretch is shown.
     #[error("the log cannot be read to its end: {0}")]
     CutShort(#[from] CutShort),

@@ -13,13 +13,13 @@ use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
 use talkover_core::discovery::record::{Record, Unsaved};
 use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::{Listed, join};
+use talkover_core::discovery::targets::{ListedTarget, join};
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
     /// The webhooks, by their ids.
-    pub(super) listed: Vec<Listed>,
+    pub(super) listed: Vec<ListedTarget>,
     /// What discovery has learned, for a state; `None` if it is off.
     pub(super) discovered: Option<Unsaved>,
     /// What could not be read, and why.
@@ -59,7 +59,11 @@ async fn discover(
             Ok((found, date)) => drop(discovery.finish(request, Ok(found), date, Duration::ZERO)),
             Err(error) if asker.silence.ends_all(&error) => return Err(error),
             Err(error) => {
-                failures.push(format!("environment `{}`: {} cannot be read: {error}", environment.name, name(&request)));
+                failures.push(format!(
+                    "environment `{}`: {} cannot be read: {error}",
+                    environment.name,
+                    name(&request)
+                ));
                 let AskError::Api { error, date, .. } = error else { return Err(error) };
                 discovery.finish(request, Err(&error), date, Duration::ZERO);
             }
@@ -77,7 +81,8 @@ async fn ask(
 ) -> Result<(Found, talkover_core::clock::ServerTime), AskError> {
     match request {
         Request::Owners { owner_type, page, per_page } => {
-            let asked = asker.ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await);
+            let asked =
+                asker.ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await);
             asked.await.map(|(page, date)| (Found::Owners(page), date))
         }
         Request::Webhooks { owner, page } => {

@@ -33,7 +33,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::{blocking, clock};
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::record::Unsaved;
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::reading::walk::Stretch;
 
@@ -109,7 +109,7 @@ struct Found {
 
 /// A webhook whose log was read.
 struct Webhook {
-    listed: Listed,
+    listed: ListedTarget,
     live: Option<Live>,
 }
 
@@ -303,7 +303,9 @@ impl Run {
     /// The past of each webhook, in the order of their labels.
     fn pasts(&self) -> Result<Vec<Past>, Failure> {
         let mut pasts = Vec::new();
-        for Webhook { listed: Listed { target, info, .. }, live } in self.found.iter().flat_map(|found| &found.webhooks) {
+        for Webhook { listed: ListedTarget { target, info, .. }, live } in
+            self.found.iter().flat_map(|found| &found.webhooks)
+        {
             let kept = self.resume.find(target).map_err(Failure::running)?;
             let Some(((_, from), end)) = kept.begun.zip(kept.complete_until) else { continue };
             let samples_until = live.map_or(end, |live| live.since.min(end));

@@ -59,10 +59,8 @@ pub async fn read(
             let until = kept.begun.map(|(_, cutoff)| cutoff);
             let end = until.unwrap_or(Timestamp::from_micros(i64::MIN));
             let known = together(extent.live.and_then(|live| live.stretch), stretch);
-            let walk = known.map_or_else(
-                || Walk::new(end, extent.per_page),
-                |known| Walk::resume(end, extent.per_page, known),
-            );
+            let walk = known
+                .map_or_else(|| Walk::new(end, extent.per_page), |known| Walk::resume(end, extent.per_page, known));
             (walk, until)
         }
     };

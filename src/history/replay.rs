@@ -286,3 +286,6 @@ fn numbers(total: &Total) -> Vec<u64> {
         Total::Histogram(histogram) => histogram.counts.iter().copied().chain([histogram.sum]).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,12 @@ impl ResumeFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn complete(&mut self, target: &Target, until: Timestamp, completeness: Completeness) -> Result<(), StoreError> {
+    pub fn complete(
+        &mut self,
+        target: &Target,
+        until: Timestamp,
+        completeness: Completeness,
+    ) -> Result<(), StoreError> {
         let mut marks = self.store.load(target, &self.labels)?.ledger.marks().clone();
         marks.watermark = Some(until);
         if completeness == Completeness::CutShort {

@@ -10,8 +10,8 @@ use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::listing::Shortfall;
 use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
-use talkover_core::discovery::record::Record;
-use talkover_core::discovery::request::{Found, Request};
+use talkover_core::discovery::record::DiscoveryRecord;
+use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::{Listed, Targets, compare, join};
 use talkover_exporter::client::{Client, ClientOptions};
 use talkover_exporter::store::Store as _;
@@ -62,7 +62,7 @@ impl Desk {
         let store =
             SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START)))
                 .unwrap();
-        let discovery = Discovery::new(settings(), filter(), Record::default(), server(START));
+        let discovery = Discovery::new(settings(), filter(), DiscoveryRecord::default(), server(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }
 
@@ -98,11 +98,11 @@ impl Desk {
         let (exchange, found) = match &request {
             Request::Owners { owner_type, page, per_page } => {
                 let answer = self.client.owners(*owner_type, *page, *per_page).await;
-                (answer.exchange, answer.result.map(Found::Owners))
+                (answer.exchange, answer.result.map(DiscoveredPage::Owners))
             }
             Request::Webhooks { owner, page } => {
                 let answer = self.client.webhooks(owner, *page).await;
-                (answer.exchange, answer.result.map(Found::Webhooks))
+                (answer.exchange, answer.result.map(DiscoveredPage::Webhooks))
             }
         };
         let DateHeader(date) = exchange.date.unwrap();

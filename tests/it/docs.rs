@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use talkover_exporter::config::{self, Environment};
+use talkover_exporter::config::{self, EnvVars};
 use talkover_exporter::sinks::metrics::reference;
 
 const BEGIN: &str = "<!-- metrics:begin -->\n";
@@ -32,7 +32,7 @@ fn the_configurations_shown_are_accepted() {
     let token = directory.path().join("token");
     std::fs::write(&token, "talq_example").unwrap();
     let names = ["TALKOVER_TOKEN", "TALKOVER_STAGING_TOKEN"];
-    let environment: Environment = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
+    let environment: EnvVars = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
     let readme = document("README.md");
     let examples = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("\n```").map(|(code, _)| code));
     let files = ["config/example.yml", "packaging/config.yml", "deploy/kustomize/example/talkover.yml"].map(document);

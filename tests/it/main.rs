@@ -22,6 +22,7 @@ mod faults;
 mod formats;
 mod hardships;
 mod harness;
+mod history;
 mod large;
 mod names;
 mod neighbours;

@@ -12,12 +12,12 @@ use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
 use super::board::{Board, Views};
-use super::catalogue::{Buckets, Metric, MetricRow, Scope, daemon, deliveries, environment, process, work};
+use super::catalogue::{Buckets, Metric, MetricRow, MetricScope, daemon, deliveries, environment, process, work};
 use super::gathered;
-use super::process::Figures;
+use super::process::ProcessFigures;
 use super::samples::Samples;
 use crate::exposition::model::FamilyHead;
-use crate::exposition::{FamilyWriter, Format, Writer};
+use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::store::handle::StoreInfo;
 
 /// What a scrape is made of. Clones share it.
@@ -41,12 +41,12 @@ enum Source<'a> {
 }
 
 /// One moment, as all rows see it.
-struct Moment<'a> {
+struct ScrapeView<'a> {
     views: &'a Views,
     /// The labels of the duration histogram.
     duration_labels: Vec<&'static str>,
     daemon: daemon::Subject<'a>,
-    process: Option<Figures>,
+    process: Option<ProcessFigures>,
 }
 
 impl Scraper {
@@ -58,14 +58,14 @@ impl Scraper {
         let views = self.board.snapshot();
         let now = Instant::now();
         views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
-        let moment = Moment {
+        let moment = ScrapeView {
             views: &views,
             duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
             daemon: daemon::Subject { config: views.config, store: &self.store, queue: self.store.queue().status() },
             process: super::process::read(),
         };
         let gathered = self.registry.gather();
-        let mut writer = Writer::new(format, out);
+        let mut writer = ExpositionWriter::new(format, out);
         for source in sources(&gathered).into_values() {
             moment.write(&source, &mut writer)?;
         }
@@ -98,8 +98,8 @@ fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
     sources
 }
 
-impl Moment<'_> {
-    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
+impl ScrapeView<'_> {
+    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
         match source {
             Source::Target(row) => self.write_targets(row, writer.family(family(&row.metric))),
             Source::Environment(metric, collect) => {
@@ -154,7 +154,7 @@ fn family(metric: &Metric) -> FamilyHead<'static> {
 }
 
 /// Returns the labels of a scope with these values.
-fn labels<'a>(scope: Scope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
+fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
     scope.labels().iter().copied().zip(values).collect()
 }
 

@@ -12,7 +12,7 @@ use crate::store::handle::StoreHandle;
 use crate::store::queue::QueueStatus;
 use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::clock::ServerTime;
-use talkover_core::delivery::{OwnerType, Status, Target};
+use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
 use talkover_core::ledger::decide::Coverage;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::spans::record::{Fate, SpanRecord};
@@ -256,11 +256,11 @@ fn a_long_walk_brings_its_spans_with_its_parts_in_one_transaction() {
         count: 1,
         has_met_known: false,
     };
-    store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
+    store.stage(&one, &walk, &[entry("a", 1, AttemptStatus::Success)], &[]).unwrap();
     _ = store.commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(5, &["x1"]))).unwrap();
     // A walk is given to the decision twice.
     assert_eq!(names(&all(&store)), ["x1", "x1"]);
-    store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
+    store.stage(&one, &walk, &[entry("a", 1, AttemptStatus::Success)], &[]).unwrap();
     _ = store
         .commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(6, &["y1", "y2"])))
         .unwrap();

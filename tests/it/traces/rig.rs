@@ -10,7 +10,7 @@ use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
 use talkover_core::spans::record::{Fate, SpanRecord};
-use talkover_exporter::config::{self, Environment, TracesConfig};
+use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown::{self, Trigger};
 use talkover_exporter::sinks::traces::exporter::Exporter;
 use talkover_exporter::store::SpanBatch;
@@ -34,7 +34,7 @@ pub(crate) fn traces(protocol: &str, endpoint: &str, more: &str, timeout_ms: u32
          traces: {{endpoint: '{endpoint}', protocol: {protocol}, {more}}}\n"
     );
     let variables = [("TALKOVER_TOKEN", "talq_x".to_owned()), ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_ms.to_string())];
-    let environment: Environment = variables.map(|(name, value)| (name.to_owned(), value)).into();
+    let environment: EnvVars = variables.map(|(name, value)| (name.to_owned(), value)).into();
     config::parse(Path::new("c.yml"), text.as_bytes(), &environment).unwrap().traces
 }
 

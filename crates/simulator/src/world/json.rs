@@ -8,13 +8,13 @@ use serde::ser::SerializeMap;
 use serde_json::json;
 
 use super::entry::{Anomaly, Entry};
-use super::log::Log;
+use super::log::WebhookLog;
 use super::payload::Payload;
 use crate::scenario::OwnerKind;
 
-type Writer<'a> = serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>;
+type ObjectWriter<'a> = serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>;
 
-impl Log {
+impl WebhookLog {
     /// Appends `entry` to `bytes`; `turned` writes the payload's keys in an order that differs between attempts.
     pub(crate) fn write_entry(&self, bytes: &mut Vec<u8>, entry: &Entry, turned: bool) -> serde_json::Result<()> {
         if let Some(raw) = &entry.raw {
@@ -30,7 +30,7 @@ impl Log {
         map.end()
     }
 
-    fn write_identity(&self, map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+    fn write_identity(&self, map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
         match entry.anomaly {
             Some(Anomaly::MissingId) => {}
             Some(Anomaly::GarbageId) => map.serialize_entry("id", &json!({"uuid": null}))?,
@@ -42,7 +42,7 @@ impl Log {
         Ok(())
     }
 
-    fn write_exchange(&self, map: &mut Writer<'_>, entry: &Entry, turned: bool) -> serde_json::Result<()> {
+    fn write_exchange(&self, map: &mut ObjectWriter<'_>, entry: &Entry, turned: bool) -> serde_json::Result<()> {
         let seed = self.payload_seed(entry);
         let turn = if turned { usize::from(entry.spec.attempt) * 3 } else { 0 };
         match &entry.spec.payload {
@@ -64,7 +64,7 @@ impl Log {
     }
 }
 
-fn write_outcome(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+fn write_outcome(map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
     let spec = &entry.spec;
     if entry.anomaly == Some(Anomaly::GarbageFields) {
         map.serialize_entry("event", &json!(["call", 7]))?;
@@ -88,7 +88,7 @@ fn write_outcome(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> 
     Ok(())
 }
 
-fn write_times(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+fn write_times(map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
     let spec = &entry.spec;
     if entry.anomaly == Some(Anomaly::GarbageFields) {
         map.serialize_entry("duration_ms", &-1)?;

@@ -9,29 +9,29 @@ use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
 use talkover_core::ledger::totals::Total;
 
-use super::{BASE, Buckets, Kind, Metric, MetricRow, Scope};
+use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
 use crate::exposition::model::{Histogram, Number};
 use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
 use crate::sinks::metrics::samples::Samples;
 
 /// Reads samples from what is shown of a target.
-pub type Read = for<'a> fn(&'a TargetView, &mut Samples<'a>);
+pub type ReadSamples = for<'a> fn(&'a TargetView, &mut Samples<'a>);
 
 /// How the samples of targets are collected, and of which targets.
 #[derive(Clone, Copy, Debug)]
-pub enum Collect {
+pub enum TargetCollector {
     /// Of targets whose first walk is complete.
-    OnceRead(Read),
+    OnceRead(ReadSamples),
     /// Of targets that are listed.
-    WhileListed(Read),
+    WhileListed(ReadSamples),
     /// Of all.
-    Always(Read),
+    Always(ReadSamples),
 }
 
 /// A metric of targets.
-pub type TargetRow = MetricRow<Collect>;
+pub type TargetRow = MetricRow<TargetCollector>;
 
-impl Collect {
+impl TargetCollector {
     /// Collects the samples of a target.
     pub fn collect<'a>(self, view: &'a TargetView, samples: &mut Samples<'a>) {
         match self {
@@ -43,7 +43,7 @@ impl Collect {
     }
 }
 
-const DELIVERIES: Metric = Metric { scope: Scope::Deliveries, ..BASE };
+const DELIVERIES: Metric = Metric { scope: MetricScope::Deliveries, ..BASE };
 
 /// The rows, in the order of the reference.
 pub static ROWS: &[TargetRow] = &[
@@ -56,7 +56,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Delivery attempts by outcome, each log entry counted once, when it is first seen with an outcome.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -68,7 +68,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Duration of delivery attempts (duration_ms of the log). The labels are those of metrics.duration_labels.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -80,7 +80,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Time from the creation of an attempt to its delivery (delivered_at - created_at).",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -91,7 +91,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Deliveries that came to an end: success, failed, or abandoned (still open after poll.settle_after).",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -103,7 +103,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "The number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             histograms(view, Family::AttemptsPerDelivery, Number::Integer, samples);
         }),
     },
@@ -114,7 +114,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Log entries now followed because they are pending or retrying.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, count) in OPEN_STATES.iter().zip(view.open) {
                 samples.push([status.as_str()], count);
             }
@@ -127,7 +127,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Creation time of the oldest log entry that is pending or retrying; absent where there is none.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, time) in OPEN_STATES.iter().zip(view.oldest_open) {
                 samples.push_known([status.as_str()], time);
             }
@@ -141,7 +141,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Newest creation time seen with that outcome.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, time) in OUTCOMES.iter().zip(view.marks.last_attempt) {
                 samples.push_known([status.as_str()], time);
             }
@@ -154,7 +154,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push(info_values(&view.target, view.info.as_ref()), 1_u64);
         }),
     },
@@ -164,7 +164,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().map(|info| info.is_enabled));
         }),
     },
@@ -174,7 +174,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().and_then(|info| info.max_retries));
         }),
     },
@@ -184,7 +184,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "How long a delivery attempt may take; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().and_then(|info| info.timeout_seconds));
         }),
     },
