@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::totals::{Birth, HistogramTotals, NANOS_PER_SECOND, Total};
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};

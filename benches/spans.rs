@@ -23,9 +23,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown;
@@ -193,7 +193,7 @@ impl TraceService for Grpc {
     async fn export(
         &self,
         _request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::AttemptStatus> {
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }

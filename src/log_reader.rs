@@ -7,12 +7,12 @@ use thiserror::Error;
 
 use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::client::Client;
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
-use talkover_core::reading::walk::{Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::walk::{KnownEntries, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::patience::RequestFailure;
+use talkover_core::server_time::ServerTime;
 
 /// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause
 /// takes.
@@ -144,7 +144,7 @@ fn fail(walk: &mut Walk, times: u32, date: Timestamp) -> Result<(), WalkError> {
 
 fn absorb(walk: &mut Walk, page: Page, sink: &impl LogSink) -> Result<Progress, WalkError> {
     match page {
-        Page::Read(page) => walk.absorb(page, Known { entry: &|id| sink.knows(id), invalid: &|_| false }),
+        Page::Read(page) => walk.absorb(page, KnownEntries { entry: &|id| sink.knows(id), invalid: &|_| false }),
         Page::TooLarge(key) => walk.absorb_too_large(key).map(|()| Progress::More),
     }
 }

@@ -52,7 +52,7 @@ impl fmt::Display for Estimate {
 
 /// Pages read, of about how many.
 #[derive(Debug)]
-pub struct Progress {
+pub struct WorkProgress {
     title: String,
     estimate: Estimate,
     pages: u64,
@@ -64,7 +64,7 @@ pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
-impl Progress {
+impl WorkProgress {
     /// Begins work named `title`, and logs what it will take.
     pub fn begin(title: &str, estimate: Estimate) -> Self {
         info!("{title}: {estimate}");
@@ -110,7 +110,7 @@ impl Progress {
 }
 
 /// Takes the bar off the terminal.
-impl Drop for Progress {
+impl Drop for WorkProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn progress_never_exceeds_what_is_expected() {
-        let mut progress = Progress::begin("test", Estimate { pages: 2, per_minute: 30.0 });
+        let mut progress = WorkProgress::begin("test", Estimate { pages: 2, per_minute: 30.0 });
         for _ in 0..3 {
             progress.advance(Some(Timestamp::from_seconds(1_700_000_000)));
         }

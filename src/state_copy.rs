@@ -14,10 +14,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
 use crate::audit::state::{StateError, StateFile};
-use crate::store::draft::Draft;
+use crate::store::draft::StateDraft;
 use crate::store::error::StoreError;
 use crate::store::lock::beside;
-use talkover_core::clock::LocalTime;
+use talkover_core::server_time::LocalTime;
 
 /// Where the table `meta` of a copy keeps the content of `<state>.seen`.
 const SEEN: &str = "exported_seen";
@@ -105,10 +105,9 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
         other => other?,
     };
     if let Some(directory) = state.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory)
-            .map_err(|error| CopyError::Write { path: directory.to_owned(), error })?;
+        std::fs::create_dir_all(directory).map_err(|error| CopyError::Write { path: directory.to_owned(), error })?;
     }
-    let draft = Draft::place(state)?;
+    let draft = StateDraft::place(state)?;
     let write = |error| CopyError::Write { path: draft.clone(), error };
     let sqlite = |error| CopyError::Sqlite { path: draft.clone(), error };
     create(&draft).map_err(write)?;
@@ -122,7 +121,7 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     let mut file = create(&beside(&draft, "seen")).map_err(write)?;
     file.write_all(&seen.unwrap_or_default()).map_err(write)?;
     // Opened as a daemon opens it: what that would refuse is refused now.
-    Ok(Draft::open(state, now)?.publish()?)
+    Ok(StateDraft::open(state, now)?.publish()?)
 }
 
 fn create(path: &Path) -> io::Result<std::fs::File> {

@@ -15,7 +15,7 @@ use talkover_core::reading::walk::{CutShort, Walk};
 pub enum StretchError {
     /// The log cannot be read.
     #[error(transparent)]
-    JobOutput(#[from] ReadError),
+    Read(#[from] ReadError),
     /// Not all of the stretch is shown.
     #[error("the log cannot be read to its end: {0}")]
     CutShort(#[from] CutShort),
@@ -43,19 +43,19 @@ pub async fn read_stretch(
     known_before: HashMap<EntryId, bool>,
     note: impl FnMut(u64, Option<Timestamp>),
 ) -> Result<LogStretch, StretchError> {
-    let mut sink = Stretch { depth, read: LogStretch { known_before, ..LogStretch::default() }, note };
+    let mut sink = StretchSink { depth, read: LogStretch { known_before, ..LogStretch::default() }, note };
     let mut walk = reader.read(target, Walk::new(Timestamp::from_micros(i64::MIN), per_page), &mut sink).await?;
     sink.take(&mut walk);
     walk.cut_short().map_or(Ok(sink.read), |cause| Err(cause.into()))
 }
 
-struct Stretch<N> {
+struct StretchSink<N> {
     depth: Depth,
     read: LogStretch,
     note: N,
 }
 
-impl<N> Stretch<N> {
+impl<N> StretchSink<N> {
     fn take(&mut self, walk: &mut Walk) {
         let (attempts, invalid) = walk.take();
         self.read.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
@@ -63,7 +63,7 @@ impl<N> Stretch<N> {
     }
 }
 
-impl<N: FnMut(u64, Option<Timestamp>)> LogSink for Stretch<N> {
+impl<N: FnMut(u64, Option<Timestamp>)> LogSink for StretchSink<N> {
     fn begin(&mut self, date: Timestamp) -> Result<Timestamp, ReadError> {
         let Depth { since, not_before } = self.depth;
         self.read.from = not_before.map_or(date.minus(since), |limit| limit.max(date.minus(since)));

@@ -4,6 +4,7 @@
 //! beside the file and is read with it. After a clean stop there is none, and SQLite would make one even for a reader:
 //! then the file is read as one that nobody writes to, and read again should a daemon have started meanwhile.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
@@ -198,6 +200,23 @@ impl StateFile {
         self.read(|transaction| match find(transaction, target)? {
             Some((id, marks)) => read_target(transaction, id, marks).map(Some),
             None => Ok(None),
+        })
+    }
+
+    /// Copies the file into the empty database `target`, as of one moment: what a running daemon commits meanwhile is
+    /// not in the copy.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more, or `target` cannot be written.
+    pub fn copy_to(&self, target: &RefCell<Connection>) -> Result<(), StateError> {
+        self.read(|transaction| {
+            let mut target = target.borrow_mut();
+            let copy = Backup::new(transaction, &mut target)?;
+            // All pages in one step, under one read transaction.
+            match copy.step(-1)? {
+                StepResult::Done => Ok(()),
+                _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+            }
         })
     }
 

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Write the retained past as OpenMetrics text, for promtool to make blocks of
     History(HistoryArgs),
+    /// Copy the whole state to a file, or from one
+    State(StateArgs),
     /// Write the bundled Grafana dashboards, Prometheus rules and provisioning files
     Dashboards(DashboardsArgs),
     /// Ask a daemon whether it is alive: for containers without curl
@@ -112,6 +114,42 @@ pub struct HistoryArgs {
     /// Before the first start: let the state begin with these totals, so that the counters go on from the last sample
     #[arg(long)]
     pub seed_state: bool,
+}
+
+/// The options of `state`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    pub(super) command: StateCommand,
+}
+
+/// What is done with the state.
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Copy the whole state to a new file, consistent while the daemon runs
+    #[command(
+        after_help = "The copy is one file, and holds everything that a daemon needs to go on. A file that exists is not \
+overwritten."
+    )]
+    Export(StateCopyArgs),
+    /// Let the state begin with a file that `state export` has written
+    #[command(
+        after_help = "The file is checked first. A state that exists is not overwritten: move it away. What happened since \
+the copy was made is read again, and counts as new."
+    )]
+    Import(StateCopyArgs),
+}
+
+/// From where, and to where.
+#[derive(Debug, Args)]
+pub(super) struct StateCopyArgs {
+    /// The configuration file, which says where the state is
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The copy
+    #[arg(value_name = "FILE2")]
+    pub(super) file: PathBuf,
 }
 
 /// The options of `demo`.

@@ -11,13 +11,13 @@ use crate::config::EnvironmentConfig;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
-use talkover_core::discovery::record::{Record, Unsaved};
-use talkover_core::discovery::request::{Found, Request};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
+use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::{ListedTarget, join};
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Webhooks {
+pub(super) struct FoundWebhooks {
     /// The webhooks, by their ids.
     pub(super) listed: Vec<ListedTarget>,
     /// What discovery has learned, for a state; `None` if it is off.
@@ -30,14 +30,17 @@ pub(super) struct Webhooks {
 ///
 /// # Errors
 /// If the API answers nobody, or the program is to end.
-pub(super) async fn find(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> Result<Webhooks, AskError> {
+pub(super) async fn find(
+    environment: &EnvironmentConfig,
+    asker: &mut BudgetedClient,
+) -> Result<FoundWebhooks, AskError> {
     let name: Arc<str> = environment.name.as_str().into();
     let named: Vec<Target> = environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
     let mut failures = Vec::new();
     let mut discovery = discover(environment, asker, &mut failures).await?;
     let listed = join(&name, &named, discovery.iter().flat_map(Discovery::targets)).into_values().collect();
     let discovered = discovery.as_mut().map(Discovery::take_unsaved);
-    Ok(Webhooks { listed, discovered, failures })
+    Ok(FoundWebhooks { listed, discovered, failures })
 }
 
 async fn discover(
@@ -52,7 +55,7 @@ async fn discover(
         refresh_interval: config.refresh_interval,
     };
     let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
+    let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
         match ask(asker, &request).await {
@@ -78,16 +81,16 @@ async fn discover(
 async fn ask(
     asker: &mut BudgetedClient,
     request: &Request,
-) -> Result<(Found, talkover_core::clock::ServerTime), AskError> {
+) -> Result<(DiscoveredPage, talkover_core::server_time::ServerTime), AskError> {
     match request {
         Request::Owners { owner_type, page, per_page } => {
             let asked =
                 asker.ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await);
-            asked.await.map(|(page, date)| (Found::Owners(page), date))
+            asked.await.map(|(page, date)| (DiscoveredPage::Owners(page), date))
         }
         Request::Webhooks { owner, page } => {
             let asked = asker.ask("an owner's webhooks", async |client| client.webhooks(owner, *page).await);
-            asked.await.map(|(page, date)| (Found::Webhooks(page), date))
+            asked.await.map(|(page, date)| (DiscoveredPage::Webhooks(page), date))
         }
     }
 }

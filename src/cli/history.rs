@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
 use super::asker::asker;
-use super::find_webhooks::{self, Webhooks};
+use super::find_webhooks::{self, FoundWebhooks};
 use super::run::run_until_stopped;
 use super::{Failure, HistoryArgs, print};
 use crate::app;
@@ -17,20 +17,20 @@ use crate::audit::state::{StateError, StateFile};
 use crate::budgeted_client::AskError;
 use crate::client::Client;
 use crate::config::{Config, EnvironmentConfig};
-use crate::history::reading::{self, Extent, Live};
+use crate::history::reading::{self, Live, ReadExtent};
 use crate::history::replay::{Books, Past, Replay};
 use crate::history::resume::{Kept, ResumeFile};
 use crate::history::spool::Spool;
 use crate::history::write::{History, Written};
 use crate::log_reader::{LogReader, ReadError};
-use crate::progress::{Estimate, Progress};
+use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
-use crate::store::draft::{self, Draft};
+use crate::store::draft::{self, StateDraft};
 use crate::store::error::StoreError;
 use crate::store::lock::beside;
 use crate::store::sqlite::SqliteStore;
-use crate::{blocking, clock};
+use crate::{blocking, local_clock};
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::record::Unsaved;
 use talkover_core::discovery::targets::ListedTarget;
@@ -56,7 +56,8 @@ pub(super) fn run(config: Config, args: &HistoryArgs) -> Result<(), Failure> {
     let labels = app::policy(&config.poll, &config.metrics).labels;
     let resume = beside(&args.output, "resume");
     let resume = ResumeFile::open(&resume, labels).map_err(Failure::running)?;
-    let mut run = Run { config, since: args.since, seed_state: args.seed_state, live, resume, found: Vec::new() };
+    let mut run =
+        HistoryRun { config, since: args.since, seed_state: args.seed_state, live, resume, found: Vec::new() };
     run_until_stopped(async |shutdown| {
         let failures = run.read_all(&shutdown).await?;
         let written = blocking::run(move || run.write(output, failures, &shutdown)).await?;
@@ -101,29 +102,29 @@ impl Output {
 }
 
 /// What was found of one environment.
-struct Found {
+struct EnvironmentRead {
     environment: EnvironmentConfig,
     discovered: Option<Unsaved>,
-    webhooks: Vec<Webhook>,
+    webhooks: Vec<WebhookRead>,
 }
 
 /// A webhook whose log was read.
-struct Webhook {
+struct WebhookRead {
     listed: ListedTarget,
     live: Option<Live>,
 }
 
 /// The work, from the first request to the last line.
-struct Run {
+struct HistoryRun {
     config: Config,
     since: Duration,
     seed_state: bool,
     live: Option<StateFile>,
     resume: ResumeFile,
-    found: Vec<Found>,
+    found: Vec<EnvironmentRead>,
 }
 
-impl Run {
+impl HistoryRun {
     /// Reads everything that is missing. Returns what could not be read.
     async fn read_all(&mut self, shutdown: &Shutdown) -> Result<Vec<String>, Failure> {
         let mut failures = Vec::new();
@@ -145,7 +146,7 @@ impl Run {
     async fn read_environment(
         &mut self,
         environment: EnvironmentConfig,
-        webhooks: Webhooks,
+        webhooks: FoundWebhooks,
         reader: &mut LogReader,
         failures: &mut Vec<String>,
     ) -> Result<(), Failure> {
@@ -154,11 +155,11 @@ impl Run {
         for listed in webhooks.listed {
             self.refuse_other_since(&listed.target)?;
             let live = self.live_part(&listed.target)?;
-            wanted.push(Webhook { listed, live });
+            wanted.push(WebhookRead { listed, live });
         }
         let pages = self.estimate(&wanted, reader).await?;
         let estimate = Estimate { pages, per_minute: reader.asker.budget.per_second() * 60.0 };
-        let mut progress = Progress::begin(&format!("reading the logs of `{}`", environment.name), estimate);
+        let mut progress = WorkProgress::begin(&format!("reading the logs of `{}`", environment.name), estimate);
         let mut unreadable: Option<String> = None;
         let mut read = Vec::new();
         // A second round brings up to date what was read long ago by its end.
@@ -181,19 +182,19 @@ impl Run {
             }
         }
         wanted.retain(|webhook| read.contains(&webhook.listed.target));
-        self.found.push(Found { environment, discovered: webhooks.discovered, webhooks: wanted });
+        self.found.push(EnvironmentRead { environment, discovered: webhooks.discovered, webhooks: wanted });
         Ok(())
     }
 
     /// Reads what is missing of one log. The inner error says why it cannot be read.
     async fn read_one(
         &mut self,
-        webhook: &Webhook,
+        webhook: &WebhookRead,
         reader: &mut LogReader,
-        progress: &mut Progress,
+        progress: &mut WorkProgress,
         unreadable: &mut Option<String>,
     ) -> Result<Result<(), String>, Failure> {
-        let extent = Extent {
+        let extent = ReadExtent {
             per_page: self.config.poll.per_page,
             since: self.since,
             live: webhook.live,
@@ -237,7 +238,7 @@ impl Run {
     }
 
     /// About how many pages there are to read: a few logs are asked for their length.
-    async fn estimate(&self, wanted: &[Webhook], reader: &mut LogReader) -> Result<u64, Failure> {
+    async fn estimate(&self, wanted: &[WebhookRead], reader: &mut LogReader) -> Result<u64, Failure> {
         let per_page = u64::from(self.config.poll.per_page);
         let share = (self.since.as_secs_f64() / RETENTION.as_secs_f64()).min(1.0);
         let (mut known, mut asked, mut missing) = (0, 0, 0);
@@ -269,7 +270,7 @@ impl Run {
     /// Decides and writes what was read. Returns what to tell.
     fn write(self, mut output: Output, failures: Vec<String>, shutdown: &Shutdown) -> Result<String, Failure> {
         if self.seed_state && !failures.is_empty() {
-            let hint = "nothing was written: a state can only begin with all webhooks. Run the same command again, or take \
+            let hint = "nothing was written: a state can only begin with all webhooks. HistoryRun the same command again, or take \
                         what cannot be read out of the configuration";
             return Err(Failure::running_all(failures.into_iter().chain([hint.to_owned()]).collect()));
         }
@@ -303,7 +304,7 @@ impl Run {
     /// The past of each webhook, in the order of their labels.
     fn pasts(&self) -> Result<Vec<Past>, Failure> {
         let mut pasts = Vec::new();
-        for Webhook { listed: ListedTarget { target, info, .. }, live } in
+        for WebhookRead { listed: ListedTarget { target, info, .. }, live } in
             self.found.iter().flat_map(|found| &found.webhooks)
         {
             let kept = self.resume.find(target).map_err(Failure::running)?;
@@ -316,7 +317,7 @@ impl Run {
     }
 
     /// Decides the past of all webhooks: with a new state, or for the samples alone.
-    fn decide(&self, pasts: &[Past], spool: &mut Spool, shutdown: &Shutdown) -> Result<Option<Draft>, Failure> {
+    fn decide(&self, pasts: &[Past], spool: &mut Spool, shutdown: &Shutdown) -> Result<Option<StateDraft>, Failure> {
         let mut draft = self.seed_state.then(|| self.begin_state()).transpose()?;
         for (number, past) in pasts.iter().enumerate() {
             info!(webhook = %past.target, "deciding what was read, {} of {}", number + 1, pasts.len());
@@ -332,12 +333,12 @@ impl Run {
         Ok(draft)
     }
 
-    fn decide_one(
+    fn decide_one<'a>(
         &self,
         number: usize,
-        past: &Past,
-        books: Books<'_>,
-        spool: &mut Spool,
+        past: &'a Past,
+        books: Books<'a>,
+        spool: &'a mut Spool,
         shutdown: &Shutdown,
     ) -> Result<(), Failure> {
         let mut replay = Replay::begin(past, number, self.policy(), books, spool).map_err(Failure::running)?;
@@ -357,27 +358,28 @@ impl Run {
     }
 
     /// A state that knows how its series are laid out, and what discovery has found.
-    fn begin_state(&self) -> Result<Draft, Failure> {
+    fn begin_state(&self) -> Result<StateDraft, Failure> {
         let path = &self.config.state.path;
-        let begun = Draft::place(path).and_then(|_| Draft::open(path, clock::now())).and_then(|mut draft| {
-            let store = draft.store();
-            store.limit_spans(self.config.traces.max_queued_spans)?;
-            store.adopt_layouts(&self.policy().labels)?;
-            for Found { environment, discovered, .. } in &self.found {
-                if let Some(unsaved) = discovered {
-                    store.save_discovered(&environment.name, unsaved, &[], &[], clock::now())?;
+        let begun =
+            StateDraft::place(path).and_then(|_| StateDraft::open(path, local_clock::now())).and_then(|mut draft| {
+                let store = draft.store();
+                store.limit_spans(self.config.traces.max_queued_spans)?;
+                store.adopt_layouts(&self.policy().labels)?;
+                for EnvironmentRead { environment, discovered, .. } in &self.found {
+                    if let Some(unsaved) = discovered {
+                        store.save_discovered(&environment.name, unsaved, &[], &[], local_clock::now())?;
+                    }
                 }
-            }
-            Ok(draft)
-        });
+                Ok(draft)
+            });
         begun.map_err(Failure::running)
     }
 
     /// Records that all webhooks are listed, and up to when they were read.
     fn finish_state(&self, store: &mut SqliteStore, pasts: &[Past]) -> Result<(), StoreError> {
-        for Found { environment, webhooks, .. } in &self.found {
+        for EnvironmentRead { environment, webhooks, .. } in &self.found {
             let listed: Vec<Target> = webhooks.iter().map(|webhook| webhook.listed.target.clone()).collect();
-            store.list(&environment.name, &listed, clock::now())?;
+            store.list(&environment.name, &listed, local_clock::now())?;
         }
         pasts.iter().for_each(|past| store.note_success(&past.target, past.end));
         Ok(())
@@ -385,7 +387,7 @@ impl Run {
 }
 
 /// Puts the file and the state in their places.
-fn place(output: Output, draft: Option<Draft>, state: &Path) -> Result<(), Failure> {
+fn place(output: Output, draft: Option<StateDraft>, state: &Path) -> Result<(), Failure> {
     if draft.is_some() {
         draft::refuse_existing(state).map_err(Failure::running)?;
     }
@@ -393,7 +395,7 @@ fn place(output: Output, draft: Option<Draft>, state: &Path) -> Result<(), Failu
     let Output { file, path, .. } = output;
     let persisted = file.persist(&path);
     persisted.map_err(|error| Failure::running(format!("failed to write {}: {}", path.display(), error.error)))?;
-    draft.map_or(Ok(()), Draft::publish).map_err(Failure::running)
+    draft.map_or(Ok(()), StateDraft::publish).map_err(Failure::running)
 }
 
 /// Which time all logs are gone through.
@@ -406,7 +408,7 @@ enum Round {
 }
 
 /// How many entries of a log need not be read any more.
-fn read_before(webhook: &Webhook, kept: &Kept) -> u64 {
+fn read_before(webhook: &WebhookRead, kept: &Kept) -> u64 {
     let live = webhook.live.and_then(|live| live.stretch).map_or(0, |stretch| stretch.count);
     live + kept.stretch.map_or(0, |stretch| stretch.count)
 }

@@ -13,6 +13,7 @@ mod healthcheck;
 mod history;
 mod run;
 mod simulate;
+mod state;
 mod verify;
 
 pub use args::{
@@ -108,6 +109,10 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
         Command::History(args) => {
             let config = load(&args.config, environment)?;
             history::run(config, &args)
+        }
+        Command::State(args) => {
+            let config = load(state::config(&args), environment)?;
+            state::run(&config, &args)
         }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

@@ -11,10 +11,10 @@ use crate::audit::reading::{Depth, StretchError, read_stretch};
 use crate::audit::state::{KnownTarget, StateError, StateFile, StateTarget};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::budgeted_client::AskError;
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
+use crate::local_clock;
 use crate::log_reader::{LogReader, ReadError};
-use crate::progress::{Estimate, Progress};
+use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Target, Timestamp};
 
@@ -112,13 +112,13 @@ fn begin(
     state: &StateFile,
     environment: &EnvironmentConfig,
     targets: &[Target],
-) -> Result<Progress, Failure> {
-    let from = clock::now().timestamp().minus(args.since);
+) -> Result<WorkProgress, Failure> {
+    let from = local_clock::now().timestamp().minus(args.since);
     let entries = state.entries_since(&environment.name, from).map_err(Failure::running)?;
     let per_page = u64::from(config.poll.per_page);
     let pages = targets.iter().map(|target| entries.get(&*target.webhook_id).map_or(1, |rows| rows / per_page + 1));
     let estimate = Estimate { pages: pages.sum(), per_minute: f64::from(environment.requests_per_minute) };
-    Ok(Progress::begin(&format!("reading the logs of `{}` again", environment.name), estimate))
+    Ok(WorkProgress::begin(&format!("reading the logs of `{}` again", environment.name), estimate))
 }
 
 /// The webhooks that the configuration names, and, where it discovers more, those that the daemon has found.
@@ -153,7 +153,7 @@ async fn audit_one(
     args: &VerifyArgs,
     state: &StateFile,
     reader: &mut LogReader,
-    progress: &mut Progress,
+    progress: &mut WorkProgress,
     target: &Target,
 ) -> Result<Option<Audit>, Trouble> {
     let poll = &config.poll;

@@ -88,7 +88,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<Trac
     }
     let endpoint = match otel.endpoint {
         Some(endpoint) if !fields.is_overridden("endpoint") => Some(endpoint),
-        _ => file_endpoint.map(otel::Endpoint::Base),
+        _ => file_endpoint.map(otel::OtlpEndpoint::Base),
     };
     fields.finish();
     let protocol = protocol?;

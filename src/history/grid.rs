@@ -12,9 +12,9 @@ const STEP_MICROS: i64 = 300 * 1_000_000;
 
 /// The number of a sample: how many steps after the Unix epoch it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(i64);
+pub struct GridTime(i64);
 
-impl Slot {
+impl GridTime {
     /// The slot with this number.
     pub const fn from_number(number: i64) -> Self {
         Self(number)
@@ -57,11 +57,11 @@ mod tests {
 
     #[test]
     fn a_sample_shows_what_happened_up_to_its_time() {
-        let slot = |seconds| Slot::showing(Timestamp::from_seconds(seconds)).number();
+        let slot = |seconds| GridTime::showing(Timestamp::from_seconds(seconds)).number();
         assert_eq!([0, 1, 299, 300, 301].map(slot), [0, 1, 1, 1, 2]);
-        assert_eq!(Slot::showing(Timestamp::from_micros(300_000_001)).time(), Timestamp::from_seconds(600));
-        assert_eq!(Slot::until(Timestamp::from_seconds(899)).time(), Timestamp::from_seconds(600));
-        let slots = Slot::from_number(3).before().through(Slot::from_number(4));
-        assert_eq!(slots.map(Slot::number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(GridTime::showing(Timestamp::from_micros(300_000_001)).time(), Timestamp::from_seconds(600));
+        assert_eq!(GridTime::until(Timestamp::from_seconds(899)).time(), Timestamp::from_seconds(600));
+        let slots = GridTime::from_number(3).before().through(GridTime::from_number(4));
+        assert_eq!(slots.map(GridTime::number).collect::<Vec<_>>(), [2, 3, 4]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::resume::{Completeness, Kept, ResumeFile};
 use crate::log_reader::{LogReader, LogSink, ReadError};
-use crate::progress::Progress;
+use crate::progress::WorkProgress;
 use crate::store::error::StoreError;
 use talkover_core::delivery::{Attempt, EntryId, Target, Timestamp};
 use talkover_core::reading::walk::{Stretch, Walk};
@@ -25,7 +25,7 @@ pub struct Live {
 
 /// How a log is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub struct ReadExtent {
     /// Entries wanted on a page.
     pub per_page: u32,
     /// How far back, from the first answer on.
@@ -44,8 +44,8 @@ pub async fn read(
     reader: &mut LogReader,
     resume: &mut ResumeFile,
     target: &Target,
-    extent: Extent,
-    progress: &mut Progress,
+    extent: ReadExtent,
+    progress: &mut WorkProgress,
 ) -> Result<(), ReadError> {
     let kept = resume.find(target).map_err(not_kept)?;
     let now = reader.asker.clock.now().timestamp();
@@ -89,7 +89,7 @@ fn not_kept(error: StoreError) -> ReadError {
 struct Keeper<'a> {
     resume: &'a mut ResumeFile,
     target: &'a Target,
-    extent: Extent,
+    extent: ReadExtent,
     kept: Kept,
     /// Where the walk ends; `None` until the first answer.
     until: Option<Timestamp>,
@@ -97,7 +97,7 @@ struct Keeper<'a> {
     is_update: bool,
     /// When this walk began, by the server's clock.
     began: Option<Timestamp>,
-    progress: &'a mut Progress,
+    progress: &'a mut WorkProgress,
 }
 
 impl Keeper<'_> {

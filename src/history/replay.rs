@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::grid::Slot;
+use super::grid::GridTime;
 use super::resume::Completeness;
-use super::spool::{Point, Series, Spool};
-use crate::clock;
+use super::spool::{PastSeries, Point, Spool};
+use crate::local_clock;
 use crate::store::durable::DurableLedger;
 use crate::store::error::StoreError;
 use crate::store::{SpanBatch, Store};
-use talkover_core::clock::ServerTime;
-use talkover_core::delivery::{Attempt, DeliveryResult, Status, Target, Timestamp};
+use talkover_core::delivery::{Attempt, AttemptStatus, DeliveryResult, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use talkover_core::ledger::memory::Memory;
@@ -28,7 +27,8 @@ use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Total, Totals};
 use talkover_core::ledger::transition::Transition;
-use talkover_core::spans::span::{SpanPolicy, Webhook, spans};
+use talkover_core::server_time::ServerTime;
+use talkover_core::spans::span::{SpanPolicy, SpanWebhook, spans};
 
 /// Why the past cannot be decided.
 #[derive(Debug, Error)]
@@ -106,9 +106,9 @@ impl<'a> Books<'a> {
 
     fn spans(&self, past: &Past, transitions: &[Transition], now: ServerTime, settle_after: Duration) -> SpanBatch {
         let Self::State { spans: Some(policy), .. } = self else { return SpanBatch::default() };
-        let webhook = Webhook { target: &past.target, info: past.info.as_ref() };
+        let webhook = SpanWebhook { target: &past.target, info: past.info.as_ref() };
         let records = spans(transitions, webhook, policy).records;
-        SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since: now.minus(settle_after * 2) }
+        SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since: now.minus(settle_after * 2) }
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Replay<'a> {
     spool: &'a mut Spool,
     /// The totals that the samples so far come to.
     shown: Totals,
-    newest: HashMap<Status, Timestamp>,
+    newest: HashMap<AttemptStatus, Timestamp>,
     /// Entries of five minutes that may go on in the next part.
     waiting: Vec<Attempt>,
 }
@@ -155,8 +155,10 @@ impl<'a> Replay<'a> {
         let (from, end) = (self.past.from, self.past.end);
         // What is dated ahead is left to the daemon, which sees it come.
         self.waiting.extend(attempts.into_iter().filter(|attempt| (from..=end).contains(&attempt.created_at)));
-        let Some(last) = self.waiting.last().map(|attempt| Slot::showing(attempt.created_at)) else { return Ok(()) };
-        let complete = self.waiting.partition_point(|attempt| Slot::showing(attempt.created_at) < last);
+        let Some(last) = self.waiting.last().map(|attempt| GridTime::showing(attempt.created_at)) else {
+            return Ok(());
+        };
+        let complete = self.waiting.partition_point(|attempt| GridTime::showing(attempt.created_at) < last);
         if complete == 0 {
             return Ok(());
         }
@@ -212,11 +214,11 @@ impl<'a> Replay<'a> {
     }
 
     /// What a decision says, by the first sample that shows it.
-    fn by_slot(&self, decision: &Decision, now: Timestamp) -> BTreeMap<Slot, Vec<Transition>> {
-        let mut by_slot: BTreeMap<Slot, Vec<Transition>> = BTreeMap::new();
+    fn by_slot(&self, decision: &Decision, now: Timestamp) -> BTreeMap<GridTime, Vec<Transition>> {
+        let mut by_slot: BTreeMap<GridTime, Vec<Transition>> = BTreeMap::new();
         let mut add = |time: Timestamp, transition: Transition| {
             if time <= self.past.samples_until {
-                by_slot.entry(Slot::showing(time)).or_default().push(transition);
+                by_slot.entry(GridTime::showing(time)).or_default().push(transition);
             }
         };
         let rows: HashMap<_, _> = decision.changes.rows.iter().map(|(key, row)| (&key.id, row)).collect();
@@ -252,23 +254,23 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn note(&mut self, slot: Slot, transitions: &[Transition]) -> Result<(), ReplayError> {
+    fn note(&mut self, slot: GridTime, transitions: &[Transition]) -> Result<(), ReplayError> {
         let changed = self.shown.after(transitions, &self.policy.labels).totals;
         self.shown.apply(&changed);
         for (key, total) in changed {
-            self.spool.push(self.number, Series::Total(key), Point { slot, numbers: numbers(&total) })?;
+            self.spool.push(self.number, PastSeries::Total(key), Point { slot, numbers: numbers(&total) })?;
         }
         for transition in transitions {
             let Transition::Counted { at, labels, .. } = transition else { continue };
             let newest = self.newest.entry(labels.status).or_insert(*at);
             *newest = (*newest).max(*at);
         }
-        let counted = |status: &Status| {
+        let counted = |status: &AttemptStatus| {
             transitions.iter().any(|one| matches!(one, Transition::Counted { labels, .. } if labels.status == *status))
         };
         for (status, newest) in self.newest.iter().filter(|(status, _)| counted(status)) {
             let numbers = vec![u64::try_from(newest.as_micros()).unwrap_or(0)];
-            self.spool.push(self.number, Series::LastAttempt(*status), Point { slot, numbers })?;
+            self.spool.push(self.number, PastSeries::LastAttempt(*status), Point { slot, numbers })?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::clock;
+use crate::local_clock;
 use crate::store::draft;
 use crate::store::error::StoreError;
 use crate::store::sqlite::SqliteStore;
@@ -46,7 +46,7 @@ impl ResumeFile {
     /// # Errors
     /// If another run has it, or if it is damaged, foreign or of a newer version.
     pub fn open(path: &Path, labels: LabelPolicy) -> Result<Self, StoreError> {
-        Ok(Self { store: SqliteStore::open(path, clock::now())?, path: path.to_owned(), labels })
+        Ok(Self { store: SqliteStore::open(path, local_clock::now())?, path: path.to_owned(), labels })
     }
 
     /// Where it is.

@@ -11,8 +11,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::grid::Slot;
-use talkover_core::delivery::Status;
+use super::grid::GridTime;
+use talkover_core::delivery::AttemptStatus;
 use talkover_core::ledger::series::{Family, SeriesKey};
 
 /// A series goes to the file by so many bytes.
@@ -20,18 +20,18 @@ const CHUNK_BYTES: usize = 1024;
 
 /// A series of one webhook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Series {
+pub enum PastSeries {
     /// One whose total the state keeps.
     Total(SeriesKey),
     /// The time of the newest attempt with that outcome.
-    LastAttempt(Status),
+    LastAttempt(AttemptStatus),
 }
 
 /// The numbers of a series from some sample on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The first sample that has them.
-    pub slot: Slot,
+    pub slot: GridTime,
     /// A counter's value; a histogram's buckets, each alone, and its sum; a gauge's time in microseconds. They only
     /// grow.
     pub numbers: Vec<u64>,
@@ -43,7 +43,7 @@ pub struct Spool {
     file: File,
     length: u64,
     /// By family, or `None` for what is no family of the state; then by webhook, then by labels.
-    series: BTreeMap<(Option<Family>, usize, Series), Tail>,
+    series: BTreeMap<(Option<Family>, usize, PastSeries), Tail>,
 }
 
 /// What is known of a series without the file.
@@ -69,10 +69,10 @@ impl Spool {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn push(&mut self, target: usize, series: Series, point: Point) -> io::Result<()> {
+    pub fn push(&mut self, target: usize, series: PastSeries, point: Point) -> io::Result<()> {
         let family = match &series {
-            Series::Total(key) => Some(key.family),
-            Series::LastAttempt(_) => None,
+            PastSeries::Total(key) => Some(key.family),
+            PastSeries::LastAttempt(_) => None,
         };
         let tail = self.series.entry((family, target, series)).or_insert_with(|| Tail::new(point.numbers.len()));
         write_number(&mut tail.bytes, point.slot.number().abs_diff(tail.last.slot.number()));
@@ -91,9 +91,9 @@ impl Spool {
 
     /// Returns the series of `family`, `None` for those of no family, of the webhook `target`, in the order of their
     /// labels.
-    pub fn series(&self, family: Option<Family>, target: usize) -> impl Iterator<Item = &Series> {
-        let is_of_it = move |key: &(Option<Family>, usize, Series)| key.0 == family && key.1 == target;
-        let first = (family, target, Series::Total(SeriesKey { family: Family::Attempts, labels: Box::default() }));
+    pub fn series(&self, family: Option<Family>, target: usize) -> impl Iterator<Item = &PastSeries> {
+        let is_of_it = move |key: &(Option<Family>, usize, PastSeries)| key.0 == family && key.1 == target;
+        let first = (family, target, PastSeries::Total(SeriesKey { family: Family::Attempts, labels: Box::default() }));
         self.series.range(first..).map(|(key, _)| key).take_while(move |key| is_of_it(key)).map(|(.., series)| series)
     }
 
@@ -111,7 +111,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn points(&self, family: Option<Family>, target: usize, series: &Series) -> io::Result<Vec<Point>> {
+    pub fn points(&self, family: Option<Family>, target: usize, series: &PastSeries) -> io::Result<Vec<Point>> {
         let Some(tail) = self.series.get(&(family, target, series.clone())) else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
         for (offset, length) in &tail.chunks {
@@ -126,18 +126,18 @@ impl Spool {
 
 impl Tail {
     fn new(numbers: usize) -> Self {
-        let last = Point { slot: Slot::from_number(0), numbers: vec![0; numbers] };
+        let last = Point { slot: GridTime::from_number(0), numbers: vec![0; numbers] };
         Self { chunks: Vec::new(), bytes: Vec::new(), last }
     }
 }
 
 fn decode(bytes: &[u8], numbers: usize) -> Vec<Point> {
     let mut rest = bytes.iter();
-    let mut last = Point { slot: Slot::from_number(0), numbers: vec![0; numbers] };
+    let mut last = Point { slot: GridTime::from_number(0), numbers: vec![0; numbers] };
     let mut points = Vec::new();
     while !rest.as_slice().is_empty() {
         let steps = i64::try_from(read_number(&mut rest)).unwrap_or(i64::MAX);
-        last.slot = Slot::from_number(last.slot.number().saturating_add(steps));
+        last.slot = GridTime::from_number(last.slot.number().saturating_add(steps));
         last.numbers.iter_mut().for_each(|number| *number = number.saturating_add(read_number(&mut rest)));
         points.push(last.clone());
     }
@@ -170,8 +170,8 @@ mod tests {
     use proptest::prelude::*;
     use talkover_core::ledger::series::LogOutcome;
 
-    fn series(outcome: LogOutcome) -> Series {
-        Series::Total(SeriesKey::log_entries(outcome))
+    fn series(outcome: LogOutcome) -> PastSeries {
+        PastSeries::Total(SeriesKey::log_entries(outcome))
     }
 
     proptest! {
@@ -181,10 +181,10 @@ mod tests {
         ) {
             let directory = tempfile::tempdir().unwrap();
             let mut spool = Spool::new(directory.path()).unwrap();
-            let mut last = Point { slot: Slot::from_number(5_900_000), numbers: vec![0; 3] };
+            let mut last = Point { slot: GridTime::from_number(5_900_000), numbers: vec![0; 3] };
             let mut all = Vec::new();
             for (step, increases) in steps {
-                last.slot = Slot::from_number(last.slot.number() + step);
+                last.slot = GridTime::from_number(last.slot.number() + step);
                 last.numbers.iter_mut().zip(increases).for_each(|(number, more)| *number += more);
                 spool.push(1, series(LogOutcome::New), last.clone()).unwrap();
                 all.push(last.clone());
@@ -197,9 +197,9 @@ mod tests {
     fn series_come_by_family_and_webhook_in_the_order_of_their_labels() {
         let directory = tempfile::tempdir().unwrap();
         let mut spool = Spool::new(directory.path()).unwrap();
-        let point = Point { slot: Slot::from_number(1), numbers: vec![1] };
-        let gap = Series::Total(SeriesKey::history_gaps());
-        let last = Series::LastAttempt(Status::Failed);
+        let point = Point { slot: GridTime::from_number(1), numbers: vec![1] };
+        let gap = PastSeries::Total(SeriesKey::history_gaps());
+        let last = PastSeries::LastAttempt(AttemptStatus::Failed);
         for (target, series) in [
             (1, series(LogOutcome::New)),
             (0, series(LogOutcome::New)),

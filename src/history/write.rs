@@ -10,13 +10,13 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::grid::Slot;
+use super::grid::GridTime;
 use super::replay::Past;
-use super::spool::{Point, Series, Spool};
-use crate::exposition::model::{FamilyHead, Histogram, Number, Sample, Value};
-use crate::exposition::{FamilyWriter, Format, Writer};
+use super::spool::{PastSeries, Point, Spool};
+use crate::exposition::model::{FamilyHead, Histogram, Number, Sample, SampleValue};
+use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::sinks::metrics::catalogue::deliveries::info_values;
-use crate::sinks::metrics::catalogue::{self, Buckets, Kind, Metric, Scope};
+use crate::sinks::metrics::catalogue::{self, Buckets, Kind, Metric, MetricScope};
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
@@ -24,16 +24,16 @@ use talkover_core::ledger::series::{Family, SeriesKey};
 /// The metrics of which there is a past: the counters and histograms that the state keeps, the names of webhooks for
 /// joins, and the time of the newest attempt, which the log tells exactly. What the log does not tell is left out: it
 /// shows what became of an entry and not for how long it was open, nor how a daemon would have fared.
-const METRICS: [(&str, Content); 9] = [
-    ("talkover_exporter_history_gaps_total", Content::Totals(Family::HistoryGaps)),
-    ("talkover_exporter_log_entries_total", Content::Totals(Family::LogEntries)),
-    ("talkover_webhook_attempts_per_delivery", Content::Totals(Family::AttemptsPerDelivery)),
-    ("talkover_webhook_deliveries_total", Content::Totals(Family::Deliveries)),
-    ("talkover_webhook_delivery_attempts_total", Content::Totals(Family::Attempts)),
-    ("talkover_webhook_delivery_delay_seconds", Content::Totals(Family::Delay)),
-    ("talkover_webhook_delivery_duration_seconds", Content::Totals(Family::Duration)),
-    ("talkover_webhook_info", Content::Info),
-    ("talkover_webhook_last_attempt_timestamp_seconds", Content::LastAttempts),
+const METRICS: [(&str, PastValues); 9] = [
+    ("talkover_exporter_history_gaps_total", PastValues::Totals(Family::HistoryGaps)),
+    ("talkover_exporter_log_entries_total", PastValues::Totals(Family::LogEntries)),
+    ("talkover_webhook_attempts_per_delivery", PastValues::Totals(Family::AttemptsPerDelivery)),
+    ("talkover_webhook_deliveries_total", PastValues::Totals(Family::Deliveries)),
+    ("talkover_webhook_delivery_attempts_total", PastValues::Totals(Family::Attempts)),
+    ("talkover_webhook_delivery_delay_seconds", PastValues::Totals(Family::Delay)),
+    ("talkover_webhook_delivery_duration_seconds", PastValues::Totals(Family::Duration)),
+    ("talkover_webhook_info", PastValues::Info),
+    ("talkover_webhook_last_attempt_timestamp_seconds", PastValues::LastAttempts),
 ];
 
 /// The reset of a counter that a daemon goes on with comes so long after its last sample. The daemon's first own one is
@@ -45,7 +45,7 @@ const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Where the samples of a metric come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
+enum PastValues {
     /// The totals of a family.
     Totals(Family),
     /// The times of the newest attempts.
@@ -54,7 +54,7 @@ enum Content {
     Info,
 }
 
-impl Content {
+impl PastValues {
     fn family(self) -> Option<Family> {
         if let Self::Totals(family) = self { Some(family) } else { None }
     }
@@ -98,7 +98,7 @@ impl History<'_> {
     }
 
     fn write_families<W: Write>(&self, text: &mut Text<W>, written: &mut Written) -> io::Result<()> {
-        let mut writer = Writer::new(Format::OpenMetrics, text);
+        let mut writer = ExpositionWriter::new(Format::OpenMetrics, text);
         for (name, content) in METRICS {
             let Some(metric) = catalogue::all().find(|metric| metric.name == name) else { continue };
             let mut family = writer.family(FamilyHead { name, kind: metric.kind, help: metric.help });
@@ -114,29 +114,29 @@ impl History<'_> {
     fn write_webhook<W: fmt::Write>(
         &self,
         metric: &Metric,
-        content: Content,
+        content: PastValues,
         number: usize,
         past: &Past,
         family: &mut FamilyWriter<'_, W>,
     ) -> io::Result<Written> {
         let names = self.names(metric);
         let subject = [&*past.target.environment, &*past.target.webhook_id];
-        let subject = || Scope::Target.labels().iter().copied().zip(subject);
+        let subject = || MetricScope::Target.labels().iter().copied().zip(subject);
         let mut written = Written::default();
-        if content == Content::Info {
+        if content == PastValues::Info {
             let labels = subject().chain(names.iter().copied().zip(info_values(&past.target, past.info.as_ref())));
-            let point = Point { slot: Slot::until(past.from), numbers: vec![1] };
-            let line = Line { metric, labels: labels.collect(), bounds: Cow::Borrowed(&[]), past };
+            let point = Point { slot: GridTime::until(past.from), numbers: vec![1] };
+            let line = SeriesLines { metric, labels: labels.collect(), bounds: Cow::Borrowed(&[]), past };
             line.write(&[point], family, &mut written)?;
         }
         let kind = content.family();
-        for series in self.spool.series(kind, number).filter(|_| content != Content::Info) {
+        for series in self.spool.series(kind, number).filter(|_| content != PastValues::Info) {
             let values: Vec<&str> = match series {
-                Series::Total(SeriesKey { labels, .. }) => labels.iter().map(|value| &**value).collect(),
-                Series::LastAttempt(status) => vec![status.as_str()],
+                PastSeries::Total(SeriesKey { labels, .. }) => labels.iter().map(|value| &**value).collect(),
+                PastSeries::LastAttempt(status) => vec![status.as_str()],
             };
             let labels = subject().chain(names.iter().copied().zip(values)).collect();
-            let line = Line { metric, labels, bounds: self.bounds(metric), past };
+            let line = SeriesLines { metric, labels, bounds: self.bounds(metric), past };
             line.write(&self.spool.points(kind, number, series)?, family, &mut written)?;
         }
         Ok(written)
@@ -160,7 +160,7 @@ impl History<'_> {
 }
 
 /// A series: what is the same in all of its samples.
-struct Line<'a> {
+struct SeriesLines<'a> {
     metric: &'a Metric,
     labels: Vec<(&'a str, &'a str)>,
     /// A histogram's bounds.
@@ -168,7 +168,7 @@ struct Line<'a> {
     past: &'a Past,
 }
 
-impl Line<'_> {
+impl SeriesLines<'_> {
     fn write<W: fmt::Write>(
         self,
         points: &[Point],
@@ -202,14 +202,14 @@ impl Line<'_> {
         Ok(())
     }
 
-    fn value(&self, numbers: &[u64]) -> Value<'_> {
-        let single = |value| Value::Single { value, exemplar: None };
+    fn value(&self, numbers: &[u64]) -> SampleValue<'_> {
+        let single = |value| SampleValue::Single { value, exemplar: None };
         match (self.metric.kind, numbers) {
             (Kind::Histogram, [counts @ .., sum]) => {
                 let is_time = self.metric.name.ends_with("_seconds");
                 let sum = if is_time { Number::Nanos(*sum) } else { Number::Integer(*sum) };
                 let bounds = Cow::Borrowed(&*self.bounds);
-                Value::Histogram(Histogram { bounds, counts: counts.to_vec().into(), sum, exemplars: &[] })
+                SampleValue::Histogram(Histogram { bounds, counts: counts.to_vec().into(), sum, exemplars: &[] })
             }
             (Kind::Gauge, [micros]) if self.metric.name.ends_with("_timestamp_seconds") => {
                 single(Timestamp::from_micros(i64::try_from(*micros).unwrap_or(i64::MAX)).into())
@@ -220,10 +220,10 @@ impl Line<'_> {
 }
 
 /// The times of the samples of a series: every five minutes from `first`, and at the end.
-fn times(first: Slot, end: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let last = Slot::until(end);
+fn times(first: GridTime, end: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let last = GridTime::until(end);
     let tail = Some(end).filter(|end| last.time() < *end);
-    first.through(last).map(Slot::time).chain(tail)
+    first.through(last).map(GridTime::time).chain(tail)
 }
 
 /// Text on its way to a file.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::plan::{Discovery, ShortList};
 use talkover_core::discovery::record::Unsaved;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::{ListedTarget, TargetChanges, Targets, compare, join};
 use talkover_core::reading::error::ApiError;
+use talkover_core::server_time::ServerTime;
 
 /// The targets of one environment, and the search for them.
 #[derive(Debug)]

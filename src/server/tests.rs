@@ -244,7 +244,7 @@ async fn the_status_is_there_as_json() {
     let served = Served::start(None);
     let response = served.get("/api/v1/status").await;
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
-    let status: serde_json::SampleValue = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
     assert_eq!((&status["ready"], &status["not_ready"]), (&false.into(), &"starting".into()));
     let environment = &status["environments"][0];
     assert_eq!(environment["name"], "production");
@@ -253,13 +253,13 @@ async fn the_status_is_there_as_json() {
     assert_eq!((&target["webhook_id"], &target["state"]), (&"w-1".into(), &"failing".into()));
     assert_eq!(
         (&target["failure"], &target["enabled"]),
-        (&"the API answered 502: \"<b>Bad\"".into(), &serde_json::SampleValue::Null)
+        (&"the API answered 502: \"<b>Bad\"".into(), &serde_json::Value::Null)
     );
     assert_eq!(target["last_success_time"], "2023-11-14T22:13:20Z");
-    assert_eq!((&target["watermark_time"], &target["attempts"]["failed"]), (&serde_json::SampleValue::Null, &0.into()));
+    assert_eq!((&target["watermark_time"], &target["attempts"]["failed"]), (&serde_json::Value::Null, &0.into()));
     assert_eq!(
         (&status["targets"][1]["state"], &status["targets"][1]["failure"]),
-        (&"waiting".into(), &serde_json::SampleValue::Null)
+        (&"waiting".into(), &serde_json::Value::Null)
     );
 }
 

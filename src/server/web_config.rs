@@ -19,7 +19,7 @@ use bcrypt::HashParts;
 use serde::Deserialize;
 
 use super::problems::Problems;
-use super::tls::{self, TlsSection};
+use super::tls::{self, HttpProtocols, TlsSection};
 use crate::stamp::Stamp;
 use talkover_settings::yaml;
 
@@ -94,7 +94,11 @@ impl WebConfig {
         let http = document.http_server_config.unwrap_or_default();
         let tls = document.tls_server_config.and_then(|section| {
             stamps.extend(section.files(directory).iter().map(|file| Stamp::of(file)));
-            tls::server_config(&section, directory, http.http2.unwrap_or(true), &mut problems)
+            let protocols = match http.http2 {
+                Some(false) => HttpProtocols::Http1,
+                Some(true) | None => HttpProtocols::Http2AndHttp1,
+            };
+            tls::server_config(&section, directory, protocols, &mut problems)
         });
         let headers = headers(http.headers.unwrap_or_default(), &mut problems);
         let users = users(document.basic_auth_users.unwrap_or_default(), &mut problems);
@@ -127,7 +131,7 @@ struct HttpSection {
 
 /// The document. `None` if what is wrong with it was noted.
 fn read_document(path: &Path, problems: &mut Problems) -> Option<WebFile> {
-    let yaml::WebFile { root, outline } = match yaml::load(path) {
+    let yaml::Document { root, outline } = match yaml::load(path) {
         Ok(document) => document,
         Err(flaw) => {
             problems.add_flaw(&flaw);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::StoreError;
 use super::lock::{LockFile, beside};
 use super::sqlite::SqliteStore;
-use talkover_core::clock::LocalTime;
+use talkover_core::server_time::LocalTime;
 
 /// What a store makes beside its file, and an earlier, interrupted draft may have left behind.
 const COMPANIONS: [&str; 2] = ["seen", "lock"];
@@ -18,13 +18,13 @@ const SQLITE_COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// A state that has no place yet.
 #[derive(Debug)]
-pub struct Draft {
+pub struct StateDraft {
     store: SqliteStore,
     draft: PathBuf,
     path: PathBuf,
 }
 
-impl Draft {
+impl StateDraft {
     /// Returns where a state for `path` is prepared, after removing what was left there.
     ///
     /// # Errors

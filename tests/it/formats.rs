@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
@@ -15,6 +14,7 @@ use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::totals::{Birth, HistogramTotals, NANOS_PER_SECOND, Total};
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
 use talkover_exporter::exposition::Format;
@@ -182,7 +182,7 @@ fn scrape(format: Format) -> String {
     };
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
-    store.with(|store| store.limit_spans(10_000)).unwrap();
+    store.run_blocking(|store| store.limit_spans(10_000)).unwrap();
     let scraper = Scraper { board: board(), store: store.info().clone(), registry };
     let mut text = String::new();
     scraper.write(format, &mut text).unwrap();

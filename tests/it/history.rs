@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use talkover_simulator::scenario::{EventWeight, FailureStatus, Failures, Span};
 use talkover_simulator::{
-    Clock, Event, FailureStatus, Failures, Fault, ManualClock, Moment, Scenario, Simulator, Span, Webhook,
-    largest_per_minute,
+    Clock, EntrySpec, Fault, ManualClock, Moment, Scenario, Simulator, Webhook, largest_per_minute,
 };
 use tokio::process::Command;
 
@@ -22,7 +22,7 @@ fn eventful() -> Scenario {
     for webhook in &mut webhooks {
         webhook.rate = 0.01;
         webhook.events =
-            ["call.ended", "call \"failed\""].map(|name| Event { name: name.to_owned(), weight: 1.0 }).into();
+            ["call.ended", "call \"failed\""].map(|name| EventWeight { name: name.to_owned(), weight: 1.0 }).into();
         let statuses = [500, 503].map(|status| FailureStatus { status, weight: 1.0 }).into();
         webhook.failures = Failures { probability: 0.2, connection: 0.1, statuses };
         webhook.pending = Span { min: Duration::ZERO, max: Duration::from_secs(20) };
@@ -139,7 +139,7 @@ fn attempts_until(simulator: &Simulator, from: f64, time: f64) -> f64 {
 }
 
 fn seconds(moment: Moment) -> f64 {
-    moment.since(Moment::UNIX_EPOCH).as_secs_f64()
+    moment.as_micros() as f64 / 1e6
 }
 
 #[tokio::test]
@@ -204,12 +204,10 @@ async fn a_state_begins_where_the_samples_end() {
     verdict.assert_ok();
 
     let before = exporter.scrape().await.sum(ATTEMPTS, &[]);
-    let spec = talkover_simulator::EntrySpec::default();
+    let spec = EntrySpec::default();
     for _ in 0..7 {
         let now = past.simulator.truth().now;
-        past.simulator
-            .with_world(|world| world.insert("w-1", talkover_simulator::EntrySpec { created_at: now, ..spec.clone() }))
-            .unwrap();
+        past.simulator.with_world(|world| world.insert("w-1", EntrySpec { created_at: now, ..spec.clone() })).unwrap();
     }
     exporter.wait_for("what is new", |scrape| scrape.sum(ATTEMPTS, &[]) == before + 7.0).await;
     assert_eq!(exporter.terminate().await, Some(0));
@@ -218,7 +216,7 @@ async fn a_state_begins_where_the_samples_end() {
 
 #[tokio::test]
 async fn an_interrupted_run_goes_on_where_it_stopped() {
-    let start = Moment::from_seconds(1_764_400_000);
+    let start = Moment::from_seconds(Clock::Real.now().as_seconds());
     let settings = "poll: {per_page: 20}\n";
     let of = async |clock| Past::of(eventful(), ManualClock::new(clock), settings).await;
     let (whole, interrupted) = (of(start).await, of(start).await);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use proptest::test_runner::Config;
 
-use crate::clock::{LocalTime, ServerTime};
 use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, HttpStatus, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use crate::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
@@ -15,6 +14,7 @@ use crate::ledger::state::Ledger;
 use crate::ledger::totals::Total;
 use crate::ledger::transition::Transition;
 use crate::ledger::watermark::Windows;
+use crate::server_time::{LocalTime, ServerTime};
 
 /// The second at which the tests' time begins.
 pub const START: i64 = 1_000_000;

@@ -19,6 +19,7 @@ pub(super) use entry::EntryPlace;
 pub use entry::{Anomaly, EntrySpec, Status};
 pub use hand::HandError;
 pub(super) use hand::ManualRetry;
+use json::KeyOrder;
 pub(super) use log::WebhookLog;
 pub(super) use owners::OwnerState;
 use owners::Owners;
@@ -180,12 +181,13 @@ impl World {
         let log = &self.logs[log];
         let skip = (page - 1).saturating_mul(per_page);
         let shuffle = self.scenario.shuffle_ties.then_some(order);
+        let key_order = if self.scenario.shuffle_payload_keys { KeyOrder::ByAttempt } else { KeyOrder::Same };
         bytes.push(b'[');
         for (number, entry) in log.page(skip, per_page, shuffle).into_iter().enumerate() {
             if number > 0 {
                 bytes.push(b',');
             }
-            log.write_entry(bytes, entry, self.scenario.shuffle_payload_keys)?;
+            log.write_entry(bytes, entry, key_order)?;
         }
         bytes.push(b']');
         Ok(log.total())

@@ -101,7 +101,7 @@ struct Unreadable {
 /// What could not be read.
 #[derive(Debug)]
 enum Unread {
-    FirstLogPage(Target),
+    Log(Target),
     Owners(OwnerType),
     Webhooks(OwnerKey),
 }

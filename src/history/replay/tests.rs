@@ -30,8 +30,8 @@ fn policy() -> Policy {
             http_status: HttpStatusDetail::Exact,
             duration_labels: AttemptLabel::ALL.to_vec(),
             duration_buckets: [0.1, 1.0].into(),
-            max_events: 2,
-            max_label_sets: 6,
+            max_events: 10,
+            max_label_sets: 100,
         },
         catch_up_after: Duration::from_secs(600),
         holds_births: true,
@@ -50,14 +50,20 @@ fn past(samples_until: Timestamp) -> Past {
 }
 
 fn entry(number: usize, (second, event, group, attempt, status): (u64, u8, u8, u8, u8)) -> Attempt {
-    let statuses = [Status::Success, Status::Failed, Status::Retrying, Status::Pending, Status::Unknown];
+    let statuses = [
+        AttemptStatus::Success,
+        AttemptStatus::Failed,
+        AttemptStatus::Retrying,
+        AttemptStatus::Pending,
+        AttemptStatus::Unknown,
+    ];
     let status = statuses[usize::from(status)];
     Attempt {
         id: EntryId::new(&format!("e-{number}")),
         event: format!("event-{event}").into(),
         attempt,
         status,
-        http_status: if status == Status::Success {
+        http_status: if status == AttemptStatus::Success {
             HttpStatus::Code(200)
         } else {
             HttpStatus::Code(500 + u16::from(group))
@@ -95,7 +101,7 @@ fn at_once(attempts: &[Attempt]) -> Totals {
 }
 
 /// What the samples of a series come to, by their slots.
-fn replayed(attempts: &[Attempt], part: usize, past: &Past) -> BTreeMap<Series, Vec<Point>> {
+fn replayed(attempts: &[Attempt], part: usize, past: &Past) -> BTreeMap<PastSeries, Vec<Point>> {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = Spool::new(directory.path()).unwrap();
     let mut replay = Replay::begin(past, 0, policy(), Books::scratch(), &mut spool).unwrap();
@@ -119,10 +125,10 @@ proptest! {
         let samples = replayed(&attempts, part, &past(end()));
         let totals = at_once(&attempts);
         for (key, total) in totals.iter() {
-            let last = samples.get(&Series::Total(key.clone())).and_then(|points| points.last());
+            let last = samples.get(&PastSeries::Total(key.clone())).and_then(|points| points.last());
             prop_assert_eq!(last.map(|point| &point.numbers), Some(&numbers(total)), "{:?}", key);
         }
-        let of_totals = samples.keys().filter(|series| matches!(series, Series::Total(_))).count();
+        let of_totals = samples.keys().filter(|series| matches!(series, PastSeries::Total(_))).count();
         prop_assert_eq!(of_totals, totals.iter().count());
         // However it is cut, every sample is the same.
         prop_assert_eq!(samples, replayed(&attempts, 1_000, &past(end())));
@@ -131,9 +137,9 @@ proptest! {
     #[test]
     fn an_attempt_counts_when_it_was_made(attempts in entries(), day in 0_u64..DAYS) {
         let samples = replayed(&attempts, 7, &past(end()));
-        let until = Slot::until(FROM.plus(Duration::from_secs(day * 86_400)));
-        let shown = |series: &Series, points: &Vec<Point>| match series {
-            Series::Total(SeriesKey { family: Family::Attempts, .. }) => {
+        let until = GridTime::until(FROM.plus(Duration::from_secs(day * 86_400)));
+        let shown = |series: &PastSeries, points: &Vec<Point>| match series {
+            PastSeries::Total(SeriesKey { family: Family::Attempts, .. }) => {
                 points.iter().take_while(|point| point.slot <= until).last().map_or(0, |point| point.numbers[0])
             }
             _ => 0,
@@ -149,9 +155,9 @@ fn an_abandoned_delivery_ends_when_it_is_given_up() {
     let retrying = entry(0, (3_600, 0, 0, 1, 2));
     let samples = replayed(&[retrying.clone()], 10, &past(end()));
     let abandoned = SeriesKey::new(Family::Deliveries, ["event-0".into(), "abandoned".into()]);
-    let points = &samples[&Series::Total(abandoned)];
+    let points = &samples[&PastSeries::Total(abandoned)];
     assert_eq!(points.len(), 1);
-    assert_eq!(points[0].slot, Slot::showing(retrying.created_at.plus(Duration::from_secs(86_400))));
+    assert_eq!(points[0].slot, GridTime::showing(retrying.created_at.plus(Duration::from_secs(86_400))));
 }
 
 #[test]
@@ -160,8 +166,8 @@ fn samples_end_where_a_daemon_goes_on_and_what_is_dated_ahead_is_left_to_it() {
     let late = entry(1, (3 * 86_400, 0, 1, 1, 0));
     let ahead = entry(2, (DAYS * 86_400 + 60, 0, 2, 1, 0));
     let attempts = [early, late, ahead];
-    let key = Series::Total(SeriesKey::new(Family::Attempts, ["event-0", "success", "200"].map(Into::into)));
-    let last = |samples: BTreeMap<Series, Vec<Point>>| samples[&key].last().unwrap().numbers[0];
+    let key = PastSeries::Total(SeriesKey::new(Family::Attempts, ["event-0", "success", "200"].map(Into::into)));
+    let last = |samples: BTreeMap<PastSeries, Vec<Point>>| samples[&key].last().unwrap().numbers[0];
     assert_eq!(last(replayed(&attempts, 10, &past(end()))), 2);
     assert_eq!(last(replayed(&attempts, 10, &past(FROM.plus(Duration::from_secs(86_400))))), 1);
 }

@@ -1,7 +1,7 @@
 //! The file, character by character.
 
 use super::*;
-use talkover_core::delivery::{OwnerType, Status, Target};
+use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
 use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail};
 use talkover_core::ledger::series::LogOutcome;
 
@@ -29,11 +29,11 @@ fn past(end: i64, samples_until: i64) -> Past {
     Past { target, info: None, from: FROM, end, samples_until }
 }
 
-fn written(past: Past, points: &[(Series, i64, &[u64])]) -> (String, Written) {
+fn written(past: Past, points: &[(PastSeries, i64, &[u64])]) -> (String, Written) {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = Spool::new(directory.path()).unwrap();
     for (series, after, numbers) in points {
-        let slot = Slot::showing(FROM.plus(Duration::from_secs(*after as u64)));
+        let slot = GridTime::showing(FROM.plus(Duration::from_secs(*after as u64)));
         spool.push(0, series.clone(), Point { slot, numbers: numbers.to_vec() }).unwrap();
     }
     let labels = labels();
@@ -47,20 +47,20 @@ fn written(past: Past, points: &[(Series, i64, &[u64])]) -> (String, Written) {
     (text, written)
 }
 
-fn new_entries() -> Series {
-    Series::Total(SeriesKey::log_entries(LogOutcome::New))
+fn new_entries() -> PastSeries {
+    PastSeries::Total(SeriesKey::log_entries(LogOutcome::New))
 }
 
 #[test]
 fn a_file_has_families_series_and_times_in_order() {
-    let duration = Series::Total(SeriesKey::new(Family::Duration, ["paid".into()]));
+    let duration = PastSeries::Total(SeriesKey::new(Family::Duration, ["paid".into()]));
     let (text, written) = written(
         past(700, 700),
         &[
             (new_entries(), 10, &[1]),
             (new_entries(), 650, &[3]),
             (duration, 300, &[1, 0, 250_000_000]),
-            (Series::LastAttempt(Status::Success), 10, &[1_764_000_110_000_000]),
+            (PastSeries::LastAttempt(AttemptStatus::Success), 10, &[1_764_000_110_000_000]),
         ],
     );
     insta::assert_snapshot!(text);

@@ -34,9 +34,9 @@ pub struct Scraper {
 /// Where the samples of a family come from.
 enum Source<'a> {
     Target(&'static deliveries::TargetRow),
-    Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
-    Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
-    Process(&'static MetricRow<process::Collect>),
+    Environment(&'static Metric, for<'b> fn(environment::EnvironmentSource<'b>, &mut Samples<'b>)),
+    Daemon(&'static Metric, for<'b> fn(&'b daemon::DaemonSource<'_>, &mut Samples<'b>)),
+    Process(&'static MetricRow<process::ProcessCollector>),
     Registry(&'a MetricFamily),
 }
 
@@ -45,7 +45,7 @@ struct ScrapeView<'a> {
     views: &'a Views,
     /// The labels of the duration histogram.
     duration_labels: Vec<&'static str>,
-    daemon: daemon::Subject<'a>,
+    daemon: daemon::DaemonSource<'a>,
     process: Option<ProcessFigures>,
 }
 
@@ -61,7 +61,11 @@ impl Scraper {
         let moment = ScrapeView {
             views: &views,
             duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
-            daemon: daemon::Subject { config: views.config, store: &self.store, queue: self.store.queue().status() },
+            daemon: daemon::DaemonSource {
+                config: views.config,
+                store: &self.store,
+                queue: self.store.queue().status(),
+            },
             process: super::process::read(),
         };
         let gathered = self.registry.gather();
@@ -80,12 +84,12 @@ fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
         sources.insert(row.metric.name, Source::Target(row));
     }
     for row in environment::ROWS {
-        if let environment::Collect::Board(collect) = row.collect {
+        if let environment::EnvironmentCollector::Board(collect) = row.collect {
             sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
         }
     }
     for row in daemon::ROWS {
-        if let daemon::Collect::Board(collect) = row.collect {
+        if let daemon::DaemonCollector::Board(collect) = row.collect {
             sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
         }
     }
@@ -106,7 +110,7 @@ impl ScrapeView<'_> {
                 let mut writer = writer.family(family(metric));
                 for (name, view) in &self.views.environments {
                     let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
-                    collect(environment::Subject { name, view, views: self.views }, &mut samples);
+                    collect(environment::EnvironmentSource { name, view, views: self.views }, &mut samples);
                     write_all(samples, &mut writer)?;
                 }
                 Ok(())

@@ -6,9 +6,9 @@ use std::path::Path;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown::{self, Trigger};
@@ -89,7 +89,7 @@ impl Rig {
 
     pub(crate) fn queue(&self, names: impl IntoIterator<Item = String>) {
         let batch = batch(names);
-        _ = self.store.with(|store| store.commit(&target(), Changes::default(), &batch)).unwrap();
+        _ = self.store.run_blocking(|store| store.commit(&target(), Changes::default(), &batch)).unwrap();
     }
 
     pub(crate) fn start(&mut self, config: TracesConfig) {

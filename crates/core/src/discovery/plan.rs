@@ -20,11 +20,11 @@ use super::request::{DiscoveredPage, Request};
 use super::rotation::{self, OwnerTurn};
 use super::targets::Discovered;
 use super::{ApiOwner, ApiWebhook, OwnerKey};
-use crate::clock::ServerTime;
 use crate::delivery::{OwnerType, Timestamp};
 use crate::reading::error::ApiError;
 use crate::reading::wire::lists::ListPage;
 use crate::schedule::patience::RequestFailure;
+use crate::server_time::ServerTime;
 
 /// The documented maximum of entries on a page.
 const PER_PAGE: u32 = 100;
@@ -319,7 +319,11 @@ impl Discovery {
         let was_called = known.record.is_changed;
         let has_changed = known.record.take_over(&key, complete, &self.filter);
         // What is missing and not yet known to be gone is looked for again, but not at once.
-        known.turn.succeed(now, was_called && !has_changed || known.record.is_changed);
+        if was_called && !has_changed || known.record.is_changed {
+            known.turn.succeed_in_vain(now);
+        } else {
+            known.turn.succeed(now);
+        }
         self.unsaved.insert(key);
         has_changed
     }

@@ -18,8 +18,8 @@ use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{DeliveryRef, Origin, Transition};
 use super::watermark::{Windows, effective_time};
-use crate::clock::ServerTime;
 use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, GroupKey, Timestamp};
+use crate::server_time::ServerTime;
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they
 /// can turn up no more.

@@ -10,8 +10,8 @@ use super::rows::Rows;
 use super::series::SeriesKey;
 use super::tips::Tips;
 use super::totals::{Birth, Total, Totals};
-use crate::clock::{ServerTime, TOLERANCE};
 use crate::delivery::{AttemptStatus, EntryId, Timestamp};
+use crate::server_time::{ServerTime, TOLERANCE};
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub enum Total {
     /// A counter's value.
     Counter(u64),
     /// A histogram's buckets and sum.
-    HistogramTotals(HistogramTotals),
+    Histogram(HistogramTotals),
 }
 
 /// The birth of a series that did not exist before.

@@ -31,6 +31,24 @@ pub(super) enum RunStep {
     To(u32),
 }
 
+/// Where a page stands in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PagePosition {
+    /// Others may follow it.
+    Inner,
+    /// The list ends with it.
+    Last,
+}
+
+/// Where the next page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextPage {
+    /// Where the last one has ended.
+    Adjoins,
+    /// Before the last one has ended.
+    Overlaps,
+}
+
 /// What a walk has met of runs.
 #[derive(Debug, Default)]
 pub(super) struct SameSecond {
@@ -85,9 +103,10 @@ impl SameSecond {
         page: u32,
         read: &LogPage,
         growth: Option<i64>,
-        is_end: bool,
+        position: PagePosition,
         known: KnownEntries<'_>,
     ) -> RunStep {
+        let is_end = position == PagePosition::Last;
         if page == 1 && growth.is_some_and(|growth| growth < 0) {
             // Some of what was seen of a run may be gone: it would be counted for others.
             *self = Self::default();
@@ -139,13 +158,12 @@ impl SameSecond {
         }
     }
 
-    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has
-    /// ended.
-    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, overlaps: bool) {
+    /// Records that pages have another size from now on, `to` instead of `from`, and that `page` is the `next` one.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, next: NextPage) {
         self.blank_from = self.blank_from.map(|first| page_of(u64::from(first - 1) * u64::from(from), to.max(1)));
         if let Some(tail) = &mut self.tail {
             tail.page = page.saturating_sub(1);
-            tail.overlaps |= overlaps;
+            tail.overlaps |= next == NextPage::Overlaps;
         }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);

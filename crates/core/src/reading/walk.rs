@@ -15,7 +15,7 @@ pub use super::cursor::PageRequest;
 use super::holes::{Hole, Holes};
 pub use super::known::KnownEntries;
 use super::novelty::{Brought, Novelty};
-use super::same_second::{RunStep, SameSecond};
+use super::same_second::{NextPage, PagePosition, RunStep, SameSecond};
 use super::wire::{LogPage, Pagination};
 use crate::delivery::{Attempt, Timestamp};
 
@@ -194,7 +194,7 @@ impl Walk {
     pub fn absorb(&mut self, page: LogPage, known: KnownEntries<'_>) -> Result<Progress, WalkError> {
         self.pages += 1;
         self.too_large.1 = 0;
-        let progress = match self.absorb_evidence(page.is_empty())? {
+        let progress = match self.absorb_evidence(&page)? {
             Some(progress) => progress,
             None => self.absorb_page(page, known),
         };
@@ -212,13 +212,14 @@ impl Walk {
         let brought = self.novelty.see(self.cursor.offset(), &page);
         let is_repeated = brought.news == Brought::Nothing;
         let is_end = self.is_end(&page, is_repeated);
+        let position = if is_end { PagePosition::Last } else { PagePosition::Inner };
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         let begin = self.ties.first_page().unwrap_or(at);
         let back = self.returns.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
-        let step = if back.is_some() { RunStep::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
+        let step = if back.is_some() { RunStep::Onward } else { self.ties.see(at, &page, growth, position, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, &brought.unknown, known);
 
@@ -346,7 +347,8 @@ impl Walk {
     /// Records that pages had another size before, and that all before `place` was read.
     fn rescale(&mut self, before: u32, place: u64) {
         let PageRequest { page, per_page } = self.cursor.request();
-        self.ties.rescale(before, per_page, page, self.cursor.offset() < place);
+        let next = if self.cursor.offset() < place { NextPage::Overlaps } else { NextPage::Adjoins };
+        self.ties.rescale(before, per_page, page, next);
     }
 
     fn keep(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {

@@ -160,8 +160,8 @@ enum EnvelopeField {
 /// Written by hand because a derived one fails on a repeated key; here the last one counts, as in JavaScript.
 impl<'de> Deserialize<'de> for AnswerEnvelope<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
             type Value = AnswerEnvelope<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,13 +184,13 @@ impl<'de> Deserialize<'de> for AnswerEnvelope<'de> {
                 Ok(envelope)
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(EnvelopeVisitor)
     }
 }
 
 fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
     #[derive(Deserialize)]
-    struct Fields<'a> {
+    struct PaginationFields<'a> {
         #[serde(borrow)]
         per_page: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -198,7 +198,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
         #[serde(borrow)]
         last_page: Option<&'a RawValue>,
     }
-    let Some(fields) = raw.and_then(|raw| serde_json::from_str::<Fields<'_>>(raw.get()).ok()) else {
+    let Some(fields) = raw.and_then(|raw| serde_json::from_str::<PaginationFields<'_>>(raw.get()).ok()) else {
         return Pagination::default();
     };
     let count = |raw: Option<&RawValue>| raw.and_then(number).filter(|n| *n >= 0.0 && *n < 1e15).map(|n| n as u64);
@@ -232,7 +232,7 @@ enum EntryField {
     Id,
     Event,
     Attempt,
-    AttemptStatus,
+    Status,
     HttpStatus,
     Error,
     RequestPayload,
@@ -245,8 +245,8 @@ enum EntryField {
 
 impl<'de> Deserialize<'de> for RawEntry<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
             type Value = RawEntry<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,7 +277,7 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
                 Ok(entry)
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(EntryVisitor)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sinks::metrics::exposure::Exposure;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
-use talkover_core::clock::LocalTime;
+use talkover_core::server_time::LocalTime;
 
 fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
     let target = Target {

@@ -21,7 +21,10 @@ fn page(entries: &str) -> LogPage {
 
 /// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each.
 fn see(ties: &mut SameSecond, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<RunStep> {
-    (from..).zip(pages).map(|(number, entries)| ties.see(number, &page(entries), growth, false, NOTHING)).collect()
+    (from..)
+        .zip(pages)
+        .map(|(number, entries)| ties.see(number, &page(entries), growth, PagePosition::Inner, NOTHING))
+        .collect()
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn in_pages_of_another_size_a_run_begins_where_it_did() {
     let mut ties = SameSecond::default();
     assert_eq!(see(&mut ties, 3, Some(0), &["a3 b2", "c2 d2"]), [RunStep::Onward; 2]);
     // The third page of ten begins with the twenty-first entry, and so does the fifth of five.
-    ties.rescale(10, 5, 9, true);
+    ties.rescale(10, 5, 9, NextPage::Overlaps);
     // All places are filled, but they were not counted.
     assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [RunStep::To(5)]);
 }
@@ -96,7 +99,7 @@ fn behind_a_border_that_has_moved_a_run_may_begin_within_the_page() {
         let mut ties = SameSecond::default();
         assert_eq!(see(&mut ties, 2, None, &["a5 b4"]), [RunStep::Onward]);
         if rescales {
-            ties.rescale(2, 4, 3, true);
+            ties.rescale(2, 4, 3, NextPage::Overlaps);
         }
         assert_eq!(see(&mut ties, 3, None, &["a5 b4 c4 z1"]), [end], "{rescales}");
     }
