@@ -1,7 +1,9 @@
 //! `history`: writes the retained past as OpenMetrics text, and lets a new state begin with it.
 
 use std::fmt::Write;
+use std::fs::Permissions;
 use std::io::BufWriter;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,7 +93,9 @@ impl Output {
     /// Finds out at once, and not after hours, whether the file can be written.
     fn prepare(path: &Path) -> Result<Self, Failure> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".talkover-history-").tempfile_in(directory);
+        // It holds what `/metrics` shows, and promtool may run as another user.
+        let readable = Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new().prefix(".talkover-history-").permissions(readable).tempfile_in(directory);
         let failed = |error| Failure::running(format!("failed to write to {}: {error}", directory.display()));
         Ok(Self { file: file.map_err(failed)?, directory: directory.to_owned(), path: path.to_owned() })
     }

@@ -22,7 +22,7 @@ fn eventful() -> Scenario {
     for webhook in &mut webhooks {
         webhook.rate = 0.01;
         webhook.events =
-            ["call.ended", "call \"failed\""].map(|name| EventWeight { name: name.to_owned(), weight: 1.0 }).into();
+            ["call.ended", "call.failed"].map(|name| EventWeight { name: name.to_owned(), weight: 1.0 }).into();
         let statuses = [500, 503].map(|status| FailureStatus { status, weight: 1.0 }).into();
         webhook.failures = Failures { probability: 0.2, connection: 0.1, statuses };
         webhook.pending = Span { min: Duration::ZERO, max: Duration::from_secs(20) };
