@@ -73,15 +73,17 @@ impl StateDraft {
     }
 }
 
-/// Refuses to overwrite a state.
+/// Refuses to overwrite a state, or to put one beside the log of another: SQLite would take that for its own.
 ///
 /// # Errors
 /// [`StoreError::Exists`] if there is one at `path`.
 pub fn refuse_existing(path: &Path) -> Result<(), StoreError> {
-    if path.symlink_metadata().is_ok() {
-        return Err(StoreError::Exists { path: path.to_owned() });
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match [path.to_owned(), log.into()].into_iter().find(|file| file.symlink_metadata().is_ok()) {
+        Some(path) => Err(StoreError::Exists { path }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes the state file at `path` and what lies beside it; what is not there is no error. The memory of the request

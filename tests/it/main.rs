@@ -30,6 +30,7 @@ mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod state_copy;
 mod traces;
 mod type_names;
 mod unreadable;
