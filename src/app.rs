@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use self::assemble::SharedServices;
-pub(crate) use self::assemble::{client, target};
+pub(crate) use self::assemble::{client, policy, spans, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;

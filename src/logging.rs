@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
+use crate::progress::BesideBar;
 
 /// The platform's certificate verifier logs every certificate that it rejects, at every request; we log once that a
 /// poll failed, and why. That lines were dropped is shown at every level. The configured directives come later and
@@ -48,7 +49,7 @@ fn stderr() -> Result<&'static LineQueue, LoggingError> {
         return Ok(queue);
     }
     let report = |lines| warn!(lines, "log lines dropped: stderr was not read in time");
-    let queue = LineQueue::start(io::stderr(), CAPACITY_BYTES, report);
+    let queue = LineQueue::start(BesideBar(io::stderr()), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))
 }

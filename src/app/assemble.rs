@@ -206,12 +206,14 @@ pub(super) fn display(metrics: &MetricsConfig) -> Display {
     }
 }
 
-fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
+/// How spans are made; `None` if there is nobody to send them to.
+pub(crate) fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
     let is_on = traces.enabled && traces.endpoint.is_some();
     is_on.then(|| SpanPolicy { sampler: Sampler::new(traces.success_sample_ratio), history: traces.history })
 }
 
-fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
+/// How decisions are made.
+pub(crate) fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
     Policy {
         windows: Windows {
             initial_lookback: poll.initial_lookback,

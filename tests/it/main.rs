@@ -23,6 +23,7 @@ mod faults;
 mod formats;
 mod hardships;
 mod harness;
+mod history;
 mod large;
 mod names;
 mod neighbours;
@@ -30,6 +31,7 @@ mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod state_copy;
 mod traces;
 
 mod unreadable;
