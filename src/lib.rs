@@ -40,3 +40,4 @@ pub mod sinks;
 pub mod stamp;
 pub mod store;
 pub mod tls_mismatch;
+pub mod watchdog;

@@ -19,6 +19,7 @@ use crate::sinks::metrics::daemon::ApiMetrics;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::Watchdog;
 use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
@@ -39,6 +40,7 @@ pub(super) struct SharedServices {
     pub(super) api: ApiMetrics,
     pub(super) clocks: ServerClocks,
     pub(super) write_errors: IntCounter,
+    pub(super) watchdog: Watchdog,
 }
 
 /// All that the loop of an environment depends on: where a reload leaves this as it is, the loop goes on undisturbed.

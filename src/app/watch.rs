@@ -11,6 +11,7 @@ use crate::blocking;
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
+use crate::watchdog::Turns;
 
 /// How often the files are looked at. That sees what a notification does not: links swapped under it, as Kubernetes
 /// does, and file systems of other machines.
@@ -58,13 +59,13 @@ impl Watched {
 }
 
 /// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
-pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown) {
-    while shutdown.wait(LOOK_EVERY).await {
+pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown, turns: Turns) {
+    while turns.wait(&mut shutdown, LOOK_EVERY).await {
         let mut now = watched.stamps().await;
         let Some(changed) = watched.changed(&now) else { continue };
         // Whoever writes it, or the one after it, may not have ended yet.
         loop {
-            if !shutdown.wait(LOOK_EVERY / 4).await {
+            if !turns.wait(&mut shutdown, LOOK_EVERY / 4).await {
                 return;
             }
             let later = watched.stamps().await;
@@ -75,7 +76,8 @@ pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown)
         }
         // Before they are read: what changes from now on is seen at the next look.
         watched.take(now);
-        let _told_in_the_log = reloader.reload(format!("{} has changed", changed.display())).await;
+        let reload = reloader.reload(format!("{} has changed", changed.display()));
+        let _told_in_the_log = turns.resting(reload).await;
     }
 }
 

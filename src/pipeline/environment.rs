@@ -32,6 +32,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
+use crate::watchdog::{self, Turns};
 use talkover_core::discovery::targets::Listed;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::schedule::patience::Patience;
@@ -120,9 +121,10 @@ impl Environment {
 
     /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after
     /// every poll.
-    pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
+    pub async fn run(mut self, mut shutdown: Shutdown, turns: Turns, polled: impl Fn()) {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !shutdown.is_requested() {
+            turns.turn();
             let has_room = tasks.len() < self.settings.max_concurrent_requests as usize;
             let due = if has_room { self.next_due() } else { Duration::MAX };
             tokio::select! {
@@ -133,9 +135,10 @@ impl Environment {
                 }
                 // Only now is it known whose turn it is: others may have become due while this one waited.
                 () = until(self.started, due), if due < Duration::MAX => self.start_next(&mut tasks, &shutdown),
+                () = tokio::time::sleep(watchdog::TURN_EVERY) => {}
             }
         }
-        while let Some(done) = tasks.join_next().await {
+        while let Some(done) = turns.resting(tasks.join_next()).await {
             self.receive(done, &mut tasks);
         }
     }

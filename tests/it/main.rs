@@ -25,6 +25,7 @@ mod harness;
 mod large;
 mod names;
 mod neighbours;
+mod panics;
 mod reload;
 mod roster;
 mod schedule;

@@ -164,6 +164,8 @@ pub struct ConfigStatus {
 /// All that is shown, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
+    /// How often something was written to the board so far.
+    version: u64,
     /// How it is shown.
     pub display: Display,
     /// How the configuration fares.
@@ -175,6 +177,11 @@ pub struct Views {
 }
 
 impl Views {
+    /// Returns a number that grows with everything that is written to the board: one number, one content.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
         self.targets.values().map(|view| &**view).filter(|view| view.retires.is_none())
@@ -271,6 +278,9 @@ impl Board {
 
     /// Changes what is shown in one step, for those who look from now on.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
-        change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
+        let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let views = Arc::make_mut(&mut board);
+        views.version += 1;
+        change(views)
     }
 }

@@ -19,6 +19,7 @@ use crate::config::TracesConfig;
 use crate::shutdown::Shutdown;
 use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::{self, Turns};
 use talkover_core::schedule::backoff::Backoff;
 
 /// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
@@ -64,15 +65,22 @@ impl Exporter {
         Ok(Self { config, envelope, transport, store, write_errors, pace: Pace::default() })
     }
 
+    /// How long a turn may take: a request, and another one that opens the connection.
+    pub fn longest_wait(&self) -> Duration {
+        watchdog::LONGEST_WAIT + self.config.timeout.unwrap_or_default() * 2
+    }
+
     /// Sends until `shutdown`.
-    pub async fn run(mut self, mut shutdown: Shutdown) {
+    pub async fn run(mut self, mut shutdown: Shutdown, turns: Turns) {
         loop {
-            let may_go_on = match self.turn(&mut shutdown).await {
+            turns.turn();
+            let may_go_on = match self.turn(&mut shutdown, &turns).await {
                 Turn::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
-                Turn::Again(pause) => shutdown.wait(pause).await,
+                Turn::Again(pause) => turns.wait(&mut shutdown, pause).await,
                 Turn::Idle => {
                     tokio::select! {
                         () = self.store.queue().arrival() => true,
+                        () = tokio::time::sleep(watchdog::TURN_EVERY) => true,
                         () = shutdown.recv() => false,
                     }
                 }
@@ -84,9 +92,10 @@ impl Exporter {
         }
     }
 
-    async fn turn(&mut self, shutdown: &mut Shutdown) -> Turn {
+    async fn turn(&mut self, shutdown: &mut Shutdown, turns: &Turns) -> Turn {
         let max_spans = self.pace.max_spans();
-        let spans = match self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
+        let oldest = self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES));
+        let spans = match turns.resting(oldest).await {
             Ok(spans) => spans,
             Err(failure) => return Turn::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
@@ -94,7 +103,7 @@ impl Exporter {
         let Some(verdict) = self.send(spans, shutdown).await else { return Turn::Stopped };
         let next = self.judge(verdict, sent);
         if let Some(rejected) = next.leaving
-            && !self.acknowledge(last, rejected, shutdown).await
+            && !self.acknowledge(last, rejected, shutdown, turns).await
         {
             return Turn::Stopped;
         }
@@ -145,18 +154,17 @@ impl Exporter {
 
     /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send
     /// once more what has arrived. Says whether to go on.
-    async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
+    async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown, turns: &Turns) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let Err(failure) = self.store.run(move |store| store.acknowledge_spans(last, rejected)).await else {
-                return true;
-            };
+            let acknowledged = self.store.run(move |store| store.acknowledge_spans(last, rejected));
+            let Err(failure) = turns.resting(acknowledged).await else { return true };
             self.write_errors.inc();
             if backoff.failures() == 0 {
                 error!("spans that have been sent stay in the queue: {failure}");
             }
             let pause = backoff.fail(rand::rng().random());
-            if !shutdown.wait(pause).await {
+            if !turns.wait(shutdown, pause).await {
                 return false;
             }
         }
