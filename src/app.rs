@@ -183,7 +183,7 @@ impl App {
                 failure = supervisor.failure() => return Err(failure),
                 Some(Err(failure)) = chores.join_next() => return Err(AppError::TaskPanicked(failure)),
                 Some(request) = reloads.recv() => supervisor.reload(request).await?,
-                () = tokio::time::sleep(watchdog::TURN_EVERY) => {}
+                () = watchdog::next_turn() => {}
             }
         }
         info!("stopping");

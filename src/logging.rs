@@ -116,6 +116,7 @@ impl Write for Line {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "no result reaches `main` from a task that nobody waits for")]
 fn end(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = panic.to_string().replace('\n', " ");

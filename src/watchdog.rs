@@ -19,7 +19,7 @@ use crate::shutdown::Shutdown;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAX_STEP: Duration = Duration::from_secs(2);
 /// How long a loop waits before it turns again, for nothing but to show that it does.
-pub const TURN_EVERY: Duration = Duration::from_secs(15);
+const TURN_EVERY: Duration = Duration::from_secs(15);
 /// The longest wait of a loop that turns that often: room for a machine with much to do.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -123,6 +123,12 @@ fn look(shared: &Weak<Shared>) {
             _ => {}
         }
     }
+}
+
+/// Returns when a loop that waits for something else has to turn. Never waited for alone: it does not end with the
+/// program.
+pub async fn next_turn() {
+    tokio::time::sleep_until(tokio::time::Instant::now() + TURN_EVERY).await;
 }
 
 /// Tells systemd, where that has started us and wants to know.
@@ -236,7 +242,7 @@ mod tests {
         };
         let looking = async {
             for _ in 0..100 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(1)).await;
                 pass(&watchdog, 1);
                 assert_eq!(watchdog.check(), Ok(()));
             }

@@ -135,7 +135,7 @@ impl Environment {
                 }
                 // Only now is it known whose turn it is: others may have become due while this one waited.
                 () = until(self.started, due), if due < Duration::MAX => self.start_next(&mut tasks, &shutdown),
-                () = tokio::time::sleep(watchdog::TURN_EVERY) => {}
+                () = watchdog::next_turn() => {}
             }
         }
         while let Some(done) = turns.resting(tasks.join_next()).await {

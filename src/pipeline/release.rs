@@ -18,13 +18,7 @@ use talkover_core::delivery::Target;
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Ends holds when they have lasted for `birth_hold` since the first scrape that showed them, until `shutdown`.
-pub async fn run(
-    board: Board,
-    store: StoreHandle,
-    write_errors: IntCounter,
-    mut shutdown: Shutdown,
-    turns: Turns,
-) {
+pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown, turns: Turns) {
     let mut is_failing = false;
     let tick = || (board.read(|views| views.display.birth_hold) / 10).clamp(TICKS.0, TICKS.1);
     while turns.wait(&mut shutdown, tick()).await {

@@ -65,9 +65,9 @@ mod tests {
             (&[("origin", "null")], true),
         ];
         for (headers, is_other) in table {
-            let parsed = headers.iter().map(|(name, value)| {
-                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value))
-            });
+            let parsed = headers
+                .iter()
+                .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value)));
             assert_eq!(is_of_other_site(&Uri::from_static("/-/reload"), &parsed.collect()), *is_other, "{headers:?}");
         }
         let over_http2 = Uri::from_static("https://exporter:9877/-/reload");

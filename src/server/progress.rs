@@ -125,7 +125,7 @@ impl<S> Guarded<S> {
     /// Guards `stream`; returns also how its answers get on, for the requests that come by it.
     pub(super) fn new(stream: S, write_timeout: Duration) -> (Self, Progress) {
         let progress = Progress::new();
-        let look = Box::pin(tokio::time::sleep(write_timeout / LOOKS));
+        let look = Box::pin(tokio::time::sleep_until(Instant::now() + write_timeout / LOOKS));
         (Self { stream, progress: progress.clone(), write_timeout, look }, progress)
     }
 

@@ -50,7 +50,8 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let sources = Sources { metrics, board: board(), readiness: readiness.clone(), watchdog: watchdog.clone(), reloader };
+        let sources =
+            Sources { metrics, board: board(), readiness: readiness.clone(), watchdog: watchdog.clone(), reloader };
         let serving = tokio::spawn(serve(listener, router(sources, max_requests), web, WRITE_TIMEOUT, shutdown));
         Self { address, readiness, trigger, serving }
     }
@@ -227,7 +228,8 @@ async fn answers_are_compressed_where_gzip_is_accepted() {
 async fn every_answer_says_that_its_type_is_not_to_be_guessed() {
     let served = Served::start(None);
     let url = |path: &str| format!("http://{}{path}", served.address);
-    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/api/v1/status", "/dashboards", "/rules/slo.yml", "/none"] {
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/api/v1/status", "/dashboards", "/rules/slo.yml", "/none"]
+    {
         let answer = served.get(path).await;
         assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
     }

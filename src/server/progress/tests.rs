@@ -36,7 +36,7 @@ async fn a_client_that_reads_slowly_is_served() {
     let reading = tokio::spawn(async move {
         let mut taken = [0; 16];
         for _ in 0..20 {
-            tokio::time::sleep(TIMEOUT / 2).await;
+            tokio::time::sleep_until(Instant::now() + TIMEOUT / 2).await;
             client.read_exact(&mut taken).await.unwrap();
         }
     });
@@ -51,7 +51,7 @@ async fn pings_are_no_progress_of_an_answer() {
     let pinging = tokio::spawn(async move {
         let mut pong = [0; 1];
         while client.write_all(b"p").await.is_ok() && client.read_exact(&mut pong).await.is_ok() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep_until(Instant::now() + Duration::from_secs(1)).await;
         }
     });
     let serve = async |server: &mut Guarded<DuplexStream>| -> io::Result<()> {
@@ -76,7 +76,7 @@ async fn a_connection_without_an_answer_may_wait_for_its_next_request() {
     let (mut server, progress, mut client) = connection();
     drop(Watched::new(Body::from("taken"), progress));
     let waiting = tokio::spawn(async move { server.read_u8().await });
-    tokio::time::sleep(TIMEOUT * 10).await;
+    tokio::time::sleep_until(Instant::now() + TIMEOUT * 10).await;
     client.write_u8(7).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), 7);
 }

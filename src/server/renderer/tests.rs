@@ -122,9 +122,9 @@ async fn clients_that_take_nothing_keep_a_bounded_number_of_versions() {
     assert!(versions > 1);
     (0..versions + 2).for_each(|_| render(&mut kept));
     assert!(kept.older.iter().map(|pieces| pieces.bytes()).sum::<usize>() <= MAX_BYTES);
-    let outcomes = untaken.iter().map(async |answer| {
-        axum::body::to_bytes(Body::new(answer.clone().body()), usize::MAX).await.is_ok()
-    });
+    let outcomes = untaken
+        .iter()
+        .map(async |answer| axum::body::to_bytes(Body::new(answer.clone().body()), usize::MAX).await.is_ok());
     let mut taken = Vec::new();
     for outcome in outcomes {
         taken.push(outcome.await);

@@ -6,7 +6,8 @@ const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 fn users(users: &[(&str, &str, u32)]) -> BTreeMap<String, String> {
-    let hash = |(name, password, cost): &(&str, &str, u32)| ((*name).to_owned(), bcrypt::hash(password, *cost).unwrap());
+    let hash =
+        |(name, password, cost): &(&str, &str, u32)| ((*name).to_owned(), bcrypt::hash(password, *cost).unwrap());
     users.iter().map(hash).collect()
 }
 
@@ -43,9 +44,8 @@ fn the_longest_line_loses_its_oldest_when_there_are_too_many() {
     let mut lines = no_lines();
     let mut from_other = push(&mut lines, OTHER, 1000);
     let mut receivers: Vec<_> = (0..200).map(|password| push(&mut lines, ONE, password)).collect();
-    let is_waiting = |receiver: &mut oneshot::Receiver<bool>| {
-        receiver.try_recv() == Err(oneshot::error::TryRecvError::Empty)
-    };
+    let is_waiting =
+        |receiver: &mut oneshot::Receiver<bool>| receiver.try_recv() == Err(oneshot::error::TryRecvError::Empty);
     assert_eq!(receivers.iter_mut().map(is_waiting).filter(|is_waiting| *is_waiting).count(), MAX_WAITING - 1);
     assert!(is_waiting(&mut from_other));
     assert!(receivers[0].try_recv() == Err(oneshot::error::TryRecvError::Closed));
@@ -67,7 +67,8 @@ fn everybody_is_compared_with_a_hash_of_each_cost() {
 async fn only_the_own_password_is_right() {
     let users = users(&[("a", "one", 4), ("b", "two", 5)]);
     let verifications = Verifications::default();
-    for (user, password, is_right) in [("a", "one", true), ("b", "two", true), ("a", "two", false), ("x", "one", false)] {
+    for (user, password, is_right) in [("a", "one", true), ("b", "two", true), ("a", "two", false), ("x", "one", false)]
+    {
         let check = Check::new(&users, user, password.into());
         assert_eq!(verifications.verify(ONE, check).await, Ok(is_right), "{user} {password}");
     }

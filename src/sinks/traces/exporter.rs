@@ -80,7 +80,7 @@ impl Exporter {
                 Turn::Idle => {
                     tokio::select! {
                         () = self.store.queue().arrival() => true,
-                        () = tokio::time::sleep(watchdog::TURN_EVERY) => true,
+                        () = watchdog::next_turn() => true,
                         () = shutdown.recv() => false,
                     }
                 }
