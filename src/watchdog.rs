@@ -25,22 +25,22 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Knows the loops. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Watchdog(Arc<Shared>);
+pub struct Watchdog(Arc<SharedLoops>);
 
 #[derive(Debug, Default)]
-struct Shared(Mutex<State>);
+struct SharedLoops(Mutex<LoopsState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LoopsState {
     /// How long the process has run, as far as it was looked at.
     now: Duration,
-    loops: BTreeMap<u64, Watched>,
+    loops: BTreeMap<u64, WatchedLoop>,
     /// Loops so far.
     count: u64,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct WatchedLoop {
     name: String,
     longest_wait: Duration,
     /// `None` while it rests.
@@ -61,7 +61,7 @@ impl Watchdog {
         let number = state.count;
         let turned_at = Some(state.now);
         state.count += 1;
-        state.loops.insert(number, Watched { name: name.into(), longest_wait, turned_at });
+        state.loops.insert(number, WatchedLoop { name: name.into(), longest_wait, turned_at });
         Turns { watchdog: self.clone(), number }
     }
 
@@ -93,12 +93,12 @@ impl Watchdog {
         self.lock().now += time.min(MAX_STEP);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LoopsState> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn look(shared: &Weak<Shared>) {
+fn look(shared: &Weak<SharedLoops>) {
     let is_fed = sd_notify::watchdog_enabled().is_some();
     let mut looked = Instant::now();
     let mut reported = None;

@@ -12,32 +12,32 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Layer;
 
-use super::progress::{Guarded, Progress};
+use super::progress::{ClientProgress, GuardedStream};
 use super::reload::Live;
 
-type Accepted<S, T> = Pin<Box<dyn Future<Output = io::Result<(S, T)>> + Send>>;
+type AcceptFuture<S, T> = Pin<Box<dyn Future<Output = io::Result<(S, T)>> + Send>>;
 
 /// Looks for a new certificate before each handshake.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub(super) struct TlsAcceptor {
     inner: RustlsAcceptor,
     live: Live,
 }
 
-impl Tls {
+impl TlsAcceptor {
     pub(super) fn new(live: Live, config: RustlsConfig) -> Self {
         Self { inner: RustlsAcceptor::new(config), live }
     }
 }
 
-impl<I, S> Accept<I, S> for Tls
+impl<I, S> Accept<I, S> for TlsAcceptor
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Send + 'static,
 {
     type Stream = <RustlsAcceptor as Accept<I, S>>::Stream;
     type Service = <RustlsAcceptor as Accept<I, S>>::Service;
-    type Future = Accepted<Self::Stream, Self::Service>;
+    type Future = AcceptFuture<Self::Stream, Self::Service>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         let Self { inner, live } = self.clone();
@@ -48,29 +48,29 @@ where
     }
 }
 
-/// Guards what another acceptor accepts, and lets each request know of the [`Progress`] of its connection.
+/// Guards what another acceptor accepts, and lets each request know of the [`ClientProgress`] of its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Guarding<A> {
+pub(super) struct GuardingAcceptor<A> {
     pub(super) inner: A,
     pub(super) write_timeout: Duration,
 }
 
-impl<A, I, S> Accept<I, S> for Guarding<A>
+impl<A, I, S> Accept<I, S> for GuardingAcceptor<A>
 where
     A: Accept<I, S>,
     A::Stream: Send,
     A::Service: Send,
     A::Future: Send + 'static,
 {
-    type Stream = Guarded<A::Stream>;
-    type Service = AddExtension<A::Service, Progress>;
-    type Future = Accepted<Self::Stream, Self::Service>;
+    type Stream = GuardedStream<A::Stream>;
+    type Service = AddExtension<A::Service, ClientProgress>;
+    type Future = AcceptFuture<Self::Stream, Self::Service>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         let (accepted, write_timeout) = (self.inner.accept(stream, service), self.write_timeout);
         Box::pin(async move {
             let (stream, service) = accepted.await?;
-            let (stream, progress) = Guarded::new(stream, write_timeout);
+            let (stream, progress) = GuardedStream::new(stream, write_timeout);
             Ok((stream, Extension(progress).layer(service)))
         })
     }

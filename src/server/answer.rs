@@ -15,8 +15,8 @@ use axum::body::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::exposition::{Format, Writer};
-use crate::sinks::metrics::scrape::{Origin, Scrape};
+use crate::exposition::{ExpositionWriter, Format};
+use crate::sinks::metrics::scrape::{FamilyOrigin, Scrape};
 
 /// What a connection takes at a time: what a stalled one holds on to is a few of these.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -30,24 +30,24 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 
 /// How the bytes of an answer are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(super) enum AnswerEncoding {
     /// As text.
     Identity,
-    /// `Content-Encoding: gzip`
+    /// `Content-AnswerEncoding: gzip`
     Gzip,
 }
 
 /// The pieces of one version of the board, in one format and encoding.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct BoardPieces {
     version: u64,
-    by_family: BTreeMap<&'static str, Piece>,
+    by_family: BTreeMap<&'static str, EncodedPiece>,
     bytes: usize,
 }
 
 /// Encoded text.
 #[derive(Debug, Default)]
-struct Piece {
+struct EncodedPiece {
     chunks: Vec<Bytes>,
     /// Of the text; it knows its length, too.
     crc: Crc,
@@ -55,21 +55,21 @@ struct Piece {
 
 /// An answer. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    parts: Arc<[Part]>,
+pub(super) struct ScrapeAnswer {
+    parts: Arc<[AnswerPart]>,
     /// Held by the renderer alone: what a client leaves lying must not be kept for it.
-    pieces: Weak<Pieces>,
+    pieces: Weak<BoardPieces>,
     length: u64,
 }
 
 #[derive(Debug)]
-enum Part {
+enum AnswerPart {
     /// The piece of this family.
     Board(&'static str),
     Moment(Vec<Bytes>),
 }
 
-impl Pieces {
+impl BoardPieces {
     /// Returns how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -81,21 +81,21 @@ impl Pieces {
     }
 
     /// Returns the pieces of `scrape`.
-    pub(super) fn of(scrape: &Scrape, format: Format, encoding: Encoding) -> Result<Self, fmt::Error> {
-        let mut encoder = Encoder::new(encoding);
+    pub(super) fn of(scrape: &Scrape, format: Format, encoding: AnswerEncoding) -> Result<Self, fmt::Error> {
+        let mut encoder = PieceEncoder::new(encoding);
         let mut by_family = BTreeMap::new();
         for family in scrape.families() {
-            if let Origin::Board(name) = family.origin() {
-                scrape.write(&family, &mut Writer::new(format, &mut encoder))?;
+            if let FamilyOrigin::Board(name) = family.origin() {
+                scrape.write(&family, &mut ExpositionWriter::new(format, &mut encoder))?;
                 by_family.insert(name, encoder.end_piece()?);
             }
         }
-        let bytes = by_family.values().map(Piece::length).sum();
+        let bytes = by_family.values().map(EncodedPiece::length).sum();
         Ok(Self { version: scrape.version(), by_family, bytes })
     }
 }
 
-impl Piece {
+impl EncodedPiece {
     fn length(&self) -> usize {
         self.chunks.iter().map(Bytes::len).sum()
     }
@@ -105,27 +105,29 @@ impl Piece {
     }
 }
 
-impl Answer {
+impl ScrapeAnswer {
     /// Puts the answer to `scrape` together, of which `pieces` shows the board.
     pub(super) fn new(
         scrape: &Scrape,
         format: Format,
-        encoding: Encoding,
-        pieces: &Arc<Pieces>,
+        encoding: AnswerEncoding,
+        pieces: &Arc<BoardPieces>,
     ) -> Result<Self, fmt::Error> {
-        let mut parts = Parts { encoder: Encoder::new(encoding), crc: Crc::new(), parts: Vec::new() };
-        if encoding == Encoding::Gzip {
+        let mut parts = AnswerParts { encoder: PieceEncoder::new(encoding), crc: Crc::new(), parts: Vec::new() };
+        if encoding == AnswerEncoding::Gzip {
             parts.push_raw(&GZIP_HEAD);
         }
         for family in scrape.families() {
             match family.origin() {
-                Origin::Board(name) => parts.push_board(name, pieces)?,
-                Origin::Moment => scrape.write(&family, &mut Writer::new(format, &mut parts.encoder))?,
+                FamilyOrigin::Board(name) => parts.push_board(name, pieces)?,
+                FamilyOrigin::Moment => {
+                    scrape.write(&family, &mut ExpositionWriter::new(format, &mut parts.encoder))?
+                }
             }
         }
-        Writer::new(format, &mut parts.encoder).finish()?;
+        ExpositionWriter::new(format, &mut parts.encoder).finish()?;
         parts.end_moment()?;
-        if encoding == Encoding::Gzip {
+        if encoding == AnswerEncoding::Gzip {
             let (sum, length) = (parts.crc.sum().to_le_bytes(), parts.crc.amount().to_le_bytes());
             parts.push_raw(&[&LAST_BLOCK[..], &sum, &length].concat());
         }
@@ -139,8 +141,8 @@ impl Answer {
     }
 }
 
-impl Part {
-    fn chunks<'a>(&'a self, pieces: &'a Pieces) -> &'a [Bytes] {
+impl AnswerPart {
+    fn chunks<'a>(&'a self, pieces: &'a BoardPieces) -> &'a [Bytes] {
         match self {
             Self::Board(name) => pieces.by_family.get(name).map_or(&[], |piece| &piece.chunks),
             Self::Moment(chunks) => chunks,
@@ -149,19 +151,19 @@ impl Part {
 }
 
 /// An answer that is being put together.
-struct Parts {
+struct AnswerParts {
     /// Holds what is of the moment and not among the parts yet.
-    encoder: Encoder,
+    encoder: PieceEncoder,
     crc: Crc,
-    parts: Vec<Part>,
+    parts: Vec<AnswerPart>,
 }
 
-impl Parts {
-    fn push_board(&mut self, name: &'static str, pieces: &Pieces) -> fmt::Result {
+impl AnswerParts {
+    fn push_board(&mut self, name: &'static str, pieces: &BoardPieces) -> fmt::Result {
         if let Some(piece) = pieces.by_family.get(name).filter(|piece| !piece.is_empty()) {
             self.end_moment()?;
             self.crc.combine(&piece.crc);
-            self.parts.push(Part::Board(name));
+            self.parts.push(AnswerPart::Board(name));
         }
         Ok(())
     }
@@ -170,37 +172,37 @@ impl Parts {
         let piece = self.encoder.end_piece()?;
         if !piece.is_empty() {
             self.crc.combine(&piece.crc);
-            self.parts.push(Part::Moment(piece.chunks));
+            self.parts.push(AnswerPart::Moment(piece.chunks));
         }
         Ok(())
     }
 
     /// Adds bytes that are no text.
     fn push_raw(&mut self, bytes: &[u8]) {
-        self.parts.push(Part::Moment(vec![Bytes::copy_from_slice(bytes)]));
+        self.parts.push(AnswerPart::Moment(vec![Bytes::copy_from_slice(bytes)]));
     }
 }
 
 /// Makes pieces of text.
-struct Encoder {
+struct PieceEncoder {
     /// `None` leaves the text as it is.
     deflate: Option<Compress>,
     text: String,
     deflated: Vec<u8>,
-    piece: Piece,
+    piece: EncodedPiece,
 }
 
-impl Encoder {
-    fn new(encoding: Encoding) -> Self {
-        let deflate = (encoding == Encoding::Gzip).then(|| Compress::new(LEVEL, false));
+impl PieceEncoder {
+    fn new(encoding: AnswerEncoding) -> Self {
+        let deflate = (encoding == AnswerEncoding::Gzip).then(|| Compress::new(LEVEL, false));
         let text = String::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
-        Self { deflate, text, deflated: Vec::new(), piece: Piece::default() }
+        Self { deflate, text, deflated: Vec::new(), piece: EncodedPiece::default() }
     }
 
     /// Returns the text since the last piece.
-    fn end_piece(&mut self) -> Result<Piece, fmt::Error> {
+    fn end_piece(&mut self) -> Result<EncodedPiece, fmt::Error> {
         if self.text.is_empty() && self.piece.crc.amount() == 0 {
-            return Ok(Piece::default());
+            return Ok(EncodedPiece::default());
         }
         self.encode_text(FlushCompress::Sync)?;
         if !self.deflated.is_empty() {
@@ -242,7 +244,7 @@ impl Encoder {
     }
 }
 
-impl fmt::Write for Encoder {
+impl fmt::Write for PieceEncoder {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.text.push_str(text);
         if self.text.len() >= CHUNK_BYTES { self.encode_text(FlushCompress::None) } else { Ok(()) }
@@ -252,7 +254,7 @@ impl fmt::Write for Encoder {
 /// Sends an answer, chunk by chunk.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
-    answer: Answer,
+    answer: ScrapeAnswer,
     part: usize,
     chunk: usize,
     rest: u64,

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::reload::Live;
-use super::verification::{Check, Crowded, Verifications};
+use super::verification::{Crowded, PasswordCheck, Verifications};
 use super::web_config::WebSettings;
 
 /// Right passwords to remember: scrapers of one daemon are few.
@@ -61,7 +61,7 @@ async fn pass(
 }
 
 /// Why a request is not answered.
-enum Refused {
+enum RefusedRequest {
     /// The file's `rate_limit` lets the next one pass after this long.
     TooMany(Duration),
     Unauthorized,
@@ -69,7 +69,7 @@ enum Refused {
     Crowded,
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for RefusedRequest {
     fn into_response(self) -> Response {
         match self {
             Self::TooMany(wait) => {
@@ -89,27 +89,27 @@ impl IntoResponse for Refused {
 }
 
 impl Gate {
-    async fn admit(&self, settings: &WebSettings, client: IpAddr, headers: &HeaderMap) -> Result<(), Refused> {
+    async fn admit(&self, settings: &WebSettings, client: IpAddr, headers: &HeaderMap) -> Result<(), RefusedRequest> {
         if let Some(limit) = &settings.rate_limit {
-            limit.take(Instant::now()).map_err(Refused::TooMany)?;
+            limit.take(Instant::now()).map_err(RefusedRequest::TooMany)?;
         }
         if settings.users.is_empty() {
             return Ok(());
         }
-        let (user, password) = credentials(headers).ok_or(Refused::Unauthorized)?;
+        let (user, password) = credentials(headers).ok_or(RefusedRequest::Unauthorized)?;
         let hash = settings.users.get(&user);
         let digest = hash.map(|hash| digest(&[user.as_bytes(), &password, hash.as_bytes()]));
         if digest.is_some_and(|digest| self.remembers(&digest)) {
             return Ok(());
         }
-        let check = Check::new(&settings.users, &user, password);
-        let is_right = self.verifications.verify(client, check).await.map_err(|Crowded| Refused::Crowded)?;
+        let check = PasswordCheck::new(&settings.users, &user, password);
+        let is_right = self.verifications.verify(client, check).await.map_err(|Crowded| RefusedRequest::Crowded)?;
         match digest {
             Some(digest) if is_right => {
                 self.remember(digest);
                 Ok(())
             }
-            _ => Err(Refused::Unauthorized),
+            _ => Err(RefusedRequest::Unauthorized),
         }
     }
 

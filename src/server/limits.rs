@@ -52,7 +52,7 @@ async fn take_room(State(room): State<Arc<Semaphore>>, request: Request, next: N
     let units = usize::try_from(size).map_or(UNITS, |size| (size / UNIT_BYTES).saturating_add(COMPRESSION_UNITS));
     // A single answer may be larger than all others together may be.
     match room.try_acquire_many_owned(units.min(UNITS) as u32) {
-        Ok(taken) => response.map(|body| Body::new(Held { body, _taken: taken })),
+        Ok(taken) => response.map(|body| Body::new(HeldBody { body, _taken: taken })),
         Err(_full) => refused("too many clients do not take their answers"),
     }
 }
@@ -62,12 +62,12 @@ fn refused(reason: &str) -> Response {
 }
 
 /// The body of an answer that takes room until it is sent.
-struct Held {
+struct HeldBody {
     body: Body,
     _taken: OwnedSemaphorePermit,
 }
 
-impl HttpBody for Held {
+impl HttpBody for HeldBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -9,27 +9,27 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::Encoding;
-use super::renderer::{Renderer, Variant};
+use super::answer::AnswerEncoding;
+use super::renderer::{Renderer, ScrapeVariant};
 use crate::exposition::Format;
 
 /// Answers a scrape.
 pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap) -> Response {
     let (format, encoding) = (preferred(&headers), encoding(&headers));
-    let Some(answer) = renderer.answer(Variant { format, encoding }).await else {
+    let Some(answer) = renderer.answer(ScrapeVariant { format, encoding }).await else {
         tracing::error!("failed to render the metrics");
         return (StatusCode::INTERNAL_SERVER_ERROR, "failed to render the metrics: see the log\n").into_response();
     };
     let body = Body::new(answer.body());
     let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
     match encoding {
-        Encoding::Identity => (head, body).into_response(),
-        Encoding::Gzip => (head, [(header::CONTENT_ENCODING, "gzip")], body).into_response(),
+        AnswerEncoding::Identity => (head, body).into_response(),
+        AnswerEncoding::Gzip => (head, [(header::CONTENT_ENCODING, "gzip")], body).into_response(),
     }
 }
 
-/// The encoding for a client with this `Accept-Encoding` (RFC 9110, section 12.5.3).
-fn encoding(headers: &HeaderMap) -> Encoding {
+/// The encoding for a client with this `Accept-AnswerEncoding` (RFC 9110, section 12.5.3).
+fn encoding(headers: &HeaderMap) -> AnswerEncoding {
     let accepted = headers.get_all(header::ACCEPT_ENCODING);
     let texts = accepted.iter().filter_map(|value| value.to_str().ok());
     let codings: Vec<Range<'_>> = texts.flat_map(|text| text.split(',')).filter_map(Range::parse).collect();
@@ -39,7 +39,11 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     };
     let gzip = quality(&["gzip", "x-gzip"]).or(quality(&["*"])).unwrap_or(0.0);
     // Unless it says so, a client takes what is not encoded as well, but rather what is.
-    if gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0) { Encoding::Gzip } else { Encoding::Identity }
+    if gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0) {
+        AnswerEncoding::Gzip
+    } else {
+        AnswerEncoding::Identity
+    }
 }
 
 /// The format that `Accept` (RFC 9110, section 12.5.1) prefers; the text format where it does not say.
@@ -55,7 +59,7 @@ fn preferred(headers: &HeaderMap) -> Format {
     if open > text { Format::OpenMetrics } else { Format::Text }
 }
 
-/// One media range of `Accept`, or one coding of `Accept-Encoding`.
+/// One media range of `Accept`, or one coding of `Accept-AnswerEncoding`.
 struct Range<'a> {
     media: String,
     version: Option<&'a str>,
@@ -88,20 +92,20 @@ mod tests {
     #[test]
     fn gzip_is_served_where_it_is_accepted() {
         for (accepted, expected) in [
-            ("gzip", Encoding::Gzip),
-            ("br, GZIP;q=0.5", Encoding::Gzip),
-            ("x-gzip", Encoding::Gzip),
-            ("*", Encoding::Gzip),
-            ("gzip;q=0.5, identity", Encoding::Identity),
-            ("gzip;q=0", Encoding::Identity),
-            ("gzip;q=0, *", Encoding::Identity),
-            ("deflate, br", Encoding::Identity),
-            ("", Encoding::Identity),
+            ("gzip", AnswerEncoding::Gzip),
+            ("br, GZIP;q=0.5", AnswerEncoding::Gzip),
+            ("x-gzip", AnswerEncoding::Gzip),
+            ("*", AnswerEncoding::Gzip),
+            ("gzip;q=0.5, identity", AnswerEncoding::Identity),
+            ("gzip;q=0", AnswerEncoding::Identity),
+            ("gzip;q=0, *", AnswerEncoding::Identity),
+            ("deflate, br", AnswerEncoding::Identity),
+            ("", AnswerEncoding::Identity),
         ] {
             let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted.parse().unwrap())]);
             assert_eq!(encoding(&headers), expected, "{accepted}");
         }
-        assert_eq!(encoding(&HeaderMap::new()), Encoding::Identity);
+        assert_eq!(encoding(&HeaderMap::new()), AnswerEncoding::Identity);
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub async fn serve(
     let handle = Handle::new();
     let server = server(listener)?.handle(handle.clone());
     let live = web.map(reload::Live::new);
-    let tls = live.as_ref().and_then(|live| Some(acceptor::Tls::new(live.clone(), live.tls()?)));
+    let tls = live.as_ref().and_then(|live| Some(acceptor::TlsAcceptor::new(live.clone(), live.tls()?)));
     let router = match live {
         Some(live) => bounded(auth::protect(router, live)),
         None => bounded(router),
@@ -154,12 +154,12 @@ pub async fn serve(
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match tls {
         Some(inner) => {
-            let acceptor = acceptor::Guarding { inner, write_timeout };
+            let acceptor = acceptor::GuardingAcceptor { inner, write_timeout };
             run(server.acceptor(acceptor).serve(service), handle, shutdown).await
         }
         // Without TLS no browser or scraper speaks HTTP/2.
         None => {
-            let acceptor = acceptor::Guarding { inner: DefaultAcceptor::new(), write_timeout };
+            let acceptor = acceptor::GuardingAcceptor { inner: DefaultAcceptor::new(), write_timeout };
             run(server.http1_only().acceptor(acceptor).serve(service), handle, shutdown).await
         }
     }

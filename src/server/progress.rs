@@ -2,7 +2,7 @@
 //!
 //! What counts as progress is that a client takes the next chunk of an answer, not that bytes go to and fro: a client
 //! that leaves its windows at 0 may well send pings. A chunk has 32 KiB at most, so that any real network is far faster
-//! than [`Progress`] demands. Put around every connection by [`super::acceptor`].
+//! than [`ClientProgress`] demands. Put around every connection by [`super::acceptor`].
 
 use std::io;
 use std::pin::Pin;
@@ -23,10 +23,10 @@ const LOOKS: u32 = 8;
 
 /// How the answers of one connection get on. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<Mutex<State>>);
+pub(super) struct ClientProgress(Arc<Mutex<AnswersUnderWay>>);
 
 #[derive(Debug)]
-struct State {
+struct AnswersUnderWay {
     /// Answers that are being sent.
     answers: usize,
     /// Since when a write has to wait.
@@ -35,9 +35,9 @@ struct State {
     taken_at: Instant,
 }
 
-impl Progress {
+impl ClientProgress {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { answers: 0, blocked_since: None, taken_at: Instant::now() })))
+        Self(Arc::new(Mutex::new(AnswersUnderWay { answers: 0, blocked_since: None, taken_at: Instant::now() })))
     }
 
     /// Returns since when the client has taken nothing, though there is something for it.
@@ -48,29 +48,29 @@ impl Progress {
         })
     }
 
-    fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+    fn look<T>(&self, look: impl FnOnce(&mut AnswersUnderWay) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Watches the body of each answer of a connection that has a [`Progress`].
+/// Watches the body of each answer of a connection that has a [`ClientProgress`].
 pub(super) async fn watch(request: Request, next: Next) -> Response {
-    let progress = request.extensions().get::<Progress>().cloned();
+    let progress = request.extensions().get::<ClientProgress>().cloned();
     let response = next.run(request).await;
     match progress {
-        Some(progress) => response.map(|body| Body::new(Watched::new(body, progress))),
+        Some(progress) => response.map(|body| Body::new(WatchedBody::new(body, progress))),
         None => response,
     }
 }
 
 /// The body of an answer.
-struct Watched {
+struct WatchedBody {
     body: Body,
-    progress: Progress,
+    progress: ClientProgress,
 }
 
-impl Watched {
-    fn new(body: Body, progress: Progress) -> Self {
+impl WatchedBody {
+    fn new(body: Body, progress: ClientProgress) -> Self {
         progress.look(|state| {
             if state.answers == 0 {
                 state.taken_at = Instant::now();
@@ -81,13 +81,13 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedBody {
     fn drop(&mut self) {
         self.progress.look(|state| (state.answers, state.taken_at) = (state.answers - 1, Instant::now()));
     }
 }
 
-impl HttpBody for Watched {
+impl HttpBody for WatchedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -113,18 +113,18 @@ impl HttpBody for Watched {
 
 /// A connection that fails once its client has taken nothing for too long.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
+pub(super) struct GuardedStream<S> {
     stream: S,
-    progress: Progress,
+    progress: ClientProgress,
     write_timeout: Duration,
     /// When the connection is looked at next, whether or not anything happens on it.
     look: Pin<Box<Sleep>>,
 }
 
-impl<S> Guarded<S> {
+impl<S> GuardedStream<S> {
     /// Guards `stream`; returns also how its answers get on, for the requests that come by it.
-    pub(super) fn new(stream: S, write_timeout: Duration) -> (Self, Progress) {
-        let progress = Progress::new();
+    pub(super) fn new(stream: S, write_timeout: Duration) -> (Self, ClientProgress) {
+        let progress = ClientProgress::new();
         let look = Box::pin(tokio::time::sleep_until(Instant::now() + write_timeout / LOOKS));
         (Self { stream, progress: progress.clone(), write_timeout, look }, progress)
     }
@@ -152,7 +152,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -163,7 +163,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(context)?;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);

@@ -19,7 +19,7 @@ pub(super) struct RateLimitSection {
 
 /// A bucket that gets a token every `interval`, holds `burst` of them, and begins full.
 #[derive(Debug)]
-pub(super) struct RateLimit {
+pub(super) struct RequestRateLimit {
     interval: Duration,
     burst: u32,
     /// When the bucket will be full again.
@@ -29,7 +29,7 @@ pub(super) struct RateLimit {
 impl RateLimitSection {
     /// Returns the limit; `None` for the interval 0, which sets none, and where something is wrong, which is then in
     /// `problems`.
-    pub(super) fn limit(&self, problems: &mut Problems) -> Option<RateLimit> {
+    pub(super) fn limit(&self, problems: &mut Problems) -> Option<RequestRateLimit> {
         let interval = match self.interval.as_deref().map(parse_duration) {
             None => Duration::ZERO,
             Some(Ok(interval)) => interval,
@@ -44,12 +44,12 @@ impl RateLimitSection {
                 problems.add("rate_limit.burst", "must be at least 1: with 0, every request would be refused");
                 None
             }
-            Some(burst) => Some(RateLimit::new(interval, burst, Instant::now())),
+            Some(burst) => Some(RequestRateLimit::new(interval, burst, Instant::now())),
         }
     }
 }
 
-impl RateLimit {
+impl RequestRateLimit {
     fn new(interval: Duration, burst: u32, now: Instant) -> Self {
         Self { interval, burst, full_at: Mutex::new(now) }
     }
@@ -79,7 +79,7 @@ mod tests {
     fn a_burst_passes_at_once_and_then_one_an_interval() {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        let limit = RateLimit::new(Duration::from_secs(1), 3, start);
+        let limit = RequestRateLimit::new(Duration::from_secs(1), 3, start);
         assert_eq!([limit.take(start), limit.take(start), limit.take(after(10))], [Ok(()); 3]);
         assert_eq!(limit.take(after(100)), Err(Duration::from_millis(900)));
         assert_eq!(limit.take(after(1000)), Ok(()));

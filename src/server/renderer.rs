@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::answer::{Answer, Encoding, Pieces};
+use super::answer::{AnswerEncoding, BoardPieces, ScrapeAnswer};
 use crate::exposition::Format;
 use crate::sinks::metrics::scrape::{Scrape, Scraper};
 use crate::watchdog::{LONGEST_WAIT, Watchdog};
@@ -21,27 +21,27 @@ use crate::watchdog::{LONGEST_WAIT, Watchdog};
 const MAX_BYTES: usize = 24 * 1024 * 1024;
 
 /// What is asked for, and who asks.
-type Waiting = (Variant, oneshot::Sender<Answer>);
+type WaitingScrape = (ScrapeVariant, oneshot::Sender<ScrapeAnswer>);
 
 /// The ways in which a scrape is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Variant {
+pub(super) struct ScrapeVariant {
     pub(super) format: Format,
-    pub(super) encoding: Encoding,
+    pub(super) encoding: AnswerEncoding,
 }
 
 /// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
 /// memory that it needs is needed once. Clones share the thread.
 #[derive(Clone, Debug)]
-pub struct Renderer(mpsc::Sender<Waiting>);
+pub struct Renderer(mpsc::Sender<WaitingScrape>);
 
 impl Renderer {
     /// Answers scrapes with what `scraper` has, until the last clone is dropped.
     pub fn start(scraper: Scraper, watchdog: &Watchdog) -> Self {
-        let (scrapes, waiting) = mpsc::channel::<Waiting>();
+        let (scrapes, waiting) = mpsc::channel::<WaitingScrape>();
         let turns = watchdog.watch("the thread that renders the metrics", LONGEST_WAIT);
         let serve = move || {
-            let mut kept = Kept::default();
+            let mut kept = KeptPieces::default();
             loop {
                 turns.rest();
                 let Ok(first) = waiting.recv() else { return };
@@ -57,7 +57,7 @@ impl Renderer {
 
     /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of
     /// ours.
-    pub(super) async fn answer(&self, variant: Variant) -> Option<Answer> {
+    pub(super) async fn answer(&self, variant: ScrapeVariant) -> Option<ScrapeAnswer> {
         let (sender, answer) = oneshot::channel();
         self.0.send((variant, sender)).ok()?;
         answer.await.ok()
@@ -66,16 +66,16 @@ impl Renderer {
 
 /// The pieces that are kept.
 #[derive(Default)]
-struct Kept {
+struct KeptPieces {
     /// Of each variant that was asked for, the newest.
-    newest: Vec<(Variant, Arc<Pieces>)>,
+    newest: Vec<(ScrapeVariant, Arc<BoardPieces>)>,
     /// Those before, which are still being sent; the oldest first.
-    older: VecDeque<Arc<Pieces>>,
+    older: VecDeque<Arc<BoardPieces>>,
 }
 
-impl Kept {
+impl KeptPieces {
     /// Answers all of `waiting` with one scrape.
-    fn answer(&mut self, scraper: &Scraper, mut waiting: Vec<Waiting>) {
+    fn answer(&mut self, scraper: &Scraper, mut waiting: Vec<WaitingScrape>) {
         // Whoever has gone away needs no answer.
         waiting.retain(|(_, answer)| !answer.is_closed());
         if waiting.is_empty() {
@@ -88,28 +88,28 @@ impl Kept {
             waiting = others;
             // Without an answer they are told that it has failed.
             if let Ok(answer) = self.render(&scrape, variant) {
-                same.into_iter().for_each(|(_, sender): Waiting| drop(sender.send(answer.clone())));
+                same.into_iter().for_each(|(_, sender): WaitingScrape| drop(sender.send(answer.clone())));
             }
         }
     }
 
-    fn render(&mut self, scrape: &Scrape, variant: Variant) -> Result<Answer, fmt::Error> {
-        let Variant { format, encoding } = variant;
+    fn render(&mut self, scrape: &Scrape, variant: ScrapeVariant) -> Result<ScrapeAnswer, fmt::Error> {
+        let ScrapeVariant { format, encoding } = variant;
         let known = self.newest.iter().find(|(known, _)| *known == variant).map(|(_, pieces)| Arc::clone(pieces));
         let pieces = match known {
             Some(pieces) => pieces,
             None => {
-                let pieces = Arc::new(Pieces::of(scrape, format, encoding)?);
+                let pieces = Arc::new(BoardPieces::of(scrape, format, encoding)?);
                 self.newest.push((variant, Arc::clone(&pieces)));
                 pieces
             }
         };
-        Answer::new(scrape, format, encoding, &pieces)
+        ScrapeAnswer::new(scrape, format, encoding, &pieces)
     }
 
     /// Drops what no answer of `version` needs, and what too many slow clients hold on to.
     fn retire(&mut self, version: u64) {
-        let is_current = |(_, pieces): &mut (Variant, Arc<Pieces>)| pieces.version() != version;
+        let is_current = |(_, pieces): &mut (ScrapeVariant, Arc<BoardPieces>)| pieces.version() != version;
         let outdated = self.newest.extract_if(.., is_current);
         self.older.extend(outdated.map(|(_, pieces)| pieces));
         self.older.retain(|pieces| Arc::weak_count(pieces) > 0);

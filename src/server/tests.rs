@@ -24,8 +24,8 @@ use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
 use crate::watchdog::Watchdog;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::server_time::LocalTime;
 
 /// Longer than any answer here takes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 64;
 const MAX_THREADS: usize = 2;
 
 /// A password, and what to compare it with.
-pub(super) struct Check {
+pub(super) struct PasswordCheck {
     password: Vec<u8>,
     /// The hash that it has to match, if the user exists.
     own: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Check {
     others: Vec<String>,
 }
 
-impl Check {
+impl PasswordCheck {
     /// Of the password of `user`, one of `users` or not.
     pub(super) fn new(users: &BTreeMap<String, String>, user: &str, password: Vec<u8>) -> Self {
         let own = users.get(user).cloned();
@@ -59,31 +59,32 @@ pub(super) struct Crowded;
 
 /// The verifications that wait and that are under way. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Verifications(Arc<Mutex<Lines>>);
+pub(super) struct Verifications(Arc<Mutex<VerificationLines>>);
 
 #[derive(Debug)]
-struct Lines {
+struct VerificationLines {
     /// By client, the next one first; of each the newest last. None is empty.
-    lines: VecDeque<(IpAddr, VecDeque<Waiting>)>,
+    lines: VecDeque<(IpAddr, VecDeque<WaitingCheck>)>,
     running: usize,
     threads: usize,
 }
 
-struct Waiting {
-    check: Check,
+struct WaitingCheck {
+    check: PasswordCheck,
     answer: oneshot::Sender<bool>,
 }
 
-impl std::fmt::Debug for Waiting {
+impl std::fmt::Debug for WaitingCheck {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Waiting").finish_non_exhaustive()
+        formatter.debug_struct("WaitingCheck").finish_non_exhaustive()
     }
 }
 
 impl Default for Verifications {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let lines = Lines { lines: VecDeque::new(), running: 0, threads: (processors / 2).clamp(1, MAX_THREADS) };
+        let lines =
+            VerificationLines { lines: VecDeque::new(), running: 0, threads: (processors / 2).clamp(1, MAX_THREADS) };
         Self(Arc::new(Mutex::new(lines)))
     }
 }
@@ -93,11 +94,11 @@ impl Verifications {
     ///
     /// # Errors
     /// If so many wait that this one has been given up.
-    pub(super) async fn verify(&self, client: IpAddr, check: Check) -> Result<bool, Crowded> {
+    pub(super) async fn verify(&self, client: IpAddr, check: PasswordCheck) -> Result<bool, Crowded> {
         let (sender, answer) = oneshot::channel();
         let needs_thread = {
             let mut lines = self.lock();
-            lines.push(client, Waiting { check, answer: sender });
+            lines.push(client, WaitingCheck { check, answer: sender });
             let needs_thread = lines.running < lines.threads;
             lines.running += usize::from(needs_thread);
             needs_thread
@@ -118,19 +119,19 @@ impl Verifications {
                 lines.running -= usize::from(next.is_none());
                 next
             };
-            let Some(Waiting { check, answer }) = next else { return };
+            let Some(WaitingCheck { check, answer }) = next else { return };
             // Where the client has gone meanwhile, nobody wants to know.
             let _gone = answer.send(check.is_right());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lines> {
+    fn lock(&self) -> MutexGuard<'_, VerificationLines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lines {
-    fn push(&mut self, client: IpAddr, waiting: Waiting) {
+impl VerificationLines {
+    fn push(&mut self, client: IpAddr, waiting: WaitingCheck) {
         match self.lines.iter_mut().find(|(other, _)| *other == client) {
             Some((_, line)) => line.push_back(waiting),
             None => self.lines.push_back((client, VecDeque::from([waiting]))),
@@ -144,7 +145,7 @@ impl Lines {
     }
 
     /// Takes the next one whose client is still there.
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<WaitingCheck> {
         while let Some((client, mut line)) = self.lines.pop_front() {
             let next = line.pop_back();
             if !line.is_empty() {

@@ -9,13 +9,13 @@ use super::*;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A guarded connection whose buffer takes 16 bytes, its progress, and its client.
-fn connection() -> (Guarded<DuplexStream>, Progress, DuplexStream) {
+fn connection() -> (GuardedStream<DuplexStream>, ClientProgress, DuplexStream) {
     let (server, client) = duplex(16);
-    let (server, progress) = Guarded::new(server, TIMEOUT);
+    let (server, progress) = GuardedStream::new(server, TIMEOUT);
     (server, progress, client)
 }
 
-async fn take(body: &mut Watched) {
+async fn take(body: &mut WatchedBody) {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
     assert!(frame.is_some_and(|frame| frame.is_ok()));
 }
@@ -47,14 +47,14 @@ async fn a_client_that_reads_slowly_is_served() {
 #[tokio::test(start_paused = true)]
 async fn pings_are_no_progress_of_an_answer() {
     let (mut server, progress, mut client) = connection();
-    let mut body = Watched::new(Body::from("an answer"), progress);
+    let mut body = WatchedBody::new(Body::from("an answer"), progress);
     let pinging = tokio::spawn(async move {
         let mut pong = [0; 1];
         while client.write_all(b"p").await.is_ok() && client.read_exact(&mut pong).await.is_ok() {
             tokio::time::sleep_until(Instant::now() + Duration::from_secs(1)).await;
         }
     });
-    let serve = async |server: &mut Guarded<DuplexStream>| -> io::Result<()> {
+    let serve = async |server: &mut GuardedStream<DuplexStream>| -> io::Result<()> {
         loop {
             let ping = server.read_u8().await?;
             server.write_u8(ping).await?;
@@ -74,7 +74,7 @@ async fn pings_are_no_progress_of_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_an_answer_may_wait_for_its_next_request() {
     let (mut server, progress, mut client) = connection();
-    drop(Watched::new(Body::from("taken"), progress));
+    drop(WatchedBody::new(Body::from("taken"), progress));
     let waiting = tokio::spawn(async move { server.read_u8().await });
     tokio::time::sleep_until(Instant::now() + TIMEOUT * 10).await;
     client.write_u8(7).await.unwrap();

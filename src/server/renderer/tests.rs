@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use flate2::read::GzDecoder;
 use prometheus::{IntCounter, Registry};
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::server_time::LocalTime;
 
 use super::*;
 use crate::sinks::metrics::board::{Board, TargetView};
@@ -16,11 +16,11 @@ use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
 
-const TEXT: Variant = Variant { format: Format::Text, encoding: Encoding::Identity };
-const OPEN: Variant = Variant { format: Format::OpenMetrics, encoding: Encoding::Identity };
+const TEXT: ScrapeVariant = ScrapeVariant { format: Format::Text, encoding: AnswerEncoding::Identity };
+const OPEN: ScrapeVariant = ScrapeVariant { format: Format::OpenMetrics, encoding: AnswerEncoding::Identity };
 
-fn compressed(variant: Variant) -> Variant {
-    Variant { encoding: Encoding::Gzip, ..variant }
+fn compressed(variant: ScrapeVariant) -> ScrapeVariant {
+    ScrapeVariant { encoding: AnswerEncoding::Gzip, ..variant }
 }
 
 /// Of a board with so many webhooks, and one counter.
@@ -47,12 +47,12 @@ fn view(number: usize) -> TargetView {
     TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::ZERO)
 }
 
-fn answer(kept: &mut Kept, scrape: &Scrape, variant: Variant) -> Answer {
+fn answer(kept: &mut KeptPieces, scrape: &Scrape, variant: ScrapeVariant) -> ScrapeAnswer {
     kept.retire(scrape.version());
     kept.render(scrape, variant).unwrap()
 }
 
-async fn bytes(answer: &Answer) -> Bytes {
+async fn bytes(answer: &ScrapeAnswer) -> Bytes {
     let body = Body::new(answer.clone().body());
     let announced = http_body::Body::size_hint(&body).exact().unwrap();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -73,10 +73,10 @@ async fn an_answer_is_the_whole_scrape_in_every_encoding() {
     let (scraper, counter) = scraper(700);
     counter.inc();
     let scrape = scraper.scrape();
-    let mut kept = Kept::default();
+    let mut kept = KeptPieces::default();
     for variant in [TEXT, OPEN] {
         let mut expected = String::new();
-        let mut writer = crate::exposition::Writer::new(variant.format, &mut expected);
+        let mut writer = crate::exposition::ExpositionWriter::new(variant.format, &mut expected);
         scrape.families().try_for_each(|family| scrape.write(&family, &mut writer)).unwrap();
         writer.finish().unwrap();
         assert!(expected.len() > 500_000 && expected.contains("\ntest_total 1\n"));
@@ -91,7 +91,7 @@ async fn an_answer_is_the_whole_scrape_in_every_encoding() {
 #[tokio::test]
 async fn what_shows_the_board_is_made_once_for_each_version_of_it() {
     let (scraper, counter) = scraper(10);
-    let mut kept = Kept::default();
+    let mut kept = KeptPieces::default();
     let first = answer(&mut kept, &scraper.scrape(), TEXT);
     let pieces = Arc::clone(&kept.newest[0].1);
     counter.inc();
@@ -111,9 +111,9 @@ async fn what_shows_the_board_is_made_once_for_each_version_of_it() {
 #[tokio::test]
 async fn clients_that_take_nothing_keep_a_bounded_number_of_versions() {
     let (scraper, _) = scraper(5000);
-    let mut kept = Kept::default();
+    let mut kept = KeptPieces::default();
     let mut untaken = Vec::new();
-    let mut render = |kept: &mut Kept| {
+    let mut render = |kept: &mut KeptPieces| {
         scraper.board.update(&view(0).target, |view, _| view.polls[0] += 1);
         untaken.push(answer(kept, &scraper.scrape(), TEXT));
     };

@@ -12,19 +12,19 @@ fn users(users: &[(&str, &str, u32)]) -> BTreeMap<String, String> {
 }
 
 /// Waits with `password` in `lines`; the receiver tells whether it still does.
-fn push(lines: &mut Lines, client: IpAddr, password: u16) -> oneshot::Receiver<bool> {
+fn push(lines: &mut VerificationLines, client: IpAddr, password: u16) -> oneshot::Receiver<bool> {
     let (answer, receiver) = oneshot::channel();
-    let check = Check::new(&BTreeMap::new(), "nobody", password.to_be_bytes().to_vec());
-    lines.push(client, Waiting { check, answer });
+    let check = PasswordCheck::new(&BTreeMap::new(), "nobody", password.to_be_bytes().to_vec());
+    lines.push(client, WaitingCheck { check, answer });
     receiver
 }
 
-fn pop(lines: &mut Lines) -> Option<u16> {
+fn pop(lines: &mut VerificationLines) -> Option<u16> {
     lines.pop().map(|next| u16::from_be_bytes(next.check.password.try_into().unwrap()))
 }
 
-fn no_lines() -> Lines {
-    Lines { lines: VecDeque::new(), running: 0, threads: 1 }
+fn no_lines() -> VerificationLines {
+    VerificationLines { lines: VecDeque::new(), running: 0, threads: 1 }
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_longest_line_loses_its_oldest_when_there_are_too_many() {
 fn everybody_is_compared_with_a_hash_of_each_cost() {
     let users = users(&[("cheap", "a", 4), ("alike", "b", 4), ("dear", "c", 6)]);
     for (user, own_cost) in [("cheap", Some(4)), ("alike", Some(4)), ("dear", Some(6)), ("nobody", None)] {
-        let check = Check::new(&users, user, Vec::new());
+        let check = PasswordCheck::new(&users, user, Vec::new());
         assert_eq!(check.own.as_deref().and_then(cost), own_cost);
         let mut costs: Vec<_> = check.own.iter().chain(&check.others).map(|hash| cost(hash)).collect();
         costs.sort_unstable();
@@ -69,7 +69,7 @@ async fn only_the_own_password_is_right() {
     let verifications = Verifications::default();
     for (user, password, is_right) in [("a", "one", true), ("b", "two", true), ("a", "two", false), ("x", "one", false)]
     {
-        let check = Check::new(&users, user, password.into());
+        let check = PasswordCheck::new(&users, user, password.into());
         assert_eq!(verifications.verify(ONE, check).await, Ok(is_right), "{user} {password}");
     }
     assert_eq!(verifications.lock().running, 0);

@@ -13,12 +13,12 @@ use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
 use super::board::{Board, Views};
-use super::catalogue::{Buckets, Metric, MetricRow, Scope, daemon, deliveries, environment, process, work};
+use super::catalogue::{Buckets, Metric, MetricRow, MetricScope, daemon, deliveries, environment, process, work};
 use super::gathered;
-use super::process::Figures;
+use super::process::ProcessFigures;
 use super::samples::Samples;
 use crate::exposition::model::FamilyHead;
-use crate::exposition::{FamilyWriter, Format, Writer};
+use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
 
@@ -41,13 +41,13 @@ pub struct Scrape {
     duration_labels: Vec<&'static str>,
     store: StoreInfo,
     queue: QueueStatus,
-    process: Option<Figures>,
+    process: Option<ProcessFigures>,
     gathered: Vec<MetricFamily>,
 }
 
 /// Whether a family can differ from one scrape to the next without anything having been written to the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum FamilyOrigin {
     /// It shows the board alone, under this name: scrapes of the same [`Scrape::version`] show the same.
     Board(&'static str),
     /// It shows the moment of the scrape.
@@ -56,25 +56,25 @@ pub enum Origin {
 
 /// A family of a scrape.
 #[derive(Clone, Copy, Debug)]
-pub struct Family<'a>(Source<'a>);
+pub struct ScrapeFamily<'a>(Source<'a>);
 
 /// Where the samples of a family come from.
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
     Target(&'static deliveries::TargetRow),
-    Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
-    Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
-    Process(&'static MetricRow<process::Collect>),
+    Environment(&'static Metric, for<'b> fn(environment::EnvironmentSource<'b>, &mut Samples<'b>)),
+    Daemon(&'static Metric, for<'b> fn(&'b daemon::DaemonSource<'_>, &mut Samples<'b>)),
+    Process(&'static MetricRow<process::ProcessCollector>),
     Registry(&'a MetricFamily),
 }
 
-impl Family<'_> {
+impl ScrapeFamily<'_> {
     /// Returns what it shows.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> FamilyOrigin {
         match self.0 {
-            Source::Target(row) => Origin::Board(row.metric.name),
-            Source::Environment(metric, _) => Origin::Board(metric.name),
-            Source::Daemon(..) | Source::Process(_) | Source::Registry(_) => Origin::Moment,
+            Source::Target(row) => FamilyOrigin::Board(row.metric.name),
+            Source::Environment(metric, _) => FamilyOrigin::Board(metric.name),
+            Source::Daemon(..) | Source::Process(_) | Source::Registry(_) => FamilyOrigin::Moment,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Scraper {
     /// If `out` fails.
     pub fn write(&self, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
         let scrape = self.scrape();
-        let mut writer = Writer::new(format, out);
+        let mut writer = ExpositionWriter::new(format, out);
         scrape.families().try_for_each(|family| scrape.write(&family, &mut writer))?;
         writer.finish()
     }
@@ -114,18 +114,18 @@ impl Scrape {
     }
 
     /// Returns all families in the order of their names, which is that of a scrape.
-    pub fn families(&self) -> impl Iterator<Item = Family<'_>> {
+    pub fn families(&self) -> impl Iterator<Item = ScrapeFamily<'_>> {
         let mut sources = BTreeMap::new();
         for row in deliveries::ROWS.iter().chain(work::ROWS) {
             sources.insert(row.metric.name, Source::Target(row));
         }
         for row in environment::ROWS {
-            if let environment::Collect::Board(collect) = row.collect {
+            if let environment::EnvironmentCollector::Board(collect) = row.collect {
                 sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
             }
         }
         for row in daemon::ROWS {
-            if let daemon::Collect::Board(collect) = row.collect {
+            if let daemon::DaemonCollector::Board(collect) = row.collect {
                 sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
             }
         }
@@ -135,27 +135,27 @@ impl Scrape {
         for family in &self.gathered {
             sources.insert(family.name(), Source::Registry(family));
         }
-        sources.into_values().map(Family)
+        sources.into_values().map(ScrapeFamily)
     }
 
     /// Writes a family.
     ///
     /// # Errors
     /// If the output fails.
-    pub fn write<W: fmt::Write>(&self, family: &Family<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
+    pub fn write<W: fmt::Write>(&self, family: &ScrapeFamily<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
         match family.0 {
             Source::Target(row) => self.write_targets(row, writer.family(head(&row.metric))),
             Source::Environment(metric, collect) => {
                 let mut writer = writer.family(head(metric));
                 for (name, view) in &self.views.environments {
                     let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
-                    collect(environment::Subject { name, view, views: &self.views }, &mut samples);
+                    collect(environment::EnvironmentSource { name, view, views: &self.views }, &mut samples);
                     write_all(samples, &mut writer)?;
                 }
                 Ok(())
             }
             Source::Daemon(metric, collect) => {
-                let subject = daemon::Subject { config: self.views.config, store: &self.store, queue: self.queue };
+                let subject = daemon::DaemonSource { config: self.views.config, store: &self.store, queue: self.queue };
                 let mut samples = Samples::new(Vec::new(), metric.labels);
                 collect(&subject, &mut samples);
                 write_all(samples, &mut writer.family(head(metric)))
@@ -198,7 +198,7 @@ fn head(metric: &Metric) -> FamilyHead<'static> {
 }
 
 /// Returns the labels of a scope with these values.
-fn labels<'a>(scope: Scope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
+fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
     scope.labels().iter().copied().zip(values).collect()
 }
 
