@@ -99,7 +99,14 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
 /// code is 1. What is left after a defect is not to be built on, and the state file is made for being left at any
 /// moment. The standard hook would end one task alone, and write to stderr with a lock in its hands.
 pub fn end_on_panic() {
-    std::panic::set_hook(Box::new(end));
+    std::panic::set_hook(Box::new(end_with_panic));
+}
+
+/// Ends the process with exit code 1, from any thread, after these lines.
+#[expect(clippy::disallowed_methods, reason = "no result reaches `main` from a task that nobody waits for")]
+pub fn end(lines: &[String]) -> ! {
+    finish(lines);
+    std::process::exit(1);
 }
 
 /// Takes the lines of the subscriber, each in one call.
@@ -116,8 +123,7 @@ impl Write for LineWriter {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "no result reaches `main` from a task that nobody waits for")]
-fn end(panic: &PanicHookInfo<'_>) {
+fn end_with_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = panic.to_string().replace('\n', " ");
     let place = thread.name().unwrap_or("without a name");
@@ -127,8 +133,7 @@ fn end(panic: &PanicHookInfo<'_>) {
     if backtrace.status() == BacktraceStatus::Captured {
         lines.extend(backtrace.to_string().lines().map(ToOwned::to_owned));
     }
-    finish(&lines);
-    std::process::exit(1);
+    end(&lines);
 }
 
 /// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) says anything but nothing.

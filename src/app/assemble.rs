@@ -91,6 +91,7 @@ impl Plan {
                     agents: discovery.agents,
                     campaigns: discovery.campaigns,
                     refresh_interval: discovery.refresh_interval,
+                    max_webhooks: discovery.max_webhooks as usize,
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
                 let now = services.clocks.get(&name).now();

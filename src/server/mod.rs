@@ -11,6 +11,7 @@ mod acceptor;
 mod answer;
 mod auth;
 mod bundled;
+mod client_names;
 pub mod health;
 mod lifecycle;
 mod limits;

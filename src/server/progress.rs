@@ -58,18 +58,18 @@ pub(super) async fn watch(request: Request, next: Next) -> Response {
     let progress = request.extensions().get::<ClientProgress>().cloned();
     let response = next.run(request).await;
     match progress {
-        Some(progress) => response.map(|body| Body::new(WatchedBody::new(body, progress))),
+        Some(progress) => response.map(|body| Body::new(TrackedBody::new(body, progress))),
         None => response,
     }
 }
 
 /// The body of an answer.
-struct WatchedBody {
+struct TrackedBody {
     body: Body,
     progress: ClientProgress,
 }
 
-impl WatchedBody {
+impl TrackedBody {
     fn new(body: Body, progress: ClientProgress) -> Self {
         progress.look(|state| {
             if state.answers == 0 {
@@ -81,13 +81,13 @@ impl WatchedBody {
     }
 }
 
-impl Drop for WatchedBody {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.progress.look(|state| (state.answers, state.taken_at) = (state.answers - 1, Instant::now()));
     }
 }
 
-impl HttpBody for WatchedBody {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

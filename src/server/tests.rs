@@ -490,6 +490,39 @@ async fn clients_need_a_certificate_where_the_file_says_so() {
 }
 
 #[tokio::test]
+async fn clients_need_one_of_the_names_that_the_file_allows() {
+    let named = |certificate: &str| {
+        let root = Certificate::from_pem(&fs::read(fixture("ca.crt")).unwrap()).unwrap();
+        let mut pem = fs::read(fixture(&format!("{certificate}.key"))).unwrap();
+        pem.extend(fs::read(fixture(&format!("{certificate}.crt"))).unwrap());
+        let builder = Client::builder().no_proxy().tls_certs_only([root]);
+        builder.identity(Identity::from_pem(&pem).unwrap()).build().unwrap()
+    };
+    let allow = |authority: &str, names: &str| {
+        let ca = fixture(authority).display().to_string();
+        let section = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ";
+        Served::start(Some(Files::new(&format!("{TLS}{section}{ca}\n  client_allowed_sans: {names}\n")).load()))
+    };
+    for (names, is_allowed) in [
+        ("[scraper.example]", true),
+        ("[ops@example.com]", true),
+        ("['spiffe://example/scraper']", true),
+        ("[192.0.2.7]", true),
+        ("['2001:db8::7']", true),
+        ("[other.example, scraper.example]", true),
+        ("[]", true),
+        ("[other.example]", false),
+        ("[example]", false),
+        ("[named client]", false),
+    ] {
+        let answer = allow("named-ca.crt", names).healthy_over(&named("named")).await;
+        assert_eq!(answer.is_some(), is_allowed, "{names}");
+    }
+    // Its certificate is good, and has no such name.
+    assert!(allow("ca.crt", "[scraper.example]").healthy_over(&named("client")).await.is_none());
+}
+
+#[tokio::test]
 async fn the_bundled_files_are_served_as_they_are() {
     let served = Served::start(None);
     for (directory, ending, content_type) in

@@ -91,6 +91,7 @@ fn an_environment_gets_the_documented_settings() {
             refresh_interval: seconds(300),
             include: vec!["*".to_owned()],
             exclude: Vec::new(),
+            max_webhooks: 10_000,
         })
     );
 }

@@ -15,7 +15,7 @@ fn connection() -> (GuardedStream<DuplexStream>, ClientProgress, DuplexStream) {
     (server, progress, client)
 }
 
-async fn take(body: &mut WatchedBody) {
+async fn take(body: &mut TrackedBody) {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
     assert!(frame.is_some_and(|frame| frame.is_ok()));
 }
@@ -47,7 +47,7 @@ async fn a_client_that_reads_slowly_is_served() {
 #[tokio::test(start_paused = true)]
 async fn pings_are_no_progress_of_an_answer() {
     let (mut server, progress, mut client) = connection();
-    let mut body = WatchedBody::new(Body::from("an answer"), progress);
+    let mut body = TrackedBody::new(Body::from("an answer"), progress);
     let pinging = tokio::spawn(async move {
         let mut pong = [0; 1];
         while client.write_all(b"p").await.is_ok() && client.read_exact(&mut pong).await.is_ok() {
@@ -74,7 +74,7 @@ async fn pings_are_no_progress_of_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_an_answer_may_wait_for_its_next_request() {
     let (mut server, progress, mut client) = connection();
-    drop(WatchedBody::new(Body::from("taken"), progress));
+    drop(TrackedBody::new(Body::from("taken"), progress));
     let waiting = tokio::spawn(async move { server.read_u8().await });
     tokio::time::sleep_until(Instant::now() + TIMEOUT * 10).await;
     client.write_u8(7).await.unwrap();

@@ -45,7 +45,11 @@ fn tls_settings_are_refused_with_their_key() {
         ("cipher_suites: [TLS_AES_128_GCM_SHA256]", "cipher_suites: is not supported"),
         ("prefer_server_cipher_suites: true", "prefer_server_cipher_suites: is not supported"),
         ("curve_preferences: [X25519]", "curve_preferences: is not supported"),
-        ("client_allowed_sans: [a]", "client_allowed_sans: is not supported"),
+        ("client_allowed_sans: [a]", "client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert"),
+        (
+            "client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n  client_allowed_sans: [a]",
+            "client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
+        ),
         ("cert: x", "cert: is not supported"),
         ("min_version: TLS10", "min_version: is not supported"),
         ("max_version: SSL3", "max_version: must be"),

@@ -139,6 +139,8 @@ pub struct EnvironmentView {
     pub is_searching: bool,
     /// Requests of discovery that have failed in a row.
     pub discovery_failures: u32,
+    /// Webhooks that discovery has found beyond `max_webhooks`.
+    pub webhooks_skipped: usize,
 }
 
 /// The settings that say what is shown, and how.

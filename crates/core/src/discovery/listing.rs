@@ -46,7 +46,7 @@ pub struct Bounds {
 impl Bounds {
     /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of
     /// their own.
-    pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
+    pub const OWNERS: Self = Self { pages: 500, entries: 20_000 };
     /// Of the webhooks of one owner: the reference knows no pages of that list at all.
     pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
 }
