@@ -1,10 +1,10 @@
-//! Starts the daemon from its configuration, keeps it together, and stops it.
+//! Starts the daemon from its configuration, supervises it, and stops it.
 //!
-//! Everything that may fail at the start fails here, before the first request: the state file, the clients, the
+//! Everything that can fail at the start fails here, before the first request: the state file, the clients, the
 //! listener's settings. Called by the commands `run` and `demo`.
 //!
-//! `assemble` builds the loop of an environment, `export` runs what sends spans, `supervisor` keeps the loops running
-//! and exchanges them at a reload, `watch` notices that there is one to make, `readiness` says when the metrics are
+//! `assemble` builds the loop of an environment, `export` runs the exporter of spans, `supervisor` keeps the loops
+//! running and replaces them at a reload, `watch` notices when to reload, and `readiness` says when the metrics are
 //! worth scraping.
 
 mod assemble;
@@ -45,7 +45,7 @@ use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
 use crate::watchdog::{self, LONGEST_WAIT, Watchdog};
 
-/// How long steps under way may take to end: a commit does in milliseconds, and everything else ends at once.
+/// How long steps under way may take to end: a commit takes milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a reload may take, which sets loops up anew from the state file.
@@ -57,10 +57,10 @@ pub enum AppError {
     /// The state file cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The memory of the request budget cannot be used.
+    /// The file of the request budget cannot be used.
     #[error("failed to open the memory of the request budget beside the state file: {0}")]
     Budget(std::io::Error),
-    /// There is no token any more.
+    /// The token cannot be read any more.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The API's client cannot be set up.
@@ -71,16 +71,16 @@ pub enum AppError {
         /// Why not.
         error: ClientError,
     },
-    /// The receiver of spans cannot be set up.
+    /// The connection to the OTLP receiver cannot be set up.
     #[error(transparent)]
     Traces(#[from] TransportError),
-    /// A defect of ours.
+    /// A defect of this program.
     #[error("failed to register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The HTTP server ended.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A task ended early: a defect of ours.
+    /// A task ended early: a defect of this program.
     #[error("a task of the daemon ended early: {0}")]
     TaskPanicked(JoinError),
 }
@@ -96,14 +96,14 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the state and sets everything up. The configuration is read again from `source`, where there is one, when
-    /// it changes and when somebody asks for it.
+    /// Opens the state and sets everything up. The configuration is read again from `source`, if there is one, when it
+    /// changes and on request.
     ///
     /// # Errors
-    /// Where the daemon cannot do its work with this configuration.
+    /// If the daemon cannot work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = local_clock::now();
-        // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
+        // This comes first: loading a large state file takes time, and changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
         let watchdog = Watchdog::default();
         let store = StoreHandle::watched(SqliteStore::open(&config.state.path, loaded_at)?, &watchdog);
@@ -123,10 +123,10 @@ impl App {
         Ok(Self { supervisor, ready, services, scraper, readiness, server })
     }
 
-    /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
+    /// Polls, and serves on `listener`, until `shutdown` is requested or something fails that must not.
     ///
     /// # Errors
-    /// Where the server or the polling ended by itself.
+    /// If the server or the polling ended by itself.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -176,7 +176,7 @@ impl App {
         loop {
             supervising.turn();
             tokio::select! {
-                // First: during a reload the server may have ended, because it was asked to.
+                // This comes first: during a reload the server may have ended because it was asked to.
                 biased;
                 () = shutdown.recv() => break,
                 served = &mut serving => return Ok(served.map_err(AppError::TaskPanicked)??),
@@ -196,7 +196,7 @@ impl App {
         let (served, stopped) = tokio::join!(serving, tokio::time::timeout(STOP_TIMEOUT, stopped));
         match stopped {
             Ok(stopped) => stopped?,
-            Err(_elapsed) => warn!("a request or a commit did not end in time; nothing is lost by that"),
+            Err(_elapsed) => warn!("shutdown timed out with a request or a commit under way; nothing is lost"),
         }
         Ok(served.map_err(AppError::TaskPanicked)??)
     }

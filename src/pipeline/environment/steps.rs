@@ -1,4 +1,4 @@
-//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for,
+//! The steps of targets: starts them, and processes their results. A step begins only when its request is paid for,
 //! with the reader that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;
@@ -19,7 +19,7 @@ use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
 use talkover_core::server_time::{DateHeader, ServerTime};
 
-/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+/// How long rechecks wait after a failure: a page that always fails must not use up a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
 
 impl EnvironmentLoop {
@@ -61,7 +61,7 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Takes in what a step brought.
+    /// Processes the result of a step.
     pub(super) fn receive_step(&mut self, ticket: Ticket, class: RequestClass, stepped: Stepped) {
         let Stepped { reader, exchange, date, result } = stepped;
         let (id, now) = (ticket.id(), self.now());

@@ -1,8 +1,8 @@
 //! A scrape: the rows of the catalogue and the families of the registry, each sample written as soon as it is
 //! collected.
 //!
-//! *Invariant:* a scrape reads one snapshot of the board, so that it shows one committed state per webhook, in which
-//! the books balance. It holds no lock while it writes. Called by the server's thread for metrics.
+//! *Invariant:* a scrape reads one snapshot of the board, so it shows one committed state per webhook, in which the
+//! books balance. It holds no lock while it writes. Called by the server's thread for metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +25,9 @@ use crate::store::queue::QueueStatus;
 /// What scrapes are made of. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Scraper {
-    /// What is shown of targets and environments.
+    /// What is shown about targets and environments.
     pub board: Board,
-    /// What is shown of the state.
+    /// What is shown about the state.
     pub store: StoreInfo,
     /// Where the daemon counts its own work.
     pub registry: Registry,
@@ -202,7 +202,7 @@ fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> 
     scope.labels().iter().copied().zip(values).collect()
 }
 
-/// Writes the samples of one subject; subjects come in the order of their labels already.
+/// Writes the samples of one subject; the caller passes subjects in the order of their labels.
 fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut FamilyWriter<'_, W>) -> fmt::Result {
     samples.sorted().iter().try_for_each(|sample| writer.sample(sample))
 }
