@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use talkover_exporter::config::{self, Environment};
+use talkover_exporter::config::{self, EnvVars};
 use talkover_exporter::sinks::metrics::reference;
 
+mod commands;
 mod configuration;
 
 /// Lines that a page may have.
@@ -61,7 +62,7 @@ fn the_configurations_shown_are_accepted() {
     let token = directory.path().join("token");
     std::fs::write(&token, "talq_example").unwrap();
     let names = ["TALKOVER_TOKEN", "TALKOVER_STAGING_TOKEN"];
-    let environment: Environment = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
+    let environment: EnvVars = names.map(|name| (name.to_owned(), "talq_example".to_owned())).into();
     let texts: Vec<String> = pages().iter().map(|name| document(name)).collect();
     // Values of the Helm chart have a configuration within them, which is no file.
     let examples = texts.iter().flat_map(|text| blocks(text, "yaml")).filter(|text| !text.contains("serviceMonitor:"));

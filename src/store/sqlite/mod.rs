@@ -28,14 +28,14 @@ use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::queue::SpanQueue;
 use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
-use crate::clock;
-use talkover_core::clock::LocalTime;
+use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::server_time::LocalTime;
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";
@@ -152,7 +152,7 @@ impl Store for SqliteStore {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id, clock::now().timestamp()),
+                last_success: self.seen.get(found.id, local_clock::now().timestamp()),
                 staged: staged::find_walk(connection, found.id)?,
             })
         })
@@ -249,7 +249,7 @@ impl Store for SqliteStore {
         Ok(id.is_some())
     }
 
-    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+    fn load_discovered(&self, environment: &str) -> Result<DiscoveryRecord, StoreError> {
         self.read(|connection| discovered::load(connection, environment))
     }
 
