@@ -9,6 +9,7 @@ mod certificates;
 mod checks;
 mod cli;
 mod clocks;
+mod conventions;
 mod corpora;
 mod crash;
 mod daemon;
@@ -30,6 +31,6 @@ mod roster;
 mod schedule;
 mod stalled;
 mod traces;
-mod type_names;
+
 mod unreadable;
 mod verify;
