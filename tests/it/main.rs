@@ -9,6 +9,7 @@ mod certificates;
 mod checks;
 mod cli;
 mod clocks;
+mod conventions;
 mod corpora;
 mod crash;
 mod daemon;
@@ -32,6 +33,6 @@ mod schedule;
 mod stalled;
 mod state_copy;
 mod traces;
-mod type_names;
+
 mod unreadable;
 mod verify;
