@@ -19,7 +19,7 @@ use crate::audit::state::{StateError, StateFile};
 use crate::budgeted_client::AskError;
 use crate::client::Client;
 use crate::config::{Config, EnvironmentConfig};
-use crate::history::reading::{self, Live, ReadExtent};
+use crate::history::reading::{self, LiveHistory, ReadExtent};
 use crate::history::replay::{Books, Past, Replay};
 use crate::history::resume::{Kept, ResumeFile};
 use crate::history::spool::Spool;
@@ -115,7 +115,7 @@ struct EnvironmentRead {
 /// A webhook whose log was read.
 struct WebhookRead {
     listed: ListedTarget,
-    live: Option<Live>,
+    live: Option<LiveHistory>,
 }
 
 /// The work, from the first request to the last line.
@@ -219,13 +219,13 @@ impl HistoryRun {
     }
 
     /// What a daemon has counted of a webhook.
-    fn live_part(&self, target: &Target) -> Result<Option<Live>, Failure> {
+    fn live_part(&self, target: &Target) -> Result<Option<LiveHistory>, Failure> {
         let Some(state) = &self.live else { return Ok(None) };
         let Some((marks, count)) = state.marks(target).map_err(Failure::running)? else { return Ok(None) };
         let Some(since) = marks.history_cutoff else { return Ok(None) };
         let stretch = marks.watermark.filter(|newest| marks.contacted && *newest > since);
         let stretch = stretch.map(|newest| Stretch { newest, oldest: since, count });
-        Ok(Some(Live { since, stretch }))
+        Ok(Some(LiveHistory { since, stretch }))
     }
 
     /// What an interrupted run has read can only be gone on with as it was begun.
@@ -358,7 +358,7 @@ impl HistoryRun {
         }
         let invalid = self.resume.invalid(&past.target).map_err(Failure::running)?;
         let kept = self.resume.find(&past.target).map_err(Failure::running)?;
-        replay.finish(invalid, kept.completeness).map_err(Failure::running)
+        replay.finish(invalid, kept.log_extent).map_err(Failure::running)
     }
 
     /// A state that knows how its series are laid out, and what discovery has found.

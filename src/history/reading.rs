@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::resume::{Completeness, Kept, ResumeFile};
+use super::resume::{Kept, LogExtent, ResumeFile};
 use crate::log_reader::{LogReader, LogSink, ReadError};
 use crate::progress::WorkProgress;
 use crate::store::error::StoreError;
@@ -123,8 +123,8 @@ impl Keeper<'_> {
     fn finish(mut self, mut walk: Walk) -> Result<(), ReadError> {
         let began = self.began.or(self.kept.begun.map(|(date, _)| date)).unwrap_or_default();
         self.keep(&mut walk, began)?;
-        let completeness = walk.cut_short().map_or(Completeness::Whole, |_| Completeness::CutShort);
-        self.resume.complete(self.target, began, completeness).map_err(not_kept)
+        let log_extent = walk.cut_short().map_or(LogExtent::Whole, |_| LogExtent::CutShort);
+        self.resume.complete(self.target, began, log_extent).map_err(not_kept)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::grid::GridTime;
-use super::resume::Completeness;
+use super::resume::LogExtent;
 use super::spool::{PastSeries, Point, Spool};
 use crate::local_clock;
 use crate::store::durable::DurableLedger;
@@ -173,9 +173,9 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// If the state or the spool cannot be written, or what was noted does not agree with it.
-    pub fn finish(mut self, invalid: Vec<Box<str>>, completeness: Completeness) -> Result<(), ReplayError> {
+    pub fn finish(mut self, invalid: Vec<Box<str>>, log_extent: LogExtent) -> Result<(), ReplayError> {
         let attempts = std::mem::take(&mut self.waiting);
-        let is_cut_short = completeness == Completeness::CutShort;
+        let is_cut_short = log_extent == LogExtent::CutShort;
         self.decide(&Batch { attempts, invalid, is_cut_short, ..self.batch(self.past.end) })?;
         let is_whole = self.past.samples_until >= self.past.end;
         if is_whole && self.shown != *self.books.ledger().totals() {

@@ -37,7 +37,7 @@ pub struct Kept {
     /// Up to when everything was read; `None` while there is something left to read.
     pub complete_until: Option<Timestamp>,
     /// Whether the log was read to where the reading was to end.
-    pub completeness: Completeness,
+    pub log_extent: LogExtent,
 }
 
 impl ResumeFile {
@@ -66,7 +66,7 @@ impl ResumeFile {
             begun: marks.known_at.zip(marks.history_cutoff),
             stretch: stretch.filter(|stretch| stretch.count > 0),
             complete_until: marks.watermark,
-            completeness: marks.gap_at.map_or(Completeness::Whole, |_| Completeness::CutShort),
+            log_extent: marks.gap_at.map_or(LogExtent::Whole, |_| LogExtent::CutShort),
         })
     }
 
@@ -101,15 +101,10 @@ impl ResumeFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn complete(
-        &mut self,
-        target: &Target,
-        until: Timestamp,
-        completeness: Completeness,
-    ) -> Result<(), StoreError> {
+    pub fn complete(&mut self, target: &Target, until: Timestamp, log_extent: LogExtent) -> Result<(), StoreError> {
         let mut marks = self.store.load(target, &self.labels)?.ledger.marks().clone();
         marks.watermark = Some(until);
-        if completeness == Completeness::CutShort {
+        if log_extent == LogExtent::CutShort {
             marks.gap_at = Some(until);
         }
         self.mark(target, marks)
@@ -150,7 +145,7 @@ impl ResumeFile {
 
 /// Whether a log could be read to where it was to be read to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Completeness {
+pub enum LogExtent {
     /// It could.
     #[default]
     Whole,

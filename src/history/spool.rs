@@ -43,12 +43,12 @@ pub struct Spool {
     file: File,
     length: u64,
     /// By family, or `None` for what is no family of the state; then by webhook, then by labels.
-    series: BTreeMap<(Option<Family>, usize, PastSeries), Tail>,
+    series: BTreeMap<(Option<Family>, usize, PastSeries), SeriesTail>,
 }
 
 /// What is known of a series without the file.
 #[derive(Debug)]
-struct Tail {
+struct SeriesTail {
     /// Where its older points lie, and how many bytes of them.
     chunks: Vec<(u64, usize)>,
     /// Its newer points.
@@ -74,7 +74,7 @@ impl Spool {
             PastSeries::Total(key) => Some(key.family),
             PastSeries::LastAttempt(_) => None,
         };
-        let tail = self.series.entry((family, target, series)).or_insert_with(|| Tail::new(point.numbers.len()));
+        let tail = self.series.entry((family, target, series)).or_insert_with(|| SeriesTail::new(point.numbers.len()));
         write_number(&mut tail.bytes, point.slot.number().abs_diff(tail.last.slot.number()));
         for (after, before) in point.numbers.iter().zip(&tail.last.numbers) {
             write_number(&mut tail.bytes, after.saturating_sub(*before));
@@ -124,7 +124,7 @@ impl Spool {
     }
 }
 
-impl Tail {
+impl SeriesTail {
     fn new(numbers: usize) -> Self {
         let last = Point { slot: GridTime::from_number(0), numbers: vec![0; numbers] };
         Self { chunks: Vec::new(), bytes: Vec::new(), last }

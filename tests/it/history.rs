@@ -138,8 +138,9 @@ fn attempts_until(simulator: &Simulator, from: f64, time: f64) -> f64 {
     made.filter(|made| *made >= from && *made <= time).count() as f64
 }
 
+/// Whole seconds: what the log shows.
 fn seconds(moment: Moment) -> f64 {
-    moment.as_micros() as f64 / 1e6
+    moment.as_seconds() as f64
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ fn replayed(attempts: &[Attempt], part: usize, past: &Past) -> BTreeMap<PastSeri
     for part in attempts.chunks(part) {
         replay.add(part.to_vec()).unwrap();
     }
-    replay.finish(Vec::new(), Completeness::Whole).unwrap();
+    replay.finish(Vec::new(), LogExtent::Whole).unwrap();
     let families = Family::ALL.into_iter().map(Some).chain([None]);
     let mut found = BTreeMap::new();
     for family in families {
