@@ -88,7 +88,7 @@ impl StoreHandle {
         done
     }
 
-    /// Tells the watchdog that a long call of [`with`](Self::with) makes progress.
+    /// Tells the watchdog that a long call of [`run_blocking`](Self::run_blocking) makes progress.
     pub fn report_progress(&self) {
         self.turns.turn();
     }

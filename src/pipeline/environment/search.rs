@@ -169,11 +169,11 @@ impl EnvironmentLoop {
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
         let found = appeared.len();
         if found > LOGGED {
-            info!(environment = %self.name, found, "found webhooks, such as {}", appeared[0].0.target);
+            info!(environment = %self.name, found, "webhooks discovered, such as {}", appeared[0].0.target);
         }
         for (listed, loaded) in appeared {
             if found <= LOGGED {
-                info!(webhook = %listed.target, name = %listed.target.webhook_name, "found a webhook");
+                info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
             }
             self.add(&listed, loaded);
         }
@@ -185,7 +185,7 @@ impl EnvironmentLoop {
         }
         for target in gone {
             if gone.len() <= LOGGED {
-                info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
+                info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
             }
             self.remove(target);
         }
