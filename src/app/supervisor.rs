@@ -31,6 +31,7 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
+use crate::watchdog::LONGEST_WAIT;
 use crate::{blocking, local_clock};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
@@ -119,7 +120,7 @@ impl Supervisor {
     }
 
     /// Logs that the daemon has started, that it can be signalled, and where it listens.
-    pub(super) fn tell_start(&self, listener: &TcpListener) {
+    pub(super) fn log_start(&self, listener: &TcpListener) {
         let webhooks: usize = self.config.environments.iter().map(|environment| environment.webhooks.len()).sum();
         let listen = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
         let config = self.config_path().unwrap_or_default();
@@ -138,8 +139,9 @@ impl Supervisor {
             let (stop, signal) = shutdown::channel();
             let (board, readiness) = (self.services.board.clone(), self.readiness.clone());
             let (ended, client) = (name.clone(), environment.client());
+            let turns = self.services.watchdog.watch(format!("the loop of environment {name}"), LONGEST_WAIT);
             self.tasks.spawn(async move {
-                environment.run(signal, move || readiness::show(&board, &readiness)).await;
+                environment.run(signal, turns, move || readiness::show(&board, &readiness)).await;
                 ended
             });
             self.running.insert(name, Running { plan, client, stop });

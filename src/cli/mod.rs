@@ -9,19 +9,23 @@ mod check;
 mod completions;
 mod dashboards;
 mod demo;
+mod find_webhooks;
 mod healthcheck;
+mod history;
 mod run;
 mod show_config;
 mod simulate;
+mod state;
 mod verify;
 
 pub use args::{
-    CheckArgs, CompletionsArgs, ConfigFile, DashboardsArgs, DemoArgs, HealthcheckArgs, RunArgs, Shell, ShowConfigArgs,
-    SimulateArgs, VerifyArgs, WebArgs,
+    CheckArgs, CompletionsArgs, ConfigFile, DashboardsArgs, DemoArgs, HealthcheckArgs, HistoryArgs, RunArgs, Shell,
+    ShowConfigArgs, SimulateArgs, VerifyArgs, WebArgs,
 };
 
 use crate::config::{Config, ConfigFaults, ConfigSource, EnvVars};
 use crate::logging::{self, LoggingError};
+use crate::progress::beside_bar;
 use crate::server::listen;
 use args::{Command, CommandLine};
 use clap::builder::StyledStr;
@@ -114,6 +118,14 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
             verify::run(&config, &args)
         }
         Command::Config(args) => show_config::run(&args, environment),
+        Command::History(args) => {
+            let config = load(&source(&args.config, environment)?)?;
+            history::run(config, &args)
+        }
+        Command::State(args) => {
+            let config = load(&source(state::config(&args), environment)?)?;
+            state::run(&config, &args)
+        }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Completions(args) => completions::run(&args),
@@ -198,9 +210,12 @@ async fn print_beside(text: String, work: impl Future<Output = Result<(), Failur
 
 /// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
 fn print(text: &str) -> Result<(), Failure> {
-    // Colours are for terminals, and not for those that say NO_COLOR.
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let write = || {
+        // Colours are for terminals, and not for those that say NO_COLOR.
+        let mut stdout = anstream::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
+    match beside_bar(write) {
         // `… | head -1` has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| Failure::running(format!("failed to write to stdout: {error}"))),

@@ -103,8 +103,9 @@ impl ConfigFaults {
 
     /// As `push`, for the file as a whole: the cause of a line that cannot be read may be the one before it.
     pub(super) fn push_flaw(&mut self, line: Option<usize>, reason: String) {
-        let lines = line.into_iter().flat_map(|line| [line.saturating_sub(1), line]);
-        let excerpt = lines.filter_map(|line| self.source.text.line(line)).collect();
+        let lines = line.into_iter().flat_map(|line| (1..=line).rev());
+        let mut excerpt: Vec<String> = lines.filter_map(|line| self.source.text.line(line)).take(2).collect();
+        excerpt.reverse();
         self.add(FaultPlace::File, line, reason, excerpt);
     }
 

@@ -109,7 +109,7 @@ impl Roster {
     ) -> Option<Update> {
         let discovery = self.discovery.as_mut()?;
         self.is_outdated |= discovery.finish(request, result, date, now);
-        discovery.take_news().iter().for_each(|list| warn_of(&self.environment, list));
+        discovery.take_news().iter().for_each(|list| log_shortfall(&self.environment, list));
         let unsaved = discovery.take_unsaved();
         let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
         Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
@@ -134,14 +134,19 @@ impl Roster {
         self.discovery.as_ref().is_none_or(Discovery::has_seen_all)
     }
 
-    /// When discovery last had read everything, by the server's clock.
+    /// How many webhooks are not read because there are more than `max_webhooks`.
+    pub fn skipped(&self) -> usize {
+        self.discovery.as_ref().map_or(0, Discovery::skipped)
+    }
+
+    /// When discovery last knew everything, by the server's clock.
     pub fn last_success(&self) -> Option<Timestamp> {
         self.discovery.as_ref()?.last_success()
     }
 }
 
 /// Logs that not all of a list is read.
-fn warn_of(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
+fn log_shortfall(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
     let kind = owner_type.as_str();
     match owner {
         None => warn!(environment, "list of {kind}s read only in part: {shortfall}; using what was found"),

@@ -9,6 +9,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use rustix::io::Errno;
 
+/// Connections that wait to be accepted, beyond which the operating system lets clients try again a second later. Linux
+/// allows for 4,096 unless told otherwise.
+const BACKLOG: i32 = 1024;
+
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on {address}: {reason}", reason = reason(source))]
@@ -34,6 +38,11 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && has_no_ipv6(&error) => TcpListener::bind(all_of_ipv4),
         bound => bound,
     };
+    let bound = bound.and_then(|listener| {
+        // The standard library lets 128 wait.
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
     bound.map_err(|source| BindError { address, source })
 }
 

@@ -179,7 +179,7 @@ fn what_is_wrong_is_shown_with_its_line_and_what_is_meant() {
 
     let (_workspace, config) = workspace(|good| format!("{good}poll: [1\nlog: {{}}\n"));
     let output = run(&["check", "--config", &config]);
-    assert_refused(&output, 2, &format!("{config}:9: not valid YAML: "));
+    assert_refused(&output, 2, &format!("{config}:10: not valid YAML: "));
     assert_refused(&output, 2, "8 | poll: [1\n       9 | log: {}\n");
 }
 
@@ -213,7 +213,10 @@ fn the_settings_in_force_are_a_configuration_without_secrets() {
     }
     let copy = files.write("copy.yml", &shown).display().to_string();
     assert_eq!(run(&["check", "--config", &copy]).status.code(), Some(0));
-    let settings = |text: &str| -> String { text.lines().skip(1).map(|line| format!("{line}\n")).collect() };
+    // Without the comments: of the copy, what a variable has set is its own.
+    let settings = |text: &str| -> Vec<String> {
+        text.lines().skip(1).map(|line| line.split("  #").next().unwrap().to_owned()).collect()
+    };
     assert_eq!(settings(&show(&copy)), settings(&shown), "the settings in force are those of the copy");
 
     let defaults = text(&run(&["config", "--defaults"]).stdout);

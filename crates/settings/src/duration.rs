@@ -21,8 +21,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let millis = total_millis(text).ok_or_else(|| {
         let rule = "write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d";
         match suggestion(text) {
-            Some(meant) => format!("`{text}` is no duration; did you mean `{meant}`? ({rule})"),
-            None => format!("`{text}` is no duration: {rule}"),
+            Some(meant) => format!("`{text}` is not a duration; did you mean `{meant}`? ({rule})"),
+            None => format!("`{text}` is not a duration: {rule}"),
         }
     })?;
     if millis > MAX_MILLIS {
@@ -163,11 +163,11 @@ mod tests {
             ("15S", "15s"),
         ] {
             let reason = parse_duration(text).expect_err("no duration");
-            assert!(reason.starts_with(&format!("`{text}` is no duration; did you mean `{meant}`? (")), "{reason}");
+            assert!(reason.starts_with(&format!("`{text}` is not a duration; did you mean `{meant}`? (")), "{reason}");
         }
         for text in ["", "soon", "-1s", "5 fortnights", "1..5s", "99999d 1h", "0 min"] {
             let reason = parse_duration(text).expect_err("no duration");
-            assert!(reason.starts_with(&format!("`{text}` is no duration: write ")), "{reason}");
+            assert!(reason.starts_with(&format!("`{text}` is not a duration: write ")), "{reason}");
         }
     }
 

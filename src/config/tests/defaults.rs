@@ -22,6 +22,8 @@ fn a_file_without_settings_gets_the_documented_ones() {
             metrics_path: "/metrics".to_owned(),
             web_config_file: None,
             enable_lifecycle: false,
+            max_requests: 40,
+            write_timeout: seconds(30),
         }
     );
     assert_eq!(config.requests_per_minute, None);
@@ -90,6 +92,7 @@ fn an_environment_gets_the_documented_settings() {
             refresh_interval: seconds(300),
             include: vec!["*".to_owned()],
             exclude: Vec::new(),
+            max_webhooks: 10_000,
         })
     );
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::idle_target::IdleTarget;
 use super::spender::Grant;
@@ -26,6 +26,9 @@ use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::schedule::{TargetId, Turn};
 use talkover_core::server_time::{Certainty, Observed};
 
+/// Webhooks found at once that are logged one by one; of more only the number is.
+const LOGGED: usize = 5;
+
 /// The search for targets, and what it has found so far.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -39,12 +42,14 @@ pub(super) struct Search {
     pub(super) streak: FailureStreak,
     /// Whether the log says how many webhooks there are.
     is_told: bool,
+    /// Whether it has found more webhooks than are read, as it was logged.
+    has_skipped: bool,
 }
 
 impl Search {
     pub(super) fn new(environment: Arc<str>, roster: Roster) -> Self {
         let streak = FailureStreak::default();
-        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, streak, is_told: false }
+        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, streak, is_told: false, has_skipped: false }
     }
 
     fn begin(&mut self, now: Duration) {
@@ -88,11 +93,24 @@ impl Search {
         info!(environment = %self.environment, "{found} webhooks found, {named} named by hand");
     }
 
+    /// Logs once that there are more webhooks than are read, and once that this is over.
+    fn log_skipped(&mut self) {
+        let (environment, skipped) = (&self.environment, self.roster.skipped());
+        match (std::mem::replace(&mut self.has_skipped, skipped > 0), skipped) {
+            (false, 1..) => {
+                warn!(%environment, skipped, "more webhooks were found than discovery.max_webhooks: the rest is not read");
+            }
+            (true, 0) => info!(%environment, "all webhooks that were found are read again"),
+            _ => {}
+        }
+    }
+
     fn show(&self, board: &Board) {
         board.update_environment(&self.environment, |view| {
             view.discovery_last_success = self.roster.last_success();
             view.discovery_failures = self.failures;
             view.is_searching = !self.roster.is_complete();
+            view.webhooks_skipped = self.roster.skipped();
         });
     }
 }
@@ -159,20 +177,35 @@ impl EnvironmentLoop {
     }
 
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
+        let found = appeared.len();
+        if self.search.is_told && found > LOGGED {
+            info!(environment = %self.name, found, "webhooks discovered, such as {}", appeared[0].0.target);
+        }
         for (listed, loaded) in appeared {
-            if self.search.is_told {
+            if self.search.is_told && found <= LOGGED {
                 about_webhook!(info, &listed.target, "webhook discovered");
             }
             self.add(&listed, loaded);
         }
         update.changes.changed.iter().for_each(|listed| self.change(listed));
-        update.changes.disappeared.iter().for_each(|target| self.remove(target));
+        let gone = &update.changes.disappeared;
+        if gone.len() > LOGGED {
+            let count = gone.len();
+            info!(environment = %self.name, count, "webhooks no longer listed, such as {}", gone[0]);
+        }
+        for target in gone {
+            if gone.len() <= LOGGED {
+                about_webhook!(info, target, "webhook no longer listed; its series expire in 24 h");
+            }
+            self.remove(target);
+        }
     }
 
     fn end_search(&mut self) {
         self.search.log_found();
         self.scheduler.finish(Turn::Discover, TurnOutcome::Complete(0), self.now());
         self.scheduler.set_discovery_due(self.search.roster.due());
+        self.search.log_skipped();
         self.search.show(&self.context.board);
     }
 
@@ -213,7 +246,6 @@ impl EnvironmentLoop {
 
     /// Stops polling a target; its series stay for a while.
     fn remove(&mut self, target: &Target) {
-        about_webhook!(info, target, "webhook no longer listed; its series expire in 24 h");
         self.context.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.members.remove(&target.webhook_id) {
             self.scheduler.remove(id);

@@ -45,9 +45,10 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For agents, and for campaigns: many times what can be used, as the webhooks of each cost a request of their own.
-    pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
-    /// For the webhooks of one owner: the API's reference knows no pages of that list at all.
+    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of
+    /// their own.
+    pub const OWNERS: Self = Self { pages: 500, entries: 20_000 };
+    /// Of the webhooks of one owner: the reference knows no pages of that list at all.
     pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
 }
 
@@ -248,7 +249,6 @@ impl<T> Listing<T> {
         self.entries.extend(page.entries.into_iter().take(is_room));
         // A server that returns the same page for every number would be requested forever. A part may repeat what was
         // pushed on, and a part that turned out smaller than requested is further up.
-        // pushed on, and one that turned out to be smaller than was asked for stands further up.
         let is_new = self.entries.len() > known || is_part || is_behind;
         let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
         if !is_last && is_new && !is_cut {
