@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// So many failures in a row are no coincidence.
 const TELL_FROM: u32 = 3;
+/// Unless they are requests of one moment.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 /// The first reminder comes after this long; the distance then doubles.
 const FIRST_REMINDER: Duration = Duration::from_secs(5 * 60);
 /// The longest distance between two reminders.
@@ -49,7 +51,7 @@ impl FailureStreak {
         self.attempts = self.attempts.saturating_add(1);
         let length = StreakLength { lasted: now.saturating_sub(began), attempts: self.attempts };
         match self.reminder {
-            None if self.attempts < TELL_FROM => None,
+            None if self.attempts < TELL_FROM || length.lasted < TELL_AFTER => None,
             None => {
                 self.reminder = Some(FIRST_REMINDER.max(length.lasted * 2));
                 Some(StreakNews::Began(length))
@@ -84,6 +86,11 @@ mod tests {
             assert_eq!(streak.fail(S(round * 100 + 1)), None);
             assert_eq!(streak.succeed(S(round * 100 + 2)), None);
         }
+        // Nor those of one moment, however many.
+        for _ in 0..4 {
+            assert_eq!(streak.fail(S(2_000)), None);
+        }
+        assert_eq!(streak.succeed(S(2_000)), None);
     }
 
     #[test]
