@@ -32,7 +32,7 @@ use crate::pipeline::{release, retire};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, Renderer, ServeError, Sources};
+use crate::server::{self, Origin, Renderer, ServeError, Sources, StatusSource};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
@@ -133,7 +133,11 @@ impl App {
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
-            board: services.board.clone(),
+            status: StatusSource::start(Origin {
+                board: services.board.clone(),
+                readiness: readiness.clone(),
+                clocks: services.clocks.clone(),
+            }),
             readiness,
             reloader: enable_lifecycle.then(|| reloader.clone()),
         });

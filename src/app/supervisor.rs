@@ -321,7 +321,7 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
             other => warn!("this version has other buckets: the {} histograms start at 0", other.as_str()),
         }
     }
-    services.board.set_display(display(&config.metrics));
+    services.board.set_display(display(&config.metrics, &config.server));
     let mut ready = Vec::new();
     for (tools, plan) in tools {
         let (environment, unlisted) = plan.assemble(tools, services)?;

@@ -1,11 +1,12 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
-//! `results` what the end of a step means. Must never start a step for a target that has one under way, nor make a
+//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, `results`
+//! what the end of a step means, and `reports` what is told of the environment as a whole. Must never start a step for a target that has one under way, nor make a
 //! request that is not paid for.
 
 mod idle_target;
 mod members;
+mod reports;
 mod results;
 mod search;
 mod spender;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::members::{Members, Ticket};
+use self::reports::Reports;
 use self::search::Search;
 use self::spender::Spender;
 use super::discover::{Asked, Registered};
@@ -68,6 +70,7 @@ pub struct Environment {
     patience: Patience,
     spender: Spender,
     search: Search,
+    reports: Reports,
     /// The longest interval that was last logged, or the configured one.
     longest: Duration,
 }
@@ -103,11 +106,13 @@ impl Environment {
             members: Members::default(),
             patience: Patience::default(),
             spender,
+            reports: Reports::default(),
             longest: settings.intervals.max,
         };
         // Targets that never answer take long: those that answered last are polled first.
         remembered.sort_by_key(|(_, loaded)| Reverse(loaded.last_success));
         remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
+        environment.context.board.note_began(&environment.name);
         environment.follow_limits();
         environment.scheduler.set_discovery_due(environment.search.roster.due());
         environment

@@ -27,6 +27,7 @@ use talkover_core::schedule::Class;
 use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
 
+mod progress;
 mod rechecks;
 
 /// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
@@ -34,8 +35,6 @@ const STAGED_AT_ONCE: usize = 5_000;
 
 /// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
-/// A first contact that takes longer than this says how far it is, this often.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +79,10 @@ pub struct Reader {
     /// Why the last walk ended before its time, and whether that was logged.
     cut_short: Option<CutShort>,
     is_cut_told: bool,
-    /// When the progress of a first contact was last logged, in time since the start.
-    progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
+    /// What it had on disk at the start.
+    resumed: Option<StagedWalk>,
     /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
     next_sweep: Option<Duration>,
     /// Whether the sweep that is due then was brought forward.
@@ -140,8 +139,8 @@ impl Reader {
             bottom: None,
             cut_short: None,
             is_cut_told: false,
-            progress_told: None,
             staged,
+            resumed: staged,
             next_sweep: None,
             is_hastened: false,
             sweep_mark: None,
@@ -432,18 +431,6 @@ impl Reader {
         (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
     }
 
-    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time
-    /// to log that.
-    pub fn progress(&mut self, job: &Job, now: Duration) -> Option<(u64, Option<Timestamp>)> {
-        let Job::Walk(walk) = job else { return None };
-        let told = self.progress_told.map_or(walk.began, |told| told.max(walk.began));
-        if walk.coverage != Coverage::FirstContact || now < told + PROGRESS_INTERVAL {
-            return None;
-        }
-        self.progress_told = Some(now);
-        Some(walk.reached())
-    }
-
     fn staged_has_met_known(&self) -> bool {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
@@ -485,11 +472,11 @@ impl Reader {
             Coverage::FirstResponse | Coverage::Mended => {}
             Coverage::Pages => self.found_aside += tally.new,
             Coverage::Head => {
-                self.staged = None;
+                (self.staged, self.resumed) = (None, None);
                 self.look_deeper(tally, now);
             }
             Coverage::Sweep | Coverage::FirstContact => {
-                self.staged = None;
+                (self.staged, self.resumed) = (None, None);
                 self.sweep_mark = batch.newest.or(self.sweep_mark);
                 self.next_sweep = Some(now + self.settings.windows.sweep_interval);
                 self.is_hastened = false;

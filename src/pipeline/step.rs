@@ -173,10 +173,8 @@ async fn go_on(
 ) -> (Reader, StepResult) {
     match absorbed {
         Ok(Absorbed::More(job)) => {
-            if let Some((pages, reached)) = reader.progress(&job, now) {
-                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
-                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
-            }
+            let progress = reader.progress(&job, now, date);
+            context.board.update(&reader.target, |view, _| view.progress = progress.or(view.progress));
             stage(context, reader, job, date).await
         }
         Ok(Absorbed::Done(read)) => {
@@ -360,11 +358,15 @@ fn show(
     now: Duration,
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
+    let is_whole = matches!(batch.coverage, Coverage::Head | Coverage::Sweep | Coverage::FirstContact);
     if !shown.was_contacted && reader.ledger.marks().contacted {
         info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
     }
     context.board.update(&reader.target, |view, environment| {
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
+        if is_whole {
+            view.progress = None;
+        }
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;

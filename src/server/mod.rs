@@ -39,11 +39,11 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use health::Readiness;
 pub use metrics::Renderer;
+pub use status::{Origin, StatusSource};
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
-use crate::sinks::metrics::board::Board;
 
 /// No request here has a use for a body; this is room for what proxies add.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -62,8 +62,8 @@ const MAX_STREAMS: u32 = 32;
 pub struct Sources {
     /// All metrics.
     pub metrics: Renderer,
-    /// What the status page shows.
-    pub board: Board,
+    /// The status and its pages.
+    pub status: StatusSource,
     /// Told by the pipeline.
     pub readiness: Readiness,
     /// Whom to ask for a reload, where that is allowed.
@@ -84,7 +84,9 @@ pub enum ServeError {
 /// All paths. Answers are compressed where the client accepts gzip.
 pub fn router(sources: Sources) -> Router {
     Router::new()
-        .route("/", get(page::page))
+        .route("/", get(page::overview_page))
+        .route("/webhooks/{environment}/{webhook_id}", get(page::webhook_page))
+        .route("/assets/{name}", get(page::asset))
         .route("/api/v1/status", get(status::status))
         .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(health::healthy))

@@ -21,6 +21,8 @@ fn a_file_without_settings_gets_the_documented_ones() {
             listen: "0.0.0.0:9877".parse().expect("an address"),
             web_config_file: None,
             enable_lifecycle: false,
+            trace_url: None,
+            grafana_url: None,
         }
     );
     assert_eq!(config.requests_per_minute, None);

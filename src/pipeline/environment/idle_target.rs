@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Work};
+use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
 use talkover_core::clock::ServerTime;
-use talkover_core::delivery::Target;
+use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::targets::Listed;
 use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::Class;
@@ -28,18 +29,36 @@ pub(super) struct PollState {
     pub(super) is_unwritten: bool,
     /// No recheck is due before this, in time since the start: the last one failed.
     pub(super) recheck_not_before: Duration,
+    /// Since when polls have failed, by the server's clock; `None` if the last one succeeded, or if none has ended.
+    pub(super) failing_since: Option<Timestamp>,
+    /// The same if it is to be kept over a restart.
+    unkept_failing_since: Option<Timestamp>,
     /// Whether the scheduler was told of the remembered arrivals.
     is_seeded: bool,
+}
+
+impl PollState {
+    /// Records that a poll has failed at `date`.
+    pub(super) fn begin_failing(&mut self, date: Timestamp) {
+        if self.failing_since.is_none() {
+            (self.failing_since, self.unkept_failing_since) = (Some(date), Some(date));
+        }
+    }
 }
 
 impl IdleTarget {
     /// A target with what the state file remembers of it.
     pub(super) fn new(listed: &Listed, loaded: Loaded, settings: ReadSettings) -> Self {
-        let Loaded { ledger, last_success, staged, .. } = loaded;
+        let Loaded { ledger, last_success, failing_since, staged, .. } = loaded;
         let remembered = Remembered { ledger, last_success, staged, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
         reader.info = listed.info.clone();
-        Self { reader, state: PollState::default() }
+        Self { reader, state: PollState { failing_since, ..PollState::default() } }
+    }
+
+    /// Returns since when polls have failed, once, if that is to be kept over a restart.
+    pub(super) fn take_failing_since(&mut self) -> Option<Timestamp> {
+        self.state.unkept_failing_since.take()
     }
 
     /// A target after a step.
@@ -53,6 +72,11 @@ impl IdleTarget {
 
     pub(super) fn target(&self) -> &Target {
         &self.reader.target
+    }
+
+    /// How far a long walk that is on disk has come; `None` if none is.
+    pub(super) fn staged_progress(&self) -> Option<WalkProgress> {
+        self.reader.staged_progress()
     }
 
     /// Takes over what discovery knows of the target.

@@ -31,15 +31,15 @@ impl IdleTarget {
                 End::Complete(tally.new)
             }
             StepResult::NotWritten(failure) => {
-                self.record_unwritten(failure, board);
+                self.record_unwritten(failure, date, board);
                 End::NotWritten
             }
             StepResult::Failed(failure) => {
-                self.record_failure(failure, board);
+                self.record_failure(failure, date, board);
                 End::Failed(failure.failure())
             }
             StepResult::Narrowed(failure) => {
-                self.record_failure(failure, board);
+                self.record_failure(failure, date, board);
                 End::Narrowed(failure.retry_after())
             }
         }
@@ -49,24 +49,24 @@ impl IdleTarget {
         if self.state.last.is_some_and(|last| last != PollResult::Success) {
             info!(webhook = %self.target(), "polls succeed again");
         }
-        self.end_poll(PollResult::Success, board, |view| view.last_success = Some(date.timestamp()));
+        self.state.failing_since = None;
+        self.end_poll(PollResult::Success, board, |view| view.succeed(date.timestamp()));
     }
 
-    fn record_failure(&mut self, failure: &ApiError, board: &Board) {
+    fn record_failure(&mut self, failure: &ApiError, date: ServerTime, board: &Board) {
         let result = failure.poll_result();
         if self.state.last == Some(result) {
             debug!(webhook = %self.target(), "poll failed again: {failure}");
         } else {
             warn!(webhook = %self.target(), "poll failed: {failure}");
         }
-        self.end_poll(result, board, |view| view.fail(&failure.to_string()));
+        self.state.begin_failing(date.timestamp());
+        self.end_poll(result, board, |view| view.fail(&failure.to_string(), date.timestamp()));
     }
 
     fn end_poll(&mut self, result: PollResult, board: &Board, change: impl FnOnce(&mut TargetView)) {
         self.state.last = Some(result);
         board.update(self.target(), |view, _| {
-            view.up = Some(result == PollResult::Success);
-            view.failure = None;
             if let Some(position) = PollResult::ALL.iter().position(|known| *known == result) {
                 view.polls[position] += 1;
             }
@@ -80,13 +80,13 @@ impl IdleTarget {
         }
     }
 
-    fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
+    fn record_unwritten(&mut self, failure: &StoreError, date: ServerTime, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
             debug!(webhook = %self.target(), "still not written: {failure}");
         } else {
             error!(webhook = %self.target(), "the state file could not be written; retrying: {failure}");
         }
-        board.update(self.target(), |view, _| view.fail(&failure.to_string()));
+        board.update(self.target(), |view, _| view.fail(&failure.to_string(), date.timestamp()));
     }
 }
 

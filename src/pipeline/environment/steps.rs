@@ -15,7 +15,9 @@ use crate::clock;
 use crate::pipeline::reader::Work;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
+use crate::store::handle::StoreHandle;
 use talkover_core::clock::{DateHeader, ServerTime};
+use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::schedule::scheduler::Outcome;
 use talkover_core::schedule::{Class, TargetId, Turn};
 
@@ -67,12 +69,16 @@ impl Environment {
             idle.update(listed);
         }
         let end = idle.record(&result, class, date, &self.context.board);
+        if let Some(since) = idle.take_failing_since() {
+            note_failing(&self.context.store, idle.target().clone(), since);
+        }
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
         if let Some(change) = change {
             log_change(&self.name, change);
         }
         self.scheduler.finish(Turn::Ask(id, class), outcome, now);
         self.plan(id, class, outcome, date);
+        self.report_step(&result, now);
     }
 
     /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
@@ -91,7 +97,13 @@ impl Environment {
         let earliest = now.max(idle.state.recheck_not_before);
         self.scheduler.set_due(id, sweep, recheck.map(|due| due.max(earliest)), now);
         let interval = self.scheduler.interval(id, now);
-        self.context.board.update(idle.target(), |view, _| view.poll_interval = interval);
+        let next_poll = self.scheduler.next_poll(id, now);
+        let next_poll = self.instant(next_poll);
+        let Some(idle) = self.members.idle_mut(id) else { return };
+        self.context.board.update(idle.target(), |view, _| {
+            view.poll_interval = interval;
+            view.next_poll = next_poll;
+        });
     }
 
     /// Pays for a request at `now`, and adapts to what may be spent from now on.
@@ -107,9 +119,10 @@ impl Environment {
     /// Nobody can be polled, so nobody's last poll says how things are.
     fn show_unpaid(&self, failure: &io::Error) {
         self.context.write_errors.inc();
+        let date = self.context.clock.now().timestamp();
         let failure = format!("failed to write the memory of the request budget: {failure}");
         for idle in self.members.idle() {
-            self.context.board.update(idle.target(), |view, _| view.fail(&failure));
+            self.context.board.update(idle.target(), |view, _| view.fail(&failure, date));
         }
     }
 
@@ -127,8 +140,12 @@ impl Environment {
         self.spender.learn(exchange.rate_limit, remaining, now);
         self.follow_limits();
         let rate = self.spender.rate();
+        let date = self.context.clock.now().timestamp();
         self.context.board.update_environment(&self.name, |view| {
             view.budget = rate;
+            if exchange.code.is_some() {
+                view.last_answer = Some(date);
+            }
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
             let offset =
@@ -136,4 +153,10 @@ impl Environment {
             view.clock_offset = offset.or(view.clock_offset);
         });
     }
+}
+
+/// Keeps since when a target's polls have failed. Waits for nothing: at worst a later start does not know.
+fn note_failing(store: &StoreHandle, target: Target, since: Timestamp) {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.with(|store| store.note_failing(&target, since)));
 }
