@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{
     Config, EnvironmentConfig, MetricsConfig, PollConfig, ServerConfig, StateConfig, TracesConfig, WebhookConfig,
 };
-use crate::pipeline::environment::{Environment, EnvironmentSettings};
+use crate::pipeline::environment::{EnvironmentLoop, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
 use crate::pipeline::step::StepContext;
@@ -25,7 +25,7 @@ use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::Discovery;
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::watermark::Windows;
@@ -144,7 +144,7 @@ impl Plan {
         &self,
         tools: Tools,
         services: &SharedServices,
-    ) -> Result<(Environment, Vec<Unlisted>), StoreError> {
+    ) -> Result<(EnvironmentLoop, Vec<Unlisted>), StoreError> {
         let policy = Arc::new(policy(&self.poll, &self.metrics));
         let settings = EnvironmentSettings {
             requests_per_minute: self.environment.requests_per_minute,
@@ -156,7 +156,7 @@ impl Plan {
         let roster = self.roster(services)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
         let unlisted = services.store.with(|store| store.list(&name, &targets, clock::now()))?;
-        let load = |listed: &Listed| {
+        let load = |listed: &ListedTarget| {
             Ok((listed.clone(), services.store.with(|store| store.load(&listed.target, &policy.labels))?))
         };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
@@ -173,7 +173,7 @@ impl Plan {
         };
         let token = self.environment.token.clone();
         let read_token = Box::new(move || token.read().ok());
-        let environment = Environment::new(name, settings, context, tools.budget, read_token, roster, remembered);
+        let environment = EnvironmentLoop::new(name, settings, context, tools.budget, read_token, roster, remembered);
         Ok((environment, unlisted))
     }
 

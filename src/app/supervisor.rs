@@ -15,13 +15,13 @@ use tracing::{error, info, warn};
 
 use super::assemble::{Plan, SharedServices, Tools, display, labels};
 use super::export::{self, Export};
-use super::watch::Watched;
+use super::watch::WatchedFiles;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
 use crate::config::{self, Config};
 use crate::pipeline::discover::view;
-use crate::pipeline::environment::Environment;
+use crate::pipeline::environment::EnvironmentLoop;
 use crate::pipeline::retire;
 use crate::reload::ReloadRequest;
 use crate::server::health::Readiness;
@@ -31,7 +31,7 @@ use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::{blocking, clock};
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
 
 /// Where the configuration is read from again.
@@ -40,7 +40,7 @@ pub struct ConfigSource {
     /// The file.
     pub path: PathBuf,
     /// The process's environment, whose variables override it.
-    pub environment: config::Environment,
+    pub environment: config::EnvironmentLoop,
 }
 
 /// The environments that are running.
@@ -49,7 +49,7 @@ pub(super) struct Supervisor {
     readiness: Readiness,
     config: Config,
     source: Option<ConfigSource>,
-    watched: Watched,
+    watched: WatchedFiles,
     running: BTreeMap<Arc<str>, Running>,
     /// Each ends with the name of its environment.
     tasks: JoinSet<Arc<str>>,
@@ -63,7 +63,7 @@ struct Running {
 }
 
 /// Environments that are ready to run.
-type Environments = Vec<(Plan, Environment)>;
+type Environments = Vec<(Plan, EnvironmentLoop)>;
 
 /// What is ready to run.
 pub(super) struct Ready {
@@ -97,7 +97,7 @@ impl Supervisor {
     pub(super) fn new(
         config: Config,
         source: Option<ConfigSource>,
-        watched: Watched,
+        watched: WatchedFiles,
         services: SharedServices,
         readiness: Readiness,
     ) -> Result<(Self, Ready), AppError> {
@@ -117,7 +117,7 @@ impl Supervisor {
     }
 
     /// The files that are to be watched for changes.
-    pub(super) fn watched(&self) -> Watched {
+    pub(super) fn watched(&self) -> WatchedFiles {
         self.watched.clone()
     }
 
@@ -343,7 +343,7 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !services.board.read(|views| views.targets.contains_key(&key)) {
             let loaded = services.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
-            let listed = Listed { target: target.clone(), info, known_at: None };
+            let listed = ListedTarget { target: target.clone(), info, known_at: None };
             services.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         let rest = retire::KEEP.saturating_sub(unlisted_for);
@@ -356,8 +356,8 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
 }
 
 /// Begins to watch the files that the configuration was just read from. Waits for the disk.
-pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> Watched {
-    let watched = Watched::default();
+pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> WatchedFiles {
+    let watched = WatchedFiles::default();
     watched.set(files(source.map(|source| source.path.clone()), config));
     watched
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing::{debug, info, warn};
 
-use super::reader::{Reader, Work};
+use super::reader::{Reader, Step};
 use crate::client::{Client, Exchange};
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
@@ -25,9 +25,9 @@ use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes;
-use talkover_core::reading::job::{Absorbed, Failure, Job};
+use talkover_core::reading::job::{AfterFailure, AfterPage, Job};
 use talkover_core::reading::walk::WalkError;
-use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
+use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]
@@ -84,10 +84,10 @@ pub enum StepResult {
 
 /// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
 /// requested.
-pub async fn step(context: StepContext, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
+pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
-        Work::Read(job) => read(context, reader, job, now, shutdown).await,
-        Work::Settle(batch) => {
+        Step::Read(job) => read(context, reader, job, now, shutdown).await,
+        Step::Settle(batch) => {
             let date = batch.now;
             let (reader, result) = settle(context, reader, batch, now).await;
             // It belongs to an earlier turn, which may have been one of another class: this one's is still to be read.
@@ -148,11 +148,11 @@ async fn fail(
     now: Duration,
 ) -> (Reader, StepResult) {
     let (job, result) = match reader.fail(job, &error, date) {
-        Ok(Failure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
-        Ok(Failure::Expected(job)) => (Some(job), StepResult::Expected),
-        Ok(Failure::BackOff(job)) => (job, StepResult::Failed(error)),
+        Ok(AfterFailure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
+        Ok(AfterFailure::Expected(job)) => (Some(job), StepResult::Expected),
+        Ok(AfterFailure::BackOff(job)) => (job, StepResult::Failed(error)),
         Err(_) => (None, StepResult::Failed(error)),
-        Ok(Failure::Done(read)) => {
+        Ok(AfterFailure::Done(read)) => {
             let batch = reader.complete(read, date);
             return settle(context, reader, batch, now).await;
         }
@@ -167,17 +167,17 @@ async fn fail(
 async fn go_on(
     context: StepContext,
     mut reader: Reader,
-    absorbed: Result<Absorbed, WalkError>,
+    absorbed: Result<AfterPage, WalkError>,
     date: ServerTime,
     now: Duration,
 ) -> (Reader, StepResult) {
     match absorbed {
-        Ok(Absorbed::More(job)) => {
+        Ok(AfterPage::More(job)) => {
             let progress = reader.progress(&job, now, date);
             context.board.update(&reader.target, |view, _| view.progress = progress.or(view.progress));
             stage(context, reader, job, date).await
         }
-        Ok(Absorbed::Done(read)) => {
+        Ok(AfterPage::Done(read)) => {
             let batch = reader.complete(read, date);
             settle(context, reader, batch, now).await
         }
@@ -285,7 +285,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
     }
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.apply(durable);
-    let shown = Shown { committed, exemplars, tally: decision.tally, was_contacted };
+    let shown = Applied { committed, exemplars, tally: decision.tally, was_contacted };
     show(context, reader, &batch, &shown, now)
 }
 
@@ -314,7 +314,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
-    show(context, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
+    show(context, reader, &batch, &Applied { committed, exemplars, tally, was_contacted }, now)
 }
 
 /// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to
@@ -327,7 +327,7 @@ fn make_spans(
     exemplars: &mut Exemplars,
 ) -> SpanBatch {
     let Some(policy) = &context.spans else { return SpanBatch::default() };
-    let webhook = Webhook { target: &reader.target, info: reader.info.as_ref() };
+    let webhook = SpanWebhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &context.policy.labels);
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
@@ -342,7 +342,7 @@ fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure:
 }
 
 /// What was committed and applied, and is to be shown.
-struct Shown {
+struct Applied {
     committed: Committed,
     exemplars: Exemplars,
     tally: Tally,
@@ -354,7 +354,7 @@ fn show(
     context: &StepContext,
     mut reader: Reader,
     batch: &Batch,
-    shown: &Shown,
+    shown: &Applied,
     now: Duration,
 ) -> (Reader, StepResult) {
     let tally = shown.tally;

@@ -21,7 +21,7 @@ use self::error::StoreError;
 use self::handle::StoreInfo;
 use talkover_core::clock::{LocalTime, ServerTime};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Coverage, Pass};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -196,7 +196,7 @@ pub trait Store: Debug + Send {
     fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError>;
 
     /// Returns what discovery knows of an environment; an empty record if it never ran.
-    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError>;
+    fn load_discovered(&self, environment: &str) -> Result<DiscoveryRecord, StoreError>;
 
     /// Writes what discovery has learned of an environment, and which targets are listed now or not any more, as of
     /// `now` by the local clock.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::Environment;
+use super::EnvironmentLoop;
 use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, Trouble};
 use crate::sinks::metrics::progress::{self, approximately};
@@ -27,7 +27,7 @@ pub(super) struct Reports {
     progress_logged: Duration,
 }
 
-impl Environment {
+impl EnvironmentLoop {
     /// Shows, after a step that came to `result`, whether anybody can be read.
     pub(super) fn report_step(&mut self, result: &StepResult, now: Duration) {
         match result {

@@ -9,24 +9,30 @@ use tokio::task::JoinSet;
 use super::members::Ticket;
 use super::results::log_change;
 use super::spender::Grant;
-use super::{Done, Environment, jitter};
+use super::{Done, EnvironmentLoop, jitter};
 use crate::client::Exchange;
 use crate::clock;
-use crate::pipeline::reader::Work;
+use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
 use crate::store::handle::StoreHandle;
 use talkover_core::clock::{DateHeader, ServerTime};
 use talkover_core::delivery::{Target, Timestamp};
-use talkover_core::schedule::scheduler::Outcome;
-use talkover_core::schedule::{Class, TargetId, Turn};
+use talkover_core::schedule::scheduler::TurnOutcome;
+use talkover_core::schedule::{RequestClass, TargetId, Turn};
 
 /// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
 
-impl Environment {
+impl EnvironmentLoop {
     /// Starts a step of a target, if it has anything to do and the budget allows it.
-    pub(super) fn start_step(&mut self, id: TargetId, class: Class, tasks: &mut JoinSet<Done>, shutdown: &Shutdown) {
+    pub(super) fn start_step(
+        &mut self,
+        id: TargetId,
+        class: RequestClass,
+        tasks: &mut JoinSet<Done>,
+        shutdown: &Shutdown,
+    ) {
         let now = self.now();
         let expected = self.scheduler.expected(id, now);
         let Some(idle) = self.members.idle_mut(id) else { return };
@@ -38,8 +44,8 @@ impl Environment {
             return self.scheduler.set_due(id, sweep, recheck, now);
         };
         match &work {
-            Work::Settle(_) => self.patience.write(id),
-            Work::Read(_) => {
+            Step::Settle(_) => self.patience.write(id),
+            Step::Read(_) => {
                 let Grant::Granted = self.pay(now) else { return self.give_back(id, work) };
                 self.renew_token();
                 self.patience.ask(id, now);
@@ -51,14 +57,14 @@ impl Environment {
         tasks.spawn(async move { Done::Stepped(ticket, class, Box::new(step.await)) });
     }
 
-    fn give_back(&mut self, id: TargetId, work: Work) {
+    fn give_back(&mut self, id: TargetId, work: Step) {
         if let Some(idle) = self.members.idle_mut(id) {
             idle.give_back(work);
         }
     }
 
     /// Takes in what a step brought.
-    pub(super) fn receive_step(&mut self, ticket: Ticket, class: Class, stepped: Stepped) {
+    pub(super) fn receive_step(&mut self, ticket: Ticket, class: RequestClass, stepped: Stepped) {
         let Stepped { reader, exchange, date, result } = stepped;
         let (id, now) = (ticket.id(), self.now());
         if let Some(exchange) = &exchange {
@@ -82,15 +88,15 @@ impl Environment {
     }
 
     /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
-    fn plan(&mut self, id: TargetId, class: Class, outcome: Outcome, date: ServerTime) {
+    fn plan(&mut self, id: TargetId, class: RequestClass, outcome: TurnOutcome, date: ServerTime) {
         let now = self.now();
         let Some(idle) = self.members.idle_mut(id) else { return };
-        let is_poll_complete = matches!(outcome, Outcome::Complete(_)) && class != Class::Rechecks;
+        let is_poll_complete = matches!(outcome, TurnOutcome::Complete(_)) && class != RequestClass::Rechecks;
         if let Some(arrivals) = is_poll_complete.then(|| idle.take_arrivals(date)).flatten() {
             self.scheduler.seed(id, arrivals, now);
         }
         let [sweep, recheck] = idle.due();
-        let has_recheck_failed = matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks;
+        let has_recheck_failed = matches!(outcome, TurnOutcome::Failed(_)) && class == RequestClass::Rechecks;
         if has_recheck_failed {
             idle.state.recheck_not_before = now + RECHECK_RETRY;
         }

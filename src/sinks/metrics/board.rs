@@ -12,7 +12,7 @@ use super::exemplars::Exemplars;
 use super::exposure::Exposure;
 use super::progress;
 use crate::store::durable::{Committed, DurableLedger};
-use talkover_core::delivery::{Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::activity::Activity;
 use talkover_core::ledger::decide::Tally;
@@ -24,7 +24,7 @@ use talkover_core::ledger::totals::Totals;
 use talkover_core::reading::error::PollResult;
 
 /// The states in which an entry is followed, in the order in which views keep them.
-pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
+pub const OPEN_STATES: [AttemptStatus; 2] = [AttemptStatus::Pending, AttemptStatus::Retrying];
 
 /// What is shown of one target.
 #[derive(Clone, Debug)]

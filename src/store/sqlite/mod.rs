@@ -32,7 +32,7 @@ use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Stor
 use crate::clock;
 use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
@@ -266,7 +266,7 @@ impl Store for SqliteStore {
         Ok(id.is_some())
     }
 
-    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+    fn load_discovered(&self, environment: &str) -> Result<DiscoveryRecord, StoreError> {
         self.read(|connection| discovered::load(connection, environment))
     }
 

@@ -15,14 +15,14 @@ use talkover_core::ledger::losses::{EndKey, LossStreak};
 use talkover_core::ledger::state::Marks;
 
 /// A target of the state file.
-pub(super) struct Found {
+pub(super) struct StoredTarget {
     pub(super) id: TargetNumber,
     pub(super) marks: Marks,
     pub(super) catching_up: Option<Timestamp>,
 }
 
 /// Looks a target up by environment and webhook.
-pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<Found>> {
+pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
                 last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id
@@ -31,7 +31,7 @@ pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
 }
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredTarget> {
     let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
     let marks = Marks {
         known_at: time(1)?,
@@ -48,7 +48,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
             last_success: read_end(row)?,
         },
     };
-    Ok(Found { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)? })
+    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)? })
 }
 
 /// The end of the last delivery that succeeded, if there was one.
@@ -165,7 +165,7 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<Unlisted>> {
     let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
     let mut unlisted = Vec::new();
-    for Known { id, target: known, is_listed, unlisted_for } in all(transaction, environment)? {
+    for TargetRecord { id, target: known, is_listed, unlisted_for } in all(transaction, environment)? {
         match listed.get(&*known.webhook_id) {
             Some(target) if **target != known || !is_listed => name(transaction, id, target)?,
             Some(_) => {}
@@ -263,14 +263,14 @@ pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<Stri
 }
 
 /// A target as the file knows it.
-struct Known {
+struct TargetRecord {
     id: TargetNumber,
     target: Target,
     is_listed: bool,
     unlisted_for: Duration,
 }
 
-fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known>> {
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<TargetRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at IS NULL, unlisted_for_seconds
          FROM targets WHERE environment = ?1 ORDER BY id",
@@ -287,7 +287,7 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known
             webhook_id: webhook_id.into(),
         };
         let unlisted_for = Duration::from_secs(u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0));
-        Ok(Known { id: TargetNumber(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
+        Ok(TargetRecord { id: TargetNumber(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
     })?;
     rows.collect()
 }
