@@ -26,13 +26,13 @@ pub(crate) use self::assemble::{client, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
-use crate::clock;
 use crate::config::{Config, TokenError};
+use crate::local_clock;
 use crate::pipeline::{release, retire};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, Origin, Renderer, ServeError, Sources, StatusSource};
+use crate::server::{self, Renderer, ServeError, Sources, StatusOrigin, StatusSource};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
@@ -97,7 +97,7 @@ impl App {
     /// # Errors
     /// Where the daemon cannot do its work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
-        let loaded_at = clock::now();
+        let loaded_at = local_clock::now();
         // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
@@ -133,7 +133,7 @@ impl App {
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
-            status: StatusSource::start(Origin {
+            status: StatusSource::start(StatusOrigin {
                 board: services.board.clone(),
                 readiness: readiness.clone(),
                 clocks: services.clocks.clone(),

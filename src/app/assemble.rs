@@ -7,10 +7,10 @@ use prometheus::IntCounter;
 use super::AppError;
 use crate::budget::Budget;
 use crate::client::{Client, ClientError, ClientOptions, Connector};
-use crate::clock;
 use crate::config::{
     Config, EnvironmentConfig, MetricsConfig, PollConfig, ServerConfig, StateConfig, TracesConfig, WebhookConfig,
 };
+use crate::local_clock;
 use crate::pipeline::environment::{EnvironmentLoop, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
@@ -94,7 +94,7 @@ impl Plan {
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
                 let now = services.clocks.get(&name).now();
-                let known = services.store.with(|store| store.load_discovered(&name))?;
+                let known = services.store.run_blocking(|store| store.load_discovered(&name))?;
                 Some(Discovery::new(settings, filter, known, now))
             }
             None => None,
@@ -125,7 +125,7 @@ impl Plan {
     pub(super) fn tools(&self) -> Result<Tools, AppError> {
         let budget = Budget::open(
             &self.state.path,
-            &clock::boot_id(),
+            &local_clock::boot_id(),
             &self.environment.name,
             self.environment.requests_per_minute,
             self.environment.max_concurrent_requests,
@@ -155,9 +155,9 @@ impl Plan {
         let name: Arc<str> = self.environment.name.as_str().into();
         let roster = self.roster(services)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
-        let unlisted = services.store.with(|store| store.list(&name, &targets, clock::now()))?;
+        let unlisted = services.store.run_blocking(|store| store.list(&name, &targets, local_clock::now()))?;
         let load = |listed: &ListedTarget| {
-            Ok((listed.clone(), services.store.with(|store| store.load(&listed.target, &policy.labels))?))
+            Ok((listed.clone(), services.store.run_blocking(|store| store.load(&listed.target, &policy.labels))?))
         };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
         self.announce(&name, &roster, services);

@@ -30,7 +30,7 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
-use crate::{blocking, clock};
+use crate::{blocking, local_clock};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
 
@@ -40,7 +40,7 @@ pub struct ConfigSource {
     /// The file.
     pub path: PathBuf,
     /// The process's environment, whose variables override it.
-    pub environment: config::EnvironmentLoop,
+    pub environment: config::EnvVars,
 }
 
 /// The environments that are running.
@@ -207,7 +207,7 @@ impl Supervisor {
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
-                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now().timestamp()));
+                board.set_config(|status| (status.is_good, status.loaded_at) = (true, local_clock::now().timestamp()));
             }
             Err(reasons) => {
                 error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
@@ -309,11 +309,11 @@ impl Supervisor {
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any
 /// more.
 fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
-    let dropped = services.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
+    let dropped = services.store.run_blocking(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    for family in services.store.with(|store| store.adopt_layouts(&labels(&config.metrics)))? {
+    for family in services.store.run_blocking(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
                 warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
@@ -329,8 +329,8 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
         ready.push((plan, environment));
     }
     let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
-    for name in services.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
-        let unlisted = services.store.with(|store| store.list(&name, &[], clock::now()))?;
+    for name in services.store.run_blocking(|store| store.environments())?.into_iter().filter(is_gone) {
+        let unlisted = services.store.run_blocking(|store| store.list(&name, &[], local_clock::now()))?;
         show_unlisted(services, config, unlisted)?;
     }
     Ok(ready)
@@ -342,7 +342,7 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
     for Unlisted { target, info, unlisted_for } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !services.board.read(|views| views.targets.contains_key(&key)) {
-            let loaded = services.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
+            let loaded = services.store.run_blocking(|store| store.load(&target, &labels(&config.metrics)))?;
             let listed = ListedTarget { target: target.clone(), info, known_at: None };
             services.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }

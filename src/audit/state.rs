@@ -133,7 +133,7 @@ pub struct StateMarks {
 
 /// Everything that the state holds of one target, as of one moment.
 #[derive(Clone, Debug, Default)]
-pub struct TargetState {
+pub struct StateTarget {
     /// The marks.
     pub marks: StateMarks,
     /// The entries, oldest first.
@@ -194,7 +194,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be read any more.
-    pub fn target(&self, target: &Target) -> Result<Option<TargetState>, StateError> {
+    pub fn target(&self, target: &Target) -> Result<Option<StateTarget>, StateError> {
         self.read(|transaction| match find(transaction, target)? {
             Some((id, marks)) => read_target(transaction, id, marks).map(Some),
             None => Ok(None),
@@ -340,8 +340,8 @@ fn find(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<Opti
         .optional()
 }
 
-fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rusqlite::Result<TargetState> {
-    let mut state = TargetState { marks, rows: read_rows(transaction, id)?, ..TargetState::default() };
+fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rusqlite::Result<StateTarget> {
+    let mut state = StateTarget { marks, rows: read_rows(transaction, id)?, ..StateTarget::default() };
     let mut invalid = transaction.prepare("SELECT key FROM invalid_entries WHERE target = ?1")?;
     state.invalid = invalid.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut pruned = transaction.prepare("SELECT family, labels, value FROM pruned_totals WHERE target = ?1")?;

@@ -4,17 +4,17 @@
 use super::roster::Update;
 use super::step::StepContext;
 use crate::client::Answer;
-use crate::clock;
+use crate::local_clock;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::sinks::metrics::daemon::discovery_endpoint;
 use crate::sinks::metrics::exposure::Exposure;
 use crate::store::Loaded;
 use crate::store::error::StoreError;
-use talkover_core::clock::Observed;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
+use talkover_core::server_time::Observed;
 
 /// What a request of discovery was answered; `None` if it was given up because the program is to end.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ pub fn register(context: &StepContext, name: &str, update: Update) -> Registered
 fn write(context: &StepContext, name: &str, update: &Update) -> Result<Vec<(ListedTarget, Loaded)>, StoreError> {
     let (store, changes) = (&context.store, &update.changes);
     let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
-    store.with(|store| {
-        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
+    store.run_blocking(|store| {
+        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, local_clock::now())?;
         let load = |listed: &ListedTarget| Ok((listed.clone(), store.load(&listed.target, &context.policy.labels)?));
         changes.appeared.iter().map(load).collect()
     })

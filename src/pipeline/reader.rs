@@ -13,7 +13,6 @@ use std::time::Duration;
 use self::rechecks::Rechecks;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
-use talkover_core::clock::{LocalTime, Observed, ServerTime, SinceStart};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
@@ -26,6 +25,7 @@ use talkover_core::reading::walk::{CutShort, Stretch, Walk, WalkError};
 use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
+use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 
 mod progress;
 mod rechecks;
@@ -121,7 +121,7 @@ pub enum Step {
     /// Commits what was read and could not be committed before. Needs no request.
     Settle(Batch),
     /// Requests the next page of a job.
-    JobOutput(Job),
+    Read(Job),
 }
 
 impl Reader {

@@ -18,8 +18,7 @@ use crate::store::durable::Committed;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::{SpanBatch, StagedPart};
-use crate::{blocking, clock};
-use talkover_core::clock::{Certainty, Observed, ServerTime};
+use crate::{blocking, local_clock};
 use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
@@ -27,6 +26,7 @@ use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes;
 use talkover_core::reading::job::{AfterFailure, AfterPage, Job};
 use talkover_core::reading::walk::WalkError;
+use talkover_core::server_time::{Certainty, Observed, ServerTime};
 use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
 
 /// What every step of an environment works with.
@@ -227,7 +227,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
         return (reader, more);
     };
     blocking::run(move || {
-        match context.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
+        match context.store.run_blocking(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
                 reader.park(job);
@@ -276,7 +276,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
-    let durable = match context.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
+    let durable = match context.store.run_blocking(|store| store.commit(&reader.target, decision.changes, &spans)) {
         Ok(durable) => durable,
         Err(failure) => return not_written(context, reader, batch, failure),
     };
@@ -304,7 +304,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
     };
-    let durable = match context.store.with(|store| {
+    let durable = match context.store.run_blocking(|store| {
         store.commit_staged(&reader.target, &reader.ledger, &batch.attempts, &batch.invalid, &mut decide_part)
     }) {
         Ok(durable) => durable,
@@ -332,7 +332,7 @@ fn make_spans(
     exemplars.observe(&sampled, &context.policy.labels);
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
     let parked_since = now.minus(context.policy.windows.settle_after * 2);
-    SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since }
+    SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since }
 }
 
 fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
@@ -378,7 +378,7 @@ fn show(
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);
-            context.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
+            context.store.run_blocking(|store| store.note_success(&reader.target, batch.now.timestamp()));
         }
     }
     (reader, StepResult::Complete(tally))

@@ -39,7 +39,7 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use health::Readiness;
 pub use metrics::Renderer;
-pub use status::{Origin, StatusSource};
+pub use status::{StatusOrigin, StatusSource};
 use web_config::WebConfig;
 
 use crate::reload::Reloader;

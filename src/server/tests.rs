@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::web_config::WebConfig;
-use super::{Origin, Readiness, Renderer, ServeError, Sources, StatusSource, health, listen, router, serve};
+use super::{Readiness, Renderer, ServeError, Sources, StatusOrigin, StatusSource, health, listen, router, serve};
 use crate::exposition::ExpositionWriter;
 use crate::exposition::model::{FamilyHead, Kind, Number, Sample, SampleValue};
 use crate::server_clock::ServerClocks;
@@ -44,7 +44,7 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let origin = Origin { board: board(), readiness: readiness.clone(), clocks: ServerClocks::default() };
+        let origin = StatusOrigin { board: board(), readiness: readiness.clone(), clocks: ServerClocks::default() };
         let status = StatusSource::start(origin);
         let sources = Sources { metrics, status, readiness: readiness.clone(), reloader: None };
         let serving = tokio::spawn(serve(listener, router(sources), web, shutdown));

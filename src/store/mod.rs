@@ -19,7 +19,6 @@ use std::time::Duration;
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
 use self::handle::StoreInfo;
-use talkover_core::clock::{LocalTime, ServerTime};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
@@ -29,6 +28,7 @@ use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::Birth;
+use talkover_core::server_time::{LocalTime, ServerTime};
 use talkover_core::spans::record::SpanRecord;
 
 /// What is known of a target.

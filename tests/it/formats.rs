@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use talkover_core::clock::LocalTime;
-use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
 use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::totals::{Birth, Histogram, NANOS_PER_SECOND, Total};
+use talkover_core::ledger::totals::{Birth, HistogramTotals, NANOS_PER_SECOND, Total};
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
 use talkover_exporter::exposition::Format;
-use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
+use talkover_exporter::sinks::metrics::board::{Board, Display, Links, TargetView};
 use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::scrape::Scraper;
@@ -51,12 +51,12 @@ fn view(target: Target) -> TargetView {
     TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::from_millis(2500))
 }
 
-fn attempt(event: &str, status: Status, code: u16) -> AttemptLabels {
+fn attempt(event: &str, status: AttemptStatus, code: u16) -> AttemptLabels {
     AttemptLabels { event: event.into(), status, http_status: HttpLabel::Exact(HttpStatus::Code(code)) }
 }
 
 fn filled(bounds: &[f64], per_unit: f64, amounts: &[u64]) -> Total {
-    let mut histogram = Histogram::new(bounds.into());
+    let mut histogram = HistogramTotals::new(bounds.into());
     amounts.iter().for_each(|amount| histogram.observe(*amount, per_unit));
     Total::Histogram(histogram)
 }
@@ -72,8 +72,8 @@ fn busy() -> TargetView {
         method: Method::Post,
     };
     let mut view = TargetView { info: Some(info), ..view(target("prod", "w-1")) };
-    let held = attempt("a\"\\\n", Status::Retrying, 503);
-    let shown = attempt("b", Status::Failed, 500);
+    let held = attempt("a\"\\\n", AttemptStatus::Retrying, 503);
+    let shown = attempt("b", AttemptStatus::Failed, 500);
     for (labels, count) in [(&held, 4), (&shown, 7)] {
         view.totals.set(labels.attempts_series(), Total::Counter(count));
         let durations = filled(&BUCKETS, NANOS_PER_SECOND, &[50_000_000, 50_000_001, 1_500_000_000, 3_600_000_000_000]);
@@ -114,6 +114,8 @@ fn busy() -> TargetView {
     view.marks.last_attempt = [Some(at(1)), Some(at(2)), Some(at(3)), Some(at(4))];
     view.open = [3, 1];
     view.oldest_open = [Some(at(-50)), None];
+    view.marks.contacted = true;
+    (view.marks.streak.count, view.marks.streak.since) = (3, Some(at(70)));
     view.up = Some(true);
     view.last_success = Some(at(101));
     view.polls = [70, 6, 5, 4, 3, 2, 1];
@@ -136,6 +138,7 @@ fn board() -> Board {
         duration_labels: duration_labels(),
         duration_buckets: BUCKETS.into(),
         birth_hold: Duration::from_secs(65),
+        links: Links::default(),
     };
     board.set_display(display);
     board.set_config(|config| (config.is_good, config.loaded_at) = (true, at(0)));
@@ -153,13 +156,13 @@ fn board() -> Board {
     board.add_target(busy());
     // Not read yet, and failing.
     let mut failing = view(target("prod", "w-0"));
-    failing.fail("the API answered 502");
-    failing.totals.set(attempt("b", Status::Failed, 500).attempts_series(), Total::Counter(1));
+    failing.fail("the API answered 502", at(102));
+    failing.totals.set(attempt("b", AttemptStatus::Failed, 500).attempts_series(), Total::Counter(1));
     board.add_target(failing);
     // Read before, and no longer listed.
     let mut unlisted = view(target("staging", "w-1"));
     unlisted.exposed = true;
-    unlisted.totals.set(attempt("b", Status::Unknown, 0).attempts_series(), Total::Counter(9));
+    unlisted.totals.set(attempt("b", AttemptStatus::Unknown, 0).attempts_series(), Total::Counter(9));
     board.add_target(unlisted);
     board.retire_target(&target("staging", "w-1"), Instant::now() + Duration::from_secs(3600));
     board
@@ -182,7 +185,7 @@ fn scrape(format: Format) -> String {
     };
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
-    store.with(|store| store.limit_spans(10_000)).unwrap();
+    store.run_blocking(|store| store.limit_spans(10_000)).unwrap();
     let scraper = Scraper { board: board(), store: store.info().clone(), registry };
     let mut text = String::new();
     scraper.write(format, &mut text).unwrap();

@@ -29,6 +29,8 @@ mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod status;
 mod traces;
+mod type_names;
 mod unreadable;
 mod verify;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
 use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::rate::Rate;
+use talkover_core::server_time::ServerTime;
 
 /// A target in its place.
 #[derive(Debug)]

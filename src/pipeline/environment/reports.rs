@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::EnvironmentLoop;
 use crate::pipeline::step::StepResult;
-use crate::sinks::metrics::board::{Board, Trouble};
+use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
 use crate::sinks::metrics::progress::{self, approximately};
 use talkover_core::delivery::Timestamp;
 use talkover_core::reading::error::{ApiError, PollResult};
@@ -56,7 +56,12 @@ impl EnvironmentLoop {
                 Some(Next::Turn(_)) => Some(now),
                 None => None,
             };
-            Trouble { error, result, since, next_attempt: next_attempt.and_then(|moment| self.instant(moment)) }
+            EnvironmentTrouble {
+                error,
+                result,
+                since,
+                next_attempt: next_attempt.and_then(|moment| self.instant(moment)),
+            }
         });
         self.context.board.update_environment(&self.name, |view| view.trouble = trouble);
     }

@@ -7,10 +7,10 @@ use super::idle_target::IdleTarget;
 use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::store::error::StoreError;
-use talkover_core::clock::ServerTime;
 use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::patience::{Change, StepOutcome};
+use talkover_core::server_time::ServerTime;
 
 impl IdleTarget {
     /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns

@@ -16,13 +16,13 @@ use crate::pipeline::roster::{Roster, Update};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::Loaded;
-use talkover_core::clock::{Certainty, Observed};
 use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{TargetId, Turn};
+use talkover_core::server_time::{Certainty, Observed};
 
 /// The search for targets, and what it has found so far.
 #[derive(Debug)]

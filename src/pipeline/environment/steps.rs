@@ -11,15 +11,15 @@ use super::results::log_change;
 use super::spender::Grant;
 use super::{Done, EnvironmentLoop, jitter};
 use crate::client::Exchange;
-use crate::clock;
+use crate::local_clock;
 use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
 use crate::store::handle::StoreHandle;
-use talkover_core::clock::{DateHeader, ServerTime};
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
+use talkover_core::server_time::{DateHeader, ServerTime};
 
 /// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ impl EnvironmentLoop {
 
     /// Pays for a request at `now`, and adapts to what may be spent from now on.
     pub(super) fn pay(&mut self, now: Duration) -> Grant {
-        let grant = self.spender.pay(now, clock::uptime_ns());
+        let grant = self.spender.pay(now, local_clock::uptime_ns());
         self.follow_limits();
         if let Grant::Failing(failure) = &grant {
             self.show_unpaid(failure);
@@ -154,8 +154,9 @@ impl EnvironmentLoop {
             }
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
-            let offset =
-                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
+            let offset = exchange
+                .date
+                .map(|DateHeader(date)| date.as_seconds_f64() - local_clock::now().timestamp().as_seconds_f64());
             view.clock_offset = offset.or(view.clock_offset);
         });
     }
@@ -164,5 +165,5 @@ impl EnvironmentLoop {
 /// Keeps since when a target's polls have failed. Waits for nothing: at worst a later start does not know.
 fn note_failing(store: &StoreHandle, target: Target, since: Timestamp) {
     let store = store.clone();
-    tokio::task::spawn_blocking(move || store.with(|store| store.note_failing(&target, since)));
+    tokio::task::spawn_blocking(move || store.run_blocking(|store| store.note_failing(&target, since)));
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::Reader;
 use crate::sinks::metrics::board::WalkProgress;
 use crate::store::StagedWalk;
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::decide::Coverage;
 use talkover_core::reading::job::{Job, Lane, WalkJob};
+use talkover_core::server_time::ServerTime;
 
 /// A walk that is no first contact is worth a word from so many answers on.
 const LONG_WALK: u64 = 3;
@@ -17,12 +17,12 @@ const PAGES_UNTIL_ESTIMATE: u64 = 3;
 
 /// The stretch of time that a walk reads.
 #[derive(Clone, Copy)]
-struct Span {
+struct WalkSpan {
     from: Timestamp,
     until: Timestamp,
 }
 
-impl Span {
+impl WalkSpan {
     /// The part of it that is read: what lies above `reached`, and what is staged.
     fn ratio(self, reached: Option<Timestamp>, staged: Option<StagedWalk>) -> f64 {
         let whole = self.from.since(self.until).as_secs_f64();
@@ -76,12 +76,12 @@ impl Reader {
     }
 
     /// What a walk reads that began at `began`; a first contact reads as far back as it does from the first answer on.
-    fn span(&self, coverage: Coverage, until: Timestamp, began: Timestamp) -> Option<Span> {
+    fn span(&self, coverage: Coverage, until: Timestamp, began: Timestamp) -> Option<WalkSpan> {
         if coverage != Coverage::FirstContact {
-            return Some(Span { from: began, until });
+            return Some(WalkSpan { from: began, until });
         }
         let until = self.ledger.marks().history_cutoff?;
-        Some(Span { from: until.plus(self.settings.windows.initial_lookback), until })
+        Some(WalkSpan { from: until.plus(self.settings.windows.initial_lookback), until })
     }
 
     /// The answers that a walk had read before the start.

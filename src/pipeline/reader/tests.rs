@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::*;
 use crate::sinks::metrics::board::WalkProgress;
 use crate::store::durable::Durable;
-use talkover_core::clock::{Certainty, ClockNews};
 use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, OwnerType};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::series::LogOutcome;
@@ -13,6 +12,7 @@ use talkover_core::ledger::series::SeriesKey;
 use talkover_core::reading::job::AfterPage;
 use talkover_core::reading::walk::PageRequest;
 use talkover_core::reading::wire::{LogPage, Pagination};
+use talkover_core::server_time::{Certainty, ClockNews};
 use talkover_core::testing::{at, entry, local, policy, server};
 
 /// An answer by which it is that second on the server.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use maud::{Markup, html};
 
 use super::parts::number;
-use crate::server::status::Webhook;
-use talkover_core::delivery::Status;
+use crate::server::status::WebhookStatus;
+use talkover_core::delivery::AttemptStatus;
 use talkover_core::ledger::activity::{Minute, minute_of};
 use talkover_core::ledger::state::OUTCOMES;
 
@@ -29,12 +29,12 @@ struct Bar {
 }
 
 /// A chart for the list.
-pub(super) fn small(webhook: &Webhook) -> Markup {
+pub(super) fn small(webhook: &WebhookStatus) -> Markup {
     draw(webhook, &Size { bar: 2, height: 24 })
 }
 
 /// A chart for a webhook's own page.
-pub(super) fn large(webhook: &Webhook) -> Markup {
+pub(super) fn large(webhook: &WebhookStatus) -> Markup {
     html! {
         div.chart {
             (draw(webhook, &Size { bar: 11, height: 96 }))
@@ -43,7 +43,7 @@ pub(super) fn large(webhook: &Webhook) -> Markup {
     }
 }
 
-fn bars(webhook: &Webhook) -> [Bar; BARS] {
+fn bars(webhook: &WebhookStatus) -> [Bar; BARS] {
     let last = minute_of(webhook.moment.now).div_euclid(BAR_MINUTES);
     let first = last - BARS as Minute + 1;
     let mut bars = [Bar::default(); BARS];
@@ -52,7 +52,7 @@ fn bars(webhook: &Webhook) -> [Bar; BARS] {
         let place = (minute.div_euclid(BAR_MINUTES).min(last) - first).unsigned_abs() as usize;
         for (status, count) in OUTCOMES.iter().zip(outcomes.attempts) {
             match status {
-                Status::Failed | Status::Retrying => bars[place].failed += count,
+                AttemptStatus::Failed | AttemptStatus::Retrying => bars[place].failed += count,
                 _ => bars[place].succeeded += count,
             }
         }
@@ -60,7 +60,7 @@ fn bars(webhook: &Webhook) -> [Bar; BARS] {
     bars
 }
 
-fn draw(webhook: &Webhook, size: &Size) -> Markup {
+fn draw(webhook: &WebhookStatus, size: &Size) -> Markup {
     let bars = bars(webhook);
     let most = bars.iter().map(|bar| bar.succeeded + bar.failed).max().unwrap_or(0);
     let sum = |of: fn(&Bar) -> u64| number(bars.iter().map(of).sum());

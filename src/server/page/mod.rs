@@ -24,7 +24,7 @@ pub(super) use self::overview::overview;
 pub(super) use self::query::Query;
 pub(super) use self::webhook::webhook;
 
-use super::status::{self, Document, StatusSource};
+use super::status::{self, StatusDocument, StatusSource};
 
 /// Only its own style, script and answers; it can be framed by nobody, and sends its forms nowhere else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
@@ -43,7 +43,7 @@ pub(super) async fn overview_page(
     headers: HeaderMap,
 ) -> Response {
     let query = Query::parse(query.as_deref().unwrap_or_default());
-    answer(&source, &headers, Document::Overview(query)).await
+    answer(&source, &headers, StatusDocument::Overview(query)).await
 }
 
 /// The page of one webhook.
@@ -52,10 +52,10 @@ pub(super) async fn webhook_page(
     Path((environment, webhook_id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    answer(&source, &headers, Document::Webhook { environment, webhook_id }).await
+    answer(&source, &headers, StatusDocument::Webhook { environment, webhook_id }).await
 }
 
-async fn answer(source: &StatusSource, headers: &HeaderMap, document: Document) -> Response {
+async fn answer(source: &StatusSource, headers: &HeaderMap, document: StatusDocument) -> Response {
     match status::answer(source, headers, document).await {
         Ok(Some(page)) => (HEADERS, page).into_response(),
         Ok(None) => (StatusCode::NOT_FOUND, "this exporter knows no such webhook\n").into_response(),

@@ -7,9 +7,9 @@ use super::parts::{
     age_of, counted, deliveries_badge, document, none, number, percent, progress_bar, reading_badge, seconds, short_id,
     time,
 };
-use super::query::{Query, Sort, Wanted, percent_encoded};
+use super::query::{Query, Sort, WantedState, percent_encoded};
 use super::summary::{Summary, banners, headline};
-use crate::server::status::{Ended, Environment, LastLost, Status, Webhook};
+use crate::server::status::{Ended, Environment, LastLost, Status, WebhookStatus};
 use talkover_core::delivery::Timestamp;
 
 /// Webhooks on one page.
@@ -59,7 +59,7 @@ fn filter(status: &Status, query: &Query) -> Markup {
             label {
                 "State"
                 select name="state" {
-                    @for wanted in Wanted::ALL {
+                    @for wanted in WantedState::ALL {
                         option value=(wanted.as_str()) selected[wanted == query.wanted] { (wanted.label()) }
                     }
                 }
@@ -113,7 +113,7 @@ fn head(query: &Query) -> Markup {
     }
 }
 
-fn row(webhook: &Webhook, now: Timestamp, has_others: bool) -> Markup {
+fn row(webhook: &WebhookStatus, now: Timestamp, has_others: bool) -> Markup {
     let deliveries = &webhook.deliveries;
     let href = format!("webhooks/{}/{}", percent_encoded(&webhook.environment), percent_encoded(&webhook.webhook_id));
     html! {
@@ -156,7 +156,7 @@ pub(super) fn ended(ended: Option<Ended>) -> Markup {
     }
 }
 
-fn open(webhook: &Webhook, now: Timestamp) -> Markup {
+fn open(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let open = &webhook.deliveries.open;
     if open.pending + open.retrying == 0 {
         return if webhook.view.exposed {
@@ -188,7 +188,7 @@ pub(super) fn cause(lost: &LastLost) -> String {
     }
 }
 
-fn reading(webhook: &Webhook, now: Timestamp) -> Markup {
+fn reading(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let reading = &webhook.reading;
     html! {
         (reading_badge(webhook))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::build_info::VERSION;
-use crate::server::status::{DeliveryState, ReadingState, Webhook};
+use crate::server::status::{DeliveryState, ReadingState, WebhookStatus};
 use crate::sinks::metrics::progress::approximately;
 use talkover_core::delivery::Timestamp;
 
@@ -83,7 +83,7 @@ pub(super) fn deliveries_badge(state: DeliveryState) -> Markup {
 }
 
 /// The state of the reading.
-pub(super) fn reading_badge(webhook: &Webhook) -> Markup {
+pub(super) fn reading_badge(webhook: &WebhookStatus) -> Markup {
     let (tone, text) = match webhook.reading.state {
         ReadingState::Failing => (Tone::Bad, "cannot be read"),
         ReadingState::FirstContact => (Tone::Busy, "first reading"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::server::status::{DeliveryState, ReadingState, Webhook};
+use crate::server::status::{DeliveryState, ReadingState, WebhookStatus};
 
 /// A search for longer names finds nothing anyhow.
 const MAX_TEXT: usize = 200;
@@ -54,7 +54,7 @@ impl Sort {
 
 /// Which webhooks are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Wanted {
+pub(in crate::server) enum WantedState {
     /// All of them.
     #[default]
     All,
@@ -66,7 +66,7 @@ pub(in crate::server) enum Wanted {
     Reading(ReadingState),
 }
 
-impl Wanted {
+impl WantedState {
     pub(super) const ALL: [Self; 9] = [
         Self::All,
         Self::Problems,
@@ -109,7 +109,7 @@ impl Wanted {
         }
     }
 
-    fn holds(self, webhook: &Webhook) -> bool {
+    fn holds(self, webhook: &WebhookStatus) -> bool {
         let (deliveries, reading) = (webhook.deliveries.state, webhook.reading.state);
         match self {
             Self::All => true,
@@ -127,7 +127,7 @@ pub(in crate::server) struct Query {
     pub(super) text: String,
     /// The environment's name; all if it is empty.
     pub(super) environment: String,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: WantedState,
     pub(super) sort: Sort,
     /// The part of the list, from 1 on.
     pub(super) page: usize,
@@ -142,7 +142,7 @@ impl Query {
                 "q" => parsed.text = value.trim().chars().take(MAX_TEXT).collect(),
                 "environment" => parsed.environment = value.chars().take(MAX_TEXT).collect(),
                 "state" => {
-                    let known = Wanted::ALL.into_iter().find(|wanted| wanted.as_str() == value);
+                    let known = WantedState::ALL.into_iter().find(|wanted| wanted.as_str() == value);
                     parsed.wanted = known.unwrap_or_default();
                 }
                 "sort" => parsed.sort = Sort::ALL.into_iter().find(|sort| sort.as_str() == value).unwrap_or_default(),
@@ -159,7 +159,7 @@ impl Query {
         let given = [
             ("q", &*self.text, ""),
             ("environment", &*self.environment, ""),
-            ("state", self.wanted.as_str(), Wanted::default().as_str()),
+            ("state", self.wanted.as_str(), WantedState::default().as_str()),
             ("sort", self.sort.as_str(), Sort::default().as_str()),
             ("page", &*page, "1"),
         ];
@@ -170,20 +170,20 @@ impl Query {
 
     /// Whether anything is left out.
     pub(super) fn is_filtered(&self) -> bool {
-        !self.text.is_empty() || !self.environment.is_empty() || self.wanted != Wanted::All
+        !self.text.is_empty() || !self.environment.is_empty() || self.wanted != WantedState::All
     }
 
     /// The webhooks that are wanted, in order; `all` come worst first.
-    pub(super) fn select<'a>(&self, all: &'a [Webhook]) -> Vec<&'a Webhook> {
+    pub(super) fn select<'a>(&self, all: &'a [WebhookStatus]) -> Vec<&'a WebhookStatus> {
         let text = self.text.to_lowercase();
-        let has_text = |webhook: &Webhook| {
+        let has_text = |webhook: &WebhookStatus| {
             let places = [&webhook.name, &webhook.webhook_id, &webhook.owner_id];
             let places = places.into_iter().map(String::as_str).chain(webhook.owner_name.as_deref());
             text.is_empty() || places.into_iter().any(|place| place.to_lowercase().contains(&text))
         };
-        let is_of = |webhook: &Webhook| self.environment.is_empty() || webhook.environment == self.environment;
+        let is_of = |webhook: &WebhookStatus| self.environment.is_empty() || webhook.environment == self.environment;
         let wanted = all.iter().filter(|webhook| is_of(webhook) && self.wanted.holds(webhook) && has_text(webhook));
-        let mut wanted: Vec<&Webhook> = wanted.collect();
+        let mut wanted: Vec<&WebhookStatus> = wanted.collect();
         // Sorting is stable: among equals the worst comes first.
         match self.sort {
             Sort::Worst => {}
@@ -199,7 +199,7 @@ impl Query {
     }
 }
 
-fn sort_most_first<T: Ord>(webhooks: &mut [&Webhook], of: impl Fn(&Webhook) -> T) {
+fn sort_most_first<T: Ord>(webhooks: &mut [&WebhookStatus], of: impl Fn(&WebhookStatus) -> T) {
     webhooks.sort_by_key(|webhook| std::cmp::Reverse(of(webhook)));
 }
 
@@ -255,7 +255,7 @@ mod tests {
         let query = Query {
             text: "Größe & <b>+%".to_owned(),
             environment: "a b".to_owned(),
-            wanted: Wanted::Reading(ReadingState::FirstContact),
+            wanted: WantedState::Reading(ReadingState::FirstContact),
             sort: Sort::LastLost,
             page: 3,
         };
@@ -272,7 +272,7 @@ mod tests {
         for odd in ["page=0", "page=-1", "page=x", "sort=", "state=%ff", "&&=&", "other=1"] {
             assert_eq!(Query::parse(odd), plain, "{odd}");
         }
-        for wanted in Wanted::ALL {
+        for wanted in WantedState::ALL {
             assert_eq!(Query::parse(&format!("state={}", wanted.as_str())).wanted, wanted);
         }
     }

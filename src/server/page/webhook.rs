@@ -6,7 +6,7 @@ use super::chart;
 use super::overview::{cause, ended};
 use super::parts::{counted, deliveries_badge, document, none, number, progress_bar, reading_badge, seconds, time};
 use super::query::percent_encoded;
-use crate::server::status::{LastLost, Status, Webhook, all_lost};
+use crate::server::status::{LastLost, Status, WebhookStatus, all_lost};
 use crate::sinks::metrics::board::Links;
 use talkover_core::delivery::Timestamp;
 
@@ -15,7 +15,7 @@ const RUNBOOK: &str = "https://github.com/talkover-exporter/talkover-exporter/bl
 
 /// Renders the page of a webhook; `None` if it is not known.
 pub(in crate::server) fn webhook(status: &Status, environment: &str, webhook_id: &str) -> Option<String> {
-    let is_it = |one: &&Webhook| one.environment == environment && one.webhook_id == webhook_id;
+    let is_it = |one: &&WebhookStatus| one.environment == environment && one.webhook_id == webhook_id;
     let webhook = status.webhooks.iter().find(is_it)?;
     let now = status.now;
     let lost = all_lost(webhook, &status.links);
@@ -40,7 +40,7 @@ pub(in crate::server) fn webhook(status: &Status, environment: &str, webhook_id:
     Some(document(&format!("{} – talkover-exporter", webhook.name), "../../", main))
 }
 
-fn links(webhook: &Webhook, links: &Links) -> Markup {
+fn links(webhook: &WebhookStatus, links: &Links) -> Markup {
     html! {
         @if let Some(grafana) = &links.grafana_url {
             a rel="noreferrer" href=(format!(
@@ -53,7 +53,7 @@ fn links(webhook: &Webhook, links: &Links) -> Markup {
     }
 }
 
-fn deliveries(webhook: &Webhook, now: Timestamp) -> Markup {
+fn deliveries(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let deliveries = &webhook.deliveries;
     html! {
         section.panel {
@@ -90,7 +90,7 @@ fn deliveries(webhook: &Webhook, now: Timestamp) -> Markup {
     }
 }
 
-fn reading(webhook: &Webhook, now: Timestamp) -> Markup {
+fn reading(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let reading = &webhook.reading;
     html! {
         section.panel {
@@ -166,7 +166,7 @@ fn lost_row(lost: &LastLost, now: Timestamp) -> Markup {
     }
 }
 
-fn facts(webhook: &Webhook) -> Markup {
+fn facts(webhook: &WebhookStatus) -> Markup {
     let known = |value: Option<&str>| value.map_or_else(none, |value| html! { (value) });
     html! {
         section {

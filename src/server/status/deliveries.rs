@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::time::{Moment, rfc3339};
+use super::time::{StatusMoment, rfc3339};
 use crate::sinks::metrics::board::TargetView;
-use talkover_core::delivery::{Status, Timestamp};
+use talkover_core::delivery::{AttemptStatus, Timestamp};
 use talkover_core::ledger::activity::{Minute, Outcomes, minute_of};
 use talkover_core::ledger::state::OUTCOMES;
 
@@ -73,7 +73,11 @@ pub(in crate::server) struct Attempts {
 impl Attempts {
     fn of(outcomes: &Outcomes) -> Self {
         let count = |status| OUTCOMES.iter().position(|one| *one == status).map_or(0, |index| outcomes.attempts[index]);
-        Self { success: count(Status::Success), failed: count(Status::Failed), retrying: count(Status::Retrying) }
+        Self {
+            success: count(AttemptStatus::Success),
+            failed: count(AttemptStatus::Failed),
+            retrying: count(AttemptStatus::Retrying),
+        }
     }
 }
 
@@ -96,7 +100,7 @@ pub(in crate::server) struct Judgement {
 
 impl Judgement {
     /// Judges by what `view` shows at `moment`; `is_failing` says whether its log cannot be read at present.
-    pub(in crate::server) fn of(view: &TargetView, moment: Moment, is_failing: bool) -> Self {
+    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment, is_failing: bool) -> Self {
         if !view.exposed {
             let (last_hour, last_day, attempts_last_hour) = (None, None, None);
             return Self { state: DeliveryState::Unknown, since: None, last_hour, last_day, attempts_last_hour };

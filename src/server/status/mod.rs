@@ -20,16 +20,16 @@ use serde::Serialize;
 
 pub(super) use self::deliveries::{Attempts, DeliveryState, Ended, Open};
 pub(super) use self::losses::{LastLost, Lost};
-pub(super) use self::reading::{Progress, Reading, ReadingState};
-pub(super) use self::source::{Document, Encoding};
-pub use self::source::{Origin, StatusSource};
+pub(super) use self::reading::{Reading, ReadingProgress, ReadingState};
+pub(super) use self::source::{StatusDocument, StatusEncoding};
+pub use self::source::{StatusOrigin, StatusSource};
 
 use self::deliveries::Judgement;
-use self::source::Failed;
-use self::time::{Moment, rfc3339, seconds};
+use self::source::RenderingFailed;
+use self::time::{StatusMoment, rfc3339, seconds};
 use super::health::Readiness;
 use crate::build_info::{REVISION, VERSION};
-use crate::clock;
+use crate::local_clock;
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{EnvironmentView, Links, TargetView, Views};
 use crate::sinks::metrics::catalogue;
@@ -50,7 +50,7 @@ pub(super) struct Status {
     pub(super) config: Config,
     pub(super) environments: Vec<Environment>,
     /// Worst first.
-    pub(super) webhooks: Vec<Webhook>,
+    pub(super) webhooks: Vec<WebhookStatus>,
     /// The last deliveries that were lost, latest first.
     pub(super) lost: Vec<Lost>,
     #[serde(skip)]
@@ -84,7 +84,7 @@ pub(super) struct Environment {
     /// Webhooks whose deliveries are lost.
     pub(super) deliveries_failing: usize,
     /// How far the first reading of its logs has come.
-    pub(super) progress: Option<Progress>,
+    pub(super) progress: Option<ReadingProgress>,
     /// Webhooks whose first reading is complete.
     pub(super) webhooks_read: usize,
     /// Whether discovery has not seen all lists yet.
@@ -97,7 +97,7 @@ pub(super) struct Environment {
 
 /// A webhook: whether its log can be read, and whether its deliveries arrive.
 #[derive(Debug, Serialize)]
-pub(super) struct Webhook {
+pub(super) struct WebhookStatus {
     pub(super) environment: String,
     pub(super) webhook_id: String,
     pub(super) name: String,
@@ -126,7 +126,7 @@ pub(super) struct Webhook {
     pub(super) view: Arc<TargetView>,
     /// The time by the clock of its environment.
     #[serde(skip)]
-    pub(super) moment: Moment,
+    pub(super) moment: StatusMoment,
 }
 
 /// How the deliveries of a webhook go. A delivery ended when its last attempt was made.
@@ -144,7 +144,7 @@ pub(super) struct Deliveries {
     pub(super) last_lost: Option<LastLost>,
 }
 
-impl Webhook {
+impl WebhookStatus {
     /// What is worst comes first: lost deliveries before logs that cannot be read, and many before few.
     fn order(&self) -> impl Ord + use<> {
         let reading = match self.reading.state {
@@ -180,17 +180,17 @@ impl Status {
         let views = facts.views;
         let trace_url = views.display.links.trace_url.as_deref();
         let not_ready = facts.readiness.check().err();
-        let local = Moment { now: clock::now().timestamp(), instant: Instant::now() };
+        let local = StatusMoment { now: local_clock::now().timestamp(), instant: Instant::now() };
         let moment_in = |environment: &Arc<str>| match views.environments.contains_key(environment) {
-            true => Moment { now: facts.clocks.get(environment).now().timestamp(), ..local },
+            true => StatusMoment { now: facts.clocks.get(environment).now().timestamp(), ..local },
             false => local,
         };
         let of_view = |view: &Arc<TargetView>| {
             let environment = views.environments.get(&view.target.environment);
             webhook(view, environment, moment_in(&view.target.environment), trace_url)
         };
-        let mut webhooks: Vec<Webhook> = views.targets.values().map(of_view).collect();
-        webhooks.sort_by_cached_key(Webhook::order);
+        let mut webhooks: Vec<WebhookStatus> = views.targets.values().map(of_view).collect();
+        webhooks.sort_by_cached_key(WebhookStatus::order);
         let environments = views.environments.iter();
         let environments =
             environments.map(|(name, view)| environment(name, view, &webhooks, views, moment_in(name))).collect();
@@ -213,7 +213,13 @@ impl Status {
     }
 }
 
-fn environment(name: &str, view: &EnvironmentView, webhooks: &[Webhook], views: &Views, moment: Moment) -> Environment {
+fn environment(
+    name: &str,
+    view: &EnvironmentView,
+    webhooks: &[WebhookStatus],
+    views: &Views,
+    moment: StatusMoment,
+) -> Environment {
     let own = || webhooks.iter().filter(|webhook| webhook.listed && webhook.environment == name);
     let first = progress::first_contact(views, name, moment.instant);
     let read = own().filter(|webhook| webhook.view.marks.contacted).count();
@@ -239,7 +245,7 @@ fn environment(name: &str, view: &EnvironmentView, webhooks: &[Webhook], views: 
         webhooks: own().count(),
         reading_failing: own().filter(|webhook| webhook.reading.state == ReadingState::Failing).count(),
         deliveries_failing: own().filter(|webhook| webhook.deliveries.state == DeliveryState::Failing).count(),
-        progress: first.as_ref().map(Progress::of_environment),
+        progress: first.as_ref().map(ReadingProgress::of_environment),
         webhooks_read: read,
         is_searching: view.is_searching,
         budget_requests_per_minute: view.budget,
@@ -252,15 +258,15 @@ fn environment(name: &str, view: &EnvironmentView, webhooks: &[Webhook], views: 
 fn webhook(
     view: &Arc<TargetView>,
     environment: Option<&EnvironmentView>,
-    moment: Moment,
+    moment: StatusMoment,
     trace_url: Option<&str>,
-) -> Webhook {
+) -> WebhookStatus {
     let info = view.info.as_ref();
     let of_log = |outcome| view.totals.counter(&SeriesKey::log_entries(outcome));
     let reading = Reading::of(view, environment, moment);
     let judgement = Judgement::of(view, moment, reading.state == ReadingState::Failing);
     let streak = &view.marks.streak;
-    Webhook {
+    WebhookStatus {
         environment: view.target.environment.to_string(),
         webhook_id: view.target.webhook_id.to_string(),
         name: view.target.webhook_name.to_string(),
@@ -293,14 +299,14 @@ fn webhook(
 }
 
 /// All lost deliveries that are kept of a webhook, latest first.
-pub(super) fn all_lost(webhook: &Webhook, links: &Links) -> Vec<LastLost> {
+pub(super) fn all_lost(webhook: &WebhookStatus, links: &Links) -> Vec<LastLost> {
     losses::all(&webhook.view, links.trace_url.as_deref())
 }
 
 /// The snapshot as JSON.
 pub(super) async fn status(State(source): State<StatusSource>, headers: HeaderMap) -> Response {
     let answer_headers = [(header::CONTENT_TYPE, "application/json")];
-    answer(&source, &headers, Document::Json)
+    answer(&source, &headers, StatusDocument::Json)
         .await
         .map_or_else(IntoResponse::into_response, |json| (answer_headers, json.unwrap_or_default()).into_response())
 }
@@ -310,12 +316,12 @@ pub(super) async fn status(State(source): State<StatusSource>, headers: HeaderMa
 pub(super) async fn answer(
     source: &StatusSource,
     headers: &HeaderMap,
-    document: Document,
+    document: StatusDocument,
 ) -> Result<Option<Rendered>, (StatusCode, &'static str)> {
-    let encoding = Encoding::accepted(headers);
+    let encoding = StatusEncoding::accepted(headers);
     match source.document(document, encoding).await {
         Ok(body) => Ok(body.map(|body| Rendered { body, encoding })),
-        Err(Failed) => Err((StatusCode::INTERNAL_SERVER_ERROR, "failed to render the status: see the log\n")),
+        Err(RenderingFailed) => Err((StatusCode::INTERNAL_SERVER_ERROR, "failed to render the status: see the log\n")),
     }
 }
 
@@ -323,7 +329,7 @@ pub(super) async fn answer(
 #[derive(Default)]
 pub(super) struct Rendered {
     body: Bytes,
-    encoding: Encoding,
+    encoding: StatusEncoding,
 }
 
 impl IntoResponse for Rendered {
@@ -333,7 +339,7 @@ impl IntoResponse for Rendered {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if self.encoding == Encoding::Gzip {
+        if self.encoding == StatusEncoding::Gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::time::{Moment, rfc3339, seconds};
+use super::time::{StatusMoment, rfc3339, seconds};
 use crate::sinks::metrics::board::{EnvironmentView, TargetView, WalkProgress};
 use crate::sinks::metrics::progress::FirstContact;
 use talkover_core::delivery::Timestamp;
@@ -37,12 +37,12 @@ pub(in crate::server) struct Reading {
     /// Whether what was read lately had happened while nobody looked.
     pub(in crate::server) catching_up: bool,
     /// How far a long reading has come; null if none is under way.
-    pub(in crate::server) progress: Option<Progress>,
+    pub(in crate::server) progress: Option<ReadingProgress>,
 }
 
 /// How far a long reading has come.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::server) struct Progress {
+pub(in crate::server) struct ReadingProgress {
     /// The part that is read, by time.
     pub(in crate::server) ratio: f64,
     pub(in crate::server) pages_read: u64,
@@ -54,7 +54,7 @@ pub(in crate::server) struct Progress {
     pub(in crate::server) eta_seconds: Option<u64>,
 }
 
-impl Progress {
+impl ReadingProgress {
     fn of(walk: WalkProgress) -> Self {
         Self {
             ratio: walk.ratio,
@@ -81,7 +81,11 @@ impl Progress {
 
 impl Reading {
     /// What `view` and its environment show at `moment`.
-    pub(in crate::server) fn of(view: &TargetView, environment: Option<&EnvironmentView>, moment: Moment) -> Self {
+    pub(in crate::server) fn of(
+        view: &TargetView,
+        environment: Option<&EnvironmentView>,
+        moment: StatusMoment,
+    ) -> Self {
         let trouble = environment.and_then(|environment| environment.trouble.as_ref());
         let is_listed = view.retires.is_none();
         let state = match view.up {
@@ -102,7 +106,7 @@ impl Reading {
         let next = trouble.and_then(|trouble| trouble.next_attempt).into_iter().chain(own_next).max();
         // It may have become due while something else was read.
         let next_attempt = next.map(|next| seconds(moment.of(next).max(moment.now)));
-        let progress = view.progress.map(Progress::of);
+        let progress = view.progress.map(ReadingProgress::of);
         Self {
             state,
             since: since.map(seconds),
@@ -118,9 +122,9 @@ impl Reading {
 }
 
 /// A first contact that has not read anything yet.
-fn unbegun(view: &TargetView, state: ReadingState) -> Option<Progress> {
+fn unbegun(view: &TargetView, state: ReadingState) -> Option<ReadingProgress> {
     let until: Option<Timestamp> = view.marks.history_cutoff;
-    let begin = Progress {
+    let begin = ReadingProgress {
         ratio: 0.0,
         pages_read: 0,
         entries_read: 0,

@@ -17,7 +17,7 @@ use talkover_core::delivery::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{Facts, Status};
-use crate::clock;
+use crate::local_clock;
 use crate::server::health::Readiness;
 use crate::server::page::{self, Query};
 use crate::server_clock::ServerClocks;
@@ -28,7 +28,7 @@ const MAX_KEPT: usize = 64;
 
 /// What the status is made of.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct StatusOrigin {
     /// What is shown.
     pub board: Board,
     /// Whether the metrics are worth scraping.
@@ -39,7 +39,7 @@ pub struct Origin {
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) enum Document {
+pub(in crate::server) enum StatusDocument {
     /// All of it as JSON.
     Json,
     /// The status page, or a part of it.
@@ -55,13 +55,13 @@ pub(in crate::server) enum Document {
 
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub(in crate::server) enum Encoding {
+pub(in crate::server) enum StatusEncoding {
     #[default]
     Plain,
     Gzip,
 }
 
-impl Encoding {
+impl StatusEncoding {
     /// What the client accepts. Clients that accept gzip only in some odd way get the plain text.
     pub(in crate::server) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
@@ -71,16 +71,16 @@ impl Encoding {
 }
 
 /// A request: what is wanted, and whom to answer; `None` if there is no such thing.
-type Request = (Document, Encoding, oneshot::Sender<Option<Bytes>>);
+type StatusRequest = (StatusDocument, StatusEncoding, oneshot::Sender<Option<Bytes>>);
 
 /// The way to the thread that renders. Clones share it; the thread ends with the last one.
 #[derive(Clone, Debug)]
-pub struct StatusSource(mpsc::Sender<Request>);
+pub struct StatusSource(mpsc::Sender<StatusRequest>);
 
 impl StatusSource {
     /// Starts the thread.
-    pub fn start(origin: Origin) -> Self {
-        let (requests, waiting) = mpsc::channel::<Request>();
+    pub fn start(origin: StatusOrigin) -> Self {
+        let (requests, waiting) = mpsc::channel::<StatusRequest>();
         let serve = move || {
             let mut kept = Kept::default();
             for (document, encoding, answer) in waiting {
@@ -106,27 +106,27 @@ impl StatusSource {
     /// If rendering it has failed, which is a defect of ours.
     pub(in crate::server) async fn document(
         &self,
-        document: Document,
-        encoding: Encoding,
-    ) -> Result<Option<Bytes>, Failed> {
+        document: StatusDocument,
+        encoding: StatusEncoding,
+    ) -> Result<Option<Bytes>, RenderingFailed> {
         let (answer, rendered) = oneshot::channel();
-        self.0.send((document, encoding, answer)).map_err(|_| Failed)?;
+        self.0.send((document, encoding, answer)).map_err(|_| RenderingFailed)?;
         rendered.await.map_err(|_| {
             tracing::error!("failed to render the status");
-            Failed
+            RenderingFailed
         })
     }
 }
 
 /// Rendering has failed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Failed;
+pub(in crate::server) struct RenderingFailed;
 
 /// What was rendered of the present state.
 #[derive(Default)]
 struct Kept {
     of: Option<(Key, Status)>,
-    answers: HashMap<(Document, Encoding), Option<Bytes>>,
+    answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
 }
 
 /// What an answer depends on.
@@ -140,8 +140,8 @@ struct Key {
 }
 
 impl Kept {
-    fn answer(&mut self, origin: &Origin, document: Document, encoding: Encoding) -> Option<Bytes> {
-        let now: Timestamp = clock::now().timestamp();
+    fn answer(&mut self, origin: &StatusOrigin, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
+        let now: Timestamp = local_clock::now().timestamp();
         let key = Key {
             version: origin.board.version(),
             second: now.as_micros().div_euclid(1_000_000),
@@ -166,17 +166,17 @@ impl Kept {
     }
 }
 
-fn render(status: &Status, document: &Document) -> Option<String> {
+fn render(status: &Status, document: &StatusDocument) -> Option<String> {
     match document {
         // Plain numbers and texts always become JSON.
-        Document::Json => Some(serde_json::to_string(status).unwrap_or_default()),
-        Document::Overview(query) => Some(page::overview(status, query)),
-        Document::Webhook { environment, webhook_id } => page::webhook(status, environment, webhook_id),
+        StatusDocument::Json => Some(serde_json::to_string(status).unwrap_or_default()),
+        StatusDocument::Overview(query) => Some(page::overview(status, query)),
+        StatusDocument::Webhook { environment, webhook_id } => page::webhook(status, environment, webhook_id),
     }
 }
 
-fn encode(text: String, encoding: Encoding) -> Bytes {
-    if encoding == Encoding::Plain {
+fn encode(text: String, encoding: StatusEncoding) -> Bytes {
+    if encoding == StatusEncoding::Plain {
         return text.into();
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());

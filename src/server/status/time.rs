@@ -6,14 +6,14 @@ use talkover_core::delivery::Timestamp;
 
 /// One moment by the clocks that times are told by.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Moment {
+pub(in crate::server) struct StatusMoment {
     /// By the clock of the server, or by the local one where none concerns it.
     pub(in crate::server) now: Timestamp,
     /// By the clock that nobody sets.
     pub(in crate::server) instant: Instant,
 }
 
-impl Moment {
+impl StatusMoment {
     /// When `instant` is, by the clock that tells `now`.
     pub(in crate::server) fn of(self, instant: Instant) -> Timestamp {
         match instant.checked_duration_since(self.instant) {

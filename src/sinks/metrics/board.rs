@@ -14,7 +14,7 @@ use super::progress;
 use crate::store::durable::{Committed, DurableLedger};
 use talkover_core::delivery::{AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
-use talkover_core::ledger::activity::Activity;
+use talkover_core::ledger::activity::RecentActivity;
 use talkover_core::ledger::decide::Tally;
 use talkover_core::ledger::labels::AttemptLabel;
 use talkover_core::ledger::losses::RecentLosses;
@@ -52,7 +52,7 @@ pub struct TargetView {
     /// The latest of its lost deliveries.
     pub losses: Arc<RecentLosses>,
     /// What happened lately.
-    pub activity: Arc<Activity>,
+    pub activity: Arc<RecentActivity>,
     /// Whether the last poll succeeded.
     pub up: Option<bool>,
     /// Why it did not.
@@ -186,7 +186,7 @@ pub struct WalkProgress {
 
 /// Why nobody in an environment can be read.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct EnvironmentTrouble {
     /// What the last request came to.
     pub error: Arc<str>,
     /// The same as a kind of failure.
@@ -217,7 +217,7 @@ pub struct EnvironmentView {
     /// Requests of discovery that have failed in a row.
     pub discovery_failures: u32,
     /// Why nobody in it can be read; `None` if somebody can.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<EnvironmentTrouble>,
     /// When its loop began, and the part of the first contacts that was read by then.
     pub began: Option<(Instant, f64)>,
     /// When the API last answered, by its own clock.

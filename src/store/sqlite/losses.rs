@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::TargetNumber;
 use super::entries::{Names, unreadable};
 use talkover_core::delivery::{DeliveryResult, EntryId, Timestamp};
-use talkover_core::ledger::activity::{ACTIVITY_KEPT, Activity, Minute, Outcomes};
+use talkover_core::ledger::activity::{ACTIVITY_KEPT, Minute, Outcomes, RecentActivity};
 use talkover_core::ledger::losses::{EndKey, LossChanges, LostDelivery, RecentLosses};
 
 /// Writes what is different of the lost deliveries.
@@ -110,10 +110,10 @@ pub(super) fn add_activity(
 }
 
 /// Reads what forgotten rows have added to what happened lately.
-pub(super) fn load_activity(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Activity> {
+pub(super) fn load_activity(connection: &Connection, target: TargetNumber) -> rusqlite::Result<RecentActivity> {
     let mut statement = connection.prepare_cached("SELECT * FROM pruned_activity WHERE target = ?1")?;
     let mut rows = statement.query(params![target.0])?;
-    let mut activity = Activity::default();
+    let mut activity = RecentActivity::default();
     while let Some(row) = rows.next()? {
         let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
         let outcomes = Outcomes {

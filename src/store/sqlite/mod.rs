@@ -29,14 +29,14 @@ use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::queue::SpanQueue;
 use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
-use crate::clock;
-use talkover_core::clock::LocalTime;
+use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::server_time::LocalTime;
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";
@@ -155,7 +155,7 @@ impl Store for SqliteStore {
             let mut ledger =
                 Ledger::restore(found.marks, invalid, totals).with(losses::load(connection, found.id)?, activity);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
-            let now = clock::now().timestamp();
+            let now = local_clock::now().timestamp();
             let last_success = self.seen.get(found.id, now);
             Ok(Loaded {
                 ledger: DurableLedger::new(ledger),

@@ -8,11 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetNumber;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{EntryId, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::losses::{EndKey, LossStreak};
 use talkover_core::ledger::state::Marks;
+use talkover_core::server_time::LocalTime;
 
 /// A target of the state file.
 pub(super) struct StoredTarget {

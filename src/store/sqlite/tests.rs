@@ -677,12 +677,3 @@ fn a_file_that_could_not_shrink_is_rewritten_when_it_is_opened() {
     drop(raw);
     assert_eq!(mode(&place.open().connection), 2, "2 is INCREMENTAL");
 }
-
-#[test]
-fn zz_make_fixture() {
-    let mut store = SqliteStore::open(Path::new("/tmp/status/v7.db"), local(0)).unwrap();
-    let mut ledger = Ledger::default();
-    for batch in losses(None) {
-        settle(&mut store, &target("w-1"), &mut ledger, &batch);
-    }
-}

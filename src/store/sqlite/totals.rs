@@ -10,7 +10,7 @@ use super::TargetNumber;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::totals::{Birth, Histogram, Total, Totals};
+use talkover_core::ledger::totals::{Birth, HistogramTotals, Total, Totals};
 
 /// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not
 /// say so yet. They stay what they are when [`Family::fixed_buckets`] changes.
@@ -176,13 +176,13 @@ fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
     }
 }
 
-fn read_histogram(row: &rusqlite::Row<'_>, bounds: Arc<[f64]>) -> rusqlite::Result<Histogram> {
+fn read_histogram(row: &rusqlite::Row<'_>, bounds: Arc<[f64]>) -> rusqlite::Result<HistogramTotals> {
     let counts: Box<[u64]> =
         row.get_ref(3)?.as_blob()?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     if counts.len() != bounds.len() + 1 {
         return Err(unreadable(3, format!("{} buckets instead of {}", counts.len(), bounds.len() + 1)));
     }
-    Ok(Histogram { bounds, counts, sum: row.get::<_, i64>(4)?.unsigned_abs() })
+    Ok(HistogramTotals { bounds, counts, sum: row.get::<_, i64>(4)?.unsigned_abs() })
 }
 
 fn unreadable(column: usize, reason: String) -> rusqlite::Error {

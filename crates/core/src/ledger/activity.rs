@@ -80,14 +80,14 @@ impl Outcomes {
 
 /// What happened, by minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Activity(BTreeMap<Minute, Outcomes>);
+pub struct RecentActivity(BTreeMap<Minute, Outcomes>);
 
 /// The minute that holds a moment.
 pub fn minute_of(moment: Timestamp) -> Minute {
     moment.as_micros().div_euclid(MINUTE_MICROS)
 }
 
-impl Activity {
+impl RecentActivity {
     /// Takes in what is new of an entry, in place of what was known of it before.
     pub fn replace(&mut self, before: Option<&Row>, row: &Row) {
         let (old, new) = (before.map(Outcomes::of).unwrap_or_default(), Outcomes::of(row));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::labels::LabelPolicy;
 
-use super::activity::{ACTIVITY_KEPT, Activity, Minute, Outcomes};
+use super::activity::{ACTIVITY_KEPT, Minute, Outcomes, RecentActivity};
 use super::labeller::Labeller;
 use super::late::LateAttempts;
 use super::losses;
@@ -20,8 +20,8 @@ use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{DeliveryRef, Origin, Transition};
 use super::watermark::{Windows, effective_time};
-use crate::clock::ServerTime;
 use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, GroupKey, Timestamp};
+use crate::server_time::ServerTime;
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they
 /// can turn up no more.
@@ -678,7 +678,7 @@ impl<'a> Draft<'a> {
     /// What entries that are forgotten have added to what happened lately.
     fn lately(&self, pruned: &[&KeyedRow]) -> BTreeMap<Minute, Outcomes> {
         let from = self.batch.now.timestamp().minus(ACTIVITY_KEPT);
-        let mut activity = Activity::default();
+        let mut activity = RecentActivity::default();
         pruned.iter().filter(|entry| entry.row.at >= from).for_each(|entry| activity.add_row(&entry.row));
         activity.iter().map(|(minute, outcomes)| (minute, *outcomes)).collect()
     }

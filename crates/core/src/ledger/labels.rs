@@ -29,7 +29,7 @@ pub enum AttemptLabel {
     /// `event`
     Event,
     /// `status`
-    AttemptStatus,
+    Status,
     /// `http_status`
     HttpStatus,
 }

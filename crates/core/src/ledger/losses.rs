@@ -92,7 +92,7 @@ pub(super) fn after(
     rows: &BTreeMap<RowKey, Row>,
     attempts: &[Attempt],
 ) -> (LossStreak, LossChanges) {
-    let changed = Changed::of(memory, rows);
+    let changed = ChangedEnds::of(memory, rows);
     let streak = changed.streak(memory);
     let changes = changed.changes(memory, attempts);
     (streak, changes)
@@ -100,7 +100,7 @@ pub(super) fn after(
 
 /// The deliveries whose end a decision changes.
 #[derive(Default)]
-struct Changed<'a> {
+struct ChangedEnds<'a> {
     /// Those that are lost now and were not before.
     lost: BTreeMap<EndKey, (&'a RowKey, &'a Row)>,
     /// Those that were lost before, and have gone on.
@@ -109,7 +109,7 @@ struct Changed<'a> {
     last_success: Option<EndKey>,
 }
 
-impl<'a> Changed<'a> {
+impl<'a> ChangedEnds<'a> {
     fn of(memory: Memory<'_>, rows: &'a BTreeMap<RowKey, Row>) -> Self {
         let mut changed = Self::default();
         for (key, row) in rows {

@@ -177,14 +177,14 @@ impl<'a> Memory<'a> {
     }
 
     /// The oldest attempt of that number whose predecessor is not known; see
-    /// [`LateAttempts::awaiting`](super::late::Late::awaiting).
+    /// [`LateAttempts::awaiting`](super::late::LateAttempts::awaiting).
     pub fn awaiting(self, place: (GroupKey, u8), from: Timestamp, after: Option<&RowKey>) -> Option<&'a RowKey> {
         let is_current = |key: &&RowKey| self.row(key).is_some_and(|row| !row.is_preceded);
         self.ledgers().filter_map(|ledger| ledger.late().awaiting(place, from, after).find(is_current)).min()
     }
 
     /// When the oldest late attempt of the delivery of `opening` was made; see
-    /// [`LateAttempts::first_of`](super::late::Late::first_of).
+    /// [`LateAttempts::first_of`](super::late::LateAttempts::first_of).
     pub fn first_of(self, opening: &RowKey) -> Option<Timestamp> {
         self.ledgers().filter_map(|ledger| ledger.late().first_of(opening)).min()
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::activity::{Activity, Minute, Outcomes};
+use super::activity::{Minute, Outcomes, RecentActivity};
 use super::late::LateAttempts;
 use super::losses::{EndKey, LossChanges, LossStreak, RecentLosses};
 use super::row::{KeyedRow, Row, RowKey};
@@ -13,8 +13,8 @@ use super::rows::Rows;
 use super::series::SeriesKey;
 use super::tips::Tips;
 use super::totals::{Birth, Total, Totals};
-use crate::clock::{ServerTime, TOLERANCE};
 use crate::delivery::{AttemptStatus, EntryId, Timestamp};
+use crate::server_time::{ServerTime, TOLERANCE};
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub struct Ledger {
     totals: Totals,
     /// Shared with whoever shows it, like what happened lately.
     losses: Arc<RecentLosses>,
-    activity: Arc<Activity>,
+    activity: Arc<RecentActivity>,
 }
 
 impl Ledger {
@@ -109,7 +109,7 @@ impl Ledger {
 
     /// The same with the lost deliveries, and with what forgotten rows have added to what happened lately.
     #[must_use]
-    pub fn with(self, losses: impl Into<Arc<RecentLosses>>, activity: impl Into<Arc<Activity>>) -> Self {
+    pub fn with(self, losses: impl Into<Arc<RecentLosses>>, activity: impl Into<Arc<RecentActivity>>) -> Self {
         Self { losses: losses.into(), activity: activity.into(), ..self }
     }
 
@@ -150,7 +150,7 @@ impl Ledger {
     }
 
     /// What happened lately.
-    pub fn activity(&self) -> &Arc<Activity> {
+    pub fn activity(&self) -> &Arc<RecentActivity> {
         &self.activity
     }
 

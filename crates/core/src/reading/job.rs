@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::recheck::{Recheck, Rechecked};
 use super::walk::{CutShort, Failed, KnownEntries, PageRequest, Progress, Stretch, Walk, WalkError};
 use super::wire::LogPage;
-use crate::clock::ServerTime;
 use crate::delivery::{Attempt, Timestamp};
 use crate::ledger::decide::Coverage;
 use crate::ledger::state::Ledger;
+use crate::server_time::ServerTime;
 
 /// A reading that needs another page.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, EntryId, Timestamp};
-use crate::ledger::activity::Activity;
+use crate::ledger::activity::RecentActivity;
 use crate::ledger::decide::Coverage;
 use crate::ledger::losses::RecentLosses;
 use crate::ledger::row::{Row, RowKey};
@@ -21,7 +21,7 @@ pub(super) struct Disk {
     totals: Totals,
     pruned: BTreeMap<SeriesKey, u64>,
     losses: RecentLosses,
-    pruned_activity: Activity,
+    pruned_activity: RecentActivity,
     pub(super) staged: Option<Staged>,
 }
 
