@@ -1,5 +1,5 @@
-//! One turn of one target: one request, and where that completes what was to be read, the decision, the commit, and
-//! only then the memory and the metrics.
+//! One turn of one target: one request; and, if that completes a reading, the decision, the commit, and only then the
+//! memory and the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,14 +29,14 @@ use talkover_core::reading::walk::WalkError;
 use talkover_core::server_time::{Certainty, Observed, ServerTime};
 use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
 
-/// What every step of an environment works with.
+/// What every step of an environment uses.
 #[derive(Clone, Debug)]
 pub struct StepContext {
-    /// The way to the API.
+    /// The API's client.
     pub client: Arc<Client>,
-    /// How decisions are made.
+    /// The settings of decisions.
     pub policy: Arc<Policy>,
-    /// How spans are made of them; `None` if there is nobody to send them to.
+    /// The settings of spans; `None` if there is no receiver.
     pub spans: Option<SpanPolicy>,
     /// Where decisions become durable.
     pub store: StoreHandle,
@@ -50,16 +50,16 @@ pub struct StepContext {
     pub write_errors: IntCounter,
 }
 
-/// What a step came to.
+/// A target after its step.
 #[derive(Debug)]
 pub struct Stepped {
     /// The target, ready for its next step.
     pub reader: Reader,
-    /// What is known of the request, where one was made.
+    /// What is known of the request, if one was made.
     pub exchange: Option<Exchange>,
-    /// The server's clock.
+    /// The server's clock at its end.
     pub date: ServerTime,
-    /// The result.
+    /// How the step ended.
     pub result: StepResult,
 }
 
@@ -72,17 +72,17 @@ pub enum StepResult {
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
-    /// The request failed, but others of the list are answered: the next one goes for a part of the page.
+    /// The request failed, but others of the list are answered: the next one is for a part of the page.
     Narrowed(ApiError),
-    /// The request failed as it was to, for an entry that is known to be unreadable: further requests are needed.
+    /// The request failed as expected, because of an entry that is known to be unreadable: further requests are needed.
     Expected,
-    /// The state file could not be written; what was read is kept, or read again.
+    /// The state file could not be written; what was read is kept, or will be read again.
     NotWritten(StoreError),
-    /// The program is to end.
+    /// The program is stopping.
     Stopped,
 }
 
-/// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
+/// Makes a step for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
 /// requested.
 pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
@@ -90,7 +90,8 @@ pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duratio
         Step::Settle(batch) => {
             let date = batch.now;
             let (reader, result) = settle(context, reader, batch, now).await;
-            // It belongs to an earlier turn, which may have been one of another class: this one's is still to be read.
+            // The batch belongs to an earlier turn, perhaps of another class: the reading of this one is still to be
+            // made.
             let result = if let StepResult::Complete(tally) = result { StepResult::More(tally) } else { result };
             Stepped { reader, exchange: None, date, result }
         }
@@ -112,9 +113,10 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
     if answer.exchange.code.is_some() {
         (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
-    let (reader, result) = match (answer.result, time) {
+    let store = context.store.clone();
+    let (mut reader, result) = match (answer.result, time) {
         (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Unsettled(result)) => {
-            // The job is as it was, and asks for the same page again.
+            // The job is unchanged, and requests the same page again.
             reader.park(job);
             (reader, result)
         }
@@ -128,17 +130,29 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
-            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+            debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(error), Time::Mended(_)) => (reader, StepResult::Failed(error)),
         (Err(error), Time::Settled | Time::Unsettled(_)) => fail(context, reader, job, error, seen.now, now).await,
     };
+    if matches!(result, StepResult::Failed(_) | StepResult::Narrowed(_)) && reader.begins_to_fail(seen.now) {
+        reader = note_failing(store, reader, seen.now).await;
+    }
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
 
-/// Decides what a failed request makes of its job.
+/// Keeps since when a target's polls have failed, before that is shown.
+async fn note_failing(store: StoreHandle, reader: Reader, since: ServerTime) -> Reader {
+    blocking::run(move || {
+        store.run_blocking(|store| store.note_failing(&reader.target, since.timestamp()));
+        reader
+    })
+    .await
+}
+
+/// Handles a failed request of a job.
 async fn fail(
     context: StepContext,
     mut reader: Reader,
@@ -163,7 +177,7 @@ async fn fail(
     (reader, result)
 }
 
-/// Puts a job aside that needs another page, or decides what it has read.
+/// Parks a job that needs another page, or decides what it has read.
 async fn go_on(
     context: StepContext,
     mut reader: Reader,
@@ -185,21 +199,21 @@ async fn go_on(
     }
 }
 
-/// Whether the time of an answer is known and settled.
+/// What the time of an answer means for its page.
 enum Time {
-    /// Its page may be looked at.
+    /// The page may be processed.
     Settled,
-    /// Not yet: its page must be requested again.
+    /// The time is not known yet: the page must be requested again.
     Unsettled(StepResult),
-    /// The target's marks were set right, and what was being read is to be given up.
+    /// The target's marks were corrected, and what was being read is given up.
     Mended(StepResult),
 }
 
-/// Commits what an answer settles by its time alone, whatever its status.
+/// Commits what an answer decides by its time alone, whatever its status.
 async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
-        // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
+        // A decision now might rest on a wrong clock, and could not be undone.
         return (reader, Time::Unsettled(StepResult::More(Tally::default())));
     }
     if let Some(batch) = reader.first_response(seen) {
@@ -211,7 +225,7 @@ async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, 
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
         warn!(
             webhook = %reader.target,
-            "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
+            "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
         return (reader, Time::Mended(result));
@@ -219,7 +233,7 @@ async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, 
     (reader, Time::Settled)
 }
 
-/// Puts what a long walk has read on disk, where that is worth it, and the walk aside.
+/// Puts what a long walk has read on disk, if that is worth it, and parks the walk.
 async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
     let Some((walk, attempts, invalid)) = reader.take_for_stage(&mut job, date) else {
@@ -235,7 +249,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
             }
             Err(failure) => {
                 context.write_errors.inc();
-                // The job is given up: without what it has just read it must not go on. The next walk goes on from what
+                // The job is given up: it must not go on without what it has just read. The next walk resumes from what
                 // is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
@@ -244,7 +258,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
     .await
 }
 
-/// Decides, commits and applies, on a thread that may wait for the disk.
+/// Decides, commits and applies, on a thread that may block.
 async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     tell(&mut reader, &batch);
     blocking::run(move || {
@@ -261,13 +275,13 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 /// Logs what could not be read, once each.
 fn tell(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
-        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+        warn!(webhook = %reader.target, "log read only in part: {cause}");
     }
     let unreadable =
         batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
     let count = unreadable.count();
     if count > 0 {
-        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
+        warn!(webhook = %reader.target, count, "unreadable entries: every page that holds one of them fails");
     }
 }
 
@@ -290,7 +304,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
 }
 
 /// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of
-/// it; but it is one transaction, and shown in one step.
+/// it; but it is committed in one transaction and shown at once.
 fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
@@ -310,15 +324,15 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         Ok(durable) => durable,
         Err(failure) => return not_written(context, reader, batch, failure),
     };
-    // What was taken into the books by one pass was told again by the next.
+    // What one pass has registered was read again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
     show(context, reader, &batch, &Applied { committed, exemplars, tally, was_contacted }, now)
 }
 
-/// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to
-/// send them to, none is made.
+/// Makes the spans of a decision, and adds the attempts whose spans are sent to `exemplars`. Without a receiver none
+/// are made.
 fn make_spans(
     context: &StepContext,
     reader: &Reader,
@@ -330,7 +344,8 @@ fn make_spans(
     let webhook = SpanWebhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &context.policy.labels);
-    // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
+    // No attempt joins a delivery whose latest one is older than `settle_after`; as much again for the time until it is
+    // read.
     let parked_since = now.minus(context.policy.windows.settle_after * 2);
     SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since }
 }
@@ -341,12 +356,12 @@ fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure:
     (reader, StepResult::NotWritten(failure))
 }
 
-/// What was committed and applied, and is to be shown.
+/// What was committed and applied.
 struct Applied {
     committed: Committed,
     exemplars: Exemplars,
     tally: Tally,
-    /// Whether the first walk was complete before.
+    /// Whether the first walk was already complete.
     was_contacted: bool,
 }
 
@@ -360,7 +375,7 @@ fn show(
     let tally = shown.tally;
     let is_whole = matches!(batch.coverage, Coverage::Head | Coverage::Sweep | Coverage::FirstContact);
     if !shown.was_contacted && reader.ledger.marks().contacted {
-        info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
+        info!(webhook = %reader.target, entries = tally.new, "first contact complete");
     }
     context.board.update(&reader.target, |view, environment| {
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
@@ -374,7 +389,7 @@ fn show(
     reader.committed(batch, &tally, now);
     match batch.coverage {
         Coverage::FirstResponse | Coverage::Mended => return (reader, StepResult::More(tally)),
-        // Rechecks say nothing of how far the log has been read.
+        // Rechecks do not show how far the log has been read.
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);

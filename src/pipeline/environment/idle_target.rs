@@ -1,12 +1,12 @@
-//! A target that waits for its next step: its reader, and how its polls have gone so far. All that the environment's
-//! loop asks of a [`Reader`] it asks here.
+//! A target that waits for its next step: its reader, and how its polls have gone. Everything that the environment's
+//! loop needs of a [`Reader`] goes through here.
 
 use std::time::Duration;
 
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
 use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
-use talkover_core::delivery::{Target, Timestamp};
+use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::RequestClass;
@@ -29,36 +29,18 @@ pub(super) struct PollState {
     pub(super) is_unwritten: bool,
     /// No recheck is due before this, in time since the start: the last one failed.
     pub(super) recheck_not_before: Duration,
-    /// Since when polls have failed, by the server's clock; `None` if the last one succeeded, or if none has ended.
-    pub(super) failing_since: Option<Timestamp>,
-    /// The same if it is to be kept over a restart.
-    unkept_failing_since: Option<Timestamp>,
-    /// Whether the scheduler was told of the remembered arrivals.
+    /// Whether the scheduler knows the remembered arrivals.
     is_seeded: bool,
-}
-
-impl PollState {
-    /// Records that a poll has failed at `date`.
-    pub(super) fn begin_failing(&mut self, date: Timestamp) {
-        if self.failing_since.is_none() {
-            (self.failing_since, self.unkept_failing_since) = (Some(date), Some(date));
-        }
-    }
 }
 
 impl IdleTarget {
     /// A target with what the state file remembers of it.
     pub(super) fn new(listed: &ListedTarget, loaded: Loaded, settings: ReadSettings) -> Self {
         let Loaded { ledger, last_success, failing_since, staged, .. } = loaded;
-        let remembered = Remembered { ledger, last_success, staged, known_at: listed.known_at };
+        let remembered = Remembered { ledger, last_success, failing_since, staged, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
         reader.info = listed.info.clone();
-        Self { reader, state: PollState { failing_since, ..PollState::default() } }
-    }
-
-    /// Returns since when polls have failed, once, if that is to be kept over a restart.
-    pub(super) fn take_failing_since(&mut self) -> Option<Timestamp> {
-        self.state.unkept_failing_since.take()
+        Self { reader, state: PollState::default() }
     }
 
     /// A target after a step.
@@ -79,24 +61,24 @@ impl IdleTarget {
         self.reader.staged_progress()
     }
 
-    /// Takes over what discovery knows of the target.
+    /// Updates what discovery knows of the target.
     pub(super) fn update(&mut self, listed: &ListedTarget) {
         self.reader.target = listed.target.clone();
         self.reader.info = listed.info.clone();
     }
 
-    /// Whether something that was begun is not read to its end.
+    /// Whether a reading was begun and is not complete.
     pub(super) fn is_reading(&self) -> bool {
         self.reader.is_reading()
     }
 
-    /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are
-    /// expected. `None` if there is nothing to read any more: something else has read it since it became due.
+    /// Returns the next step for a class of work at `now` since the start, when about `expected` new entries are
+    /// expected. `None` if there is nothing left to read: another job has read it since it became due.
     pub(super) fn begin(&mut self, class: RequestClass, expected: f64, now: Duration) -> Option<Step> {
         self.reader.begin(class, expected, now)
     }
 
-    /// Takes back work that was not done.
+    /// Takes back a step that was not made.
     pub(super) fn give_back(&mut self, work: Step) {
         self.reader.give_back(work);
     }
@@ -106,7 +88,7 @@ impl IdleTarget {
         [self.reader.sweep_due(), self.reader.recheck_due()]
     }
 
-    /// Returns what the memory says of arrivals up to `date`, the first time that it is called.
+    /// Returns the rate of arrivals up to `date`, as far as the memory shows it; `Some` only at the first call.
     pub(super) fn take_arrivals(&mut self, date: ServerTime) -> Option<Rate> {
         (!std::mem::replace(&mut self.state.is_seeded, true)).then(|| self.reader.arrivals(date))
     }

@@ -1,4 +1,4 @@
-//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for,
+//! The steps of targets: starts them, and processes their results. A step begins only when its request is paid for,
 //! with the reader that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;
@@ -15,13 +15,11 @@ use crate::local_clock;
 use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
-use crate::store::handle::StoreHandle;
-use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
 use talkover_core::server_time::{DateHeader, ServerTime};
 
-/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+/// How long rechecks wait after a failure: a page that always fails must not use up a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
 
 impl EnvironmentLoop {
@@ -63,7 +61,7 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Takes in what a step brought.
+    /// Processes the result of a step.
     pub(super) fn receive_step(&mut self, ticket: Ticket, class: RequestClass, stepped: Stepped) {
         let Stepped { reader, exchange, date, result } = stepped;
         let (id, now) = (ticket.id(), self.now());
@@ -75,9 +73,6 @@ impl EnvironmentLoop {
             idle.update(listed);
         }
         let end = idle.record(&result, class, date, &self.context.board);
-        if let Some(since) = idle.take_failing_since() {
-            note_failing(&self.context.store, idle.target().clone(), since);
-        }
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
         if let Some(change) = change {
             log_change(&self.name, change);
@@ -160,10 +155,4 @@ impl EnvironmentLoop {
             view.clock_offset = offset.or(view.clock_offset);
         });
     }
-}
-
-/// Keeps since when a target's polls have failed. Waits for nothing: at worst a later start does not know.
-fn note_failing(store: &StoreHandle, target: Target, since: Timestamp) {
-    let store = store.clone();
-    tokio::task::spawn_blocking(move || store.run_blocking(|store| store.note_failing(&target, since)));
 }

@@ -1,4 +1,4 @@
-//! `/assets/…`: the style and the script of the status page.
+//! `/assets/…`: the style, the script and the icon of the status page.
 
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
@@ -11,6 +11,7 @@ const CACHE: &str = "max-age=86400";
 pub(in crate::server) async fn asset(Path(name): Path<String>) -> Response {
     let (content_type, content) = match &*name {
         "status.css" => ("text/css; charset=utf-8", include_str!("status.css")),
+        "icon.svg" => ("image/svg+xml", include_str!("icon.svg")),
         "status.js" => ("text/javascript; charset=utf-8", include_str!("status.js")),
         _ => return (StatusCode::NOT_FOUND, format!("there is no {name}\n")).into_response(),
     };

@@ -27,7 +27,7 @@ pub(super) use self::webhook::webhook;
 use super::status::{self, StatusDocument, StatusSource};
 
 /// Only its own style, script and answers; it can be framed by nobody, and sends its forms nowhere else.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
 const HEADERS: [(HeaderName, &str); 3] = [

@@ -24,7 +24,7 @@ pub(super) fn document(title: &str, root: &str, main: Markup) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                link rel="icon" href="data:,";
+                link rel="icon" type="image/svg+xml" href=(format!("{root}assets/icon.svg?v={VERSION}"));
                 link rel="stylesheet" href=(format!("{root}assets/status.css?v={VERSION}"));
                 script src=(format!("{root}assets/status.js?v={VERSION}")) defer {}
                 noscript { meta http-equiv="refresh" content=(REFRESH); }

@@ -1,10 +1,10 @@
-//! The metric reference of the documentation, made from the catalogue.
+//! The metric reference of the documentation, generated from the catalogue.
 
 use std::fmt::Write;
 
 use super::catalogue::{Buckets, Kind, Metric, MetricScope, all};
 
-/// The reference as Markdown: one table for each kind of subject.
+/// The reference as Markdown: one table for each scope.
 pub fn markdown() -> String {
     let mut text = String::new();
     for (scope, title) in [

@@ -1,7 +1,6 @@
-//! What the API's answers mean, field by field. It rejects and never guesses: an entry that cannot be used costs only
-//! itself.
+//! What the API's answers mean, field by field. Rejects rather than guesses: an unusable entry affects only itself.
 //!
-//! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave
+//! Payloads, response bodies and headers hold personal data: they are skipped (the payload is digested) and never leave
 //! this file. The client calls it with the bytes of one answer.
 
 mod entries;
@@ -21,9 +20,9 @@ use sha2::{Digest, Sha256};
 use super::payload::group_key;
 use crate::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus, Timestamp};
 
-/// The event of an entry that names none.
+/// The event of an entry without one.
 const NO_EVENT: &str = "none";
-/// A duration or delay of more than a day is no measurement: 24 h in milliseconds.
+/// A duration or delay of more than a day is not a measurement: 24 h in milliseconds.
 const MAX_DURATION_MS: f64 = 86_400_000.0;
 
 /// One page of a delivery log.
@@ -49,10 +48,10 @@ impl LogPage {
     }
 }
 
-/// The numbers beside a page; each may be missing or wrong.
+/// What an answer says about its list; each number may be missing or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pagination {
-    /// Entries on a full page, as the server cut them.
+    /// Entries on a full page, as the server counts pages.
     pub per_page: Option<u64>,
     /// Entries in the whole list.
     pub total: Option<u64>,
@@ -63,18 +62,18 @@ pub struct Pagination {
 /// An entry that cannot be counted as an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidEntry {
-    /// Its id where that can be read, else a digest of its bytes: by this it is counted only once.
+    /// Its id if that can be read, otherwise a digest of its bytes: this key keeps it from being counted twice.
     pub key: Box<str>,
     /// What is wrong with it.
     pub reason: &'static str,
-    /// How many usable entries stand before it on its page.
+    /// How many usable entries precede it on its page.
     pub place: usize,
 }
 
-/// Reads an answer of one of the two log endpoints.
+/// Parses an answer of one of the two log endpoints.
 ///
 /// # Errors
-/// A sentence that says why the answer as a whole is no page of a log.
+/// A sentence that says why the answer as a whole is not a page of a log.
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
@@ -91,19 +90,19 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     Ok(page)
 }
 
-/// The text of an answer; what is not UTF-8 in it is replaced.
+/// The text of an answer; bytes that are not UTF-8 are replaced.
 fn readable(body: &[u8]) -> Cow<'_, str> {
     let body = without_mark(body);
     // The usual case first: reading lossily is several times slower.
     std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed)
 }
 
-/// The body without a byte order mark before it, which a parser may ignore (RFC 8259, section 8.1).
+/// The body without a byte order mark, which a parser may ignore (RFC 8259, section 8.1).
 fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
-/// What stands in the envelope of a good answer, and the numbers beside it.
+/// Returns the data of a good answer, and what it says about its list.
 fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
     let envelope: AnswerEnvelope<'_> = serde_json::from_str(text).map_err(|error| no_object(&error))?;
     if envelope.success.map(RawValue::get) == Some("false") {
@@ -113,7 +112,7 @@ fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
     Ok((data, parse_pagination(envelope.pagination.or(envelope.meta))))
 }
 
-/// JSON of another type is not described: serde would quote a text in full.
+/// For JSON of another type serde's text is not used: it would quote the text in full.
 fn no_object(error: &serde_json::Error) -> String {
     if error.is_data() {
         return "the answer is no JSON object".to_owned();
@@ -142,7 +141,7 @@ struct AnswerEnvelope<'a> {
     success: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     pagination: Option<&'a RawValue>,
-    /// The same under the name that the list of agents has for it.
+    /// The same, under the name that the list of agents uses.
     meta: Option<&'a RawValue>,
 }
 
@@ -202,7 +201,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
         return Pagination::default();
     };
     let count = |raw: Option<&RawValue>| raw.and_then(number).filter(|n| *n >= 0.0 && *n < 1e15).map(|n| n as u64);
-    // No page holds nothing, and none is the last one before the first.
+    // A page size of zero and a last page of zero make no sense.
     let positive = |raw| count(raw).filter(|count| *count > 0);
     Pagination {
         per_page: positive(fields.per_page),

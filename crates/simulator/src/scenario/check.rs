@@ -1,6 +1,6 @@
 //! Checks of a scenario that its types do not express: ranges, weights, and ids that must differ.
 //!
-//! Used by `load` after parsing. It changes nothing and fills in nothing.
+//! Used by `load` after parsing. Changes nothing and adds no defaults.
 
 use std::collections::HashSet;
 
@@ -84,7 +84,7 @@ fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
     if let Some((name, _)) = texts.iter().find(|(_, text)| !is_segment(text)) {
         return fault(key(name), "must be a text that can stand in a path");
     }
-    // The ranges that TalkOver documents.
+    // The ranges in TalkOver's documentation.
     if webhook.max_retries > 10 {
         return fault(key("max_retries"), "must lie between 0 and 10");
     }
@@ -100,7 +100,7 @@ fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
     weights(webhook).map(|(name, reason)| (key(name), reason)).or_else(|| latency(webhook, &key("latency")))
 }
 
-/// Whether a text can stand in a path.
+/// Whether a text can be a segment of a path.
 pub(crate) fn is_segment(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', '?', '#', ' '])
 }

@@ -1,4 +1,4 @@
-//! What is served of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
+//! The metrics of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
 
 use super::{BASE, Kind, Metric, MetricRow};
 use crate::build_info;
@@ -8,10 +8,10 @@ use crate::sinks::metrics::samples::Samples;
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
 
-/// What is shown of the daemon.
+/// The source of the daemon's samples.
 #[derive(Debug)]
 pub struct DaemonSource<'a> {
-    /// How the configuration fares.
+    /// Whether the configuration is valid and current.
     pub config: ConfigStatus,
     /// The state.
     pub store: &'a StoreInfo,
@@ -22,9 +22,9 @@ pub struct DaemonSource<'a> {
 /// How the samples of the daemon are collected.
 #[derive(Clone, Copy, Debug)]
 pub enum DaemonCollector {
-    /// From what is shown.
+    /// Read from the source.
     Board(for<'a> fn(&'a DaemonSource<'_>, &mut Samples<'a>)),
-    /// By the `prometheus` crate's registry, where they are counted.
+    /// Counted and collected by the `prometheus` crate's registry.
     Registry,
 }
 

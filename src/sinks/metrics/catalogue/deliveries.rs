@@ -1,4 +1,4 @@
-//! What is served of a webhook's deliveries, and of the webhook itself.
+//! The metrics of a webhook's deliveries, and of the webhook itself.
 
 use std::borrow::Cow;
 
@@ -12,17 +12,17 @@ use crate::exposition::model::{Histogram, Number};
 use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
 use crate::sinks::metrics::samples::Samples;
 
-/// Reads samples from what is shown of a target.
+/// Collects samples from what is shown about a target.
 pub type ReadSamples = for<'a> fn(&'a TargetView, &mut Samples<'a>);
 
-/// How the samples of targets are collected, and of which targets.
+/// How the samples of targets are collected, and for which targets.
 #[derive(Clone, Copy, Debug)]
 pub enum TargetCollector {
-    /// Of targets whose first walk is complete.
+    /// For targets whose first walk is complete.
     OnceRead(ReadSamples),
-    /// Of targets that are listed.
+    /// For targets that are listed.
     WhileListed(ReadSamples),
-    /// Of all.
+    /// For all targets.
     Always(ReadSamples),
 }
 
@@ -215,7 +215,7 @@ fn label_values(key: &SeriesKey) -> impl Iterator<Item = &str> {
     key.labels.iter().map(|value| &**value)
 }
 
-/// The counters of a family. Those that are held are 0, and have no exemplars.
+/// Collects the counters of a family. Those that are held are 0, and have no exemplars.
 fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>) {
     for (key, total) in view.totals.family(family) {
         let Total::Counter(value) = total else { continue };
@@ -229,8 +229,8 @@ fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>)
     }
 }
 
-/// The histograms of a family, whose sums are kept in the unit that `sum` makes a number of. Those that are held are
-/// empty, and have no exemplars.
+/// Collects the histograms of a family; `sum` converts their sums from the unit in which they are kept. Those that are
+/// held are empty, and have no exemplars.
 fn histograms<'a>(view: &'a TargetView, family: Family, sum: fn(u64) -> Number, samples: &mut Samples<'a>) {
     for (key, total) in view.totals.family(family) {
         let Total::Histogram(histogram) = total else { continue };

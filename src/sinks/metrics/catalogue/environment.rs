@@ -1,26 +1,26 @@
-//! What is served of the daemon's work on an environment.
+//! The metrics of the daemon's work on an environment.
 
 use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
 use crate::sinks::metrics::board::{EnvironmentView, TargetView, Views};
 use crate::sinks::metrics::samples::Samples;
 
-/// What is shown of an environment, and of everything around it.
+/// The source of an environment's samples.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvironmentSource<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What is shown of it.
+    /// What is shown about it.
     pub view: &'a EnvironmentView,
-    /// Everything that is shown.
+    /// Everything on the board.
     pub views: &'a Views,
 }
 
 /// How the samples of environments are collected.
 #[derive(Clone, Copy, Debug)]
 pub enum EnvironmentCollector {
-    /// From the board.
+    /// Read from the source.
     Board(for<'a> fn(EnvironmentSource<'a>, &mut Samples<'a>)),
-    /// By the `prometheus` crate's registry, where they are counted.
+    /// Counted and collected by the `prometheus` crate's registry.
     Registry,
 }
 
@@ -123,7 +123,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     },
 ];
 
-/// How many targets are healthy, failing and disabled: each is one of them.
+/// Counts the targets that are healthy, failing and disabled: each is exactly one of these.
 fn states<'a>(targets: impl Iterator<Item = &'a TargetView>) -> [u64; 3] {
     let mut counts = [0; 3];
     for target in targets {

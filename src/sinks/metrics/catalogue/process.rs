@@ -1,6 +1,6 @@
 //! The usual `process_*` series.
 //!
-//! Not the `prometheus` crate's own collector: that one counts processor time in whole seconds.
+//! These replace the `prometheus` crate's collector, which counts processor time in whole seconds.
 
 use super::{BASE, Kind, Metric, MetricRow};
 use crate::exposition::model::Number;

@@ -1,5 +1,5 @@
-//! What is served of the daemon's work on a webhook's log. The counts of entries go on while a webhook that is no
-//! longer listed keeps its series, so that the books balance.
+//! The metrics of the daemon's work on a webhook's log. While a webhook that is no longer listed keeps its series, the
+//! counts of entries stay too, so that the books balance.
 
 use talkover_core::ledger::totals::Total;
 
@@ -117,7 +117,7 @@ pub static ROWS: &[TargetRow] = &[
     },
 ];
 
-/// The attempts that are counted, but in series that are served as 0.
+/// The attempts that are counted in series that are served as 0.
 fn attempts_held(view: &TargetView) -> u64 {
     let held = view.totals.family(Family::Attempts).filter(|(key, _)| view.exposure.is_held(key));
     held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()
