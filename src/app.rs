@@ -53,7 +53,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file of the request budget cannot be used.
-    #[error("failed to open the memory of the request budget beside the state file: {0}")]
+    #[error("failed to open the file of the request budget beside the state file: {0}")]
     Budget(std::io::Error),
     /// The token cannot be read any more.
     #[error(transparent)]
@@ -129,7 +129,7 @@ impl App {
         let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
         // Without a file to read again, SIGHUP keeps its default effect.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
-        supervisor.tell_start(&listener);
+        supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),

@@ -45,7 +45,7 @@ pub enum AskError {
         date: ServerTime,
     },
     /// What was spent of the budget cannot be read or written.
-    #[error("failed to use the memory of the request budget: {0}")]
+    #[error("failed to use the file of the request budget: {0}")]
     Budget(#[from] std::io::Error),
     /// The program is stopping.
     #[error("interrupted")]

@@ -37,7 +37,7 @@ impl ServerClock {
         }
         let observed = believed.observe(exchange.date, at);
         drop(believed);
-        self.tell(&observed);
+        self.log_news(&observed);
         observed
     }
 
@@ -54,7 +54,7 @@ impl ServerClock {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, observed: &Observed) {
+    fn log_news(&self, observed: &Observed) {
         let (environment, now) = (&self.environment, observed.now.timestamp());
         match observed.news {
             ClockNews::None => {}

@@ -127,7 +127,7 @@ impl Supervisor {
     }
 
     /// Logs that the daemon has started, that it can be signalled, and where it listens.
-    pub(super) fn tell_start(&self, listener: &TcpListener) {
+    pub(super) fn log_start(&self, listener: &TcpListener) {
         let webhooks: usize = self.config.environments.iter().map(|environment| environment.webhooks.len()).sum();
         let listen = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
         let config = self.config_path().unwrap_or_default();

@@ -99,7 +99,7 @@ impl Roster {
     ) -> Option<Update> {
         let discovery = self.discovery.as_mut()?;
         self.is_outdated |= discovery.finish(request, result, date, now);
-        discovery.take_news().iter().for_each(|list| warn_of(&self.environment, list));
+        discovery.take_news().iter().for_each(|list| log_shortfall(&self.environment, list));
         let unsaved = discovery.take_unsaved();
         let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
         Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
@@ -131,7 +131,7 @@ impl Roster {
 }
 
 /// Logs that not all of a list is read.
-fn warn_of(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
+fn log_shortfall(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
     let kind = owner_type.as_str();
     match owner {
         None => warn!(environment, "list of {kind}s read only in part: {shortfall}; using what was found"),

@@ -109,33 +109,35 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
     };
     context.api.record(&reader.target.environment, LOGS, &answer.exchange);
     let seen = context.clock.observe(&answer.exchange);
-    let mut time = Time::Settled;
+    let mut time = TimeOutcome::Settled;
     if answer.exchange.code.is_some() {
         (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
     let store = context.store.clone();
     let (mut reader, result) = match (answer.result, time) {
-        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Unsettled(result)) => {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Unsettled(result)) => {
             // The job is unchanged, and requests the same page again.
             reader.park(job);
             (reader, result)
         }
         // What was being read is given up.
-        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Mended(result)) => (reader, result),
-        (Ok(page), Time::Settled) => {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Mended(result)) => (reader, result),
+        (Ok(page), TimeOutcome::Settled) => {
             for entry in &page.invalid {
                 debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             let absorbed = job.absorb(page, seen.now, &reader.ledger);
             go_on(context, reader, absorbed, seen.now, now).await
         }
-        (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
+        (Err(ApiError::TooLarge { key, limit_mib }), TimeOutcome::Settled) => {
             debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
-        (Err(error), Time::Mended(_)) => (reader, StepResult::Failed(error)),
-        (Err(error), Time::Settled | Time::Unsettled(_)) => fail(context, reader, job, error, seen.now, now).await,
+        (Err(error), TimeOutcome::Mended(_)) => (reader, StepResult::Failed(error)),
+        (Err(error), TimeOutcome::Settled | TimeOutcome::Unsettled(_)) => {
+            fail(context, reader, job, error, seen.now, now).await
+        }
     };
     if matches!(result, StepResult::Failed(_) | StepResult::Narrowed(_)) && reader.begins_to_fail(seen.now) {
         reader = note_failing(store, reader, seen.now).await;
@@ -200,7 +202,7 @@ async fn go_on(
 }
 
 /// What the time of an answer means for its page.
-enum Time {
+enum TimeOutcome {
     /// The page may be processed.
     Settled,
     /// The time is not known yet: the page must be requested again.
@@ -210,16 +212,21 @@ enum Time {
 }
 
 /// Commits what an answer decides by its time alone, whatever its status.
-async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
+async fn settle_time(
+    context: StepContext,
+    mut reader: Reader,
+    seen: &Observed,
+    now: Duration,
+) -> (Reader, TimeOutcome) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
         // A decision now might rest on a wrong clock, and could not be undone.
-        return (reader, Time::Unsettled(StepResult::More(Tally::default())));
+        return (reader, TimeOutcome::Unsettled(StepResult::More(Tally::default())));
     }
     if let Some(batch) = reader.first_response(seen) {
         return match settle(context, reader, batch, now).await {
-            (met, StepResult::More(_)) => (met, Time::Settled),
-            (reader, failed) => (reader, Time::Unsettled(failed)),
+            (met, StepResult::More(_)) => (met, TimeOutcome::Settled),
+            (reader, failed) => (reader, TimeOutcome::Unsettled(failed)),
         };
     }
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
@@ -228,9 +235,9 @@ async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, 
             "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
-        return (reader, Time::Mended(result));
+        return (reader, TimeOutcome::Mended(result));
     }
-    (reader, Time::Settled)
+    (reader, TimeOutcome::Settled)
 }
 
 /// Puts what a long walk has read on disk, if that is worth it, and parks the walk.
@@ -260,7 +267,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
 
 /// Decides, commits and applies, on a thread that may block.
 async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    tell(&mut reader, &batch);
+    log_unread(&mut reader, &batch);
     blocking::run(move || {
         let is_walk = !matches!(batch.coverage, Coverage::FirstResponse | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
@@ -273,7 +280,7 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 }
 
 /// Logs what could not be read, once each.
-fn tell(reader: &mut Reader, batch: &Batch) {
+fn log_unread(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
         warn!(webhook = %reader.target, "log read only in part: {cause}");
     }

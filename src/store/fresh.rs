@@ -1,14 +1,13 @@
-//! What a state file that is made now says about the one before it: a volume that is not mounted looks like a first
-//! start.
+//! What a new state file says about an earlier one: a volume that is not mounted looks like a first start.
 //!
-//! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another
+//! The rule: a new state file is logged at INFO, and at WARN if something on this machine shows that there was another
 //! one. That is a file which only a daemon leaves beside its state (`.seen`, a write-ahead log), or a line of
-//! `/etc/fstab` for a directory above the state where nothing is mounted. The memory of the budget (`.budget`) says
-//! nothing: `check --online` makes it before the first start. Nor do old entries of the log: every account that was
-//! used before its exporter has them.
+//! `/etc/fstab` for a directory above the state where nothing is mounted. The file of the request budget (`.budget`)
+//! shows nothing: `check --online` creates it before the first start. Nor do old entries of the log: every account that
+//! was used before its exporter has them.
 //!
-//! Its limits: a container's volume that is missing from the container's own description leaves no trace that could be
-//! seen from inside; there only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, tell. Called by
+//! Its limits: a container's volume that is missing from the container's own description leaves no trace inside; there
+//! only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, show it. Called by
 //! [`SqliteStore::open`](super::sqlite::SqliteStore::open) alone.
 
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// Looks at the place where a state file is about to be opened; `None` if there is one.
+    /// Examines the place where a state file is about to be opened; `None` if there is one.
     pub(super) fn inspect(path: &Path) -> Option<Self> {
         if length(path) > 0 {
             return None;
@@ -43,7 +42,7 @@ impl Fresh {
         Some(Self { evidence })
     }
 
-    /// Tells the log that the file at `path` was made.
+    /// Logs that the file at `path` was made.
     pub(super) fn tell(&self, path: &Path) {
         let path = path.display();
         match &self.evidence {

@@ -1,7 +1,7 @@
 //! One daemon per state file: an advisory lock on a file beside it.
 //!
-//! Not on the database itself: closing any descriptor of that would drop the locks that SQLite holds on it
-//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). The operating system drops ours when the process ends,
+//! The lock is not on the database itself: closing any descriptor of that would drop the locks that SQLite holds on it
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). The operating system releases ours when the process ends,
 //! however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -11,20 +11,20 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 
-/// The held lock; dropping it gives the state file free.
+/// The held lock; dropping it releases the state file.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
 }
 
-/// As much as SQLite asks for at once: its shared memory comes in pieces of 32 KiB.
+/// As much as SQLite needs at once: its shared memory grows in pieces of 32 KiB.
 static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl LockFile {
     /// Takes the lock for the state file at `state`.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] where another process holds it.
+    /// [`StoreError::Locked`] if another process holds it.
     pub fn acquire(state: &Path) -> Result<Self, StoreError> {
         let path = beside(state, "lock");
         let file = OpenOptions::new()
@@ -40,16 +40,16 @@ impl LockFile {
         }
     }
 
-    /// Writes a byte where there is one already.
+    /// Writes a byte over an existing one.
     ///
     /// # Errors
-    /// Where the file system has become read-only, or its files immutable. SQLite must not be asked then: it writes to
+    /// If the file system has become read-only, or its files immutable. SQLite must not be used then: it writes to
     /// memory that is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
     pub fn touch(&self) -> io::Result<()> {
         self.file.write_all_at(&[0], 0)
     }
 
-    /// What the system says where this disk cannot be written to, found out by trying. Nothing where it can.
+    /// The error of the system if this disk cannot be written to, found out by trying; `None` if it can.
     pub fn refusal(&self) -> Option<io::Error> {
         let written = self.file.write_all_at(&PROBE, 0);
         let shortened = self.file.set_len(1);

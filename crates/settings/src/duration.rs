@@ -19,7 +19,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let millis = total_millis(text).ok_or_else(|| {
-        format!("`{text}` is no duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d")
+        format!("`{text}` is not a duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d")
     })?;
     if millis > MAX_MILLIS {
         return Err(format!("`{text}` is longer than 3650d"));

@@ -152,7 +152,7 @@ impl FaultText {
             ("location", self.location.is_some() && !matches!(self.kind, FaultKind::Redirect)),
         ];
         match unused.iter().find(|(_, unused)| *unused) {
-            Some((name, _)) => Err(format!("this kind has no `{name}`")),
+            Some((name, _)) => Err(format!("this kind does not use `{name}`")),
             None => Ok(()),
         }
     }

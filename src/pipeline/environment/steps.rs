@@ -117,24 +117,24 @@ impl EnvironmentLoop {
         grant
     }
 
-    /// Nobody can be polled, so nobody's last poll says how things are.
+    /// Shows why no target can be polled, because the results of the last polls no longer do.
     fn show_unpaid(&self, failure: &io::Error) {
         self.context.write_errors.inc();
         let date = self.context.clock.now().timestamp();
-        let failure = format!("failed to write the memory of the request budget: {failure}");
+        let failure = format!("failed to write the file of the request budget: {failure}");
         for idle in self.members.idle() {
             self.context.board.update(idle.target(), |view, _| view.fail(&failure, date));
         }
     }
 
-    /// Reads the token anew: its file may have changed, above all after a 401.
+    /// Reads the token again: its file may have changed, above all after a 401.
     pub(super) fn renew_token(&self) {
         if let Some(token) = (self.read_token)() {
             self.context.client.set_token(&token);
         }
     }
 
-    /// Takes in what an answer, received at `now`, says of the API's clock and limits.
+    /// Learns from an answer, received at `now`: the API's clock and limits.
     pub(super) fn learn(&mut self, exchange: &Exchange, now: Duration) {
         // A 429 says anyhow that nothing remains, and the pause that follows it deals with that.
         let remaining = exchange.rate_limit_remaining.filter(|_| exchange.code != Some(429));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::ReadingState;
 use super::time::{StatusMoment, rfc3339};
 use crate::sinks::metrics::board::TargetView;
 use talkover_core::delivery::{AttemptStatus, Timestamp};
@@ -99,15 +100,16 @@ pub(in crate::server) struct Judgement {
 }
 
 impl Judgement {
-    /// Judges by what `view` shows at `moment`; `is_failing` says whether its log cannot be read at present.
-    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment, is_failing: bool) -> Self {
+    /// Judges by what `view` shows at `moment`; `reading` says whether its log can be read.
+    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment, reading: ReadingState) -> Self {
         if !view.exposed {
             let (last_hour, last_day, attempts_last_hour) = (None, None, None);
             return Self { state: DeliveryState::Unknown, since: None, last_hour, last_day, attempts_last_hour };
         }
         let now = minute_of(moment.now);
         let [hour, day] = [HOUR, DAY].map(|minutes| view.activity.sum(now - minutes + 1..=Minute::MAX));
-        let is_stale = is_failing && view.last_success.is_none_or(|last| moment.now.since(last) > STALE);
+        let is_stale =
+            reading == ReadingState::Failing && view.last_success.is_none_or(|last| moment.now.since(last) > STALE);
         let since = failing_since(view, now, &hour);
         let state = match since {
             Some(_) => DeliveryState::Failing,

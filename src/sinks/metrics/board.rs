@@ -259,7 +259,7 @@ pub struct ConfigStatus {
 pub struct Views {
     /// How it is shown.
     pub display: Display,
-    /// How the configuration fares.
+    /// The status of the configuration.
     pub config: ConfigStatus,
     /// Targets by environment and webhook.
     pub targets: BTreeMap<(Arc<str>, Arc<str>), Arc<TargetView>>,

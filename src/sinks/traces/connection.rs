@@ -16,7 +16,7 @@ pub(super) const USER_AGENT: &str = concat!("talkover-exporter/", env!("CARGO_PK
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// No endpoint is set.
-    #[error("there is no endpoint for traces")]
+    #[error("no traces endpoint is configured")]
     NoEndpoint,
     /// The HTTP library rejects the settings.
     #[error("traces: failed to set up the HTTP client: {0}")]

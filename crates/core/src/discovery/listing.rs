@@ -248,7 +248,6 @@ impl<T> Listing<T> {
         self.entries.extend(page.entries.into_iter().take(is_room));
         // A server that returns the same page for every number would be requested forever. A part may repeat what was
         // pushed on, and a part that turned out smaller than requested is further up.
-        // pushed on, and one that turned out to be smaller than was asked for stands further up.
         let is_new = self.entries.len() > known || is_part || is_behind;
         let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
         if !is_last && is_new && !is_cut {

@@ -260,7 +260,7 @@ impl Discovery {
                 }
                 room -= 1;
             }
-            has_changed |= meet(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
+            has_changed |= record_owner(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
         }
         let Some(complete) = list.listing.absorb(page, date) else { return has_changed };
         list.due = now + self.settings.refresh_interval;
@@ -444,7 +444,7 @@ fn room_for(owners: &BTreeMap<OwnerKey, KnownOwner>, owner_type: OwnerType) -> u
 }
 
 /// Processes what a list says of one owner; returns whether that is news.
-fn meet(
+fn record_owner(
     owners: &mut BTreeMap<OwnerKey, KnownOwner>,
     key: &OwnerKey,
     owner: &ApiOwner,

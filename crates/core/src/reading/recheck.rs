@@ -1,8 +1,7 @@
-//! Reads open entries again, wherever in the list they stand: by the page on which their rank lets expect them.
+//! Reads open entries again, wherever they are in the list: starting with the page that their rank suggests.
 //!
-//! There is no endpoint for one entry. How many known entries are newer than it tells its page; what stands on that
-//! page tells whether to look before or behind it. One page serves all open entries that stand on it. Pure, like the
-//! walk.
+//! There is no endpoint for a single entry. The number of newer known entries suggests its page, and what is on that
+//! page shows whether to look before or after it. One page serves all open entries on it. Pure, like the walk.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -31,7 +31,7 @@ pub(super) enum RunStep {
     To(u32),
 }
 
-/// Where a page stands in the list.
+/// The position of a page in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PagePosition {
     /// Others may follow it.

@@ -46,7 +46,7 @@ pub enum WalkError {
     #[error("the last {MAX_REPEATED_PAGES} answers were too large in the same way")]
     Repeating,
     /// Some pages fail, and the pages that are answered do not show why.
-    #[error("some pages fail and others do not, for no cause that can be found")]
+    #[error("some pages fail and others do not, and no cause can be found")]
     Unreadable,
 }
 
@@ -80,13 +80,13 @@ pub struct Stretch {
 pub struct Walk {
     until: Timestamp,
     cursor: Cursor,
-    ties: SameSecond,
+    runs: SameSecond,
     /// What need not be read again, while the walk is still above it.
     skip: Option<Stretch>,
     /// After the jump over that stretch: its oldest entry, and the page before which the walk does not look for it.
     landing: Option<(Timestamp, u32)>,
     leap: u32,
-    returns: Backtrack,
+    backtrack: Backtrack,
     total: Option<u64>,
     repeated: u32,
     novelty: Novelty,
@@ -115,11 +115,11 @@ impl Walk {
         Self {
             until,
             cursor: Cursor::new(per_page),
-            ties: SameSecond::default(),
+            runs: SameSecond::default(),
             skip: None,
             landing: None,
             leap: 1,
-            returns: Backtrack::default(),
+            backtrack: Backtrack::default(),
             total: None,
             repeated: 0,
             novelty: Novelty::default(),
@@ -203,15 +203,15 @@ impl Walk {
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
-        let begin = self.ties.first_page().unwrap_or(at);
-        let back = self.returns.see(self.cursor.request(), begin, &page, growth);
+        let begin = self.runs.first_page().unwrap_or(at);
+        let back = self.backtrack.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
-        let step = if back.is_some() { RunStep::Onward } else { self.ties.see(at, &page, growth, position, known) };
+        let step = if back.is_some() { RunStep::Onward } else { self.runs.see(at, &page, growth, position, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, &brought.unknown, known);
 
         if let Some(page) = back {
-            self.ties = SameSecond::default();
+            self.runs = SameSecond::default();
             self.cursor.go_to(page);
             return Progress::More;
         }
@@ -271,7 +271,7 @@ impl Walk {
         before.clone_from(&key);
         self.invalid.push(key);
         self.advance();
-        self.ties.leap();
+        self.runs.leap();
         Ok(())
     }
 
@@ -334,7 +334,7 @@ impl Walk {
     fn rescale(&mut self, before: u32, place: u64) {
         let PageRequest { page, per_page } = self.cursor.request();
         let next = if self.cursor.offset() < place { NextPage::Overlaps } else { NextPage::Adjoins };
-        self.ties.rescale(before, per_page, page, next);
+        self.runs.rescale(before, per_page, page, next);
     }
 
     fn keep(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {
@@ -362,7 +362,7 @@ impl Walk {
         self.cursor.leap_to(above + stretch.count);
         self.skip = None;
         self.landing = Some((stretch.oldest, floor));
-        self.ties.leap();
+        self.runs.leap();
     }
 
     /// Whether the walk has jumped too far. Then it goes back until a page begins within the stretch.
@@ -374,7 +374,7 @@ impl Walk {
         }
         self.cursor.go_to(at.saturating_sub(self.leap).max(floor));
         self.leap *= 2;
-        self.ties.leap();
+        self.runs.leap();
         true
     }
 
@@ -385,7 +385,7 @@ impl Walk {
         let PageRequest { page, per_page } = self.cursor.request();
         if page == 1 {
             // It starts from the top with larger pages: no run has crossed a border yet.
-            self.ties = SameSecond::default();
+            self.runs = SameSecond::default();
             self.last_read = None;
             self.holes.begin_again();
             self.failing.begin_again();

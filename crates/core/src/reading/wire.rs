@@ -115,9 +115,9 @@ fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
 /// For JSON of another type serde's text is not used: it would quote the text in full.
 fn no_object(error: &serde_json::Error) -> String {
     if error.is_data() {
-        return "the answer is no JSON object".to_owned();
+        return "the answer is not a JSON object".to_owned();
     }
-    format!("the answer is no JSON object: {error}")
+    format!("the answer is not a JSON object: {error}")
 }
 
 /// The text of an error answer: `message`, or `error.message`, on one line and at most 200 characters long.
@@ -210,7 +210,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
     }
 }
 
-/// The fields of an entry as they stand in the answer, unread.
+/// The fields of an entry, not yet parsed.
 #[derive(Default)]
 struct RawEntry<'a> {
     id: Option<&'a RawValue>,
@@ -280,16 +280,16 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
     }
 }
 
-/// Reads entries one by one; keeps what they share.
+/// Parses entries one by one; keeps what they share.
 #[derive(Default)]
 struct EntryReader {
-    /// The names met on this page: an event occurs many times.
+    /// The names on this page: an event occurs many times.
     events: HashSet<Arc<str>>,
     scratch: Vec<u8>,
 }
 
 impl EntryReader {
-    /// The entry, or else the key and what is wrong of [`InvalidEntry`].
+    /// Returns the entry, or the key and the reason for an [`InvalidEntry`].
     fn read(&mut self, text: &str) -> Result<Attempt, (Box<str>, &'static str)> {
         let Ok(raw) = serde_json::from_str::<RawEntry<'_>>(text) else {
             return Err((digest(text.as_bytes()), "it is no object"));
@@ -327,14 +327,14 @@ impl EntryReader {
     }
 }
 
-/// The key of something that shows no id: a digest of its bytes.
+/// The key of something without an id: a digest of its bytes.
 pub fn digest(bytes: &[u8]) -> Box<str> {
     let digest = Sha256::digest(bytes);
     let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}").into()
 }
 
-/// The string, where the value is one that can be read.
+/// The string, if the value is one that can be decoded.
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -347,7 +347,7 @@ fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-/// A number, or a text that reads as one.
+/// A number, or a text that contains one.
 fn number(raw: &RawValue) -> Option<f64> {
     let text = string(raw).unwrap_or(Cow::Borrowed(raw.get()));
     let text = text.trim();
@@ -360,8 +360,8 @@ fn id_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A day alone is no moment, and the time of
-/// a zone that is only named would be taken for UTC.
+/// RFC 3339 with any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A date alone is not a moment, and a time
+/// in a zone that is only named would be mistaken for UTC.
 fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     let text = string(raw)?;
     let text = with_short_fraction(&text);
@@ -374,8 +374,8 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     parsed.ok().map(|moment| Timestamp::from_micros(moment.as_microsecond()))
 }
 
-/// The text with at most nine digits in a fraction of a second, which is as many as can be read: RFC 3339 allows any
-/// number.
+/// The text with at most nine digits in the fraction of a second, which is as many as can be parsed: RFC 3339 allows
+/// any number.
 fn with_short_fraction(text: &str) -> Cow<'_, str> {
     const DIGITS: usize = 9;
     let Some((whole, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };

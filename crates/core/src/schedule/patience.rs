@@ -183,15 +183,15 @@ impl Patience {
             (Activity::Nothing | Activity::Writing, _)
             | (_, StepOutcome::Stopped | StepOutcome::Expected | StepOutcome::Narrowed(_)) => None,
             (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Unanswered(_))) => {
-                self.miss(target, at, now, jitter)
+                self.record_unanswered(target, at, now, jitter)
             }
             (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Rejected(retry_after))) => {
                 self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
-                self.hear(scheduler, target, now)
+                self.record_answer(scheduler, target, now)
             }
             (Activity::Asking(_), _) => {
                 self.pause.accept();
-                self.hear(scheduler, target, now)
+                self.record_answer(scheduler, target, now)
             }
         };
         let is_out = self.outage.is_on();
@@ -242,7 +242,13 @@ impl Patience {
         }
     }
 
-    fn miss(&mut self, target: TargetId, asked_at: Duration, now: Duration, jitter: f64) -> Option<Change> {
+    fn record_unanswered(
+        &mut self,
+        target: TargetId,
+        asked_at: Duration,
+        now: Duration,
+        jitter: f64,
+    ) -> Option<Change> {
         let member = self.members.get_mut(&target)?;
         let before = member.reach;
         member.reach = before.unanswered();
@@ -256,7 +262,7 @@ impl Patience {
     }
 
     /// Records an answer. If it ends an outage, the targets that were answered before it resume at once.
-    fn hear(&mut self, scheduler: &mut Scheduler, target: TargetId, now: Duration) -> Option<Change> {
+    fn record_answer(&mut self, scheduler: &mut Scheduler, target: TargetId, now: Duration) -> Option<Change> {
         let member = self.members.get_mut(&target)?;
         self.hopeful += usize::from(!member.reach.is_hopeful());
         member.reach = Reach::Answered(now);

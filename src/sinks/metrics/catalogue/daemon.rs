@@ -32,7 +32,7 @@ pub enum DaemonCollector {
 pub const STATE_WRITE_ERRORS: Metric = Metric {
     name: "talkover_exporter_state_write_errors_total",
     kind: Kind::Counter,
-    help: "Writes to the state that failed: commits, which are not shown and are tried again, and the memory of the request budget.",
+    help: "Failed writes to the state: commits, which are retried and not shown until then, and records of the request budget.",
     ..BASE
 };
 
@@ -64,7 +64,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_capacity",
-            help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
+            help: "Most spans that may wait (traces.max_queued_spans); beyond it the oldest are dropped.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
@@ -73,7 +73,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
             durable: true,
-            help: "When the oldest span that waits was queued, by the local clock; absent where none waits.",
+            help: "When the oldest waiting span was queued, by the local clock; absent if none waits.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
@@ -91,7 +91,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_state_created_timestamp_seconds",
             durable: true,
-            help: "Creation time of the state file: when it is recent, what came before was lost.",
+            help: "Creation time of the state file. If it is recent, what was counted before was lost.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
@@ -99,7 +99,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_config_last_reload_successful",
-            help: "1 when the configuration was last loaded without a fault.",
+            help: "1 if the configuration was last loaded without a fault, else 0.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
@@ -116,7 +116,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_log_lines_dropped_total",
             kind: Kind::Counter,
-            help: "Log lines that were dropped because nobody read stderr in time, or it could not be written to.",
+            help: "Log lines that were dropped, because stderr was not read in time or could not be written to.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| samples.push([], logging::lines_dropped())),

@@ -51,7 +51,7 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "status", "http_status"],
             durable: true,
-            help: "Delivery attempts by outcome, each log entry counted once, when it is first seen with an outcome.",
+            help: "Delivery attempts by outcome. Each log entry is counted once, when it is first seen with an outcome.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
@@ -86,7 +86,7 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "result"],
             durable: true,
-            help: "Deliveries that came to an end: success, failed, or abandoned (still open after poll.settle_after).",
+            help: "Deliveries that ended, by result: success, failed, or abandoned (still open after poll.settle_after).",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
@@ -98,7 +98,7 @@ pub static ROWS: &[TargetRow] = &[
             labels: &["event", "result"],
             buckets: Buckets::Fixed(&ATTEMPTS_BUCKETS),
             durable: true,
-            help: "The number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
+            help: "Number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -109,7 +109,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_deliveries_open",
             labels: &["status"],
-            help: "Log entries now followed because they are pending or retrying.",
+            help: "Log entries that are followed now, because they are pending or retrying.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -122,7 +122,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_oldest_open_timestamp_seconds",
             labels: &["status"],
-            help: "Creation time of the oldest log entry that is pending or retrying; absent where there is none.",
+            help: "Creation time of the oldest log entry that is pending or retrying; absent if there is none.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -136,7 +136,7 @@ pub static ROWS: &[TargetRow] = &[
             name: "talkover_webhook_last_attempt_timestamp_seconds",
             labels: &["status"],
             durable: true,
-            help: "Newest creation time seen with that outcome.",
+            help: "Creation time of the newest attempt with that outcome.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -168,7 +168,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_info",
             labels: &["webhook_name", "owner_type", "owner_id", "owner_name", "url_host"],
-            help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
+            help: "Always 1; names of the webhook and its owner, for joins. Unknown names are empty.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -182,7 +182,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_enabled",
-            help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
+            help: "1 if the webhook is enabled, 0 if it is disabled; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -192,7 +192,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_max_retries",
-            help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
+            help: "How often a failed delivery is retried at most; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -202,7 +202,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_timeout_seconds",
-            help: "How long a delivery attempt may take; from discovery, absent without it.",
+            help: "How long a delivery attempt may take; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {

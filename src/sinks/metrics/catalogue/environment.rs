@@ -31,7 +31,7 @@ pub const API_REQUESTS: Metric = Metric {
     name: "talkover_api_requests_total",
     kind: Kind::Counter,
     labels: &["endpoint", "code"],
-    help: "Requests to the TalkOver API by endpoint and HTTP status; code none where no answer came.",
+    help: "Requests to the TalkOver API by endpoint and HTTP status; code none if there was no answer.",
     ..ENVIRONMENT
 };
 
@@ -86,7 +86,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_api_clock_offset_seconds",
-            help: "The API's clock (Date, whole seconds) less the local one.",
+            help: "The API's clock (Date, whole seconds) minus the local one.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
@@ -94,7 +94,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_budget_requests_per_minute",
-            help: "Requests a minute that this daemon allows itself.",
+            help: "Requests a minute that this exporter allows itself.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.budget)),
@@ -103,7 +103,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_targets",
             labels: &["state"],
-            help: "Webhooks by state: failing where the last poll failed, disabled where TalkOver says so, else healthy.",
+            help: "Webhooks by state: failing if the last poll failed, disabled if it is disabled in TalkOver, else healthy.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| {
@@ -116,7 +116,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_discovery_last_success_timestamp_seconds",
-            help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
+            help: "When discovery last read all of its lists to the end; absent until then, and without discovery.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),

@@ -79,7 +79,7 @@ fn a_delivery_that_goes_on_is_not_lost_any_more() {
 fn what_was_given_up_is_lost_since_its_last_attempt() {
     let mut book = Book::new();
     let retrying = Attempt { error: Some("HTTP 503".into()), ..entry("a", 10, AttemptStatus::Retrying) };
-    book.poll(11, &[retrying.clone()]);
+    book.poll(11, std::slice::from_ref(&retrying));
     assert_eq!(streak(&book), (0, None));
     book.sweep(511, &[retrying]);
     assert_eq!(streak(&book), (1, Some(10)));

@@ -186,7 +186,7 @@ impl Walk {
     fn pass(&mut self) {
         self.failing.failures = 0;
         self.advance();
-        self.ties.leap();
+        self.runs.leap();
     }
 
     fn narrow_failing(&mut self) {
@@ -235,7 +235,7 @@ impl Walk {
             let before = self.cursor.request().per_page;
             self.cursor.go_to_single(first);
             self.rescale(before, at);
-            self.ties.leap();
+            self.runs.leap();
             return Ok(Some(Progress::More));
         }
         if self.cursor.is_full() {
