@@ -2,11 +2,12 @@
 
 use super::fields::Fields;
 use super::files::readable_file;
-use super::values::{address, flag, web_address};
+use super::values::{address, count, flag, positive_duration, web_address};
 use ::config::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where and how the daemon listens.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,10 @@ pub struct ServerConfig {
     pub trace_url: Option<Arc<str>>,
     /// The address of the Grafana that has the bundled dashboards, without a slash at its end.
     pub grafana_url: Option<Arc<str>>,
+    /// Requests at work at the same time. At least 1.
+    pub max_requests: u32,
+    /// How long a client may take nothing of its answers. Above zero.
+    pub write_timeout: Duration,
 }
 
 pub(super) fn read(mut fields: Fields<'_>) -> Option<ServerConfig> {
@@ -29,8 +34,18 @@ pub(super) fn read(mut fields: Fields<'_>) -> Option<ServerConfig> {
     let enable_lifecycle = fields.scalar("enable_lifecycle", flag);
     let trace_url = fields.optional("trace_url", trace_url).map(Into::into);
     let grafana_url = fields.optional("grafana_url", grafana_url).map(Into::into);
+    let max_requests = fields.scalar("max_requests", count(1, u32::MAX));
+    let write_timeout = fields.scalar("write_timeout", positive_duration);
     fields.finish();
-    Some(ServerConfig { listen: listen?, web_config_file, enable_lifecycle: enable_lifecycle?, trace_url, grafana_url })
+    Some(ServerConfig {
+        listen: listen?,
+        web_config_file,
+        enable_lifecycle: enable_lifecycle?,
+        max_requests: max_requests?,
+        write_timeout: write_timeout?,
+        trace_url,
+        grafana_url,
+    })
 }
 
 /// What stands for the id in the address of a trace.

@@ -23,6 +23,8 @@ fn a_file_without_settings_gets_the_documented_ones() {
             enable_lifecycle: false,
             trace_url: None,
             grafana_url: None,
+            max_requests: 40,
+            write_timeout: seconds(30),
         }
     );
     assert_eq!(config.requests_per_minute, None);
@@ -91,6 +93,7 @@ fn an_environment_gets_the_documented_settings() {
             refresh_interval: seconds(300),
             include: vec!["*".to_owned()],
             exclude: Vec::new(),
+            max_webhooks: 10_000,
         })
     );
 }

@@ -221,6 +221,8 @@ pub struct EnvironmentView {
     pub began: Option<(Instant, f64)>,
     /// When the API last answered, by its own clock.
     pub last_answer: Option<Timestamp>,
+    /// Webhooks that discovery has found beyond `max_webhooks`.
+    pub webhooks_skipped: usize,
 }
 
 /// The settings that say what is shown, and how.
@@ -257,6 +259,8 @@ pub struct ConfigStatus {
 /// Everything that is shown, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
+    /// How often something was written to the board so far.
+    version: u64,
     /// How it is shown.
     pub display: Display,
     /// The status of the configuration.
@@ -265,11 +269,14 @@ pub struct Views {
     pub targets: BTreeMap<(Arc<str>, Arc<str>), Arc<TargetView>>,
     /// Environments by name.
     pub environments: BTreeMap<Arc<str>, EnvironmentView>,
-    /// How often any of this was changed.
-    pub version: u64,
 }
 
 impl Views {
+    /// Returns a number that grows with everything that is written to the board: one number, one content.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
         self.targets.values().map(|view| &**view).filter(|view| view.retires.is_none())
@@ -371,7 +378,7 @@ impl Board {
 
     /// How often anything was changed.
     pub fn version(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).version
+        self.0.read().unwrap_or_else(PoisonError::into_inner).version()
     }
 
     /// Reads everything at one moment.
@@ -381,8 +388,8 @@ impl Board {
 
     /// Changes what is shown in one step, for later readers.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
-        let mut shown = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let views = Arc::make_mut(&mut shown);
+        let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let views = Arc::make_mut(&mut board);
         views.version += 1;
         change(views)
     }
