@@ -16,7 +16,7 @@ const OVERLAP: Duration = Duration::from_secs(2);
 
 /// What a daemon has read of a log: its past ends where that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Live {
+pub struct LiveHistory {
     /// How far back the daemon's first contact has read.
     pub since: Timestamp,
     /// What the daemon knows, which need not be read: about how many entries.
@@ -31,7 +31,7 @@ pub struct ReadExtent {
     /// How far back, from the first answer on.
     pub since: Duration,
     /// What a daemon knows already, if there is one.
-    pub live: Option<Live>,
+    pub live: Option<LiveHistory>,
     /// What was read longer ago than this is brought up to date.
     pub stale_after: Duration,
 }
