@@ -45,3 +45,4 @@ pub mod stamp;
 pub mod state_copy;
 pub mod store;
 pub mod tls_mismatch;
+pub mod watchdog;

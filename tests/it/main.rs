@@ -27,6 +27,7 @@ mod history;
 mod large;
 mod names;
 mod neighbours;
+mod panics;
 mod reload;
 mod roster;
 mod schedule;
