@@ -134,7 +134,9 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(error), TimeOutcome::Mended(_)) => (reader, StepResult::Failed(error)),
-        (Err(error), TimeOutcome::Settled | TimeOutcome::Unsettled(_)) => fail(context, reader, job, error, seen.now, now).await,
+        (Err(error), TimeOutcome::Settled | TimeOutcome::Unsettled(_)) => {
+            fail(context, reader, job, error, seen.now, now).await
+        }
     };
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
@@ -199,7 +201,12 @@ enum TimeOutcome {
 }
 
 /// Commits what an answer decides by its time alone, whatever its status.
-async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, TimeOutcome) {
+async fn settle_time(
+    context: StepContext,
+    mut reader: Reader,
+    seen: &Observed,
+    now: Duration,
+) -> (Reader, TimeOutcome) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
         // A decision now might rest on a wrong clock, and could not be undone.

@@ -242,7 +242,13 @@ impl Patience {
         }
     }
 
-    fn record_unanswered(&mut self, target: TargetId, asked_at: Duration, now: Duration, jitter: f64) -> Option<Change> {
+    fn record_unanswered(
+        &mut self,
+        target: TargetId,
+        asked_at: Duration,
+        now: Duration,
+        jitter: f64,
+    ) -> Option<Change> {
         let member = self.members.get_mut(&target)?;
         let before = member.reach;
         member.reach = before.unanswered();
