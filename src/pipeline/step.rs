@@ -305,6 +305,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
+        context.store.report_progress();
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
         let decision = decide(memory, &part, &context.policy);

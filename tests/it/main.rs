@@ -23,13 +23,16 @@ mod faults;
 mod formats;
 mod hardships;
 mod harness;
+mod history;
 mod large;
 mod names;
 mod neighbours;
+mod panics;
 mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod state_copy;
 mod traces;
 
 mod unreadable;

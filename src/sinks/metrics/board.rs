@@ -138,6 +138,8 @@ pub struct EnvironmentView {
     pub is_searching: bool,
     /// Failed requests of discovery in a row.
     pub discovery_failures: u32,
+    /// Webhooks that discovery has found beyond `max_webhooks`.
+    pub webhooks_skipped: usize,
 }
 
 /// The settings that say what is shown, and how.
@@ -163,6 +165,8 @@ pub struct ConfigStatus {
 /// Everything that is shown, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
+    /// How often something was written to the board so far.
+    version: u64,
     /// How it is shown.
     pub display: Display,
     /// The status of the configuration.
@@ -174,6 +178,11 @@ pub struct Views {
 }
 
 impl Views {
+    /// Returns a number that grows with everything that is written to the board: one number, one content.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
         self.targets.values().map(|view| &**view).filter(|view| view.retires.is_none())
@@ -270,6 +279,9 @@ impl Board {
 
     /// Changes what is shown in one step, for later readers.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
-        change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
+        let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let views = Arc::make_mut(&mut board);
+        views.version += 1;
+        change(views)
     }
 }
