@@ -1,7 +1,7 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` holds the targets, `spender` decides what may be spent, `search` is discovery's part of the loop, and
-//! `results` interprets the end of a step. Must never start a step for a target that has one under way, nor make a
+//! `turns` pays for requests and makes the steps of targets, `members` holds the targets, `spender` decides what may be
+//! spent, `search` is discovery's part of the loop, and `results` interprets the end of a step. Must never start a step for a target that has one under way, nor make a
 //! request that is not paid for.
 
 mod idle_target;
@@ -9,7 +9,7 @@ mod members;
 mod results;
 mod search;
 mod spender;
-mod steps;
+mod turns;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
