@@ -78,5 +78,5 @@ pub fn view(listed: &ListedTarget, loaded: &Loaded, poll_interval: std::time::Du
     let mut exposure = Exposure::default();
     exposure.add(&loaded.births, loaded.catching_up);
     let view = TargetView::new(listed.target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval);
-    TargetView { info: listed.info.clone(), ..view }
+    TargetView { info: listed.info.clone(), up_since: loaded.failing_since, ..view }
 }

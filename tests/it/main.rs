@@ -34,6 +34,7 @@ mod roster;
 mod schedule;
 mod stalled;
 mod state_copy;
+mod status;
 mod traces;
 
 mod unreadable;

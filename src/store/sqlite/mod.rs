@@ -6,6 +6,7 @@
 mod discovered;
 pub mod entries;
 pub mod format;
+mod losses;
 mod outbox;
 mod seen;
 mod space;
@@ -50,7 +51,10 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     created_at: LocalTime,
+    /// When each target was last read.
     seen: SeenFile,
+    /// When its polls began to fail.
+    failing: SeenFile,
     queue: SpanQueue,
     /// Held as long as the file is open.
     lock: LockFile,
@@ -74,16 +78,17 @@ impl SqliteStore {
         refuse_fragment(path)?;
         let fresh = Fresh::inspect(path);
         let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
-        let seen = SeenFile::open(path)?;
+        let (seen, failing) = (SeenFile::open(path, "seen")?, SeenFile::open(path, "failing")?);
         if fresh.is_some() {
             seen.forget_all()?;
+            failing.forget_all()?;
         }
         let queue =
             SpanQueue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
         if let Some(fresh) = fresh {
             fresh.tell(path);
         }
-        Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
+        Ok(Self { connection, path: path.to_owned(), created_at, seen, failing, queue, lock })
     }
 
     /// Returns the entries of the long walk of `target` that come after `after`, oldest first: a few thousand, and none
@@ -169,13 +174,18 @@ impl Store for SqliteStore {
             let Some(found) = targets::find(connection, target)? else { return Ok(Loaded::default()) };
             let invalid = entries::load_invalid(connection, found.id)?;
             let (totals, births) = totals::load(connection, found.id, policy)?;
-            let mut ledger = Ledger::restore(found.marks, invalid, totals);
+            let activity = losses::load_activity(connection, found.id)?;
+            let mut ledger =
+                Ledger::restore(found.marks, invalid, totals).with(losses::load(connection, found.id)?, activity);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
+            let now = local_clock::now().timestamp();
+            let last_success = self.seen.get(found.id, now);
             Ok(Loaded {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id, local_clock::now().timestamp()),
+                last_success,
+                failing_since: self.failing.get(found.id, now).filter(|since| Some(*since) > last_success),
                 staged: staged::find_walk(connection, found.id)?,
             })
         })
@@ -223,7 +233,7 @@ impl Store for SqliteStore {
                 if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
                     *dropped.get_or_insert(0) += more;
                 }
-                layer.add(changes);
+                layer.add(ledger, changes);
                 Ok(())
             })?;
             staged::clear(transaction, id)?;
@@ -248,6 +258,12 @@ impl Store for SqliteStore {
         }
     }
 
+    fn note_failing(&self, target: &Target, since: Timestamp) {
+        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+            self.failing.set(id, since);
+        }
+    }
+
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
     }
@@ -268,6 +284,7 @@ impl Store for SqliteStore {
         })?;
         if let Some(id) = id {
             self.seen.clear(id);
+            self.failing.clear(id);
         }
         Ok(id.is_some())
     }
@@ -361,6 +378,8 @@ fn write(
     entries::prune_invalid(transaction, id, &changes.pruned_invalid)?;
     totals::write(transaction, id, &changes.totals, &changes.births)?;
     totals::add_pruned(transaction, id, &changes.pruned_totals)?;
+    losses::add_activity(transaction, id, &changes.pruned_activity)?;
+    losses::write(transaction, id, &changes.losses)?;
     if let Some(since) = changes.catching_up {
         targets::begin_catching_up(transaction, id, since)?;
     }

@@ -1,5 +1,6 @@
-//! When each target was last read successfully: in a file beside the state file, in eight bytes for each, without
-//! syncing.
+//! When something last happened to each target, by the server's clock: when it was last read successfully
+//! (`<state>.seen`), and when its polls began to fail (`<state>.failing`). In files beside the state file, in eight
+//! bytes for each, without syncing.
 //!
 //! A poll without news commits nothing, but the next start must know whether there was an outage. What is written here
 //! survives the end of the process, however it ends. After a crash of the whole machine it may be too old; then an
@@ -31,9 +32,9 @@ pub(super) struct SeenFile {
 }
 
 impl SeenFile {
-    /// Opens the file that belongs to the state file at `state`, or makes it.
-    pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
-        let path = beside(state, "seen");
+    /// Opens the file named `suffix` that belongs to the state file at `state`, or makes it.
+    pub(super) fn open(state: &Path, suffix: &str) -> Result<Self, StoreError> {
+        let path = beside(state, suffix);
         let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let file = opened.map_err(|error| StoreError::Io { path: path.clone(), action: "open", error })?;
         Ok(Self { file, path })
@@ -84,7 +85,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_764_400_000);
 
     fn open(directory: &Path) -> SeenFile {
-        SeenFile::open(&directory.join("state.db")).unwrap()
+        SeenFile::open(&directory.join("state.db"), "seen").unwrap()
     }
 
     #[test]
