@@ -28,7 +28,7 @@ use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
 use crate::clock;
 use crate::config::{Config, TokenError};
-use crate::pipeline::{release, retire};
+use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
@@ -147,6 +147,7 @@ impl App {
             services.write_errors.clone(),
             shutdown.clone(),
         ));
+        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone()));
         chores.spawn(retire::run(services.board, services.store, shutdown.clone()));
         if supervisor.config_path().is_some() {
             chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone()));

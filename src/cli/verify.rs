@@ -10,7 +10,7 @@ use super::{Failure, VerifyArgs, print};
 use crate::app;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, LogReader, ReadError};
-use crate::audit::state::{KnownTarget, StateError, StateFile, TargetState};
+use crate::audit::state::{Age, KnownTarget, StateError, StateFile, TargetState};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
@@ -20,7 +20,9 @@ use talkover_core::delivery::{Target, Timestamp};
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
     let known = state.targets().map_err(Failure::running)?;
-    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, shutdown).await)
+    let age = state.age().map_err(Failure::running)?;
+    print(&report::age(&age))?;
+    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, age, shutdown).await)
 }
 
 /// What all targets came to.
@@ -30,6 +32,7 @@ struct Outcome {
     faulty: usize,
     faults: usize,
     failures: Vec<String>,
+    age: Age,
 }
 
 impl Outcome {
@@ -52,6 +55,9 @@ impl Outcome {
         if self.faults > 0 {
             messages.push(format!("the state does not agree with the log: {} fault(s), see above", self.faults));
         }
+        if let Age::Behind(gap) = self.age {
+            messages.push(format!("the state is {gap}"));
+        }
         if messages.is_empty() { Ok(()) } else { Err(Failure::running_all(messages)) }
     }
 }
@@ -61,9 +67,10 @@ async fn audit_all(
     args: &VerifyArgs,
     state: &StateFile,
     known: &[KnownTarget],
+    age: Age,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { age, ..Outcome::default() };
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);

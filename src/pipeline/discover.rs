@@ -77,5 +77,5 @@ pub fn view(listed: &Listed, loaded: &Loaded, poll_interval: std::time::Duration
     let mut exposure = Exposure::default();
     exposure.add(&loaded.births, loaded.catching_up);
     let view = TargetView::new(listed.target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval);
-    TargetView { info: listed.info.clone(), ..view }
+    TargetView { info: listed.info.clone(), is_behind: loaded.is_behind, exposed: view.exposed && !loaded.is_behind, ..view }
 }

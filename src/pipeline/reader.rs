@@ -55,6 +55,8 @@ pub struct Remembered {
     pub last_success: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
+    /// Whether the state went back in time, and its log was not read again since.
+    pub is_behind: bool,
     /// For its first contact: what was created later is live, by the server's clock; `None` if its first answer
     /// decides.
     pub known_at: Option<Timestamp>,
@@ -69,6 +71,8 @@ pub struct Reader {
     pub info: Option<WebhookInfo>,
     /// Its memory.
     pub ledger: DurableLedger,
+    /// Whether the state went back in time, and its log was not read again since.
+    pub is_behind: bool,
     settings: ReadSettings,
     /// What is under way and waits for its next turn.
     parked: Parked,
@@ -128,11 +132,12 @@ pub enum Work {
 impl Reader {
     /// A reader that goes on from what is remembered.
     pub fn new(target: Target, remembered: Remembered, settings: ReadSettings) -> Self {
-        let Remembered { ledger, last_success, staged, known_at } = remembered;
+        let Remembered { ledger, last_success, staged, is_behind, known_at } = remembered;
         Self {
             target,
             info: None,
             ledger,
+            is_behind,
             settings,
             parked: Parked::default(),
             rechecks: Rechecks::default(),
@@ -294,7 +299,10 @@ impl Reader {
         let marks = self.ledger.marks();
         let windows = &self.settings.windows;
         let until = windows.sweep_until(marks.swept.unwrap_or(watermark));
+        // What became of open entries may have been shown already, and must not be missing when they are shown again.
+        let oldest_open = self.ledger.open().next().map(|(key, _)| key.created_at).filter(|_| self.is_behind);
         let further = until.minus(windows.sweep_interval);
+        let further = oldest_open.map_or(further, |oldest| further.min(oldest));
         // What is forgotten need not be read again.
         marks.horizon.map_or(further, |horizon| further.max(horizon)).min(until)
     }

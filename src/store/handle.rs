@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Store;
 use super::error::StoreError;
-use super::lock::beside;
+use super::place::{beside, write_ahead_log};
+use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use crate::blocking;
 use talkover_core::clock::LocalTime;
@@ -23,6 +24,7 @@ pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
     pub(super) queue: SpanQueue,
+    pub(super) problems: StateProblems,
 }
 
 impl StoreInfo {
@@ -33,15 +35,18 @@ impl StoreInfo {
 
     /// The bytes that the state takes on disk now, with its write-ahead log and the memory of the budget.
     pub fn size_bytes(&self) -> u64 {
-        let mut wal = self.path.as_os_str().to_owned();
-        wal.push("-wal");
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        length(&self.path) + length(Path::new(&wal)) + length(&beside(&self.path, "budget"))
+        length(&self.path) + length(&write_ahead_log(&self.path)) + length(&beside(&self.path, "budget"))
     }
 
     /// The outbox at a glance.
     pub fn queue(&self) -> &SpanQueue {
         &self.queue
+    }
+
+    /// What is wrong with the state file as a whole.
+    pub fn problems(&self) -> &StateProblems {
+        &self.problems
     }
 }
 

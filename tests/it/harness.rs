@@ -157,6 +157,14 @@ pub(crate) fn all_true_attempts(simulator: &Simulator, webhooks: &[Webhook]) -> 
     webhooks.iter().flat_map(|webhook| true_attempts(simulator, "test", &webhook.id)).collect()
 }
 
+/// Changes the state at rest by `change`, as if a daemon had written that; returns what `change` does.
+pub(crate) fn change_state<T>(path: &Path, change: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+    let mut connection = rusqlite::Connection::open(path).unwrap();
+    let changed = change(&connection);
+    talkover_exporter::store::sqlite::commits::reseal(&mut connection).unwrap();
+    changed
+}
+
 /// A running exporter; killed when it is dropped.
 pub(crate) struct Exporter {
     child: Child,

@@ -31,8 +31,11 @@ pub struct TargetView {
     pub info: Option<WebhookInfo>,
     /// When its series go, where it is not listed any more and so not polled.
     pub retires: Option<Instant>,
-    /// Whether its delivery series are shown: once its first walk is complete.
+    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what was
+    /// shown before.
     pub exposed: bool,
+    /// Whether the state went back in time, and the log was not read again since: then nothing durable is shown.
+    pub is_behind: bool,
     /// The durable totals.
     pub totals: Totals,
     /// Which of them are held at 0.
@@ -77,6 +80,7 @@ impl TargetView {
             info: None,
             retires: None,
             exposed: false,
+            is_behind: false,
             totals: ledger.totals().clone(),
             exposure,
             exemplars: Exemplars::default(),
@@ -108,7 +112,7 @@ impl TargetView {
 
     fn show_ledger(&mut self, ledger: &DurableLedger) {
         self.marks = ledger.marks().clone();
-        self.exposed = self.marks.contacted;
+        self.exposed = self.marks.contacted && !self.is_behind;
         self.open = [0; 2];
         self.oldest_open = [None; 2];
         for (_, row) in ledger.open() {
@@ -175,6 +179,11 @@ pub struct Views {
 }
 
 impl Views {
+    /// Whether the log of a target is still to be read again because the state went back in time.
+    pub fn is_behind(&self) -> bool {
+        self.listed().any(|view| view.is_behind)
+    }
+
     /// The targets that are polled.
     pub fn listed(&self) -> impl Iterator<Item = &TargetView> {
         self.targets.values().map(|view| &**view).filter(|view| view.retires.is_none())

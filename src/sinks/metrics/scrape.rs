@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
-use super::board::{Board, Views};
+use super::board::{Board, TargetView, Views};
 use super::catalogue::{Buckets, Metric, MetricRow, Scope, daemon, deliveries, environment, process, work};
 use super::gathered;
 use super::process::Figures;
@@ -61,7 +62,7 @@ impl Scraper {
         let moment = Moment {
             views: &views,
             duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
-            daemon: daemon::Subject { config: views.config, store: &self.store, queue: self.store.queue().status() },
+            daemon: daemon::Subject { config: views.config, is_behind: views.is_behind(), store: &self.store, queue: self.store.queue().status() },
             process: super::process::read(),
         };
         let gathered = self.registry.gather();
@@ -139,7 +140,8 @@ impl Moment<'_> {
             Buckets::Configured => &*self.duration_labels,
             Buckets::None | Buckets::Fixed(_) => row.metric.labels,
         };
-        for view in self.views.targets.values() {
+        let is_shown = |view: &&Arc<TargetView>| !(view.is_behind && row.metric.durable);
+        for view in self.views.targets.values().filter(is_shown) {
             let subject = [&*view.target.environment, &*view.target.webhook_id];
             let mut samples = Samples::new(labels(row.metric.scope, subject), names);
             row.collect.collect(view, &mut samples);

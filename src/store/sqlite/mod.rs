@@ -3,11 +3,16 @@
 //! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never
 //! overwritten if it is damaged, foreign or newer than this program.
 
+pub mod behind;
+pub mod checksums;
+pub mod commits;
 mod discovered;
 pub mod entries;
+pub mod fault;
 pub mod format;
 mod outbox;
 mod seen;
+pub mod served;
 mod space;
 mod staged;
 mod targets;
@@ -19,19 +24,28 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
+use tracing::{info, warn};
 
+use self::checksums::ChangeTally;
+use self::commits::Commit;
+use self::format::OpenedFile;
+use self::fault::StateFault;
 use self::seen::SeenFile;
+use self::served::{Served, ServedFile};
 use super::durable::{Durable, DurableLedger};
 use super::error::StoreError;
-use super::fresh::Fresh;
+use super::fresh::Evidence;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
+use super::place::{self, Identity};
+use super::problems::StateProblems;
 use super::queue::SpanQueue;
-use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::{DecidePart, Detached, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::clock;
 use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::ledger::check::book_fault;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
@@ -50,10 +64,28 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     created_at: LocalTime,
+    /// What the transaction under way has changed of the checksums.
+    tally: ChangeTally,
+    /// The last commit.
+    last: Commit,
     seen: SeenFile,
+    served: ServedFile,
     queue: SpanQueue,
+    problems: StateProblems,
+    place: FilePlace,
     /// Held as long as the file is open.
     lock: LockFile,
+}
+
+/// The database file as it was when this store last wrote to it.
+#[derive(Debug)]
+struct FilePlace {
+    database: Option<Identity>,
+    /// Its write-ahead log.
+    log: Option<Identity>,
+    version: Option<(u64, i64, i64)>,
+    /// The number of the last commit that was carried over into it.
+    carried_over: u64,
 }
 
 impl SqliteStore {
@@ -63,27 +95,95 @@ impl SqliteStore {
     /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is
     /// left as it is.
     pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
-                path: directory.to_owned(),
-                action: "create",
-                error,
-            })?;
-        }
+        place::make_directory(path)?;
         let lock = LockFile::acquire(path)?;
         refuse_fragment(path)?;
-        let fresh = Fresh::inspect(path);
-        let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
-        let seen = SeenFile::open(path)?;
-        if fresh.is_some() {
+        let evidence = Evidence::gather(path);
+        let (connection, prepared) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
+        let OpenedFile { created_at, is_new, tally } = prepared;
+        let failed = |error| StoreError::sqlite(path, "read", error);
+        let last = commits::read(&connection).map_err(failed)?.map_err(|fault| StoreError::damaged(path, &fault))?;
+        let (seen, served) = (SeenFile::open(path)?, ServedFile::open(path)?);
+        let problems = StateProblems::default();
+        if is_new {
             seen.forget_all()?;
+            evidence.tell(path, &problems);
         }
-        let queue =
-            SpanQueue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
-        if let Some(fresh) = fresh {
-            fresh.tell(path);
+        place::warn_if_open_to_all(path);
+        let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
+        let place = FilePlace { database: lock.identity().ok(), log: None, version: None, carried_over: 0 };
+        let path = path.to_owned();
+        let mut store =
+            Self { connection, path, created_at, tally, last, seen, served, queue, problems, place, lock };
+        match store.served.read().filter(|_| !is_new) {
+            Some(shown) => store.compare_with(shown)?,
+            None => store.note_commit(),
         }
-        Ok(Self { connection, path: path.to_owned(), created_at, seen, queue, lock })
+        store.checkpoint()?;
+        Ok(store)
+    }
+
+    /// Compares the state with the one that was last shown, and begins to go on from there.
+    fn compare_with(&mut self, shown: Served) -> Result<(), StoreError> {
+        let Some(commits) = shown.is_ahead_of(&self.last, self.created_at) else {
+            self.note_commit();
+            return Ok(());
+        };
+        let (from, to) = (self.last.at, shown.at);
+        // Whatever was shown under these numbers is never taken for this.
+        self.last.number = self.last.number.max(shown.number);
+        let gap = behind::Gap { commits, from, to, noticed_at: clock::now().timestamp() };
+        self.transact(|transaction| {
+            targets::fall_behind(transaction)?;
+            behind::write(transaction, &gap)
+        })?;
+        warn!(
+            path = %self.path.display(),
+            "the state is {gap}: its write-ahead log was lost, or an older copy was put in its place. The series of each \
+             webhook are absent until its log has been read again",
+        );
+        Ok(())
+    }
+
+    /// Notes that the last commit may be shown from now on, and how the file looks after it.
+    fn note_commit(&mut self) {
+        let Commit { number, at, .. } = self.last;
+        self.served.write(Served { number, at, created_at: self.created_at });
+        self.note_version();
+    }
+
+    fn note_version(&mut self) {
+        self.place.version = self.lock.version().ok();
+        if self.place.log.is_none() {
+            self.place.log = Identity::at(&place::write_ahead_log(&self.path));
+        }
+    }
+
+    /// What is wrong with the place of the file.
+    fn inspect_place(&self) -> Option<String> {
+        let path = self.path.display();
+        match Identity::at(&self.path) {
+            None => return Some(format!("{path} was deleted")),
+            found if found != self.place.database => return Some(format!("{path} is another file now")),
+            Some(_) => {}
+        }
+        if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
+            return Some(format!("{path}-wal was deleted or replaced"));
+        }
+        if self.lock.version().ok() == self.place.version {
+            return None;
+        }
+        // Something else has written to it: SQLite on behalf of another program, or a copy that was put over it.
+        let is_whole = || -> rusqlite::Result<bool> {
+            let connection = format::open_beside(&self.path)?;
+            let is_last = commits::read(&connection)?.is_ok_and(|found| found.number == self.last.number);
+            let is_sound = is_last
+                && format::find_broken_page(&connection)?.is_none()
+                && checksums::find_fault(&connection)?.is_none();
+            Ok(is_sound)
+        };
+        let is_whole = self.lock.has_header() && is_whole().unwrap_or(false);
+        (!is_whole).then(|| format!("{path} was overwritten or cut by another program"))
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -112,17 +212,27 @@ impl SqliteStore {
         let (path, lock) = (&self.path, &self.lock);
         lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
         let failed = |error| StoreError::sqlite(path, "write", error).because(|| lock.refusal());
+        self.tally.clear();
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
         space::give_back(&transaction).map_err(failed)?;
+        let changes = self.tally.changes();
+        if changes.is_empty() {
+            transaction.commit().map_err(failed)?;
+            return Ok(result);
+        }
+        let commit = self.last.next(changes, clock::now().timestamp());
+        commit.write(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        self.last = commit;
+        self.note_commit();
         Ok(result)
     }
 }
 
 impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
-        StoreInfo { path: Arc::new(self.path.clone()), created_at: self.created_at, queue: self.queue.clone() }
+        StoreInfo { path: Arc::new(self.path.clone()), created_at: self.created_at, queue: self.queue.clone(), problems: self.problems.clone() }
     }
 
     fn instance_id(&mut self) -> Result<String, StoreError> {
@@ -148,12 +258,16 @@ impl Store for SqliteStore {
             let (totals, births) = totals::load(connection, found.id, policy)?;
             let mut ledger = Ledger::restore(found.marks, invalid, totals);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
+            if let Some(reason) = book_fault(&ledger, &totals::load_pruned(connection, found.id)?) {
+                return Err(StateFault::of_table("totals", format!("the books of webhook {target} do not balance: {reason}")).into());
+            }
             Ok(Loaded {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
                 last_success: self.seen.get(found.id, clock::now().timestamp()),
                 staged: staged::find_walk(connection, found.id)?,
+                is_behind: found.is_behind,
             })
         })
     }
@@ -216,6 +330,47 @@ impl Store for SqliteStore {
             targets::end_catching_up(transaction, found.id, release.caught_up)
         })?;
         Ok(Durable::new(release))
+    }
+
+    fn catch_up(&mut self, target: &Target) -> Result<(), StoreError> {
+        self.transact(|transaction| match targets::find_id(transaction, target)? {
+            Some(id) => targets::catch_up(transaction, id),
+            None => Ok(()),
+        })
+    }
+
+    fn find_detached(&mut self) -> Option<Detached> {
+        let what = self.inspect_place();
+        let was = self.problems.set_detached(what.is_some());
+        let Some(what) = what else {
+            self.note_version();
+            if was {
+                info!(path = %self.path.display(), "the state file is in its place again");
+            }
+            return None;
+        };
+        let (process, descriptor) = (std::process::id(), self.lock.descriptor());
+        let remedy = format!(
+            "this process still has everything: put the file back, or copy it with `cp /proc/{process}/fd/{descriptor} \
+             FILE` and put FILE in its place when this process has been stopped"
+        );
+        Some(Detached { what, remedy })
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        if self.place.carried_over == self.last.number {
+            return Ok(());
+        }
+        let path = &self.path;
+        self.lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
+        let carried_over = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        });
+        if carried_over.map_err(|error| StoreError::sqlite(path, "write", error))? {
+            self.place.carried_over = self.last.number;
+        }
+        self.note_version();
+        Ok(())
     }
 
     fn note_success(&self, target: &Target, date: Timestamp) {
@@ -299,10 +454,10 @@ impl Store for SqliteStore {
     }
 }
 
-fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, LocalTime), StoreError> {
+fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, OpenedFile), StoreError> {
     let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
-    let created_at = format::prepare(&mut connection, path, now)?;
-    Ok((connection, created_at))
+    let prepared = format::prepare(&mut connection, path, now)?;
+    Ok((connection, prepared))
 }
 
 /// A UUID of random bits (RFC 9562, section 5.4).

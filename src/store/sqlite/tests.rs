@@ -334,7 +334,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
             "not a state file",
         ),
         ("a newer version", Box::new(sql("PRAGMA user_version = 999")), "format version 999"),
-        ("a directory", Box::new(|path| fs::create_dir(path).unwrap()), "failed to open"),
+        ("a directory", Box::new(|path| fs::create_dir(path).unwrap()), "is a directory"),
     ];
     for (what, make, expected) in table {
         let place = Place::new();

@@ -4,11 +4,12 @@
 //! what follows, [`row`] is what is remembered of an entry and [`rows`] all of them, [`tips`] finds the delivery of an
 //! attempt among them and [`late`] that of one which turned up after its successor, [`memory`] is what a decision sees
 //! of all that, [`transition`] names what can happen to an entry, [`labels`], [`series`] and [`totals`] turn that into
-//! numbers, and [`watermark`] holds the rules of time.
+//! numbers, [`watermark`] holds the rules of time, and [`check`] says whether a memory that was read again can be right.
 //!
 //! *Invariant:* [`decide::decide`] changes nothing. What it decides becomes the state through [`state::Ledger::apply`]
 //! and [`memory::Layer::settle_into`] alone; the program's store calls them, and only with what it has committed.
 
+pub mod check;
 pub mod decide;
 pub mod labeller;
 pub mod labels;
