@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use talkover_core::clock::LocalTime;
-use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::totals::{Birth, Histogram, NANOS_PER_SECOND, Total};
+use talkover_core::ledger::totals::{Birth, HistogramTotals, NANOS_PER_SECOND, Total};
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
@@ -104,11 +104,11 @@ fn view(number: usize) -> TargetView {
     for event in 0..EVENTS {
         let event: Arc<str> = format!("order.changed.{event}").into();
         for (status, code) in [
-            (Status::Success, 200),
-            (Status::Success, 204),
-            (Status::Failed, 500),
-            (Status::Failed, 404),
-            (Status::Retrying, 503),
+            (AttemptStatus::Success, 200),
+            (AttemptStatus::Success, 204),
+            (AttemptStatus::Failed, 500),
+            (AttemptStatus::Failed, 404),
+            (AttemptStatus::Retrying, 503),
         ] {
             let http_status = HttpLabel::Exact(HttpStatus::Code(code));
             let labels = AttemptLabels { event: event.clone(), status, http_status };
@@ -147,7 +147,7 @@ fn view(number: usize) -> TargetView {
 
 /// A histogram with an observation in each bucket.
 fn filled(bounds: &[f64], per_unit: f64) -> Total {
-    let mut histogram = Histogram::new(bounds.into());
+    let mut histogram = HistogramTotals::new(bounds.into());
     for bound in bounds {
         histogram.observe((bound * per_unit) as u64, per_unit);
     }

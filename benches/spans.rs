@@ -23,11 +23,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::record::{Fate, SpanRecord};
-use talkover_exporter::config::{self, Environment, TracesConfig};
+use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown;
 use talkover_exporter::sinks::traces::exporter::Exporter;
 use talkover_exporter::store::SpanBatch;
@@ -133,7 +133,7 @@ fn traces(protocol: &str, url: &str) -> TracesConfig {
         "environments: [{{name: bench, base_url: http://127.0.0.1:1, webhooks: [{{agent_id: a, webhook_id: w}}]}}]\n\
          traces: {{endpoint: '{url}', protocol: {protocol}}}\n"
     );
-    let environment: Environment = [("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())].into();
+    let environment: EnvVars = [("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())].into();
     config::parse(Path::new("bench.yml"), text.as_bytes(), &environment).unwrap().traces
 }
 

@@ -26,8 +26,8 @@ pub(crate) use self::assemble::{client, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
-use crate::clock;
 use crate::config::{Config, TokenError};
+use crate::local_clock;
 use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
 use crate::server::health::Readiness;
@@ -97,7 +97,7 @@ impl App {
     /// # Errors
     /// Where the daemon cannot do its work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
-        let loaded_at = clock::now();
+        let loaded_at = local_clock::now();
         // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);

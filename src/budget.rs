@@ -123,8 +123,13 @@ impl Budget {
                     continue;
                 }
             };
-            let record =
-                |arrival, last| Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last };
+            let record = |arrival, last| BudgetRecord {
+                name: bucket.name,
+                boot: self.boot,
+                arrival,
+                settings: bucket.settings,
+                last,
+            };
             let slot = known.unwrap_or_else(|| {
                 end += 1;
                 end - 1
@@ -152,7 +157,7 @@ impl Budget {
     ///
     /// # Errors
     /// The nanoseconds to wait until the record tells it.
-    fn arrival(&self, bucket: &Bucket, record: Option<Record>, now: u64) -> Result<u64, u64> {
+    fn arrival(&self, bucket: &Bucket, record: Option<BudgetRecord>, now: u64) -> Result<u64, u64> {
         let Some(record) = record else { return Ok(0) };
         if record.boot == self.boot && record.is_ahead(now) {
             warn!("{}: holds times that are still to come; the request budget is taken as spent", self.path.display());
@@ -173,14 +178,14 @@ impl Budget {
     }
 
     /// The records; `None` if there are more than this program writes.
-    fn read(&self) -> io::Result<Option<Vec<Record>>> {
+    fn read(&self) -> io::Result<Option<Vec<BudgetRecord>>> {
         let length = self.file.metadata()?.len() as usize;
         if length > MAX_RECORDS * RECORD_BYTES {
             return Ok(None);
         }
         let mut bytes = vec![0; length];
         self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(Some(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(Record::from_bytes).collect()))
+        Ok(Some(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(BudgetRecord::from_bytes).collect()))
     }
 
     /// Empties a file that isn't ours, and takes the budgets as spent. Returns the time to wait.
@@ -190,20 +195,21 @@ impl Budget {
         let mut wait = 0;
         for (slot, bucket) in self.buckets.iter().enumerate() {
             let arrival = bucket.gcra.exhausted(now);
-            let record = Record { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last: now };
+            let record =
+                BudgetRecord { name: bucket.name, boot: self.boot, arrival, settings: bucket.settings, last: now };
             self.write(slot, record)?;
             wait = wait.max(bucket.gcra.take(arrival, now).err().unwrap_or(0));
         }
         Ok(Some(Duration::from_nanos(wait)))
     }
 
-    fn write(&self, slot: usize, record: Record) -> io::Result<()> {
+    fn write(&self, slot: usize, record: BudgetRecord) -> io::Result<()> {
         self.file.write_all_at(&record.to_bytes(), (slot * RECORD_BYTES) as u64)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Record {
+struct BudgetRecord {
     name: u64,
     boot: u64,
     arrival: u64,
@@ -212,7 +218,7 @@ struct Record {
     last: u64,
 }
 
-impl Record {
+impl BudgetRecord {
     /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots
     /// have no names.
     fn is_ahead(&self, now: u64) -> bool {

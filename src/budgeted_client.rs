@@ -11,15 +11,15 @@ use tracing::{info, warn};
 
 use crate::budget::Budget;
 use crate::client::{Answer, Client, Exchange};
-use crate::clock;
 use crate::config::TokenSource;
+use crate::local_clock;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
-use talkover_core::clock::{Certainty, ServerTime};
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::patience::RequestFailure;
 use talkover_core::schedule::pause::asked_for;
+use talkover_core::server_time::{Certainty, ServerTime};
 
 /// A request is given up after it has failed so often in a row.
 const MAX_FAILURES: u32 = 4;
@@ -197,7 +197,7 @@ impl BudgetedClient {
 
     async fn take_from_budget(&mut self) -> Result<(), AskError> {
         let mut is_told = false;
-        while let Some(wait) = self.budget.take(clock::uptime_ns())? {
+        while let Some(wait) = self.budget.take(local_clock::uptime_ns())? {
             if wait >= TOLD_FROM && !is_told {
                 info!("waiting {:.0} s for the request budget, which the daemon draws from too", wait.as_secs_f64());
                 is_told = true;

@@ -14,17 +14,17 @@ use reqwest::{Certificate, ClientBuilder, Method, Proxy, Response, StatusCode, U
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::clock;
 use crate::config::LoadedFile;
 use crate::http_client;
+use crate::local_clock;
 use crate::tls_mismatch::{self, Acquaintance};
-use talkover_core::clock::DateHeader;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
-use talkover_core::discovery::{Owner, OwnerKey, Webhook};
+use talkover_core::discovery::{ApiOwner, ApiWebhook, OwnerKey};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::lists::{ListPage, parse_owners, parse_webhooks};
 use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
 use talkover_core::schedule::limits::{self, http_date};
+use talkover_core::server_time::DateHeader;
 
 /// Larger answers, after decompression, are not read to their end: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -155,13 +155,13 @@ impl Client {
     }
 
     /// Asks for one page of the list of agents or campaigns; `page` counts from 1, `per_page` goes up to 100.
-    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<Owner>> {
+    pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<ApiOwner>> {
         self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
     }
 
     /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is
     /// asked for without its number.
-    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<Webhook>> {
+    pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<ApiWebhook>> {
         let numbered = [("page", page)];
         let query = if page > 1 { &numbered[..] } else { &[] };
         self.get(&[collection(owner.owner_type), &*owner.id, "webhooks"], query, parse_webhooks).await
@@ -269,7 +269,7 @@ async fn read(
     if status == StatusCode::OK {
         return body(response, MAX_BODY_BYTES).await;
     }
-    let answered_at = date.map_or_else(|| clock::now().timestamp(), |DateHeader(date)| date);
+    let answered_at = date.map_or_else(|| local_clock::now().timestamp(), |DateHeader(date)| date);
     let retry_after = retry_after(status, response.headers(), answered_at);
     // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the
     // log.

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::queue::{CAPACITY_BYTES, Queue};
+use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
 
 /// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is
@@ -28,7 +28,7 @@ const DIRECTIVES: &str = "rustls_platform_verifier=off,talkover_exporter::loggin
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The way to stderr, once a command has begun to use it. There is one stderr, as there is one subscriber.
-static STDERR: OnceLock<Queue> = OnceLock::new();
+static STDERR: OnceLock<LineQueue> = OnceLock::new();
 
 /// Why logging cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,12 @@ pub fn detach() -> Result<(), LoggingError> {
     stderr().map(|_| ())
 }
 
-fn stderr() -> Result<&'static Queue, LoggingError> {
+fn stderr() -> Result<&'static LineQueue, LoggingError> {
     if let Some(queue) = STDERR.get() {
         return Ok(queue);
     }
     let report = |lines| warn!(lines, "log lines were dropped: nobody read stderr in time");
-    let queue = Queue::start(io::stderr(), CAPACITY_BYTES, report);
+    let queue = LineQueue::start(io::stderr(), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))
 }
@@ -56,7 +56,7 @@ fn stderr() -> Result<&'static Queue, LoggingError> {
 /// How many log lines of this process were dropped because nobody read stderr in time, or because it could not be
 /// written to.
 pub fn lines_dropped() -> u64 {
-    STDERR.get().map_or(0, Queue::dropped)
+    STDERR.get().map_or(0, LineQueue::dropped)
 }
 
 /// Ends the log: writes these last lines after what waits, and returns when all is written or its time is up. Without
@@ -83,7 +83,7 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let queue = stderr()?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || Line(queue))
+        .with_writer(move || LineWriter(queue))
         .with_ansi(is_coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
         // Where stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
@@ -99,9 +99,9 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
 }
 
 /// Takes the lines of the subscriber, each in one call.
-struct Line(&'static Queue);
+struct LineWriter(&'static LineQueue);
 
-impl Write for Line {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())

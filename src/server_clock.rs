@@ -1,6 +1,6 @@
 //! What time it is on the server of an environment, shared by all who ask it: one clock, because one server answers.
 //!
-//! What is believed is decided in [`talkover_core::clock`]; here are the clocks that it is told of, and the lines that
+//! What is believed is decided in [`talkover_core::server_time`]; here are the clocks that it is told of, and the lines that
 //! the log has for it. A reload keeps the clock. Used by the daemon's steps and discovery, and by the commands that ask
 //! the API.
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::client::Exchange;
-use crate::clock;
-use talkover_core::clock::{BelievedClock, Certainty, ClockNews, DateHeader, Observed, ServerTime, SinceStart};
+use crate::local_clock;
+use talkover_core::server_time::{BelievedClock, Certainty, ClockNews, DateHeader, Observed, ServerTime, SinceStart};
 
 /// The clock of one environment's server.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct ServerClock {
 impl ServerClock {
     /// A clock that goes by the local one, until the server's answers say otherwise.
     pub fn new(environment: Arc<str>) -> Self {
-        let believed = BelievedClock::new(clock::now(), SinceStart::default());
+        let believed = BelievedClock::new(local_clock::now(), SinceStart::default());
         Self { environment, started: Instant::now(), believed: Mutex::new(believed) }
     }
 

@@ -12,8 +12,8 @@ use talkover_core::schedule::allocation::Allocation;
 use talkover_core::schedule::gcra::Gcra;
 use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
-use talkover_core::schedule::scheduler::{Next, Outcome, Scheduler, Supply};
-use talkover_core::schedule::{Class, Intervals, TargetId, Turn};
+use talkover_core::schedule::scheduler::{Next, Scheduler, Supply, TurnOutcome};
+use talkover_core::schedule::{Intervals, RequestClass, TargetId, Turn};
 
 /// The defaults of the configuration.
 pub(crate) const BOUNDS: Intervals = Intervals { min: Duration::from_secs(15), max: Duration::from_secs(300) };
@@ -353,7 +353,7 @@ impl<'a> Game<'a> {
     }
 
     /// Makes one request; says whether it was a poll.
-    fn ask(&mut self, target: TargetId, class: Class, now: Duration) -> bool {
+    fn ask(&mut self, target: TargetId, class: RequestClass, now: Duration) -> bool {
         let Self { world, scheduler, observed, alike } = self;
         let (index, at) = (target.0 as usize, now.as_secs_f64());
         let expected = match alike {
@@ -361,22 +361,22 @@ impl<'a> Game<'a> {
             Some(_) => (world.case.rates)(index, at) * (at - world.webhooks[index].read_at),
         };
         let was_sweeping = world.webhooks[index].sweep.is_some();
-        let is_first = class == Class::Heads && world.webhooks[index].walk.is_none();
+        let is_first = class == RequestClass::Heads && world.webhooks[index].walk.is_none();
         observed.requests.push(at);
         let found = match class {
-            Class::Sweeps => world.sweep(index, at),
-            Class::Rechecks => world.recheck(index, at),
+            RequestClass::Sweeps => world.sweep(index, at),
+            RequestClass::Rechecks => world.recheck(index, at),
             _ => world.poll(index, expected, at),
         };
         // A sweep of one request is a poll that reads further.
-        let is_poll = is_first || class == Class::Sweeps && found.is_some() && !was_sweeping;
+        let is_poll = is_first || class == RequestClass::Sweeps && found.is_some() && !was_sweeping;
         if is_poll {
             observed.polls[index].push(at);
         }
         let webhook = &world.webhooks[index];
         let sweep = Some(Duration::from_secs_f64(webhook.next_sweep));
         let recheck = webhook.rechecks.front().map(|due| Duration::from_secs_f64(*due));
-        let (turn, outcome) = (Turn::Ask(target, class), found.map_or(Outcome::Unfinished, Outcome::Complete));
+        let (turn, outcome) = (Turn::Ask(target, class), found.map_or(TurnOutcome::Unfinished, TurnOutcome::Complete));
         let clock = std::time::Instant::now();
         scheduler.start(turn, now);
         scheduler.finish(turn, outcome, now);

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use talkover_exporter::config::{self, Config, Environment, EnvironmentConfig, Fault, Faults, LogFormat, Place};
+use talkover_exporter::config::{
+    self, Config, ConfigFault, ConfigFaults, EnvVars, EnvironmentConfig, FaultPlace, LogFormat,
+};
 
 /// The only token there is; no output may hold it.
 const TOKEN: &str = "talq_KpZ7wXq0";
@@ -14,7 +16,7 @@ const FILE: &str = "fuzz.yml";
 /// Sets a key over every file.
 const OVERRIDE: &str = "TALKOVER_EXPORTER__LOG__FORMAT";
 
-fn environment() -> Environment {
+fn environment() -> EnvVars {
     let variables = [
         ("TALKOVER_TOKEN", TOKEN),
         ("TALKOVER_STAGING_TOKEN", TOKEN),
@@ -49,7 +51,7 @@ pub fn check(content: &[u8]) {
     }
 }
 
-fn check_faults(faults: &Faults, content: &[u8]) {
+fn check_faults(faults: &ConfigFaults, content: &[u8]) {
     // YAML's line breaks are a line feed, a carriage return, or both.
     let lines_of_file = 1 + content.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
     assert!(!faults.is_empty(), "refused without a reason");
@@ -60,13 +62,13 @@ fn check_faults(faults: &Faults, content: &[u8]) {
     for (fault, line) in faults.iter().zip(&lines) {
         check_fault(fault, line, lines_of_file);
         // Nothing else can be said of a file that is no tree of keys.
-        assert!(fault.place != Place::File || count == 1, "{line}");
+        assert!(fault.place != FaultPlace::File || count == 1, "{line}");
     }
     let printed = format!("{faults} {faults:?}");
     assert!(!printed.contains(TOKEN), "the token is shown: {printed}");
 }
 
-fn check_fault(fault: &Fault, line: &str, lines_of_file: usize) {
+fn check_fault(fault: &ConfigFault, line: &str, lines_of_file: usize) {
     let place = match fault.line {
         Some(number) => format!("{FILE}:{number}"),
         None => FILE.to_owned(),
@@ -77,11 +79,11 @@ fn check_fault(fault: &Fault, line: &str, lines_of_file: usize) {
     assert!(!fault.reason.trim().is_empty(), "{line}");
     assert!(!fault.reason.contains("a mistake in this program"), "{line}");
     let start = match &fault.place {
-        Place::File => format!("{place}: "),
+        FaultPlace::File => format!("{place}: "),
         // A key of the file can be written in any way; one of ours leads to where it stands.
-        Place::Key(path) if path.contains(char::is_control) => format!("{place}: "),
-        Place::Key(path) => format!("{place}: {path}: "),
-        Place::Variable(name) => {
+        FaultPlace::Key(path) if path.contains(char::is_control) => format!("{place}: "),
+        FaultPlace::Key(path) => format!("{place}: {path}: "),
+        FaultPlace::Variable(name) => {
             assert_eq!(name, OVERRIDE, "no other variable can be at fault");
             format!("environment variable {name}: ")
         }

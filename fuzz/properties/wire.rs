@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status};
+use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus};
 use talkover_core::reading::wire::{InvalidEntry, LogPage, error_message, parse_logs};
 
 /// An object's members as they stand in the text; the last of duplicate keys counts, as in the daemon.
@@ -143,7 +143,7 @@ fn check_attempt(attempt: &Attempt, entry: &RawValue) {
     let status = text("status");
     let documented = matches!(status.as_deref(), Some("pending" | "success" | "failed" | "retrying"));
     match attempt.status {
-        Status::Unknown => assert!(!documented, "{entry}"),
+        AttemptStatus::Unknown => assert!(!documented, "{entry}"),
         known => assert_eq!(status.as_deref(), Some(known.as_str()), "{entry}"),
     }
     match text("event") {

@@ -7,9 +7,9 @@ use prometheus::IntCounter;
 use super::AppError;
 use crate::budget::Budget;
 use crate::client::{Client, ClientError, ClientOptions, Connector};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
-use crate::pipeline::environment::{Environment, EnvironmentSettings};
+use crate::local_clock;
+use crate::pipeline::environment::{EnvironmentLoop, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
 use crate::pipeline::step::StepContext;
@@ -23,7 +23,7 @@ use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::Discovery;
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::watermark::Windows;
@@ -92,7 +92,7 @@ impl Plan {
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
                 let now = services.clocks.get(&name).now();
-                let known = services.store.with(|store| store.load_discovered(&name))?;
+                let known = services.store.run_blocking(|store| store.load_discovered(&name))?;
                 Some(Discovery::new(settings, filter, known, now))
             }
             None => None,
@@ -123,7 +123,7 @@ impl Plan {
     pub(super) fn tools(&self) -> Result<Tools, AppError> {
         let budget = Budget::open(
             &self.state.path,
-            &clock::boot_id(),
+            &local_clock::boot_id(),
             &self.environment.name,
             self.environment.requests_per_minute,
             self.environment.max_concurrent_requests,
@@ -142,7 +142,7 @@ impl Plan {
         &self,
         tools: Tools,
         services: &SharedServices,
-    ) -> Result<(Environment, Vec<Unlisted>), StoreError> {
+    ) -> Result<(EnvironmentLoop, Vec<Unlisted>), StoreError> {
         let policy = Arc::new(policy(&self.poll, &self.metrics));
         let settings = EnvironmentSettings {
             requests_per_minute: self.environment.requests_per_minute,
@@ -153,9 +153,9 @@ impl Plan {
         let name: Arc<str> = self.environment.name.as_str().into();
         let roster = self.roster(services)?;
         let targets: Vec<Target> = roster.listed().map(|listed| listed.target.clone()).collect();
-        let unlisted = services.store.with(|store| store.list(&name, &targets, clock::now()))?;
-        let load = |listed: &Listed| {
-            Ok((listed.clone(), services.store.with(|store| store.load(&listed.target, &policy.labels))?))
+        let unlisted = services.store.run_blocking(|store| store.list(&name, &targets, local_clock::now()))?;
+        let load = |listed: &ListedTarget| {
+            Ok((listed.clone(), services.store.run_blocking(|store| store.load(&listed.target, &policy.labels))?))
         };
         let remembered = roster.listed().map(load).collect::<Result<Vec<_>, StoreError>>()?;
         self.announce(&name, &roster, services);
@@ -171,7 +171,7 @@ impl Plan {
         };
         let token = self.environment.token.clone();
         let read_token = Box::new(move || token.read().ok());
-        let environment = Environment::new(name, settings, context, tools.budget, read_token, roster, remembered);
+        let environment = EnvironmentLoop::new(name, settings, context, tools.budget, read_token, roster, remembered);
         Ok((environment, unlisted))
     }
 

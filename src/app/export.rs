@@ -24,7 +24,7 @@ pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Resul
     if !config.enabled || config.endpoint.is_none() {
         return Ok(None);
     }
-    let instance_id = services.store.with(|store| store.instance_id())?;
+    let instance_id = services.store.run_blocking(|store| store.instance_id())?;
     let (store, write_errors) = (services.store.clone(), services.write_errors.clone());
     Ok(Some(Box::new(Exporter::new(config.clone(), &instance_id, store, write_errors)?)))
 }

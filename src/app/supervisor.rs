@@ -15,13 +15,13 @@ use tracing::{error, info, warn};
 
 use super::assemble::{Plan, SharedServices, Tools, display, labels};
 use super::export::{self, Export};
-use super::watch::Watched;
+use super::watch::WatchedFiles;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
 use crate::config::{self, Config};
 use crate::pipeline::discover::view;
-use crate::pipeline::environment::Environment;
+use crate::pipeline::environment::EnvironmentLoop;
 use crate::pipeline::retire;
 use crate::reload::ReloadRequest;
 use crate::server::health::Readiness;
@@ -30,8 +30,8 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
-use crate::{blocking, clock};
-use talkover_core::discovery::targets::Listed;
+use crate::{blocking, local_clock};
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
 
 /// Where the configuration is read from again.
@@ -40,7 +40,7 @@ pub struct ConfigSource {
     /// The file.
     pub path: PathBuf,
     /// The process's environment, whose variables override it.
-    pub environment: config::Environment,
+    pub environment: config::EnvVars,
 }
 
 /// The environments that are running.
@@ -49,7 +49,7 @@ pub(super) struct Supervisor {
     readiness: Readiness,
     config: Config,
     source: Option<ConfigSource>,
-    watched: Watched,
+    watched: WatchedFiles,
     running: BTreeMap<Arc<str>, Running>,
     /// Each ends with the name of its environment.
     tasks: JoinSet<Arc<str>>,
@@ -63,7 +63,7 @@ struct Running {
 }
 
 /// Environments that are ready to run.
-type Environments = Vec<(Plan, Environment)>;
+type Environments = Vec<(Plan, EnvironmentLoop)>;
 
 /// What is ready to run.
 pub(super) struct Ready {
@@ -97,7 +97,7 @@ impl Supervisor {
     pub(super) fn new(
         config: Config,
         source: Option<ConfigSource>,
-        watched: Watched,
+        watched: WatchedFiles,
         services: SharedServices,
         readiness: Readiness,
     ) -> Result<(Self, Ready), AppError> {
@@ -117,7 +117,7 @@ impl Supervisor {
     }
 
     /// The files that are to be watched for changes.
-    pub(super) fn watched(&self) -> Watched {
+    pub(super) fn watched(&self) -> WatchedFiles {
         self.watched.clone()
     }
 
@@ -207,7 +207,7 @@ impl Supervisor {
         match &outcome {
             Ok(()) => {
                 info!(cause, "reloaded the configuration");
-                board.set_config(|status| (status.is_good, status.loaded_at) = (true, clock::now().timestamp()));
+                board.set_config(|status| (status.is_good, status.loaded_at) = (true, local_clock::now().timestamp()));
             }
             Err(reasons) => {
                 error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
@@ -309,11 +309,11 @@ impl Supervisor {
 /// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any
 /// more.
 fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
-    let dropped = services.store.with(|store| store.limit_spans(config.traces.max_queued_spans))?;
+    let dropped = services.store.run_blocking(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
         warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
     }
-    for family in services.store.with(|store| store.adopt_layouts(&labels(&config.metrics)))? {
+    for family in services.store.run_blocking(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
                 warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
@@ -329,8 +329,8 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
         ready.push((plan, environment));
     }
     let is_gone = |name: &String| config.environments.iter().all(|environment| environment.name != *name);
-    for name in services.store.with(|store| store.environments())?.into_iter().filter(is_gone) {
-        let unlisted = services.store.with(|store| store.list(&name, &[], clock::now()))?;
+    for name in services.store.run_blocking(|store| store.environments())?.into_iter().filter(is_gone) {
+        let unlisted = services.store.run_blocking(|store| store.list(&name, &[], local_clock::now()))?;
         show_unlisted(services, config, unlisted)?;
     }
     Ok(ready)
@@ -342,8 +342,8 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
     for Unlisted { target, info, unlisted_for } in unlisted {
         let key = (target.environment.clone(), target.webhook_id.clone());
         if !services.board.read(|views| views.targets.contains_key(&key)) {
-            let loaded = services.store.with(|store| store.load(&target, &labels(&config.metrics)))?;
-            let listed = Listed { target: target.clone(), info, known_at: None };
+            let loaded = services.store.run_blocking(|store| store.load(&target, &labels(&config.metrics)))?;
+            let listed = ListedTarget { target: target.clone(), info, known_at: None };
             services.board.add_target(view(&listed, &loaded, Duration::ZERO));
         }
         let rest = retire::KEEP.saturating_sub(unlisted_for);
@@ -356,8 +356,8 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
 }
 
 /// Begins to watch the files that the configuration was just read from. Waits for the disk.
-pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> Watched {
-    let watched = Watched::default();
+pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> WatchedFiles {
+    let watched = WatchedFiles::default();
     watched.set(files(source.map(|source| source.path.clone()), config));
     watched
 }

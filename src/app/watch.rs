@@ -19,9 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The files that make the configuration, its own and those that it names, as they were when they were last read.
 /// Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<Mutex<Vec<Stamp>>>);
+pub struct WatchedFiles(Arc<Mutex<Vec<Stamp>>>);
 
-impl Watched {
+impl WatchedFiles {
     /// Watches these files from now on, and no others. Those that were watched before count as read when they last
     /// were: what has changed since then is still a change. Waits for the disk.
     pub fn set(&self, files: Vec<PathBuf>) {
@@ -58,7 +58,7 @@ impl Watched {
 }
 
 /// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
-pub async fn files(watched: Watched, reloader: Reloader, mut shutdown: Shutdown) {
+pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shutdown) {
     while shutdown.wait(LOOK_EVERY).await {
         let mut now = watched.stamps().await;
         let Some(changed) = watched.changed(&now) else { continue };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::rfc3339;
-use super::state::{StateMarks, StateRow, TargetState};
+use super::state::{StateMarks, StateRow, StateTarget};
 use talkover_core::delivery::{Attempt, EntryId, GroupKey, HttpStatus, Timestamp};
 
 /// The log shows whole seconds, and the newest two may still be filling while they are read.
@@ -77,7 +77,7 @@ pub struct Findings {
 }
 
 /// Compares what was read of the log with what the state held afterwards.
-pub fn compare(log: &LogStretch, state: &TargetState, rules: &Rules) -> Findings {
+pub fn compare(log: &LogStretch, state: &StateTarget, rules: &Rules) -> Findings {
     let mut findings = compare_rows(state);
     findings.different.extend(continued_but_open(&state.rows, rules));
     let rows: HashMap<&EntryId, &StateRow> = state.rows.iter().map(|row| (&row.id, row)).collect();
@@ -100,7 +100,7 @@ pub fn compare(log: &LogStretch, state: &TargetState, rules: &Rules) -> Findings
 }
 
 /// Compares the rows of the state with each other, and each with itself.
-pub fn compare_rows(state: &TargetState) -> Findings {
+pub fn compare_rows(state: &StateTarget) -> Findings {
     let mut findings = Findings::default();
     let mut times: HashMap<&EntryId, Vec<&StateRow>> = HashMap::new();
     for row in &state.rows {

@@ -16,7 +16,7 @@ pub mod state;
 pub mod sums;
 
 use self::compare::Findings;
-use self::state::TargetState;
+use self::state::StateTarget;
 use talkover_core::delivery::Timestamp;
 
 /// What the audit of one target found.
@@ -54,7 +54,7 @@ pub struct Extent {
 }
 
 /// The audit of a target of which only the state is at hand: it is not named by the configuration any more.
-pub fn audit_state_alone(state: &TargetState) -> Audit {
+pub fn audit_state_alone(state: &StateTarget) -> Audit {
     let extent = Extent { rows: state.rows.len(), ..Extent::default() };
     Audit { findings: compare::compare_rows(state), sums: sums::compare(state), extent }
 }

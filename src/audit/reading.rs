@@ -9,12 +9,12 @@ use thiserror::Error;
 use super::compare::LogStretch;
 use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::client::Client;
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{EntryId, Target, Timestamp};
 use talkover_core::reading::error::ApiError;
-use talkover_core::reading::walk::{CutShort, Known, PageRequest, Progress, Walk, WalkError};
+use talkover_core::reading::walk::{CutShort, KnownEntries, PageRequest, Progress, Walk, WalkError};
 use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::patience::RequestFailure;
+use talkover_core::server_time::ServerTime;
 
 /// A page that cannot be read is looked into with so many failures in a row at most: as many as finding the cause
 /// takes.
@@ -97,7 +97,7 @@ impl LogReader {
             let progress = match page {
                 Page::Read(page) => {
                     let known = &stretch.known_before;
-                    walk.absorb(page, Known { entry: &|id| known.contains_key(id), invalid: &|_| false })?
+                    walk.absorb(page, KnownEntries { entry: &|id| known.contains_key(id), invalid: &|_| false })?
                 }
                 Page::TooLarge(key) => {
                     walk.absorb_too_large(key)?;

@@ -56,7 +56,10 @@ pub fn age(age: &Age) -> String {
             let noticed = rfc3339(gap.noticed_at);
             let rest = match waiting {
                 0 => "the logs have been read again since".to_owned(),
-                waiting => format!("the logs of {} are still to be read again", count(*waiting as usize, "webhook", "webhooks")),
+                waiting => format!(
+                    "the logs of {} are still to be read again",
+                    count(*waiting as usize, "webhook", "webhooks")
+                ),
             };
             format!(
                 "at {noticed} the state was {gap}; {rest}. What was shown in between and is no longer in the logs cannot be \

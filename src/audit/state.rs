@@ -20,8 +20,8 @@ use crate::store::place;
 use crate::store::sqlite::behind::{self, Gap};
 use crate::store::sqlite::served::Served;
 use crate::store::sqlite::{checksums, commits, format};
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{EntryId, GroupKey, OwnerType, Target, Timestamp};
+use talkover_core::server_time::LocalTime;
 
 /// The letters `TOEX` in SQLite's header.
 const APPLICATION_ID: i64 = 0x544F_4558;
@@ -137,7 +137,7 @@ pub struct StateMarks {
 
 /// Everything that the state holds of one target, as of one moment.
 #[derive(Clone, Debug, Default)]
-pub struct TargetState {
+pub struct StateTarget {
     /// The marks.
     pub marks: StateMarks,
     /// The entries, oldest first.
@@ -219,8 +219,9 @@ impl StateFile {
             if let Some((served, commits)) = ahead {
                 return Ok(Age::Behind(Gap { commits, from: last.at, to: served.at, noticed_at: served.at }));
             }
-            let waiting: u64 =
-                transaction.query_row("SELECT count(*) FROM targets WHERE is_behind", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+            let waiting: u64 = transaction
+                .query_row("SELECT count(*) FROM targets WHERE is_behind", [], |row| row.get::<_, i64>(0))?
+                .unsigned_abs();
             Ok(behind::read(transaction)?.map_or(Age::Current, |gap| Age::WentBack { gap, waiting }))
         })
     }
@@ -237,7 +238,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be read any more.
-    pub fn target(&self, target: &Target) -> Result<Option<TargetState>, StateError> {
+    pub fn target(&self, target: &Target) -> Result<Option<StateTarget>, StateError> {
         self.read(|transaction| match find(transaction, target)? {
             Some((id, marks)) => read_target(transaction, id, marks).map(Some),
             None => Ok(None),
@@ -382,8 +383,8 @@ fn find(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<Opti
         .optional()
 }
 
-fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rusqlite::Result<TargetState> {
-    let mut state = TargetState { marks, rows: read_rows(transaction, id)?, ..TargetState::default() };
+fn read_target(transaction: &Transaction<'_>, id: i64, marks: StateMarks) -> rusqlite::Result<StateTarget> {
+    let mut state = StateTarget { marks, rows: read_rows(transaction, id)?, ..StateTarget::default() };
     let mut invalid = transaction.prepare("SELECT key FROM invalid_entries WHERE target = ?1")?;
     state.invalid = invalid.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut pruned = transaction.prepare("SELECT family, labels, value FROM pruned_totals WHERE target = ?1")?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::{Series, StateRow, TargetState};
+use super::state::{Series, StateRow, StateTarget};
 
 const ATTEMPTS: &str = "attempts";
 const DELIVERIES: &str = "deliveries";
@@ -12,7 +12,7 @@ const DELAY: &str = "delay";
 const ATTEMPTS_PER_DELIVERY: &str = "attempts_per_delivery";
 
 /// The sums that do not agree, a sentence each.
-pub fn compare(state: &TargetState) -> Vec<String> {
+pub fn compare(state: &StateTarget) -> Vec<String> {
     let mut faults = counters(state);
     faults.extend(books(state));
     faults.extend(histograms(state));
@@ -21,7 +21,7 @@ pub fn compare(state: &TargetState) -> Vec<String> {
 }
 
 /// Counters that are made of entries: those that are remembered, and those that were forgotten.
-fn counters(state: &TargetState) -> Vec<String> {
+fn counters(state: &StateTarget) -> Vec<String> {
     let mut remembered: BTreeMap<Series, i64> = BTreeMap::new();
     for series in state.rows.iter().flat_map(counted_in) {
         *remembered.entry(series).or_default() += 1;
@@ -62,7 +62,7 @@ fn counted_in(row: &StateRow) -> Vec<Series> {
 }
 
 /// What was read is counted, still pending, or given up.
-fn books(state: &TargetState) -> Option<String> {
+fn books(state: &StateTarget) -> Option<String> {
     let logged = |outcome| state.totals.get(&Series::new(LOG_ENTRIES, &[outcome])).copied().unwrap_or(0);
     let attempts: i64 = family(&state.totals, ATTEMPTS).map(|(_, value)| value).sum();
     let pending = state.rows.iter().filter(|row| row.is_open && &*row.status == "pending").count() as i64;
@@ -77,7 +77,7 @@ fn books(state: &TargetState) -> Option<String> {
 }
 
 /// Every observation belongs to an attempt or a delivery that was counted.
-fn histograms(state: &TargetState) -> Vec<String> {
+fn histograms(state: &StateTarget) -> Vec<String> {
     let mut faults = Vec::new();
     for (series, observed) in &state.observed {
         let labels = &series.labels;
@@ -120,7 +120,7 @@ fn histograms(state: &TargetState) -> Vec<String> {
 }
 
 /// Unusable entries are remembered for longer than the log keeps them, and then forgotten.
-fn invalid(state: &TargetState) -> Option<String> {
+fn invalid(state: &StateTarget) -> Option<String> {
     let counted = state.totals.get(&Series::new(LOG_ENTRIES, &["invalid"])).copied().unwrap_or(0);
     let known = state.invalid.len() as i64;
     (known > counted)

@@ -134,12 +134,12 @@ fn a_record_that_lies_ahead_is_taken_as_spent_and_written_down_so() {
         let budget = open(directory.path(), "", "production", None);
         let bucket = &budget.buckets[0];
         let (arrival, last) = (arrival * SECOND, last * SECOND);
-        let record = Record { name: bucket.name, boot: budget.boot, arrival, settings: bucket.settings, last };
+        let record = BudgetRecord { name: bucket.name, boot: budget.boot, arrival, settings: bucket.settings, last };
         std::fs::write(&path, record.to_bytes()).unwrap();
         // As after a reboot: all of the burst is to be earned first.
         let wait = budget.take(now).unwrap().unwrap();
         assert_eq!(wait.as_millis(), 61_000 / 26, "{arrival} {last}");
-        let found = Record::from_bytes(&std::fs::read(&path).unwrap().try_into().unwrap());
+        let found = BudgetRecord::from_bytes(&std::fs::read(&path).unwrap().try_into().unwrap());
         assert!(!found.is_ahead(now) && found.arrival == bucket.gcra.exhausted(now), "{found:?}");
     }
 }
@@ -150,7 +150,7 @@ fn other_settings_and_a_last_request_that_lies_ahead_end_the_silence_too() {
     let path = directory.path().join("state.db.budget");
     let budget = open(directory.path(), "boot", "production", None);
     let (name, boot) = (budget.buckets[0].name, budget.boot);
-    let record = Record { name, boot, arrival: 0, settings: 1_000 << 32 | 15, last: u64::MAX };
+    let record = BudgetRecord { name, boot, arrival: 0, settings: 1_000 << 32 | 15, last: u64::MAX };
     std::fs::write(&path, record.to_bytes()).unwrap();
     let now = 1_000 * SECOND;
     assert!(first_request(&budget, now) <= now + WINDOW_NS);

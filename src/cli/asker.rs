@@ -4,8 +4,8 @@ use super::Failure;
 use crate::app::{self, AppError};
 use crate::budget::Budget;
 use crate::budgeted_client::{BudgetedClient, Silence};
-use crate::clock;
 use crate::config::{Config, EnvironmentConfig};
+use crate::local_clock;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 
@@ -22,7 +22,7 @@ pub(super) fn asker(
     }
     let budget = Budget::open(
         &config.state.path,
-        &clock::boot_id(),
+        &local_clock::boot_id(),
         &environment.name,
         environment.requests_per_minute,
         environment.max_concurrent_requests,

@@ -6,13 +6,13 @@ mod online;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print};
-use crate::config::{self, Config, Environment, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
+use crate::config::{self, Config, EnvVars, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
 use crate::logging;
 use std::fmt::Write;
 use std::time::Duration;
 use talkover_core::schedule::allocation::stretched;
 
-pub(super) fn run(args: &CheckArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(args: &CheckArgs, environment: &EnvVars) -> Result<(), Failure> {
     let config = config::load_and_examine(&args.config, environment)?;
     load_web_config(&config)?;
     print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))?;
@@ -48,7 +48,7 @@ fn summary(config: &Config) -> String {
     for environment in &config.environments {
         text.push_str(&environment_line(environment));
         if !environment.webhooks.is_empty() {
-            text.push_str(&need_line(&Need::of(environment, &config.poll), &config.poll));
+            text.push_str(&need_line(&EstimatedNeed::of(environment, &config.poll), &config.poll));
         }
     }
     for warning in &config.warnings {
@@ -68,14 +68,14 @@ fn environment_line(environment: &EnvironmentConfig) -> String {
 }
 
 /// Requests a minute that an environment's webhooks cost.
-struct Need {
+struct EstimatedNeed {
     webhooks: usize,
     budget: f64,
     idle: f64,
     busy: f64,
 }
 
-impl Need {
+impl EstimatedNeed {
     fn of(environment: &EnvironmentConfig, poll: &PollConfig) -> Self {
         let webhooks = environment.webhooks.len();
         let sweeps = per_minute(webhooks, poll.sweep_interval);
@@ -99,7 +99,7 @@ fn per_minute(webhooks: usize, interval: Duration) -> f64 {
     webhooks as f64 * 60.0 / interval.as_secs_f64()
 }
 
-fn need_line(need: &Need, poll: &PollConfig) -> String {
+fn need_line(need: &EstimatedNeed, poll: &PollConfig) -> String {
     let mut text = format!(
         "  requests a minute: {:.1} when all are idle (each every {}), {:.1} when all are busy (each every {}), sweeps \
          every {} included; the budget is {}\n",
@@ -149,7 +149,7 @@ mod tests {
     use std::path::Path;
 
     fn summary_of(text: &str) -> String {
-        let environment = Environment::from([("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())]);
+        let environment = EnvVars::from([("TALKOVER_TOKEN".to_owned(), "talq_x".to_owned())]);
         let config = config::parse(Path::new("test.yml"), text.as_bytes(), &environment).expect("a valid file");
         summary(&config)
     }

@@ -5,13 +5,13 @@ use std::path::Path;
 use super::run::run_until;
 use super::{DemoArgs, Failure, print_beside, warn_of};
 use crate::app::App;
-use crate::config::{self, Config, Environment, LogConfig, LogFormat};
+use crate::config::{self, Config, EnvVars, LogConfig, LogFormat};
 use crate::logging;
 use crate::server::listen;
 use crate::shutdown;
 use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
-pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(args: &DemoArgs, environment: &EnvVars) -> Result<(), Failure> {
     // What a daemon says of itself at `info` would bury what the demonstration prints.
     logging::init(&LogConfig { level: "warn".to_owned(), format: LogFormat::Text })?;
     let state = tempfile::Builder::new()
@@ -40,12 +40,7 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
 
 /// A daemon that finds every webhook of the simulated world, and polls it often. It sends spans where the variables of
 /// OpenTelemetry say so; the other settings are the demonstration's own.
-fn daemon_config(
-    scenario: &Scenario,
-    base_url: &str,
-    state: &Path,
-    environment: &Environment,
-) -> Result<Config, Failure> {
+fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path, environment: &EnvVars) -> Result<Config, Failure> {
     let text = format!(
         "environments:
   - name: demo

@@ -15,7 +15,7 @@ mod verify;
 
 pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
 
-use crate::config::{self, Config, Environment, Faults};
+use crate::config::{self, Config, ConfigFaults, EnvVars};
 use crate::logging::{self, LoggingError};
 use args::{Command, CommandLine};
 use clap::error::ErrorKind;
@@ -64,8 +64,8 @@ impl Failure {
     }
 }
 
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
+impl From<ConfigFaults> for Failure {
+    fn from(faults: ConfigFaults) -> Self {
         Self { code: 2, messages: faults.lines() }
     }
 }
@@ -80,7 +80,7 @@ impl From<LoggingError> for Failure {
 ///
 /// # Errors
 /// A failure for `main` to report.
-pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<(), Failure> {
+pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvVars) -> Result<(), Failure> {
     let command = match CommandLine::try_parse_from(arguments) {
         Ok(line) => command(line)?,
         Err(error) if error.use_stderr() => return Err(usage(&error)),
@@ -106,7 +106,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &Envi
 }
 
 /// Loads the configuration and sets up logging as it says. What was ignored is logged only then, at the level in force.
-fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+fn load(path: &Path, environment: &EnvVars) -> Result<Config, Failure> {
     let config = config::load(path, environment)?;
     logging::init(&config.log)?;
     warn_of(&config);

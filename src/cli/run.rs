@@ -8,7 +8,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::{ConfigArgs, Failure};
 use crate::app::{App, ConfigSource};
-use crate::config::{Config, Environment};
+use crate::config::{Config, EnvVars};
 use crate::server::listen;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Shutdown};
@@ -16,7 +16,7 @@ use crate::shutdown::{self, Shutdown};
 /// What may still be written when everything has been asked to end: a commit waits for the disk.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: Config, args: &ConfigArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(config: Config, args: &ConfigArgs, environment: &EnvVars) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
     let listen = config.server.listen;
     let source = ConfigSource { path: args.config.clone(), environment: environment.clone() };

@@ -81,6 +81,6 @@ fn faults_of_a_configuration_exit_with_2_and_a_message_each() {
         (file, arguments)
     };
     let (_file, arguments) = arguments("poll: {per_page: 0}\nlog: {format: x}\nenvironments: []");
-    let failure = execute(arguments, &Environment::new()).expect_err("wrong");
+    let failure = execute(arguments, &EnvVars::new()).expect_err("wrong");
     assert_eq!((failure.code(), failure.messages().len()), (2, 3), "{failure:?}");
 }

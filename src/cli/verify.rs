@@ -10,7 +10,7 @@ use super::{Failure, VerifyArgs, print};
 use crate::app;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, LogReader, ReadError};
-use crate::audit::state::{Age, KnownTarget, StateError, StateFile, TargetState};
+use crate::audit::state::{Age, KnownTarget, StateError, StateFile, StateTarget};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
@@ -27,7 +27,7 @@ pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
 
 /// What all targets came to.
 #[derive(Default)]
-struct Outcome {
+struct VerifySummary {
     targets: usize,
     faulty: usize,
     faults: usize,
@@ -35,7 +35,7 @@ struct Outcome {
     age: Age,
 }
 
-impl Outcome {
+impl VerifySummary {
     fn add(&mut self, target: &Target, audit: &Audit) -> Result<(), Failure> {
         self.targets += 1;
         self.faults += audit.faults();
@@ -70,7 +70,7 @@ async fn audit_all(
     age: Age,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let mut outcome = Outcome { age, ..Outcome::default() };
+    let mut outcome = VerifySummary { age, ..VerifySummary::default() };
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);
@@ -179,7 +179,7 @@ async fn audit_one(
 
 /// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been
 /// forgotten.
-fn reach(state: &TargetState) -> Option<Timestamp> {
+fn reach(state: &StateTarget) -> Option<Timestamp> {
     let oldest = state.rows.first().map(|row| row.created_at);
     let forgotten = state.marks.horizon.max(state.marks.history_cutoff).filter(|_| state.marks.contacted)?;
     Some(oldest.map_or(forgotten, |oldest| oldest.min(forgotten)))

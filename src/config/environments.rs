@@ -1,6 +1,6 @@
 //! The list `environments`: whom to ask, how often at most, and for which webhooks.
 
-use super::Environment;
+use super::EnvVars;
 use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file};
 use super::token::{self, TokenSource};
@@ -68,7 +68,7 @@ pub struct WebhookConfig {
 }
 
 /// Reads the list of the root section.
-pub(super) fn read(root: &mut Fields<'_>, environment: &Environment) -> Option<Vec<EnvironmentConfig>> {
+pub(super) fn read(root: &mut Fields<'_>, environment: &EnvVars) -> Option<Vec<EnvironmentConfig>> {
     let mut names = BTreeSet::new();
     let environments = root.sections("environments", |fields| read_one(fields, environment, &mut names))?;
     if environments.is_empty() {
@@ -77,11 +77,7 @@ pub(super) fn read(root: &mut Fields<'_>, environment: &Environment) -> Option<V
     Some(environments)
 }
 
-fn read_one(
-    mut fields: Fields<'_>,
-    environment: &Environment,
-    names: &mut BTreeSet<String>,
-) -> Option<EnvironmentConfig> {
+fn read_one(mut fields: Fields<'_>, environment: &EnvVars, names: &mut BTreeSet<String>) -> Option<EnvironmentConfig> {
     let name = fields.scalar("name", name);
     if let Some(name) = &name
         && !names.insert(name.clone())

@@ -16,7 +16,7 @@ const MAX_KEPT: usize = 100;
 
 /// Where a fault lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FaultPlace {
     /// The file as a whole.
     File,
     /// A key of the file, by its full path, e.g. `environments[1].webhooks[0].agent_id`.
@@ -27,9 +27,9 @@ pub enum Place {
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Where it lies.
-    pub place: Place,
+    pub place: FaultPlace,
     /// The line of the file, from 1: the key's own, or that of the section that lacks it.
     pub line: Option<usize>,
     /// What is wrong and what would be right.
@@ -38,44 +38,44 @@ pub struct Fault {
 
 /// All faults of one configuration. `Display` prints one line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults {
+pub struct ConfigFaults {
     file: String,
     outline: Outline,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigFault>,
     /// How many more there are.
     omitted: usize,
     /// What is wrong and was ignored.
-    ignored: Vec<Fault>,
+    ignored: Vec<ConfigFault>,
 }
 
-impl Fault {
-    fn new(place: Place, line: Option<usize>, reason: &str) -> Self {
+impl ConfigFault {
+    fn new(place: FaultPlace, line: Option<usize>, reason: &str) -> Self {
         let place = match place {
-            Place::File => Place::File,
-            Place::Key(path) => Place::Key(redacted(&path)),
-            Place::Variable(name) => Place::Variable(redacted(&name)),
+            FaultPlace::File => FaultPlace::File,
+            FaultPlace::Key(path) => FaultPlace::Key(redacted(&path)),
+            FaultPlace::Variable(name) => FaultPlace::Variable(redacted(&name)),
         };
         Self { place, line, reason: redacted(reason) }
     }
 }
 
-impl Faults {
+impl ConfigFaults {
     pub(super) fn new(file: &Path, outline: Outline) -> Self {
         Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, place: Place, reason: impl Into<String>) {
+    pub(super) fn push(&mut self, place: FaultPlace, reason: impl Into<String>) {
         let line = match &place {
-            Place::Key(path) => self.outline.line_of(path),
-            Place::File | Place::Variable(_) => None,
+            FaultPlace::Key(path) => self.outline.line_of(path),
+            FaultPlace::File | FaultPlace::Variable(_) => None,
         };
         self.push_at(place, line, reason);
     }
 
     /// As `push`, with the line.
-    pub(super) fn push_at(&mut self, place: Place, line: Option<usize>, reason: impl Into<String>) {
+    pub(super) fn push_at(&mut self, place: FaultPlace, line: Option<usize>, reason: impl Into<String>) {
         if self.faults.len() < MAX_KEPT {
-            self.faults.push(Fault::new(place, line, &reason.into()));
+            self.faults.push(ConfigFault::new(place, line, &reason.into()));
         } else {
             self.omitted += 1;
         }
@@ -83,7 +83,11 @@ impl Faults {
 
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
-        self.ignored.push(Fault::new(Place::Variable(variable.to_owned()), None, &format!("{reason}; ignored")));
+        self.ignored.push(ConfigFault::new(
+            FaultPlace::Variable(variable.to_owned()),
+            None,
+            &format!("{reason}; ignored"),
+        ));
     }
 
     /// A line for each value that is ignored.
@@ -97,7 +101,7 @@ impl Faults {
     }
 
     /// The faults in the order of the sections, the first hundred of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
         self.faults.iter()
     }
 
@@ -107,27 +111,27 @@ impl Faults {
         self.faults.iter().map(|fault| self.line(fault)).chain(more).collect()
     }
 
-    fn line(&self, fault: &Fault) -> String {
+    fn line(&self, fault: &ConfigFault) -> String {
         let file = match fault.line {
             Some(line) => format!("{}:{line}", self.file),
             None => self.file.clone(),
         };
         let line = match &fault.place {
-            Place::File => format!("{file}: {}", fault.reason),
-            Place::Key(path) => format!("{file}: {path}: {}", fault.reason),
-            Place::Variable(name) => format!("environment variable {name}: {}", fault.reason),
+            FaultPlace::File => format!("{file}: {}", fault.reason),
+            FaultPlace::Key(path) => format!("{file}: {path}: {}", fault.reason),
+            FaultPlace::Variable(name) => format!("environment variable {name}: {}", fault.reason),
         };
         on_one_line(&redacted(&line))
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines().join("\n"))
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigFaults {}
 
 /// `text` with everything that looks like a token cut to its prefix: people paste tokens where a name belongs.
 pub(crate) fn redacted(text: &str) -> String {
@@ -168,9 +172,9 @@ mod tests {
 
     #[test]
     fn of_more_than_a_hundred_faults_the_number_is_told() {
-        let mut faults = Faults::new(Path::new("c.yml"), Outline::default());
+        let mut faults = ConfigFaults::new(Path::new("c.yml"), Outline::default());
         for index in 0..102 {
-            faults.push(Place::Key(format!("list[{index}]")), "wrong");
+            faults.push(FaultPlace::Key(format!("list[{index}]")), "wrong");
         }
         let lines = faults.lines();
         assert_eq!(
@@ -181,10 +185,10 @@ mod tests {
 
     #[test]
     fn each_fault_takes_one_line() {
-        let mut faults = Faults::new(Path::new("a\nb.yml"), Outline::default());
-        faults.push(Place::File, "first");
-        faults.push(Place::Key("poll.x\ty".to_owned()), "second\nhalf");
-        faults.push(Place::Variable("NAME".to_owned()), "third");
+        let mut faults = ConfigFaults::new(Path::new("a\nb.yml"), Outline::default());
+        faults.push(FaultPlace::File, "first");
+        faults.push(FaultPlace::Key("poll.x\ty".to_owned()), "second\nhalf");
+        faults.push(FaultPlace::Variable("NAME".to_owned()), "third");
         assert_eq!(
             faults.to_string(),
             "a\\nb.yml: first\na\\nb.yml: poll.x\\ty: second\\nhalf\nenvironment variable NAME: third"

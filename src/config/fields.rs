@@ -5,7 +5,7 @@
 //! Used by the readers of the sections; knows nothing of what the keys mean.
 
 use super::Table;
-use super::faults::{Faults, Place};
+use super::faults::{ConfigFaults, FaultPlace};
 use super::values::described;
 use ::config::{Value, ValueKind};
 
@@ -15,11 +15,11 @@ pub(super) struct Fields<'a> {
     given: Option<&'a Table>,
     defaults: Option<&'a Table>,
     asked: Vec<&'static str>,
-    faults: &'a mut Faults,
+    faults: &'a mut ConfigFaults,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn root(given: &'a Table, defaults: &'a Table, faults: &'a mut Faults) -> Self {
+    pub(super) fn root(given: &'a Table, defaults: &'a Table, faults: &'a mut ConfigFaults) -> Self {
         Self { path: String::new(), given: Some(given), defaults: Some(defaults), asked: Vec::new(), faults }
     }
 
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
                 sections.push(read(self.child(path, Some(table), template)));
             } else {
                 let reason = format!("must be a map of keys, not {}", described(item));
-                self.faults.push(Place::Key(path), reason);
+                self.faults.push(FaultPlace::Key(path), reason);
                 sections.push(None);
             }
         }
@@ -123,15 +123,15 @@ impl<'a> Fields<'a> {
     pub(super) fn fault(&mut self, key: &str, reason: impl Into<String>) {
         let variable = self.given.and_then(|given| given.get(key)).and_then(Value::origin);
         let place = match variable {
-            Some(name) => Place::Variable(name.to_owned()),
-            None => Place::Key(self.path_of(key)),
+            Some(name) => FaultPlace::Variable(name.to_owned()),
+            None => FaultPlace::Key(self.path_of(key)),
         };
         self.faults.push(place, reason);
     }
 
     /// Notes a fault of the section itself.
     pub(super) fn fault_here(&mut self, reason: impl Into<String>) {
-        self.faults.push(Place::Key(self.path.clone()), reason);
+        self.faults.push(FaultPlace::Key(self.path.clone()), reason);
     }
 
     /// Notes that the value of an environment variable of other programs is ignored, and why.
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes a fault elsewhere: of an environment variable, or of an entry that has its own origin.
-    pub(super) fn fault_at(&mut self, place: Place, reason: impl Into<String>) {
+    pub(super) fn fault_at(&mut self, place: FaultPlace, reason: impl Into<String>) {
         self.faults.push(place, reason);
     }
 
@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
         unknown.sort_unstable();
         for key in unknown {
             let reason = unknown_key(key, self.asked.iter().copied());
-            self.faults.push(Place::Key(self.path_of(key)), reason);
+            self.faults.push(FaultPlace::Key(self.path_of(key)), reason);
         }
     }
 
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
         let value = self.defaults.and_then(|defaults| defaults.get(key));
         if value.is_none() {
             let reason = "has no entry in config/default.yml, which is a mistake in this program";
-            self.faults.push(Place::Key(self.path_of(key)), reason);
+            self.faults.push(FaultPlace::Key(self.path_of(key)), reason);
         }
         value
     }

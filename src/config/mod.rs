@@ -24,7 +24,7 @@ mod traces;
 mod values;
 
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
-pub use faults::{Fault, Faults, Place};
+pub use faults::{ConfigFault, ConfigFaults, FaultPlace};
 pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
@@ -49,7 +49,7 @@ type Table = ::config::Map<String, ::config::Value>;
 pub const DEFAULTS: &str = include_str!("../../config/default.yml");
 
 /// A snapshot of the process's environment, so that tests need none.
-pub type Environment = BTreeMap<String, String>;
+pub type EnvVars = BTreeMap<String, String>;
 
 /// The whole configuration, valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +76,7 @@ pub struct Config {
 
 /// How much of what a configuration names is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+enum CheckExtent {
     /// Files that are only read.
     Inputs,
     /// Also whether the state file can be where it is to be.
@@ -95,7 +95,7 @@ impl Config {
 }
 
 /// Takes a snapshot of the process's environment. What is no Unicode is replaced, and then refused where it is used.
-pub fn capture_environment() -> Environment {
+pub fn capture_environment() -> EnvVars {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect()
@@ -105,8 +105,8 @@ pub fn capture_environment() -> Environment {
 ///
 /// # Errors
 /// All faults at once.
-pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
-    read_file(path, environment, Extent::Inputs)
+pub fn load(path: &Path, environment: &EnvVars) -> Result<Config, ConfigFaults> {
+    read_file(path, environment, CheckExtent::Inputs)
 }
 
 /// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
@@ -114,11 +114,11 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
 ///
 /// # Errors
 /// All faults at once.
-pub fn load_and_examine(path: &Path, environment: &Environment) -> Result<Config, Faults> {
-    read_file(path, environment, Extent::State)
+pub fn load_and_examine(path: &Path, environment: &EnvVars) -> Result<Config, ConfigFaults> {
+    read_file(path, environment, CheckExtent::State)
 }
 
-fn read_file(path: &Path, environment: &Environment, extent: Extent) -> Result<Config, Faults> {
+fn read_file(path: &Path, environment: &EnvVars, extent: CheckExtent) -> Result<Config, ConfigFaults> {
     let document = yaml::load(path).map_err(|flaw| failed(path, flaw))?;
     interpret(path, document, environment, extent)
 }
@@ -127,24 +127,24 @@ fn read_file(path: &Path, environment: &Environment, extent: Extent) -> Result<C
 ///
 /// # Errors
 /// All faults at once.
-pub fn parse(path: &Path, content: &[u8], environment: &Environment) -> Result<Config, Faults> {
+pub fn parse(path: &Path, content: &[u8], environment: &EnvVars) -> Result<Config, ConfigFaults> {
     let document = yaml::parse(content).map_err(|flaw| failed(path, flaw))?;
-    interpret(path, document, environment, Extent::Inputs)
+    interpret(path, document, environment, CheckExtent::Inputs)
 }
 
 fn interpret(
     path: &Path,
     document: yaml::Document,
-    environment: &Environment,
-    extent: Extent,
-) -> Result<Config, Faults> {
+    environment: &EnvVars,
+    extent: CheckExtent,
+) -> Result<Config, ConfigFaults> {
     let defaults = yaml::parse(DEFAULTS.as_bytes())
         .map_err(|flaw| {
             failed(path, yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
         })?
         .root;
     let yaml::Document { root: mut given, outline } = document;
-    let mut faults = Faults::new(path, outline);
+    let mut faults = ConfigFaults::new(path, outline);
     overrides::apply(&mut given, &defaults, environment, &mut faults);
     let config = read(Fields::root(&given, &defaults, &mut faults), environment, extent);
     match config {
@@ -156,7 +156,7 @@ fn interpret(
     }
 }
 
-fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Option<Config> {
+fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Option<Config> {
     let server = server::read(root.section("server"));
     let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
     let environments = environments::read(&mut root, environment);
@@ -180,8 +180,8 @@ fn read(mut root: Fields<'_>, environment: &Environment, extent: Extent) -> Opti
 }
 
 /// A fault of the file as a whole.
-fn failed(path: &Path, flaw: yaml::Flaw) -> Faults {
-    let mut faults = Faults::new(path, yaml::Outline::default());
-    faults.push_at(Place::File, flaw.line, flaw.reason);
+fn failed(path: &Path, flaw: yaml::Flaw) -> ConfigFaults {
+    let mut faults = ConfigFaults::new(path, yaml::Outline::default());
+    faults.push_at(FaultPlace::File, flaw.line, flaw.reason);
     faults
 }

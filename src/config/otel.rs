@@ -4,7 +4,7 @@
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), an empty variable counts as
 //! unset, and a value that cannot be used is warned of and ignored. Called by the reader of the section `traces` alone.
 
-use super::Environment;
+use super::EnvVars;
 use super::fields::Fields;
 use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
 use super::values::plain_url;
@@ -17,7 +17,7 @@ const SERVICE_NAME: &str = "talkover-webhooks";
 
 /// What the variables say; what is unset is absent.
 pub(super) struct Settings {
-    pub(super) endpoint: Option<Endpoint>,
+    pub(super) endpoint: Option<OtlpEndpoint>,
     pub(super) protocol: Option<TracesProtocol>,
     pub(super) headers: Option<HeaderMap>,
     pub(super) gzip: Option<bool>,
@@ -25,14 +25,14 @@ pub(super) struct Settings {
 }
 
 /// Where to send spans.
-pub(super) enum Endpoint {
+pub(super) enum OtlpEndpoint {
     /// The base of a receiver.
     Base(Url),
     /// A URL for traces alone, to be used as it is.
     Traces(Url),
 }
 
-impl Endpoint {
+impl OtlpEndpoint {
     /// The URL to send to.
     pub(super) fn complete(self, protocol: TracesProtocol) -> Url {
         match (self, protocol) {
@@ -47,13 +47,13 @@ impl Endpoint {
 }
 
 /// Reads the settings of the exporter. A value that cannot be used is warned of and counts as unset.
-pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment) -> Settings {
+pub(super) fn read(fields: &mut Fields<'_>, environment: &EnvVars) -> Settings {
     Settings {
         endpoint: parsed(fields, environment, "ENDPOINT", |text, scope| {
             let url = plain_url(text)?;
             Ok(match scope {
-                Scope::Traces => Endpoint::Traces(url),
-                Scope::AllSignals => Endpoint::Base(url),
+                VariableScope::Traces => OtlpEndpoint::Traces(url),
+                VariableScope::AllSignals => OtlpEndpoint::Base(url),
             })
         }),
         protocol: parsed(fields, environment, "PROTOCOL", |text, _| {
@@ -79,7 +79,7 @@ fn one_of(words: &str, text: &str) -> String {
 
 /// What a variable is about.
 #[derive(Clone, Copy)]
-enum Scope {
+enum VariableScope {
     Traces,
     AllSignals,
 }
@@ -87,19 +87,21 @@ enum Scope {
 /// The usable value of the variable of traces, else that of the general one.
 fn parsed<T>(
     fields: &mut Fields<'_>,
-    environment: &Environment,
+    environment: &EnvVars,
     setting: &str,
-    parse: impl Fn(&str, Scope) -> Result<T, String>,
+    parse: impl Fn(&str, VariableScope) -> Result<T, String>,
 ) -> Option<T> {
-    [("OTEL_EXPORTER_OTLP_TRACES_", Scope::Traces), ("OTEL_EXPORTER_OTLP_", Scope::AllSignals)].into_iter().find_map(
-        |(prefix, scope)| usable(fields, environment, &format!("{prefix}{setting}"), |text| parse(text, scope)),
-    )
+    [("OTEL_EXPORTER_OTLP_TRACES_", VariableScope::Traces), ("OTEL_EXPORTER_OTLP_", VariableScope::AllSignals)]
+        .into_iter()
+        .find_map(|(prefix, scope)| {
+            usable(fields, environment, &format!("{prefix}{setting}"), |text| parse(text, scope))
+        })
 }
 
 /// The value of the variable `name`. `None` if it is unset, or cannot be used, which is warned of.
 fn usable<T>(
     fields: &mut Fields<'_>,
-    environment: &Environment,
+    environment: &EnvVars,
     name: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Option<T> {
@@ -107,12 +109,12 @@ fn usable<T>(
     parse(text).map_err(|reason| fields.ignore(name, &reason)).ok()
 }
 
-fn set<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
+fn set<'e>(environment: &'e EnvVars, name: &str) -> Option<&'e str> {
     environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
 /// Whether `OTEL_SDK_DISABLED` or `OTEL_TRACES_EXPORTER` turns spans off.
-pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &Environment) -> bool {
+pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &EnvVars) -> bool {
     let is_disabled =
         usable(fields, environment, "OTEL_SDK_DISABLED", |text| match text.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
@@ -130,7 +132,7 @@ pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &Environment) -> b
 }
 
 /// The resource's attributes: those of `OTEL_RESOURCE_ATTRIBUTES`, and a `service.name` in any case.
-pub(super) fn resource(fields: &mut Fields<'_>, environment: &Environment) -> Vec<(String, String)> {
+pub(super) fn resource(fields: &mut Fields<'_>, environment: &EnvVars) -> Vec<(String, String)> {
     let mut attributes: Vec<(String, String)> =
         usable(fields, environment, "OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
     let own = set(environment, "OTEL_SERVICE_NAME").map(str::to_owned);

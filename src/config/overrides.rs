@@ -3,9 +3,9 @@
 //! The embedded defaults serve as the list of keys. Values enter the tree as text with the variable's name as their
 //! origin, so that a fault of the value names the variable. Lists are never reached into.
 
-use super::Environment;
+use super::EnvVars;
 use super::Table;
-use super::faults::{Faults, Place};
+use super::faults::{ConfigFaults, FaultPlace};
 use super::fields::unknown_key;
 use ::config::{Value, ValueKind};
 
@@ -18,7 +18,7 @@ const SEPARATOR: &str = "__";
 const FREE_MAP: [&str; 2] = ["traces", "headers"];
 
 /// Sets in `given` what the variables say.
-pub(super) fn apply(given: &mut Table, defaults: &Table, environment: &Environment, faults: &mut Faults) {
+pub(super) fn apply(given: &mut Table, defaults: &Table, environment: &EnvVars, faults: &mut ConfigFaults) {
     for (variable, value) in environment {
         let Some(rest) = variable.strip_prefix(PREFIX) else {
             continue;
@@ -26,7 +26,7 @@ pub(super) fn apply(given: &mut Table, defaults: &Table, environment: &Environme
         let segments: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
         match resolve(&segments, defaults) {
             Ok(path) => set(given, &path, Value::new(Some(variable), value.as_str())),
-            Err(reason) => faults.push(Place::Variable(variable.clone()), reason),
+            Err(reason) => faults.push(FaultPlace::Variable(variable.clone()), reason),
         }
     }
 }

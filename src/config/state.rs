@@ -1,6 +1,6 @@
 //! The section `state`: the daemon's durable memory.
 
-use super::Extent;
+use super::CheckExtent;
 use super::fields::Fields;
 use super::state_path;
 use super::values::path;
@@ -13,12 +13,12 @@ pub struct StateConfig {
     pub path: PathBuf,
 }
 
-pub(super) fn read(mut fields: Fields<'_>, extent: Extent) -> Option<StateConfig> {
+pub(super) fn read(mut fields: Fields<'_>, extent: CheckExtent) -> Option<StateConfig> {
     let path = fields.scalar("path", |value| {
         let path = path(value)?;
         match extent {
-            Extent::Inputs => Ok(path),
-            Extent::State => state_path::examine(&path).map(|()| path),
+            CheckExtent::Inputs => Ok(path),
+            CheckExtent::State => state_path::examine(&path).map(|()| path),
         }
     });
     fields.finish();

@@ -3,7 +3,7 @@
 //! The token never appears in a message or in debug output. Called when the configuration is loaded, and by the API
 //! client when a token file changed or the API answered 401.
 
-use super::Environment;
+use super::EnvVars;
 use super::faults::redacted;
 use super::fields::Fields;
 use super::values::{name, path};
@@ -87,7 +87,7 @@ impl TokenSource {
     }
 
     /// The token of the variable `name`.
-    fn from_variable(name: String, environment: &Environment) -> Result<Self, TokenError> {
+    fn from_variable(name: String, environment: &EnvVars) -> Result<Self, TokenError> {
         let Some(value) = environment.get(&name) else {
             return Err(TokenError::Unset(name));
         };
@@ -108,7 +108,7 @@ fn checked(text: &str, place: String) -> Result<SecretString, TokenError> {
 }
 
 /// Reads `token_file` and `token_env`, and the token itself, so that a missing one is known at once.
-pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment) -> Option<TokenSource> {
+pub(super) fn read(fields: &mut Fields<'_>, environment: &EnvVars) -> Option<TokenSource> {
     let both = fields.is_given("token_file") && fields.is_given("token_env");
     let file = fields.optional("token_file", path);
     let variable = fields.scalar("token_env", variable_name);
@@ -198,14 +198,14 @@ mod tests {
             let error = source.read().expect_err("refused").to_string();
             assert!(error.ends_with(" stands in quotes: leave them off") && !error.contains("talq_"), "{error}");
         }
-        let environment = Environment::from([("T".to_owned(), "\"talq_x\"".to_owned())]);
+        let environment = EnvVars::from([("T".to_owned(), "\"talq_x\"".to_owned())]);
         let error = TokenSource::from_variable("T".to_owned(), &environment).expect_err("refused").to_string();
         assert_eq!(error, "the token in the environment variable T stands in quotes: leave them off");
     }
 
     #[test]
     fn debug_output_does_not_show_the_token() {
-        let environment = Environment::from([("T".to_owned(), "talq_secret".to_owned())]);
+        let environment = EnvVars::from([("T".to_owned(), "talq_secret".to_owned())]);
         let source = TokenSource::from_variable("T".to_owned(), &environment).expect("a token");
         assert_eq!(source.read().expect("a token").expose_secret(), "talq_secret");
         assert!(!format!("{source:?}").contains("secret\""), "{source:?}");

@@ -4,8 +4,8 @@
 //! the file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and
 //! "Environment Variable Specification". Header values are secrets and never quoted.
 
-use super::Environment;
-use super::faults::Place;
+use super::EnvVars;
+use super::faults::FaultPlace;
 use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file, loaded_file};
 use super::otel;
@@ -55,7 +55,7 @@ pub struct TracesTls {
     pub key_file: Option<LoadedFile>,
 }
 
-pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<TracesConfig> {
+pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<TracesConfig> {
     let enabled = fields.scalar("enabled", flag);
     let file_endpoint = fields.optional("endpoint", base_url);
     let file_protocol = fields.scalar("protocol", one_of(PROTOCOLS));
@@ -69,7 +69,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let is_forced = fields.is_overridden("enabled");
     let active = enabled == Some(true) && (is_forced || !otel::turns_off(&mut fields, environment));
     // Where no span is made, nobody need hear of variables.
-    let none = Environment::new();
+    let none = EnvVars::new();
     let variables = if active { environment } else { &none };
     let resource_attributes = otel::resource(&mut fields, variables);
     let otel = otel::read(&mut fields, variables);
@@ -88,7 +88,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     }
     let endpoint = match otel.endpoint {
         Some(endpoint) if !fields.is_overridden("endpoint") => Some(endpoint),
-        _ => file_endpoint.map(otel::Endpoint::Base),
+        _ => file_endpoint.map(otel::OtlpEndpoint::Base),
     };
     fields.finish();
     let protocol = protocol?;
@@ -138,7 +138,8 @@ fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
         };
         if let Err(reason) = added {
             let path = fields.path_of(&format!("headers.{name}"));
-            let place = value.origin().map_or(Place::Key(path), |variable| Place::Variable(variable.to_owned()));
+            let place =
+                value.origin().map_or(FaultPlace::Key(path), |variable| FaultPlace::Variable(variable.to_owned()));
             fields.fault_at(place, reason);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::model::{Exemplar, Histogram, Number, Sample, Value};
+use super::model::{Exemplar, Histogram, Number, Sample, SampleValue};
 
 /// Text that is kept from one sample to the next.
 #[derive(Debug, Default)]
@@ -76,12 +76,12 @@ pub(super) fn sample<W: Write>(
 ) -> fmt::Result {
     scratch.set_labels(&sample.labels)?;
     match &sample.value {
-        Value::Single { value, exemplar: own } => {
+        SampleValue::Single { value, exemplar: own } => {
             line(out, name, suffix, &scratch.labels, *value)?;
             own.iter().try_for_each(|one| exemplar(out, one))?;
             out.write_char('\n')
         }
-        Value::Histogram(value) => {
+        SampleValue::Histogram(value) => {
             scratch.set_bounds(&value.bounds);
             histogram(out, name, value, scratch, exemplar)
         }

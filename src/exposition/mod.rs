@@ -41,13 +41,13 @@ impl Format {
 /// Writes an exposition as it comes: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at
 /// the end. Families must come in the order of their names, and the samples of each in the order of their labels.
 #[derive(Debug)]
-pub struct Writer<'a, W> {
+pub struct ExpositionWriter<'a, W> {
     format: Format,
     out: &'a mut W,
     scratch: Scratch,
 }
 
-impl<'a, W: fmt::Write> Writer<'a, W> {
+impl<'a, W: fmt::Write> ExpositionWriter<'a, W> {
     /// Writes to `out` in `format`.
     pub fn new(format: Format, out: &'a mut W) -> Self {
         Self { format, out, scratch: Scratch::default() }

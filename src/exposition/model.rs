@@ -47,14 +47,14 @@ pub struct Sample<'a> {
     /// Names and values of the labels, without `le`.
     pub labels: Vec<(&'a str, &'a str)>,
     /// The value.
-    pub value: Value<'a>,
+    pub value: SampleValue<'a>,
     /// When a counter or a histogram began to count, if that is known.
     pub created: Option<Timestamp>,
 }
 
 /// The value of a sample.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum SampleValue<'a> {
     /// Of a counter or a gauge.
     Single {
         /// The value.

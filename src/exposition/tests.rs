@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use talkover_core::delivery::Timestamp;
 
-use super::model::{Exemplar, Histogram, Kind, Number, Value};
+use super::model::{Exemplar, Histogram, Kind, Number, SampleValue};
 use super::*;
 
 fn family<'a>(name: &'a str, kind: Kind) -> FamilyHead<'a> {
@@ -14,7 +14,7 @@ fn family<'a>(name: &'a str, kind: Kind) -> FamilyHead<'a> {
 }
 
 fn single<'a>(labels: &[(&'a str, &'a str)], value: impl Into<Number>) -> Sample<'a> {
-    let value = Value::Single { value: value.into(), exemplar: None };
+    let value = SampleValue::Single { value: value.into(), exemplar: None };
     Sample { labels: labels.to_vec(), value, created: None }
 }
 
@@ -24,7 +24,7 @@ fn histogram<'a>(bounds: &'a [f64], counts: &'a [u64], sum: Number) -> Histogram
 
 fn write(format: Format, families: &[(FamilyHead<'_>, Vec<Sample<'_>>)]) -> String {
     let mut out = String::new();
-    let mut writer = Writer::new(format, &mut out);
+    let mut writer = ExpositionWriter::new(format, &mut out);
     for (family, samples) in families {
         let mut writer = writer.family(*family);
         samples.iter().try_for_each(|sample| writer.sample(sample)).unwrap();
@@ -78,7 +78,7 @@ fn a_histogram_has_its_bounds_with_a_point_and_ends_in_infinity() {
     let other = histogram(&[2.0], &[0, 0], Number::Integer(0));
     let sample = |labels: &[(&'static str, &'static str)], histogram| Sample {
         labels: labels.to_vec(),
-        value: Value::Histogram(histogram),
+        value: SampleValue::Histogram(histogram),
         created: None,
     };
     let text = text(family("d_seconds", Kind::Histogram), vec![sample(&[("e", "v")], one), sample(&[], other)]);
@@ -161,7 +161,7 @@ fn openmetrics_names_counters_without_their_suffix_and_shows_created_times() {
     let created = |millis: i64, sample| Sample { created: Some(Timestamp::from_micros(millis * 1000)), ..sample };
     let empty = Sample {
         labels: Vec::new(),
-        value: Value::Histogram(histogram(&[], &[0], Number::Nanos(0))),
+        value: SampleValue::Histogram(histogram(&[], &[0], Number::Nanos(0))),
         created: Some(Timestamp::from_seconds(2)),
     };
     let families = [
@@ -197,11 +197,11 @@ fn exemplars_stand_on_counters_and_buckets_in_openmetrics_alone() {
         value,
         at: Timestamp::from_micros(1_700_000_000_500_000),
     };
-    let value = Value::Single { value: 2_u64.into(), exemplar: Some(exemplar(1.0)) };
+    let value = SampleValue::Single { value: 2_u64.into(), exemplar: Some(exemplar(1.0)) };
     let counter = Sample { labels: vec![("result", "failed")], value, created: None };
     let exemplars = [(0, exemplar(0.05)), (2, exemplar(7.0))];
     let value = Histogram { exemplars: &exemplars, ..histogram(&[0.1, 1.0], &[1, 0, 1], Number::Nanos(7_050_000_000)) };
-    let delays = Sample { labels: vec![("event", "x")], value: Value::Histogram(value), created: None };
+    let delays = Sample { labels: vec![("event", "x")], value: SampleValue::Histogram(value), created: None };
     let families = [
         (family("c_total", Kind::Counter), vec![counter, single(&[("result", "success")], 1_u64)]),
         (family("d_seconds", Kind::Histogram), vec![delays]),

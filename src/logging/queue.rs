@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* whoever logs never waits. A line that finds the queue full is dropped and counted, and once the reader
 //! has caught up, one line says how many are missing. Only the thread that writes ever waits for the reader; nothing
-//! waits for that thread but [`Queue::drain`], which has a deadline. Used by [`super`] for stderr.
+//! waits for that thread but [`LineQueue::drain`], which has a deadline. Used by [`super`] for stderr.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -21,30 +21,30 @@ pub(super) type Report = fn(u64);
 
 /// A bounded queue of lines with a thread that writes them. Clones share it.
 #[derive(Clone)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct LineQueue(Arc<SharedLines>);
 
-struct Shared {
+struct SharedLines {
     capacity_bytes: usize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingLines>,
     changed: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Whether lines that were taken out are still being written.
     is_writing: bool,
 }
 
-impl Queue {
+impl LineQueue {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
     /// If the operating system refuses another thread.
     pub(super) fn start(out: impl Write + Send + 'static, capacity_bytes: usize, report: Report) -> io::Result<Self> {
-        let queue = Self(Arc::new(Shared {
+        let queue = Self(Arc::new(SharedLines {
             capacity_bytes,
             waiting: Mutex::default(),
             changed: Condvar::new(),
@@ -76,12 +76,12 @@ impl Queue {
 
     /// Waits until everything is written, but no longer than `patience`. Returns whether it is.
     pub(super) fn drain(&self, patience: Duration) -> bool {
-        let is_busy = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
+        let is_busy = |waiting: &mut WaitingLines| waiting.is_writing || !waiting.lines.is_empty();
         let waited = self.0.changed.wait_timeout_while(self.waiting(), patience, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// Waits until the thread that writes has taken what waits, and hangs on its reader.
-    fn wait_until_taken(queue: &Queue) {
+    fn wait_until_taken(queue: &LineQueue) {
         let deadline = Instant::now() + PATIENCE;
         while !queue.waiting().lines.is_empty() {
             assert!(Instant::now() < deadline, "nobody takes it");
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_capacity_are_dropped_counted_and_reported_once_in_their_place() {
-        static QUEUE: OnceLock<Queue> = OnceLock::new();
+        static QUEUE: OnceLock<LineQueue> = OnceLock::new();
         let report: Report = |count| QUEUE.get().expect("set").push(format!("dropped {count}\n").as_bytes());
         let (pipe, reader) = pipe();
-        let queue = QUEUE.get_or_init(|| Queue::start(pipe, CAPACITY, report).expect("a thread"));
+        let queue = QUEUE.get_or_init(|| LineQueue::start(pipe, CAPACITY, report).expect("a thread"));
         queue.push(b"first\n");
         wait_until_taken(queue);
         for line in [b"line1\n", b"line2\n", b"line3\n", b"line4\n"] {
@@ -198,7 +198,7 @@ mod tests {
     fn lines_that_cannot_be_written_count_as_dropped_and_are_not_reported_in_vain() {
         let (pipe, reader) = pipe();
         drop(reader);
-        let queue = Queue::start(pipe, CAPACITY, |_| panic!("there is nobody to report to")).expect("a thread");
+        let queue = LineQueue::start(pipe, CAPACITY, |_| panic!("there is nobody to report to")).expect("a thread");
         queue.push(b"lost\n");
         assert!(queue.drain(PATIENCE));
         assert_eq!(queue.dropped(), 1);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_line_larger_than_the_queue_goes_out_alone() {
         let (pipe, reader) = pipe();
-        let queue = Queue::start(pipe, CAPACITY, |_| {}).expect("a thread");
+        let queue = LineQueue::start(pipe, CAPACITY, |_| {}).expect("a thread");
         queue.push(&[b'x'; 2 * CAPACITY]);
         assert_eq!(next(&reader).len(), 2 * CAPACITY);
         assert!(queue.drain(PATIENCE));
@@ -232,7 +232,7 @@ mod tests {
             }
         }
         let (pipe, reader) = pipe();
-        let queue = Queue::start(Nonblocking(0, pipe), CAPACITY, |_| {}).expect("a thread");
+        let queue = LineQueue::start(Nonblocking(0, pipe), CAPACITY, |_| {}).expect("a thread");
         queue.push(b"ab\n");
         assert_eq!([next(&reader), next(&reader), next(&reader)].concat(), "ab\n");
         assert!(queue.drain(PATIENCE));

@@ -4,17 +4,17 @@
 use super::roster::Update;
 use super::step::StepContext;
 use crate::client::Answer;
-use crate::clock;
+use crate::local_clock;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::TargetView;
 use crate::sinks::metrics::daemon::discovery_endpoint;
 use crate::sinks::metrics::exposure::Exposure;
 use crate::store::Loaded;
 use crate::store::error::StoreError;
-use talkover_core::clock::Observed;
 use talkover_core::delivery::Target;
-use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::ListedTarget;
+use talkover_core::server_time::Observed;
 
 /// What a request of discovery was answered; `None` if it was given up because the program is to end.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Asked {
     /// The request.
     pub request: Request,
     /// The answer, and the server's time as of it.
-    pub answer: Option<(Answer<Found>, Observed)>,
+    pub answer: Option<(Answer<DiscoveredPage>, Observed)>,
 }
 
 /// What became of an update.
@@ -31,7 +31,7 @@ pub struct Registered {
     /// The update.
     pub update: Update,
     /// The targets that have appeared, with what is remembered of them; or why nothing was written.
-    pub appeared: Result<Vec<(Listed, Loaded)>, StoreError>,
+    pub appeared: Result<Vec<(ListedTarget, Loaded)>, StoreError>,
 }
 
 /// Makes a request for the environment `name`.
@@ -39,9 +39,11 @@ pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdow
     let asked = async {
         match &request {
             Request::Owners { owner_type, page, per_page } => {
-                context.client.owners(*owner_type, *page, *per_page).await.map(Found::Owners)
+                context.client.owners(*owner_type, *page, *per_page).await.map(DiscoveredPage::Owners)
             }
-            Request::Webhooks { owner, page } => context.client.webhooks(owner, *page).await.map(Found::Webhooks),
+            Request::Webhooks { owner, page } => {
+                context.client.webhooks(owner, *page).await.map(DiscoveredPage::Webhooks)
+            }
         }
     };
     let answer = tokio::select! {
@@ -62,20 +64,25 @@ pub fn register(context: &StepContext, name: &str, update: Update) -> Registered
     Registered { update, appeared }
 }
 
-fn write(context: &StepContext, name: &str, update: &Update) -> Result<Vec<(Listed, Loaded)>, StoreError> {
+fn write(context: &StepContext, name: &str, update: &Update) -> Result<Vec<(ListedTarget, Loaded)>, StoreError> {
     let (store, changes) = (&context.store, &update.changes);
     let listed: Vec<Target> = changes.appeared.iter().chain(&changes.changed).map(|one| one.target.clone()).collect();
-    store.with(|store| {
-        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, clock::now())?;
-        let load = |listed: &Listed| Ok((listed.clone(), store.load(&listed.target, &context.policy.labels)?));
+    store.run_blocking(|store| {
+        store.save_discovered(name, &update.unsaved, &listed, &changes.disappeared, local_clock::now())?;
+        let load = |listed: &ListedTarget| Ok((listed.clone(), store.load(&listed.target, &context.policy.labels)?));
         changes.appeared.iter().map(load).collect()
     })
 }
 
 /// How a target is shown before it is polled.
-pub fn view(listed: &Listed, loaded: &Loaded, poll_interval: std::time::Duration) -> TargetView {
+pub fn view(listed: &ListedTarget, loaded: &Loaded, poll_interval: std::time::Duration) -> TargetView {
     let mut exposure = Exposure::default();
     exposure.add(&loaded.births, loaded.catching_up);
     let view = TargetView::new(listed.target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval);
-    TargetView { info: listed.info.clone(), is_behind: loaded.is_behind, exposed: view.exposed && !loaded.is_behind, ..view }
+    TargetView {
+        info: listed.info.clone(),
+        is_behind: loaded.is_behind,
+        exposed: view.exposed && !loaded.is_behind,
+        ..view
+    }
 }

@@ -32,11 +32,11 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::schedule::patience::Patience;
 use talkover_core::schedule::scheduler::{Next, Scheduler};
-use talkover_core::schedule::{Class, Intervals, Turn};
+use talkover_core::schedule::{Intervals, RequestClass, Turn};
 
 /// The settings of an environment's loop.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub struct EnvironmentSettings {
 pub type TokenReader = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
 
 /// The loop of one environment.
-pub struct Environment {
+pub struct EnvironmentLoop {
     name: Arc<str>,
     settings: EnvironmentSettings,
     context: StepContext,
@@ -74,12 +74,12 @@ pub struct Environment {
 
 /// What a task of the loop brought.
 enum Done {
-    Stepped(Ticket, Class, Box<Stepped>),
+    Stepped(Ticket, RequestClass, Box<Stepped>),
     Asked(Box<Asked>),
     Registered(Box<Registered>),
 }
 
-impl Environment {
+impl EnvironmentLoop {
     /// The loop for the targets of `roster`, with what is remembered of them, and `context` to work in.
     pub fn new(
         name: Arc<str>,
@@ -88,7 +88,7 @@ impl Environment {
         budget: Budget,
         read_token: TokenReader,
         roster: Roster,
-        mut remembered: Vec<(Listed, Loaded)>,
+        mut remembered: Vec<(ListedTarget, Loaded)>,
     ) -> Self {
         let (rate, concurrent) = (settings.requests_per_minute, settings.max_concurrent_requests);
         let spender = Spender::new(Arc::clone(&name), budget, rate, concurrent);

@@ -13,19 +13,19 @@ use std::time::Duration;
 use self::rechecks::Rechecks;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
-use talkover_core::clock::{LocalTime, Observed, ServerTime, SinceStart};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes::{self, Hole};
-use talkover_core::reading::job::{Failure, Job, Lane, Part, Read, WalkJob, WalkRead};
+use talkover_core::reading::job::{AfterFailure, Job, JobOutput, Lane, Part, WalkJob, WalkRead};
 use talkover_core::reading::recheck::{Recheck, Rechecked, Wanted};
 use talkover_core::reading::walk::{CutShort, Stretch, Walk, WalkError};
-use talkover_core::schedule::Class;
+use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
+use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 
 mod rechecks;
 
@@ -122,7 +122,7 @@ struct Parked {
 
 /// What a step of a target does.
 #[derive(Debug)]
-pub enum Work {
+pub enum Step {
     /// Commits what was read and could not be committed before. Needs no request.
     Settle(Batch),
     /// Requests the next page of a job.
@@ -174,17 +174,19 @@ impl Reader {
 
     /// Hands out what to do in a turn of `class`, at `now` since the start, if about `expected` new entries are
     /// expected. `None` if there is nothing to read for it.
-    pub fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
+    pub fn begin(&mut self, class: RequestClass, expected: f64, now: Duration) -> Option<Step> {
         if let Some(batch) = self.uncommitted.take() {
-            return Some(Work::Settle(batch));
+            return Some(Step::Settle(batch));
         }
         let job = match class {
-            Class::Heads => Some(Job::Walk(self.begin_head(expected, now))),
-            Class::Sweeps => self.parked.sweep.take().or_else(|| self.start_sweep(now).map(Box::new)).map(Job::Walk),
-            Class::Rechecks => self.parked.recheck.take().or_else(|| self.start_rechecks(now)).map(Job::Recheck),
-            Class::Discovery => None,
+            RequestClass::Heads => Some(Job::Walk(self.begin_head(expected, now))),
+            RequestClass::Sweeps => {
+                self.parked.sweep.take().or_else(|| self.start_sweep(now).map(Box::new)).map(Job::Walk)
+            }
+            RequestClass::Rechecks => self.parked.recheck.take().or_else(|| self.start_rechecks(now)).map(Job::Recheck),
+            RequestClass::Discovery => None,
         };
-        job.map(Work::Read)
+        job.map(Step::Read)
     }
 
     fn begin_head(&mut self, expected: f64, now: Duration) -> Box<WalkJob> {
@@ -201,10 +203,10 @@ impl Reader {
     }
 
     /// Takes back what was not done.
-    pub fn give_back(&mut self, work: Work) {
+    pub fn give_back(&mut self, work: Step) {
         match work {
-            Work::Settle(batch) => self.uncommitted = Some(batch),
-            Work::Read(job) => self.park(job),
+            Step::Settle(batch) => self.uncommitted = Some(batch),
+            Step::Read(job) => self.park(job),
         }
     }
 
@@ -362,10 +364,10 @@ impl Reader {
     }
 
     /// Makes a batch of what a job has read, as of `date`.
-    pub fn complete(&mut self, read: Read, date: ServerTime) -> Batch {
+    pub fn complete(&mut self, read: JobOutput, date: ServerTime) -> Batch {
         match read {
-            Read::Walk(read) => self.complete_walk(read, date),
-            Read::Recheck(read) => self.complete_rechecks(read, date),
+            JobOutput::Walk(read) => self.complete_walk(read, date),
+            JobOutput::Recheck(read) => self.complete_rechecks(read, date),
         }
     }
 
@@ -410,17 +412,17 @@ impl Reader {
     ///
     /// # Errors
     /// If no cause can be found; the walk starts anew at the next poll.
-    pub fn fail(&mut self, job: Job, error: &ApiError, date: ServerTime) -> Result<Failure, WalkError> {
+    pub fn fail(&mut self, job: Job, error: &ApiError, date: ServerTime) -> Result<AfterFailure, WalkError> {
         let is_recheck = matches!(job, Job::Recheck(_));
         // These say nothing of a page.
         let failure = if matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }) {
-            Failure::BackOff((!is_recheck).then_some(job))
+            AfterFailure::BackOff((!is_recheck).then_some(job))
         } else {
             let failed_before = self.failed_rounds;
             self.failed_rounds += u32::from(is_recheck);
             job.fail(date, failed_before)?
         };
-        if is_recheck && matches!(failure, Failure::BackOff(None)) {
+        if is_recheck && matches!(failure, AfterFailure::BackOff(None)) {
             self.rechecks.forget_round();
         }
         Ok(failure)

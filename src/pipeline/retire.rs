@@ -88,7 +88,7 @@ mod tests {
     use crate::pipeline::discover::view;
     use crate::store::Loaded;
     use talkover_core::delivery::OwnerType;
-    use talkover_core::discovery::targets::Listed;
+    use talkover_core::discovery::targets::ListedTarget;
 
     fn target(webhook_id: &str) -> Target {
         Target {
@@ -104,7 +104,7 @@ mod tests {
     fn a_target_stays_for_as_long_as_the_daemon_has_yet_to_run() {
         let board = Board::default();
         for webhook in ["listed", "gone"] {
-            let listed = Listed { target: target(webhook), info: None, known_at: None };
+            let listed = ListedTarget { target: target(webhook), info: None, known_at: None };
             board.add_target(view(&listed, &Loaded::default(), Duration::ZERO));
         }
         let hours = |hours: u64| Duration::from_secs(3600 * hours);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::{Target, Timestamp};
 use talkover_core::discovery::plan::{Discovery, ShortList};
 use talkover_core::discovery::record::Unsaved;
-use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::{Listed, TargetChanges, Targets, compare, join};
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::{ListedTarget, TargetChanges, Targets, compare, join};
 use talkover_core::reading::error::ApiError;
+use talkover_core::server_time::ServerTime;
 
 /// The targets of one environment, and the search for them.
 #[derive(Debug)]
@@ -55,12 +55,12 @@ impl Roster {
     }
 
     /// All targets.
-    pub fn listed(&self) -> impl Iterator<Item = &Listed> {
+    pub fn listed(&self) -> impl Iterator<Item = &ListedTarget> {
         self.targets.values()
     }
 
     /// The target of a webhook.
-    pub fn get(&self, webhook_id: &str) -> Option<&Listed> {
+    pub fn get(&self, webhook_id: &str) -> Option<&ListedTarget> {
         self.targets.get(webhook_id)
     }
 
@@ -92,7 +92,7 @@ impl Roster {
     pub fn absorb(
         &mut self,
         request: Request,
-        result: Result<Found, &ApiError>,
+        result: Result<DiscoveredPage, &ApiError>,
         date: ServerTime,
         now: Duration,
     ) -> Option<Update> {

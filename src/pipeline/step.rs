@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing::{debug, info, warn};
 
-use super::reader::{Reader, Work};
+use super::reader::{Reader, Step};
 use crate::client::{Client, Exchange};
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
@@ -18,16 +18,16 @@ use crate::store::durable::Committed;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::{SpanBatch, StagedPart};
-use crate::{blocking, clock};
-use talkover_core::clock::{Certainty, Observed, ServerTime};
+use crate::{blocking, local_clock};
 use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::memory::Memory;
 use talkover_core::ledger::transition::Transition;
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::holes;
-use talkover_core::reading::job::{Absorbed, Failure, Job};
+use talkover_core::reading::job::{AfterFailure, AfterPage, Job};
 use talkover_core::reading::walk::WalkError;
-use talkover_core::spans::span::{Made, SpanPolicy, Webhook, spans};
+use talkover_core::server_time::{Certainty, Observed, ServerTime};
+use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
 
 /// What every step of an environment works with.
 #[derive(Clone, Debug)]
@@ -84,10 +84,10 @@ pub enum StepResult {
 
 /// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
 /// requested.
-pub async fn step(context: StepContext, reader: Reader, work: Work, now: Duration, shutdown: Shutdown) -> Stepped {
+pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
-        Work::Read(job) => read(context, reader, job, now, shutdown).await,
-        Work::Settle(batch) => {
+        Step::Read(job) => read(context, reader, job, now, shutdown).await,
+        Step::Settle(batch) => {
             let date = batch.now;
             let (reader, result) = settle(context, reader, batch, now).await;
             // It belongs to an earlier turn, which may have been one of another class: this one's is still to be read.
@@ -148,11 +148,11 @@ async fn fail(
     now: Duration,
 ) -> (Reader, StepResult) {
     let (job, result) = match reader.fail(job, &error, date) {
-        Ok(Failure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
-        Ok(Failure::Expected(job)) => (Some(job), StepResult::Expected),
-        Ok(Failure::BackOff(job)) => (job, StepResult::Failed(error)),
+        Ok(AfterFailure::Narrowed(job)) => (Some(job), StepResult::Narrowed(error)),
+        Ok(AfterFailure::Expected(job)) => (Some(job), StepResult::Expected),
+        Ok(AfterFailure::BackOff(job)) => (job, StepResult::Failed(error)),
         Err(_) => (None, StepResult::Failed(error)),
-        Ok(Failure::Done(read)) => {
+        Ok(AfterFailure::Done(read)) => {
             let batch = reader.complete(read, date);
             return settle(context, reader, batch, now).await;
         }
@@ -167,19 +167,19 @@ async fn fail(
 async fn go_on(
     context: StepContext,
     mut reader: Reader,
-    absorbed: Result<Absorbed, WalkError>,
+    absorbed: Result<AfterPage, WalkError>,
     date: ServerTime,
     now: Duration,
 ) -> (Reader, StepResult) {
     match absorbed {
-        Ok(Absorbed::More(job)) => {
+        Ok(AfterPage::More(job)) => {
             if let Some((pages, reached)) = reader.progress(&job, now) {
                 let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
                 info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
             }
             stage(context, reader, job, date).await
         }
-        Ok(Absorbed::Done(read)) => {
+        Ok(AfterPage::Done(read)) => {
             let batch = reader.complete(read, date);
             settle(context, reader, batch, now).await
         }
@@ -229,7 +229,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
         return (reader, more);
     };
     blocking::run(move || {
-        match context.store.with(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
+        match context.store.run_blocking(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
                 reader.park(job);
@@ -278,7 +278,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
-    let durable = match context.store.with(|store| store.commit(&reader.target, decision.changes, &spans)) {
+    let durable = match context.store.run_blocking(|store| store.commit(&reader.target, decision.changes, &spans)) {
         Ok(durable) => durable,
         Err(failure) => return not_written(context, reader, batch, failure),
     };
@@ -287,7 +287,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
     }
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.apply(durable);
-    let shown = Shown { committed, exemplars, tally: decision.tally, was_contacted };
+    let shown = Applied { committed, exemplars, tally: decision.tally, was_contacted };
     show(context, reader, &batch, &shown, now)
 }
 
@@ -307,7 +307,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
     };
-    let durable = match context.store.with(|store| {
+    let durable = match context.store.run_blocking(|store| {
         store.commit_staged(&reader.target, &reader.ledger, &batch.attempts, &batch.invalid, &mut decide_part)
     }) {
         Ok(durable) => durable,
@@ -317,7 +317,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
-    show(context, reader, &batch, &Shown { committed, exemplars, tally, was_contacted }, now)
+    show(context, reader, &batch, &Applied { committed, exemplars, tally, was_contacted }, now)
 }
 
 /// How a target's decisions are made. What is read again after the state went back in time was shown before, and is no
@@ -339,12 +339,12 @@ fn make_spans(
     exemplars: &mut Exemplars,
 ) -> SpanBatch {
     let Some(policy) = &context.spans else { return SpanBatch::default() };
-    let webhook = Webhook { target: &reader.target, info: reader.info.as_ref() };
+    let webhook = SpanWebhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &context.policy.labels);
     // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
     let parked_since = now.minus(context.policy.windows.settle_after * 2);
-    SpanBatch { records, queued_at: clock::now(), parked_at: now, parked_since }
+    SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since }
 }
 
 fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {
@@ -359,7 +359,7 @@ fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
     if !reader.is_behind || !matches!(coverage, Coverage::Sweep | Coverage::FirstContact) {
         return;
     }
-    match context.store.with(|store| store.catch_up(&reader.target)) {
+    match context.store.run_blocking(|store| store.catch_up(&reader.target)) {
         Ok(()) => {
             reader.is_behind = false;
             info!(webhook = %reader.target, "read again what the state had lost: its series are shown again");
@@ -372,7 +372,7 @@ fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
 }
 
 /// What was committed and applied, and is to be shown.
-struct Shown {
+struct Applied {
     committed: Committed,
     exemplars: Exemplars,
     tally: Tally,
@@ -384,14 +384,14 @@ fn show(
     context: &StepContext,
     mut reader: Reader,
     batch: &Batch,
-    shown: &Shown,
+    shown: &Applied,
     now: Duration,
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
     if !shown.was_contacted && reader.ledger.marks().contacted {
         info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
         // So that a copy of the file without its write-ahead log holds it.
-        if let Err(failure) = context.store.with(|store| store.checkpoint()) {
+        if let Err(failure) = context.store.run_blocking(|store| store.checkpoint()) {
             warn!(webhook = %reader.target, "the first contact is in the write-ahead log alone: {failure}");
         }
     }
@@ -410,7 +410,7 @@ fn show(
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);
-            context.store.with(|store| store.note_success(&reader.target, batch.now.timestamp()));
+            context.store.run_blocking(|store| store.note_success(&reader.target, batch.now.timestamp()));
         }
     }
     (reader, StepResult::Complete(tally))

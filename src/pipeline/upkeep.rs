@@ -48,7 +48,7 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
 
 async fn blocking_look(store: &StoreHandle) -> Option<Detached> {
     let handle = store.clone();
-    blocking::run(move || handle.with(|store| store.find_detached())).await
+    blocking::run(move || handle.run_blocking(|store| store.find_detached())).await
 }
 
 /// When a lasting problem is told: at growing distances.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum_server::tls_rustls::RustlsConfig;
 
-use super::web_config::{Refusal, WebConfig, WebSettings};
+use super::web_config::{WebConfig, WebFileError, WebSettings};
 use crate::stamp::Stamp;
 
 /// The web file as it is now. Clones share it.
@@ -82,7 +82,7 @@ impl Inner {
                 *stamps = web.stamps;
                 self.apply(web.settings);
             }
-            Err(Refusal { reasons, stamps: seen }) => {
+            Err(WebFileError { reasons, stamps: seen }) => {
                 // The next look is at what was refused. That it was is told by the reload that the change brings about.
                 *stamps = seen;
                 tracing::debug!(reasons = reasons.join("; "), "failed to reload the web file: the last good one stays");

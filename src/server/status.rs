@@ -156,7 +156,10 @@ fn target(view: &TargetView) -> Target {
         watermark_time: view.marks.watermark.map(rfc3339),
         poll_interval_seconds: view.poll_interval.as_secs_f64(),
         catching_up: view.exposure.is_catching_up(),
-        open: Open { pending: open(delivery::Status::Pending), retrying: open(delivery::Status::Retrying) },
+        open: Open {
+            pending: open(delivery::AttemptStatus::Pending),
+            retrying: open(delivery::AttemptStatus::Retrying),
+        },
         attempts: Attempts { success, failed, retrying, unknown },
         log_entries_late: of_log(LogOutcome::Late),
         log_entries_invalid: of_log(LogOutcome::Invalid),

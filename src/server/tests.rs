@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::web_config::WebConfig;
 use super::{Readiness, Renderer, ServeError, Sources, health, listen, router, serve};
-use crate::exposition::Writer;
-use crate::exposition::model::{FamilyHead, Kind, Number, Sample, Value};
+use crate::exposition::ExpositionWriter;
+use crate::exposition::model::{FamilyHead, Kind, Number, Sample, SampleValue};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
@@ -33,9 +33,9 @@ struct Served {
 impl Served {
     fn start(web: Option<WebConfig>) -> Self {
         let metrics = Renderer::start(|format, out| {
-            let mut writer = Writer::new(format, out);
+            let mut writer = ExpositionWriter::new(format, out);
             let family = FamilyHead { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." };
-            let value = Value::Single { value: Number::Integer(7), exemplar: None };
+            let value = SampleValue::Single { value: Number::Integer(7), exemplar: None };
             writer.family(family).sample(&Sample { labels: Vec::new(), value, created: None })?;
             writer.finish()
         });

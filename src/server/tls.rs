@@ -103,11 +103,20 @@ impl Section<'_> {
     }
 }
 
+/// What the listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HttpProtocols {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 too.
+    Http2AndHttp1,
+}
+
 /// What the listener needs; `None` where something is wrong, which is then in `problems`.
 pub(super) fn server_config(
     section: &TlsSection,
     directory: &Path,
-    http2: bool,
+    protocols: HttpProtocols,
     problems: &mut Problems,
 ) -> Option<Arc<ServerConfig>> {
     section.refuse_unsupported(problems);
@@ -131,7 +140,10 @@ pub(super) fn server_config(
             builder.with_single_cert(certificates, key).map_err(|error| error.to_string())
         });
     let mut config = notes.note("cert_file", config)?;
-    config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { Vec::new() };
+    config.alpn_protocols = match protocols {
+        HttpProtocols::Http1 => Vec::new(),
+        HttpProtocols::Http2AndHttp1 => vec![b"h2".to_vec()],
+    };
     config.alpn_protocols.push(b"http/1.1".to_vec());
     Some(Arc::new(config))
 }

@@ -19,7 +19,7 @@ use bcrypt::HashParts;
 use serde::Deserialize;
 
 use super::problems::Problems;
-use super::tls::{self, TlsSection};
+use super::tls::{self, HttpProtocols, TlsSection};
 use crate::stamp::Stamp;
 use talkover_settings::yaml;
 
@@ -58,7 +58,7 @@ pub(super) struct WebSettings {
 
 /// What is wrong with a web file, and what to look at for it to change.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct WebFileError {
     pub(super) reasons: Vec<String>,
     pub(super) stamps: Vec<Stamp>,
 }
@@ -83,18 +83,22 @@ impl WebConfig {
         self.settings.tls.is_some()
     }
 
-    pub(super) fn read(path: &Path) -> Result<Self, Refusal> {
+    pub(super) fn read(path: &Path) -> Result<Self, WebFileError> {
         let mut problems = Problems::new(path);
         // Before the contents: a change in between is seen as one at the next look.
         let mut stamps = vec![Stamp::of(path)];
         let Some(document) = read_document(path, &mut problems) else {
-            return Err(Refusal { reasons: problems.reasons, stamps });
+            return Err(WebFileError { reasons: problems.reasons, stamps });
         };
         let directory = path.parent().unwrap_or(Path::new(""));
         let http = document.http_server_config.unwrap_or_default();
         let tls = document.tls_server_config.and_then(|section| {
             stamps.extend(section.files(directory).iter().map(|file| Stamp::of(file)));
-            tls::server_config(&section, directory, http.http2.unwrap_or(true), &mut problems)
+            let protocols = match http.http2 {
+                Some(false) => HttpProtocols::Http1,
+                Some(true) | None => HttpProtocols::Http2AndHttp1,
+            };
+            tls::server_config(&section, directory, protocols, &mut problems)
         });
         let headers = headers(http.headers.unwrap_or_default(), &mut problems);
         let users = users(document.basic_auth_users.unwrap_or_default(), &mut problems);
@@ -102,7 +106,7 @@ impl WebConfig {
             problems.add("rate_limit", "is not supported: limit requests in a proxy");
         }
         if !problems.reasons.is_empty() {
-            return Err(Refusal { reasons: problems.reasons, stamps });
+            return Err(WebFileError { reasons: problems.reasons, stamps });
         }
         let settings = WebSettings { users, headers, tls };
         Ok(Self { path: path.to_owned(), settings, stamps, check_every: CHECK_EVERY })
@@ -111,7 +115,7 @@ impl WebConfig {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct WebFile {
     tls_server_config: Option<TlsSection>,
     http_server_config: Option<HttpSection>,
     basic_auth_users: Option<BTreeMap<String, String>>,
@@ -126,7 +130,7 @@ struct HttpSection {
 }
 
 /// The document. `None` if what is wrong with it was noted.
-fn read_document(path: &Path, problems: &mut Problems) -> Option<Document> {
+fn read_document(path: &Path, problems: &mut Problems) -> Option<WebFile> {
     let yaml::Document { root, outline } = match yaml::load(path) {
         Ok(document) => document,
         Err(flaw) => {

@@ -9,7 +9,7 @@ use super::place::{beside, write_ahead_log};
 use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use crate::blocking;
-use talkover_core::clock::LocalTime;
+use talkover_core::server_time::LocalTime;
 
 /// A shared way to the open state. When the last one is dropped, the state is closed.
 #[derive(Clone, Debug)]
@@ -66,11 +66,11 @@ impl StoreHandle {
         work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let handle = self.clone();
-        blocking::run(move || handle.with(work)).await
+        blocking::run(move || handle.run_blocking(work)).await
     }
 
     /// The same on this thread, which may wait for the disk: not an asynchronous task's.
-    pub fn with<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
+    pub fn run_blocking<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
         work(&mut *self.store.lock().unwrap_or_else(PoisonError::into_inner))
     }

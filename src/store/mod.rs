@@ -21,9 +21,8 @@ use std::time::Duration;
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
 use self::handle::StoreInfo;
-use talkover_core::clock::{LocalTime, ServerTime};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Coverage, Pass};
 use talkover_core::ledger::labels::LabelPolicy;
@@ -31,6 +30,7 @@ use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::Birth;
+use talkover_core::server_time::{LocalTime, ServerTime};
 use talkover_core::spans::record::SpanRecord;
 
 /// What is known of a target.
@@ -213,7 +213,7 @@ pub trait Store: Debug + Send {
     fn remove_unlisted(&mut self, target: &Target) -> Result<bool, StoreError>;
 
     /// Returns what discovery knows of an environment; an empty record if it never ran.
-    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError>;
+    fn load_discovered(&self, environment: &str) -> Result<DiscoveryRecord, StoreError>;
 
     /// Writes what discovery has learned of an environment, and which targets are listed now or not any more, as of
     /// `now` by the local clock.

@@ -116,7 +116,8 @@ pub(super) fn warn_if_open_to_all(state: &Path) {
     let beside = [LOCK, SEEN, SERVED, BUDGET].map(|extension| beside(state, extension));
     let of_sqlite = [write_ahead_log(state), with_suffix(state, "-shm")];
     let files = std::iter::once(state.to_owned()).chain(of_sqlite).chain(beside);
-    let open: Vec<String> = files.filter_map(|file| Some(format!("{} ({:04o})", file.display(), loose_mode(&file)?))).collect();
+    let open: Vec<String> =
+        files.filter_map(|file| Some(format!("{} ({:04o})", file.display(), loose_mode(&file)?))).collect();
     if !open.is_empty() {
         warn!("state files are open to every user of this machine: {}; `chmod 600` closes them", open.join(", "));
     }

@@ -29,7 +29,7 @@ pub struct QueueStatus {
 
 /// The queue as it is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub(super) struct QueueOnDisk {
     /// How many spans wait, and
     pub(super) length: u64,
     /// since when the oldest does.
@@ -38,20 +38,20 @@ pub(super) struct Waiting {
 
 /// The outbox as seen by those who do not write to it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SpanQueue(Arc<Shared>);
+pub struct SpanQueue(Arc<SharedQueueStatus>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedQueueStatus {
     status: Mutex<QueueStatus>,
     arrivals: Notify,
 }
 
 impl SpanQueue {
     /// A queue without a limit.
-    pub(super) fn new(waiting: Waiting) -> Self {
-        let Waiting { length, oldest } = waiting;
+    pub(super) fn new(waiting: QueueOnDisk) -> Self {
+        let QueueOnDisk { length, oldest } = waiting;
         let status = QueueStatus { length, capacity: u64::MAX, oldest, exported: 0, rejected: 0, dropped: 0 };
-        Self(Arc::new(Shared { status: Mutex::new(status), arrivals: Notify::new() }))
+        Self(Arc::new(SharedQueueStatus { status: Mutex::new(status), arrivals: Notify::new() }))
     }
 
     /// The outbox as it is now.
@@ -65,7 +65,7 @@ impl SpanQueue {
     }
 
     /// Records what a commit has brought, and of what it has dropped for that.
-    pub(super) fn committed(&self, waiting: Waiting, dropped: u64) {
+    pub(super) fn committed(&self, waiting: QueueOnDisk, dropped: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
         status.dropped += dropped;
@@ -74,7 +74,7 @@ impl SpanQueue {
     }
 
     /// Records what has left, and how.
-    pub(super) fn acknowledged(&self, waiting: Waiting, exported: u64, rejected: u64) {
+    pub(super) fn acknowledged(&self, waiting: QueueOnDisk, exported: u64, rejected: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
         status.exported += exported;

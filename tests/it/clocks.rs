@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, ManualClock, Moment, RandomFault, Simulator, Status};
 
-use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, simulator, verify};
+use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, change_state, quiet_scenario, simulator, verify};
 
 const FAST: &str = "poll: {min_interval: 100ms, max_interval: 200ms, lookback: 1h, sweep_interval: 1s}\n";
 const LOGGED: &str = "talkover_exporter_log_entries_total";

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use talkover_simulator::{Clock, EntrySpec, Fault, Simulator, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, spawn, wait_for};
+use crate::harness::{Exporter, Scrape, Workspace, change_state, quiet_scenario, simulator, spawn, wait_for};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const ENDED: &str = "talkover_webhook_deliveries_total";

@@ -92,9 +92,14 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
+/// Everything that has a place: rows, and panels. A collapsed row holds its panels itself.
+fn placed(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    list(dashboard, "panels").iter().flat_map(|panel| std::iter::once(panel).chain(list(panel, "panels")))
+}
+
 /// What draws something: no rows.
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
-    list(dashboard, "panels").iter().filter(|panel| panel["type"] != "row")
+    placed(dashboard).filter(|panel| panel["type"] != "row")
 }
 
 fn variables(dashboard: &Value) -> &[Value] {
@@ -320,17 +325,53 @@ fn panels_have_their_place() {
     for (path, dashboard) in dashboards() {
         let mut ids = BTreeSet::new();
         let mut taken = BTreeSet::new();
-        for panel in list(&dashboard, "panels") {
+        for row in list(&dashboard, "panels").iter().filter(|panel| panel["type"] == "row") {
+            assert_eq!(row["collapsed"] == true, !list(row, "panels").is_empty(), "{path}: {}", row["title"]);
+        }
+        for panel in placed(&dashboard) {
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{path}: two panels {}", panel["id"]);
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
             assert!(x + w <= 24, "{path}: panel {} is outside", panel["id"]);
-            for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line))) {
-                assert!(taken.insert(cell), "{path}: panel {} overlaps another", panel["id"]);
+            // The panels of a collapsed row take their place only once it is opened.
+            if list(&dashboard, "panels").contains(panel) {
+                let cells = (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line)));
+                let overlaps = cells.filter(|cell| !taken.insert(*cell)).count();
+                assert_eq!(overlaps, 0, "{path}: panel {} overlaps another", panel["id"]);
             }
             let refs: BTreeSet<&str> = list(panel, "targets").iter().map(|target| text(target, "refId")).collect();
             assert_eq!(refs.len(), list(panel, "targets").len(), "{path}: panel {}", panel["id"]);
         }
     }
+}
+
+#[test]
+fn a_dashboard_opens_with_what_fits_a_screen_or_two() {
+    let exporter = dashboards().into_iter().find(|(path, _)| path.ends_with("exporter.json")).unwrap().1;
+    let open = list(&exporter, "panels").iter().filter(|panel| panel["type"] == "row" && panel["collapsed"] != true);
+    assert!(open.count() <= 4);
+}
+
+/// `topk` chooses anew at each step of a graph, so that many more series than `k` can appear in it. What is chosen by the
+/// whole range (`@ end()`) stays, and what is left out is one more series.
+#[test]
+fn graphs_choose_their_series_once_and_show_the_rest_as_one() {
+    let mut chosen = 0;
+    for (path, dashboard) in dashboards() {
+        for panel in panels(&dashboard).filter(|panel| panel["type"] == "timeseries") {
+            let exprs: Vec<&str> = list(panel, "targets").iter().map(|target| text(target, "expr")).collect();
+            let place = format!("{path}, {}", panel["title"]);
+            for part in
+                exprs.iter().flat_map(|expr| expr.split("topk(").flat_map(|part| part.split("bottomk(")).skip(1))
+            {
+                assert!(part.contains("@ end()"), "{place}: chosen at each step: {part}");
+                chosen += 1;
+            }
+            let chooses = exprs.iter().any(|expr| expr.contains("@ end()"));
+            let rest = exprs.iter().any(|expr| expr.contains("unless on ("));
+            assert_eq!(chooses, rest, "{place}: no series for what is left out");
+        }
+    }
+    assert!(chosen >= 10, "{chosen}");
 }
 
 /// Where an expression makes numbers out of nothing.

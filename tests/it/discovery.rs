@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use talkover_core::clock::{DateHeader, LocalTime, ServerTime};
 use talkover_core::delivery::{OwnerType, Timestamp};
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::listing::Shortfall;
 use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
-use talkover_core::discovery::record::Record;
-use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::{Listed, Targets, compare, join};
+use talkover_core::discovery::record::DiscoveryRecord;
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::{ListedTarget, Targets, compare, join};
+use talkover_core::server_time::{DateHeader, LocalTime, ServerTime};
 use talkover_exporter::client::{Client, ClientOptions};
 use talkover_exporter::store::Store as _;
 use talkover_exporter::store::sqlite::SqliteStore;
@@ -62,7 +62,7 @@ impl Desk {
         let store =
             SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(START)))
                 .unwrap();
-        let discovery = Discovery::new(settings(), filter(), Record::default(), server(START));
+        let discovery = Discovery::new(settings(), filter(), DiscoveryRecord::default(), server(START));
         Self { simulator, clock, client, discovery, now: Duration::ZERO, store, _directory: directory }
     }
 
@@ -98,11 +98,11 @@ impl Desk {
         let (exchange, found) = match &request {
             Request::Owners { owner_type, page, per_page } => {
                 let answer = self.client.owners(*owner_type, *page, *per_page).await;
-                (answer.exchange, answer.result.map(Found::Owners))
+                (answer.exchange, answer.result.map(DiscoveredPage::Owners))
             }
             Request::Webhooks { owner, page } => {
                 let answer = self.client.webhooks(owner, *page).await;
-                (answer.exchange, answer.result.map(Found::Webhooks))
+                (answer.exchange, answer.result.map(DiscoveredPage::Webhooks))
             }
         };
         let DateHeader(date) = exchange.date.unwrap();
@@ -114,7 +114,7 @@ impl Desk {
     }
 
     fn names(&self) -> BTreeMap<String, String> {
-        let name = |(id, listed): (Arc<str>, Listed)| {
+        let name = |(id, listed): (Arc<str>, ListedTarget)| {
             let owner_name = listed.info.map(|info| info.owner_name.to_string()).unwrap_or_default();
             (id.to_string(), format!("{owner_name}/{}", listed.target.webhook_name))
         };

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use talkover_core::clock::LocalTime;
-use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabel, AttemptLabels, HttpLabel, HttpStatusDetail, LabelPolicy};
 use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::totals::{Birth, Histogram, NANOS_PER_SECOND, Total};
+use talkover_core::ledger::totals::{Birth, HistogramTotals, NANOS_PER_SECOND, Total};
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
 use talkover_exporter::exposition::Format;
@@ -51,12 +51,12 @@ fn view(target: Target) -> TargetView {
     TargetView::new(target, &DurableLedger::default(), Exposure::default(), None, Duration::from_millis(2500))
 }
 
-fn attempt(event: &str, status: Status, code: u16) -> AttemptLabels {
+fn attempt(event: &str, status: AttemptStatus, code: u16) -> AttemptLabels {
     AttemptLabels { event: event.into(), status, http_status: HttpLabel::Exact(HttpStatus::Code(code)) }
 }
 
 fn filled(bounds: &[f64], per_unit: f64, amounts: &[u64]) -> Total {
-    let mut histogram = Histogram::new(bounds.into());
+    let mut histogram = HistogramTotals::new(bounds.into());
     amounts.iter().for_each(|amount| histogram.observe(*amount, per_unit));
     Total::Histogram(histogram)
 }
@@ -72,8 +72,8 @@ fn busy() -> TargetView {
         method: Method::Post,
     };
     let mut view = TargetView { info: Some(info), ..view(target("prod", "w-1")) };
-    let held = attempt("a\"\\\n", Status::Retrying, 503);
-    let shown = attempt("b", Status::Failed, 500);
+    let held = attempt("a\"\\\n", AttemptStatus::Retrying, 503);
+    let shown = attempt("b", AttemptStatus::Failed, 500);
     for (labels, count) in [(&held, 4), (&shown, 7)] {
         view.totals.set(labels.attempts_series(), Total::Counter(count));
         let durations = filled(&BUCKETS, NANOS_PER_SECOND, &[50_000_000, 50_000_001, 1_500_000_000, 3_600_000_000_000]);
@@ -154,12 +154,12 @@ fn board() -> Board {
     // Not read yet, and failing.
     let mut failing = view(target("prod", "w-0"));
     failing.fail("the API answered 502");
-    failing.totals.set(attempt("b", Status::Failed, 500).attempts_series(), Total::Counter(1));
+    failing.totals.set(attempt("b", AttemptStatus::Failed, 500).attempts_series(), Total::Counter(1));
     board.add_target(failing);
     // Read before, and no longer listed.
     let mut unlisted = view(target("staging", "w-1"));
     unlisted.exposed = true;
-    unlisted.totals.set(attempt("b", Status::Unknown, 0).attempts_series(), Total::Counter(9));
+    unlisted.totals.set(attempt("b", AttemptStatus::Unknown, 0).attempts_series(), Total::Counter(9));
     board.add_target(unlisted);
     board.retire_target(&target("staging", "w-1"), Instant::now() + Duration::from_secs(3600));
     board
@@ -182,7 +182,7 @@ fn scrape(format: Format) -> String {
     };
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
-    store.with(|store| store.limit_spans(10_000)).unwrap();
+    store.run_blocking(|store| store.limit_spans(10_000)).unwrap();
     let scraper = Scraper { board: board(), store: store.info().clone(), registry };
     let mut text = String::new();
     scraper.write(format, &mut text).unwrap();

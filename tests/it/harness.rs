@@ -161,7 +161,10 @@ pub(crate) fn all_true_attempts(simulator: &Simulator, webhooks: &[Webhook]) -> 
 pub(crate) fn change_state<T>(path: &Path, change: impl FnOnce(&rusqlite::Connection) -> T) -> T {
     let mut connection = rusqlite::Connection::open(path).unwrap();
     let changed = change(&connection);
-    talkover_exporter::store::sqlite::commits::reseal(&mut connection).unwrap();
+    let has_checksums = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'last_commit'";
+    if connection.query_row(has_checksums, [], |row| row.get(0)).unwrap() {
+        talkover_exporter::store::sqlite::commits::reseal(&mut connection).unwrap();
+    }
     changed
 }
 

@@ -30,5 +30,6 @@ mod roster;
 mod schedule;
 mod stalled;
 mod traces;
+mod type_names;
 mod unreadable;
 mod verify;

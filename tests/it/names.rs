@@ -38,7 +38,9 @@ impl Known {
         for name in ["up", "scrape_duration_seconds", "scrape_samples_scraped"] {
             metrics.insert(name.to_owned(), set(&SCRAPED));
         }
-        metrics.insert("ALERTS".to_owned(), set(&[ANY]));
+        for name in ["ALERTS", "ALERTS_FOR_STATE"] {
+            metrics.insert(name.to_owned(), set(&[ANY]));
+        }
         Self { metrics }
     }
 

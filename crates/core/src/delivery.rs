@@ -101,7 +101,7 @@ impl fmt::Display for Target {
 
 /// What the log says of an attempt now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
+pub enum AttemptStatus {
     /// Queued; there is no outcome yet.
     Pending,
     /// The webhook's endpoint answered 2xx.
@@ -114,7 +114,7 @@ pub enum Status {
     Unknown,
 }
 
-impl Status {
+impl AttemptStatus {
     /// The value of the label `status`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -276,7 +276,7 @@ pub struct Attempt {
     /// 1 for the first attempt of a delivery, at most 255.
     pub attempt: u8,
     /// The state that the entry shows.
-    pub status: Status,
+    pub status: AttemptStatus,
     /// What the endpoint answered.
     pub http_status: HttpStatus,
     /// Why a failed attempt failed, as far as the log says so: a short line without secrets.

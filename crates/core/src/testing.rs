@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use proptest::test_runner::Config;
 
-use crate::clock::{LocalTime, ServerTime};
-use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
+use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, HttpStatus, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Policy, decide};
 use crate::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
 use crate::ledger::series::LogOutcome;
@@ -15,6 +14,7 @@ use crate::ledger::state::Ledger;
 use crate::ledger::totals::Total;
 use crate::ledger::transition::Transition;
 use crate::ledger::watermark::Windows;
+use crate::server_time::{LocalTime, ServerTime};
 
 /// The second at which the tests' time begins.
 pub const START: i64 = 1_000_000;
@@ -64,7 +64,7 @@ pub fn cases(number: u32) -> Config {
 }
 
 /// A first attempt, a second long, of a delivery of its own.
-pub fn entry(id: &str, second: i64, status: Status) -> Attempt {
+pub fn entry(id: &str, second: i64, status: AttemptStatus) -> Attempt {
     let mut group = [0; 16];
     for (slot, byte) in group.iter_mut().zip(id.bytes()) {
         *slot = byte;
@@ -74,7 +74,7 @@ pub fn entry(id: &str, second: i64, status: Status) -> Attempt {
         event: "e".into(),
         attempt: 1,
         status,
-        http_status: if status == Status::Success { HttpStatus::Code(200) } else { HttpStatus::None },
+        http_status: if status == AttemptStatus::Success { HttpStatus::Code(200) } else { HttpStatus::None },
         error: None,
         duration_ns: Some(1_000_000_000),
         delivered_at: None,
@@ -84,7 +84,7 @@ pub fn entry(id: &str, second: i64, status: Status) -> Attempt {
 }
 
 /// The same as attempt `number` of the delivery that `group` names.
-pub fn attempt(id: &str, group: &str, number: u8, second: i64, status: Status) -> Attempt {
+pub fn attempt(id: &str, group: &str, number: u8, second: i64, status: AttemptStatus) -> Attempt {
     Attempt { attempt: number, group: entry(group, 0, status).group, ..entry(id, second, status) }
 }
 
@@ -144,7 +144,7 @@ impl Book {
     }
 
     /// Attempts with that outcome.
-    pub fn attempts(&self, status: Status) -> u64 {
+    pub fn attempts(&self, status: AttemptStatus) -> u64 {
         self.sum(Family::Attempts, status.as_str())
     }
 
@@ -160,7 +160,7 @@ impl Book {
     }
 
     /// The number of open entries with that status.
-    pub fn open(&self, status: Status) -> u64 {
+    pub fn open(&self, status: AttemptStatus) -> u64 {
         self.ledger.open().filter(|(_, row)| row.status == status).count() as u64
     }
 
@@ -173,7 +173,7 @@ impl Book {
             .map(|(_, total)| if let Total::Counter(count) = total { *count } else { 0 })
             .sum();
         self.log(LogOutcome::New) + self.log(LogOutcome::Late)
-            == counted + self.open(Status::Pending) + self.log(LogOutcome::Expired)
+            == counted + self.open(AttemptStatus::Pending) + self.log(LogOutcome::Expired)
     }
 }
 

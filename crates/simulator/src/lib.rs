@@ -24,7 +24,7 @@ use faults::Faults;
 pub use faults::PageFaults;
 use requests::Limiter;
 use server::socket::{BreakableListener, Wire};
-use server::{Shared, lock};
+use server::{ServerState, lock};
 
 pub use clock::{Clock, ManualClock, Moment};
 pub use requests::{ReceivedRequest, largest_per_minute};
@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running simulated API. It stops when this is dropped.
 pub struct Simulator {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     address: SocketAddr,
     stop: watch::Sender<()>,
     task: JoinHandle<io::Result<()>>,
@@ -143,10 +143,10 @@ impl Simulator {
     }
 }
 
-fn shared(scenario: Scenario, seed: u64, clock: Clock, stopping: watch::Receiver<()>) -> Shared {
+fn shared(scenario: Scenario, seed: u64, clock: Clock, stopping: watch::Receiver<()>) -> ServerState {
     let scenario = Arc::new(scenario);
     let start = clock.now();
-    Shared {
+    ServerState {
         world: World::new(Arc::clone(&scenario), seed, start).into(),
         faults: Faults::new(&scenario.faults, seed).into(),
         limiter: Limiter::new(scenario.rate_limit_per_minute).into(),

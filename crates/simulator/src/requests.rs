@@ -38,11 +38,11 @@ pub fn largest_per_minute(requests: &[ReceivedRequest]) -> usize {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u32,
-    windows: HashMap<String, Window>,
+    windows: HashMap<String, LimitWindow>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct LimitWindow {
     end: Moment,
     used: u32,
 }
@@ -68,7 +68,7 @@ impl Limiter {
 
     /// Counts a request of `token` at `now`.
     pub(super) fn count(&mut self, token: &str, now: Moment) -> Quota {
-        let fresh = Window { end: now.plus(MINUTE), used: 0 };
+        let fresh = LimitWindow { end: now.plus(MINUTE), used: 0 };
         let window = self.windows.entry(token.to_owned()).or_insert(fresh);
         if now >= window.end {
             *window = fresh;

@@ -226,7 +226,7 @@ pub struct Webhook {
     pub backlog: u32,
     /// The events and how frequent they are among each other.
     #[serde(default = "default_events")]
-    pub events: Vec<Event>,
+    pub events: Vec<EventWeight>,
     /// How attempts fail.
     #[serde(default)]
     pub failures: Failures,
@@ -282,8 +282,8 @@ fn yes() -> bool {
     true
 }
 
-fn default_events() -> Vec<Event> {
-    vec![Event { name: "event_phone_call_ended".to_owned(), weight: 1.0 }]
+fn default_events() -> Vec<EventWeight> {
+    vec![EventWeight { name: "event_phone_call_ended".to_owned(), weight: 1.0 }]
 }
 
 /// Whose a webhook is.
@@ -346,7 +346,7 @@ impl OwnerKind {
 /// An event and how frequent it is.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Event {
+pub struct EventWeight {
     /// Its name, such as `event_phone_call_ended`.
     pub name: String,
     /// Its weight among the webhook's events.

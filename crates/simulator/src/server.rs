@@ -28,7 +28,7 @@ pub(super) mod socket;
 mod tests;
 
 /// What all requests share. No two of its locks are ever held at once.
-pub(super) struct Shared {
+pub(super) struct ServerState {
     pub(super) clock: Clock,
     pub(super) world: Mutex<World>,
     pub(super) faults: Mutex<Faults>,
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) stopping: watch::Receiver<()>,
 }
 
-impl Shared {
+impl ServerState {
     /// The world, after everything up to the clock's present has happened.
     pub(super) fn world_now(&self) -> MutexGuard<'_, World> {
         let now = self.clock.now();
@@ -59,7 +59,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Answers one request.
 pub(super) async fn handle(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     ConnectInfo(wire): ConnectInfo<Wire>,
     request: Request,
 ) -> Response<Body> {
@@ -78,12 +78,12 @@ pub(super) async fn handle(
 }
 
 /// Waits for `duration`, or until the server stops.
-async fn hold(shared: &Shared, duration: Duration) {
+async fn hold(shared: &ServerState, duration: Duration) {
     let mut stopping = shared.stopping.clone();
     let _elapsed_or_stopped = tokio::time::timeout(duration, stopping.changed()).await;
 }
 
-fn record(shared: &Shared, request: &Parts, at: Moment) {
+fn record(shared: &ServerState, request: &Parts, at: Moment) {
     let method = request.method.to_string();
     let path = request.uri.to_string();
     lock(&shared.received).push(ReceivedRequest { at, method, path });
@@ -95,7 +95,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn limited_answer(
-    shared: &Shared,
+    shared: &ServerState,
     request: &Parts,
     wire: &Wire,
     token: Option<&str>,
@@ -159,7 +159,7 @@ fn broken(wire: &Wire, how: Break, response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn checked_answer(shared: &Shared, request: &Parts, token: Option<&str>) -> Response<Body> {
+fn checked_answer(shared: &ServerState, request: &Parts, token: Option<&str>) -> Response<Body> {
     let Some(token) = token else { return answers::missing_token() };
     if !lock(&shared.tokens).iter().any(|known| known == token) {
         return answers::invalid_token();

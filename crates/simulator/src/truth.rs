@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::clock::Moment;
 use super::scenario::OwnerKind;
-use super::world::{Anomaly, Log, Place, World};
+use super::world::{Anomaly, EntryPlace, WebhookLog, World};
 
 /// The whole world at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,7 +104,7 @@ impl Truth {
     }
 }
 
-fn webhook_truth(log: &Log) -> WebhookTruth {
+fn webhook_truth(log: &WebhookLog) -> WebhookTruth {
     let entries: Vec<EntryTruth> = (0..log.entries.len()).filter_map(|entry| entry_truth(log, entry)).collect();
     WebhookTruth {
         webhook_id: log.webhook.id.clone(),
@@ -116,9 +116,9 @@ fn webhook_truth(log: &Log) -> WebhookTruth {
     }
 }
 
-fn entry_truth(log: &Log, entry: usize) -> Option<EntryTruth> {
+fn entry_truth(log: &WebhookLog, entry: usize) -> Option<EntryTruth> {
     let entry = log.entries.get(entry)?;
-    if entry.place == Place::Hidden {
+    if entry.place == EntryPlace::Hidden {
         return None;
     }
     let spec = &entry.spec;
@@ -139,8 +139,8 @@ fn entry_truth(log: &Log, entry: usize) -> Option<EntryTruth> {
         anomaly: entry.anomaly,
         superseded: entry.superseded,
         late: entry.late,
-        deleted: entry.place == Place::Deleted,
-        expired: entry.place == Place::Expired,
+        deleted: entry.place == EntryPlace::Deleted,
+        expired: entry.place == EntryPlace::Expired,
     })
 }
 

@@ -15,11 +15,12 @@ use super::clock::Moment;
 use super::random::Random;
 use super::scenario::{OwnerKind, Scenario, Webhook};
 
-pub(super) use entry::Place;
+pub(super) use entry::EntryPlace;
 pub use entry::{Anomaly, EntrySpec, Status};
 pub use hand::HandError;
 pub(super) use hand::ManualRetry;
-pub(super) use log::Log;
+use json::KeyOrder;
+pub(super) use log::WebhookLog;
 pub(super) use owners::OwnerState;
 use owners::Owners;
 
@@ -40,15 +41,15 @@ pub struct World {
     start: Moment,
     now: Moment,
     frozen: bool,
-    queue: Queue,
-    logs: Vec<Log>,
+    queue: EventQueue,
+    logs: Vec<WebhookLog>,
     owners: Owners,
     answers: u64,
 }
 
 /// Something that is going to happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Event {
+struct PlannedEvent {
     at: Moment,
     /// Events of one moment happen in the order in which they were planned.
     number: u64,
@@ -74,18 +75,18 @@ enum What {
 }
 
 #[derive(Default)]
-struct Queue {
-    events: BinaryHeap<Reverse<Event>>,
+struct EventQueue {
+    events: BinaryHeap<Reverse<PlannedEvent>>,
     planned: u64,
 }
 
-impl Queue {
+impl EventQueue {
     fn plan(&mut self, at: Moment, log: usize, what: What) {
         self.planned += 1;
-        self.events.push(Reverse(Event { at, number: self.planned, log, what }));
+        self.events.push(Reverse(PlannedEvent { at, number: self.planned, log, what }));
     }
 
-    fn next_until(&mut self, now: Moment) -> Option<Event> {
+    fn next_until(&mut self, now: Moment) -> Option<PlannedEvent> {
         let due = self.events.peek().is_some_and(|Reverse(event)| event.at <= now);
         if due { self.events.pop().map(|Reverse(event)| event) } else { None }
     }
@@ -99,7 +100,7 @@ impl World {
             start,
             now: start.minus(scenario.history),
             frozen: false,
-            queue: Queue::default(),
+            queue: EventQueue::default(),
             logs: Vec::with_capacity(scenario.webhooks.len()),
             owners: Owners::new(&scenario),
             answers: 0,
@@ -180,12 +181,13 @@ impl World {
         let log = &self.logs[log];
         let skip = (page - 1).saturating_mul(per_page);
         let shuffle = self.scenario.shuffle_ties.then_some(order);
+        let key_order = if self.scenario.shuffle_payload_keys { KeyOrder::ByAttempt } else { KeyOrder::Same };
         bytes.push(b'[');
         for (number, entry) in log.page(skip, per_page, shuffle).into_iter().enumerate() {
             if number > 0 {
                 bytes.push(b',');
             }
-            log.write_entry(bytes, entry, self.scenario.shuffle_payload_keys)?;
+            log.write_entry(bytes, entry, key_order)?;
         }
         bytes.push(b']');
         Ok(log.total())
@@ -203,7 +205,7 @@ impl World {
         self.logs.iter().position(|log| log.is(webhook_id))
     }
 
-    pub(super) fn logs(&self) -> &[Log] {
+    pub(super) fn logs(&self) -> &[WebhookLog] {
         &self.logs
     }
 
@@ -220,7 +222,7 @@ impl World {
         }
         self.owners.add(&webhook.owner, None);
         let backlog = webhook.backlog;
-        self.logs.push(Log::new(webhook, arrivals, self.seed, place as u64));
+        self.logs.push(WebhookLog::new(webhook, arrivals, self.seed, place as u64));
         self.fill_backlog(place, backlog);
     }
 
@@ -235,7 +237,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: PlannedEvent) {
         if self.logs[event.log].removed {
             return;
         }
@@ -249,14 +251,14 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, event: Event) {
+    fn arrive(&mut self, event: PlannedEvent) {
         let log = &mut self.logs[event.log];
         let gap = log.arrivals.gap(log.webhook.rate);
         self.queue.plan(event.at.plus(gap), event.log, What::Arrive);
         self.deliver(event.log, event.at);
     }
 
-    fn burst(&mut self, event: Event, burst: usize) {
+    fn burst(&mut self, event: PlannedEvent, burst: usize) {
         let Some(description) = self.scenario.bursts.get(burst) else { return };
         let entries = description.entries;
         self.queue.plan(event.at.plus(description.every), event.log, What::Burst(burst));

@@ -1,7 +1,7 @@
 //! What is a fault and what is none, by tables.
 
 use super::*;
-use talkover_core::delivery::Status;
+use talkover_core::delivery::AttemptStatus;
 
 const RULES: Rules = Rules {
     lookback: Duration::from_secs(600),
@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn attempt(id: &str, created_at: i64, status: Status, http_status: HttpStatus) -> Attempt {
+fn attempt(id: &str, created_at: i64, status: AttemptStatus, http_status: HttpStatus) -> Attempt {
     Attempt {
         id: EntryId::new(id),
         event: "ping".into(),
@@ -50,7 +50,7 @@ fn row(id: &str, created_at: i64, counted: Option<(&str, &str)>) -> StateRow {
 }
 
 /// A state that has read everything up to 1000 s ago, and swept 400 s before that.
-fn state(rows: Vec<StateRow>) -> TargetState {
+fn state(rows: Vec<StateRow>) -> StateTarget {
     let marks = StateMarks {
         contacted: true,
         history_cutoff: Some(at(NOW - 86_400)),
@@ -58,7 +58,7 @@ fn state(rows: Vec<StateRow>) -> TargetState {
         swept: Some(at(NOW - 1_400)),
         ..StateMarks::default()
     };
-    TargetState { marks, rows, ..TargetState::default() }
+    StateTarget { marks, rows, ..StateTarget::default() }
 }
 
 fn log(attempts: Vec<Attempt>) -> LogStretch {
@@ -118,22 +118,22 @@ fn an_unknown_entry_is_missing_once_every_poll_that_had_to_read_it_is_over() {
         ),
     ];
     for (what, marks, created_at, expected) in table {
-        let state = TargetState { marks, ..TargetState::default() };
-        for status in [Status::Pending, Status::Failed] {
+        let state = StateTarget { marks, ..StateTarget::default() };
+        for status in [AttemptStatus::Pending, AttemptStatus::Failed] {
             let entry = attempt("unknown", created_at, status, HttpStatus::Code(500));
             let findings = compare(&log(vec![entry]), &state, &RULES);
             assert_eq!(shape(&findings), [(expected, 1)], "{what}");
         }
     }
-    let before_the_stretch = attempt("old", NOW - 50_001, Status::Failed, HttpStatus::None);
+    let before_the_stretch = attempt("old", NOW - 50_001, AttemptStatus::Failed, HttpStatus::None);
     assert_eq!(shape(&compare(&log(vec![before_the_stretch]), &state(Vec::new()), &RULES)), []);
 }
 
 #[test]
 fn a_known_entry_is_judged_by_what_it_was_counted_with() {
+    use AttemptStatus::{Failed, Pending, Retrying, Success, Unknown};
     use HttpStatus::{Code, Invalid, None as NoAnswer};
-    use Status::{Failed, Pending, Retrying, Success, Unknown};
-    type Case<'a> = (Option<(&'a str, &'a str)>, Status, HttpStatus, &'a [&'a str]);
+    type Case<'a> = (Option<(&'a str, &'a str)>, AttemptStatus, HttpStatus, &'a [&'a str]);
     let table: [Case<'_>; 20] = [
         (Some(("success", "200")), Success, Code(200), &[]),
         (Some(("success", "2xx")), Success, Code(200), &[]),
@@ -169,7 +169,7 @@ fn a_known_entry_is_judged_by_what_it_was_counted_with() {
 #[test]
 fn what_a_daemon_counts_while_the_log_is_read_is_not_told() {
     let state = state(vec![row("a", NOW - 5_000, Some(("success", "200")))]);
-    let read_before = attempt("a", NOW - 5_000, Status::Pending, HttpStatus::None);
+    let read_before = attempt("a", NOW - 5_000, AttemptStatus::Pending, HttpStatus::None);
     for (known_before, expected) in [(None, 0), (Some(false), 0), (Some(true), 1)] {
         let known_before = known_before.map(|was_counted| (EntryId::new("a"), was_counted)).into_iter().collect();
         let findings = compare(&LogStretch { known_before, ..log(vec![read_before.clone()]) }, &state, &RULES);
@@ -179,7 +179,7 @@ fn what_a_daemon_counts_while_the_log_is_read_is_not_told() {
 
 #[test]
 fn what_an_entry_was_made_with_does_not_change() {
-    let entry = attempt("a", NOW - 5_000, Status::Failed, HttpStatus::None);
+    let entry = attempt("a", NOW - 5_000, AttemptStatus::Failed, HttpStatus::None);
     let known = row("a", NOW - 5_000, Some(("failed", "none")));
     type Change = fn(&mut StateRow);
     let table: [(Change, &[(&str, usize)]); 5] = [
@@ -274,7 +274,7 @@ fn given_up_entries_and_unusable_ones_are_told_apart() {
     let given_up = StateRow { is_open: false, is_ended: true, ..row("a", NOW - 5_000, None) };
     let mut state = state(vec![given_up]);
     state.invalid = ["id:1".into()].into();
-    let mut log = log(vec![attempt("a", NOW - 5_000, Status::Success, HttpStatus::Code(200))]);
+    let mut log = log(vec![attempt("a", NOW - 5_000, AttemptStatus::Success, HttpStatus::Code(200))]);
     log.invalid = ["id:1".into(), "id:2".into()].into();
     let findings = compare(&log, &state, &RULES);
     assert_eq!(shape(&findings), [("changed", 1), ("invalid", 1)]);

@@ -21,7 +21,7 @@ fn row(id: &str, counted: Option<(&str, &str)>, result: Option<&str>, is_ended: 
 }
 
 /// Five entries that are remembered, and two that were forgotten.
-fn sound() -> TargetState {
+fn sound() -> StateTarget {
     let rows = vec![
         row("a", Some(("success", "200")), Some("success"), true, false),
         row("b", Some(("success", "200")), Some("success"), true, true),
@@ -55,21 +55,21 @@ fn sound() -> TargetState {
         counter("attempts_per_delivery", &["ping", "success"], 4),
         counter("attempts_per_delivery", &["ping", "abandoned"], 2),
     ];
-    TargetState {
+    StateTarget {
         rows,
         invalid: ["id:x".into()].into(),
         totals: totals.into(),
         pruned: pruned.into(),
         observed: observed.into(),
         duration_labels: Some(vec!["event".to_owned(), "http_status".to_owned()]),
-        ..TargetState::default()
+        ..StateTarget::default()
     }
 }
 
 #[test]
 fn a_sound_state_adds_up() {
     assert_eq!(compare(&sound()), Vec::<String>::new());
-    assert_eq!(compare(&TargetState::default()), Vec::<String>::new());
+    assert_eq!(compare(&StateTarget::default()), Vec::<String>::new());
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn every_sum_that_does_not_agree_is_told() {
     fn set(of: &mut BTreeMap<Series, i64>, family: &str, labels: &[&str], value: i64) {
         of.insert(Series::new(family, labels), value);
     }
-    type Damage = fn(&mut TargetState);
+    type Damage = fn(&mut StateTarget);
     let table: [(Damage, &[&str]); 11] = [
         (
             |state| set(&mut state.totals, "attempts", &["ping", "success", "200"], 5),
@@ -147,7 +147,7 @@ fn every_sum_that_does_not_agree_is_told() {
 
 #[test]
 fn histograms_that_started_again_may_have_fewer_observations_than_deliveries_and_not_more() {
-    let mut state = TargetState { has_restarted_attempts_per_delivery: true, ..sound() };
+    let mut state = StateTarget { has_restarted_attempts_per_delivery: true, ..sound() };
     let success = Series::new("attempts_per_delivery", &["ping", "success"]);
     for (observed, faults) in [(3, 0), (5, 1)] {
         state.observed.insert(success.clone(), observed);

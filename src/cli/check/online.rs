@@ -18,13 +18,13 @@ use crate::cli::{Failure, print};
 use crate::client::Client;
 use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
 use crate::shutdown::Shutdown;
-use talkover_core::delivery::{Attempt, OwnerType, Status, Target, Timestamp};
+use talkover_core::delivery::{Attempt, AttemptStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::OwnerKey;
 use talkover_core::discovery::filter::Filter;
 use talkover_core::discovery::plan::{Discovery, DiscoverySettings, ShortList};
-use talkover_core::discovery::record::Record;
-use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::{Listed, join};
+use talkover_core::discovery::record::DiscoveryRecord;
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::{ListedTarget, join};
 use talkover_core::ledger::labels::AttemptLabel;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::reading::error::ApiError;
@@ -80,33 +80,33 @@ async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
 /// What the API says of an environment.
 #[derive(Debug, Default)]
 struct Survey {
-    targets: Vec<Listed>,
+    targets: Vec<ListedTarget>,
     /// Webhooks that include and exclude keep out.
     left_out: usize,
     owners: usize,
     /// Requests that one refresh of the lists takes.
     list_requests: usize,
-    logs: Vec<Log>,
+    logs: Vec<FirstLogPage>,
     unreadable: Vec<Unreadable>,
 }
 
 /// A log or a list that could not be read.
 #[derive(Debug)]
 struct Unreadable {
-    what: Subject,
+    what: Unread,
     named_by: NamedBy,
     reason: String,
 }
 
 /// What could not be read.
 #[derive(Debug)]
-enum Subject {
+enum Unread {
     Log(Target),
     Owners(OwnerType),
     Webhooks(OwnerKey),
 }
 
-impl Subject {
+impl Unread {
     /// What it is called in the table.
     fn name(&self) -> String {
         match self {
@@ -130,7 +130,7 @@ impl Survey {
         let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
         of_file.map(move |Unreadable { what, reason, .. }| {
             let what = match what {
-                Subject::Log(target) => format!("webhook `{}`, named in the file,", target.webhook_id),
+                Unread::Log(target) => format!("webhook `{}`, named in the file,", target.webhook_id),
                 list => list.name(),
             };
             format!("environment `{environment}`: the {what} cannot be read: {reason}")
@@ -145,11 +145,11 @@ impl Survey {
 
 /// What the first page of a log tells.
 #[derive(Debug, Default)]
-struct Log {
+struct FirstLogPage {
     /// Entries a second.
     rate: f64,
     /// Attempts by event, status and http_status.
-    label_sets: BTreeSet<(Arc<str>, Status, String)>,
+    label_sets: BTreeSet<(Arc<str>, AttemptStatus, String)>,
 }
 
 async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> Result<Survey, AskError> {
@@ -171,7 +171,7 @@ async fn read_logs(
     named: &BTreeSet<Arc<str>>,
     survey: &mut Survey,
 ) -> Result<(), AskError> {
-    let (of_file, found): (Vec<Listed>, Vec<Listed>) =
+    let (of_file, found): (Vec<ListedTarget>, Vec<ListedTarget>) =
         survey.targets.iter().cloned().partition(|listed| named.contains(&listed.target.webhook_id));
     let sampled = SAMPLE.saturating_sub(of_file.len());
     let found = found.into_iter().filter(|listed| !listed.is_disabled()).take(sampled);
@@ -181,12 +181,12 @@ async fn read_logs(
         let is_sampled = survey.logs.len() < SAMPLE && !listed.is_disabled();
         let per_page = if is_sampled { PER_PAGE } else { PROBE };
         match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
-            Ok((page, date)) if is_sampled => survey.logs.push(Log::of(&page, date.timestamp())),
+            Ok((page, date)) if is_sampled => survey.logs.push(FirstLogPage::of(&page, date.timestamp())),
             Ok(_) => {}
             Err(error) if asker.silence.ends_all(&error) => return Err(error),
             Err(error) if is_behind_answered(asker, target, &error).await => {}
             Err(error) => {
-                let what = Subject::Log(listed.target);
+                let what = Unread::Log(listed.target);
                 survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
             }
         }
@@ -220,7 +220,7 @@ async fn discover(
         refresh_interval: config.refresh_interval,
     };
     let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, Record::default(), asker.clock.now());
+    let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
@@ -230,14 +230,14 @@ async fn discover(
                 asker
                     .ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await)
                     .await
-                    .map(|(page, date)| (Found::Owners(page), date))
+                    .map(|(page, date)| (DiscoveredPage::Owners(page), date))
             }
             Request::Webhooks { owner, page } => {
                 owners.insert(owner.clone());
                 asker
                     .ask("an owner's webhooks", async |client| client.webhooks(owner, *page).await)
                     .await
-                    .map(|(page, date)| (Found::Webhooks(page), date))
+                    .map(|(page, date)| (DiscoveredPage::Webhooks(page), date))
             }
         };
         match asked {
@@ -245,8 +245,8 @@ async fn discover(
             Err(error) if asker.silence.ends_all(&error) => return Err(error),
             Err(error) => {
                 let (what, named_by) = match &request {
-                    Request::Owners { owner_type, .. } => (Subject::Owners(*owner_type), NamedBy::File),
-                    Request::Webhooks { owner, .. } => (Subject::Webhooks(owner.clone()), NamedBy::Discovery),
+                    Request::Owners { owner_type, .. } => (Unread::Owners(*owner_type), NamedBy::File),
+                    Request::Webhooks { owner, .. } => (Unread::Webhooks(owner.clone()), NamedBy::Discovery),
                 };
                 survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
                 let AskError::Api { error, date, .. } = error else { return Err(error) };
@@ -256,13 +256,13 @@ async fn discover(
     }
     survey.owners = owners.len();
     for ShortList { owner, owner_type, shortfall } in discovery.take_news() {
-        let what = owner.map_or(Subject::Owners(owner_type), Subject::Webhooks);
+        let what = owner.map_or(Unread::Owners(owner_type), Unread::Webhooks);
         survey.unreadable.push(Unreadable { what, named_by: NamedBy::Discovery, reason: shortfall.to_string() });
     }
     Ok(Some(discovery))
 }
 
-impl Log {
+impl FirstLogPage {
     fn of(page: &LogPage, date: Timestamp) -> Self {
         let oldest = page.attempts.iter().map(|attempt| attempt.created_at).min();
         let span = oldest.map_or(SHORTEST_SPAN, |oldest| date.since(oldest));
@@ -282,7 +282,7 @@ impl Log {
         let ends: BTreeSet<_> = self
             .label_sets
             .iter()
-            .filter(|(_, status, _)| matches!(status, Status::Success | Status::Failed))
+            .filter(|(_, status, _)| matches!(status, AttemptStatus::Success | AttemptStatus::Failed))
             .map(|(event, status, _)| (event, status))
             .collect();
         FIXED_SERIES
@@ -293,12 +293,15 @@ impl Log {
     }
 }
 
-fn label_set(attempt: &Attempt) -> Option<(Arc<str>, Status, String)> {
+fn label_set(attempt: &Attempt) -> Option<(Arc<str>, AttemptStatus, String)> {
     let is_counted = attempt.status.is_outcome();
     is_counted.then(|| (attempt.event.clone(), attempt.status, format!("{:?}", attempt.http_status)))
 }
 
-fn duration_labels((event, status, http_status): &(Arc<str>, Status, String), labels: &[AttemptLabel]) -> Vec<String> {
+fn duration_labels(
+    (event, status, http_status): &(Arc<str>, AttemptStatus, String),
+    labels: &[AttemptLabel],
+) -> Vec<String> {
     let value = |label: &AttemptLabel| match label {
         AttemptLabel::Event => event.to_string(),
         AttemptLabel::Status => status.as_str().to_owned(),
@@ -309,7 +312,7 @@ fn duration_labels((event, status, http_status): &(Arc<str>, Status, String), la
 
 /// Requests a minute.
 #[derive(Debug)]
-struct Need {
+struct MeasuredNeed {
     /// `None` if no log could be read, so that nobody knows how busy the webhooks are.
     polls: Option<Polls>,
     sweeps: f64,
@@ -325,7 +328,7 @@ struct Polls {
     worst: Duration,
 }
 
-impl Need {
+impl MeasuredNeed {
     fn of(poll: &PollConfig, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> Self {
         let enabled = survey.enabled();
         let refresh = environment.discovery.as_ref().map(|discovery| discovery.refresh_interval);
@@ -382,7 +385,7 @@ impl Polls {
 }
 
 fn table(config: &Config, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> String {
-    let need = Need::of(&config.poll, environment, asker, survey);
+    let need = MeasuredNeed::of(&config.poll, environment, asker, survey);
     let disabled = survey.targets.iter().filter(|listed| listed.is_disabled()).count();
     let named = environment.webhooks.len();
     let found = survey.targets.len() - named;

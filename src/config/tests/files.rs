@@ -81,7 +81,7 @@ fn loopback_hosts_may_be_asked_in_clear_text() {
     }
 }
 
-fn load_text(text: &str) -> Result<Config, Faults> {
+fn load_text(text: &str) -> Result<Config, ConfigFaults> {
     super::load(text, &[])
 }
 
@@ -104,7 +104,7 @@ fn a_token_file_is_read_at_once() {
     assert!(two.ends_with("must not carry") && !two.contains("talq_"), "{two}");
 
     std::fs::write(&token, "talq_good\n").expect("written");
-    let config = load(&file, &Environment::new()).expect("needs no variable");
+    let config = load(&file, &EnvVars::new()).expect("needs no variable");
     assert_eq!(config.environments[0].token, TokenSource::File(token));
 }
 

@@ -5,18 +5,18 @@ mod files;
 mod refused;
 mod variables;
 
-use super::{Config, Environment, Faults, parse};
+use super::{Config, ConfigFaults, EnvVars, parse};
 use std::path::Path;
 
 /// The smallest file that is valid with `TALKOVER_TOKEN` set.
 const SMALLEST: &str = "environments: [{name: a, webhooks: [{agent_id: b, webhook_id: c}]}]\n";
 
-fn variables(pairs: &[(&str, &str)]) -> Environment {
+fn variables(pairs: &[(&str, &str)]) -> EnvVars {
     let token = ("TALKOVER_TOKEN", "talq_valid");
     [token].iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn load(text: &str, pairs: &[(&str, &str)]) -> Result<Config, Faults> {
+fn load(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
     parse(Path::new("c.yml"), text.as_bytes(), &variables(pairs))
 }
 

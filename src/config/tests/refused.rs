@@ -118,7 +118,7 @@ fn a_pair_of_settings_is_refused_at_the_one_that_was_set() {
 #[test]
 fn a_token_is_named_by_its_place_and_never_shown() {
     let with = |keys: &str| SMALLEST.replace("name: a", &format!("name: a, {keys}"));
-    assert_snapshot!(parse(Path::new("c.yml"), SMALLEST.as_bytes(), &Environment::new()).expect_err("no token"), @"c.yml:1: environments[0].token_env: the environment variable TALKOVER_TOKEN is not set (it is the default; token_env names another one, token_file a file)");
+    assert_snapshot!(parse(Path::new("c.yml"), SMALLEST.as_bytes(), &EnvVars::new()).expect_err("no token"), @"c.yml:1: environments[0].token_env: the environment variable TALKOVER_TOKEN is not set (it is the default; token_env names another one, token_file a file)");
     assert_snapshot!(faults_of(SMALLEST, &[("TALKOVER_TOKEN", " ")]), @"c.yml:1: environments[0].token_env: the token in the environment variable TALKOVER_TOKEN is empty (it is the default; token_env names another one, token_file a file)");
     assert_snapshot!(faults_of(&with("token_env: OTHER"), &[]), @"c.yml:1: environments[0].token_env: the environment variable OTHER is not set");
     assert_snapshot!(faults_of(&with("token_env: OTHER"), &[("OTHER", "talq_se cret")]), @"c.yml:1: environments[0].token_env: the token in the environment variable OTHER holds white space or characters that an HTTP header must not carry");
@@ -168,12 +168,12 @@ fn a_key_cannot_forge_a_line() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = parse(Path::new("c.yml"), &bytes, &Environment::new());
+        let _ = parse(Path::new("c.yml"), &bytes, &EnvVars::new());
     }
 
     #[test]
     fn no_text_makes_it_panic(text in "([a-z_]{1,5}|[-:?\\[\\]{},&*!|>'\"%@`#~ \n\t]|: |\n *|- ){0,60}") {
-        let _ = parse(Path::new("c.yml"), text.as_bytes(), &Environment::new());
+        let _ = parse(Path::new("c.yml"), text.as_bytes(), &EnvVars::new());
     }
 
     /// Each value of the model's keys is replaced by something: that is refused or taken, and nothing else.

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Work};
+use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
 use crate::store::Loaded;
-use talkover_core::clock::ServerTime;
 use talkover_core::delivery::Target;
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::reading::error::PollResult;
-use talkover_core::schedule::Class;
+use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::rate::Rate;
+use talkover_core::server_time::ServerTime;
 
 /// A target in its place.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct PollState {
 
 impl IdleTarget {
     /// A target with what the state file remembers of it.
-    pub(super) fn new(listed: &Listed, loaded: Loaded, settings: ReadSettings) -> Self {
+    pub(super) fn new(listed: &ListedTarget, loaded: Loaded, settings: ReadSettings) -> Self {
         let Loaded { ledger, last_success, staged, is_behind, .. } = loaded;
         let remembered = Remembered { ledger, last_success, staged, is_behind, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
@@ -56,7 +56,7 @@ impl IdleTarget {
     }
 
     /// Takes over what discovery knows of the target.
-    pub(super) fn update(&mut self, listed: &Listed) {
+    pub(super) fn update(&mut self, listed: &ListedTarget) {
         self.reader.target = listed.target.clone();
         self.reader.info = listed.info.clone();
     }
@@ -68,12 +68,12 @@ impl IdleTarget {
 
     /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are
     /// expected. `None` if there is nothing to read any more: something else has read it since it became due.
-    pub(super) fn begin(&mut self, class: Class, expected: f64, now: Duration) -> Option<Work> {
+    pub(super) fn begin(&mut self, class: RequestClass, expected: f64, now: Duration) -> Option<Step> {
         self.reader.begin(class, expected, now)
     }
 
     /// Takes back work that was not done.
-    pub(super) fn give_back(&mut self, work: Work) {
+    pub(super) fn give_back(&mut self, work: Step) {
         self.reader.give_back(work);
     }
 

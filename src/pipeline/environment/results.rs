@@ -7,40 +7,46 @@ use super::idle_target::IdleTarget;
 use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::store::error::StoreError;
-use talkover_core::clock::ServerTime;
 use talkover_core::reading::error::{ApiError, PollResult};
-use talkover_core::schedule::Class;
-use talkover_core::schedule::patience::{Change, End};
+use talkover_core::schedule::RequestClass;
+use talkover_core::schedule::patience::{Change, StepOutcome};
+use talkover_core::server_time::ServerTime;
 
 impl IdleTarget {
     /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns
     /// what that means for the target's next steps.
-    pub(super) fn record(&mut self, result: &StepResult, class: Class, date: ServerTime, board: &Board) -> End {
+    pub(super) fn record(
+        &mut self,
+        result: &StepResult,
+        class: RequestClass,
+        date: ServerTime,
+        board: &Board,
+    ) -> StepOutcome {
         match result {
-            StepResult::Stopped => End::Stopped,
-            StepResult::Expected => End::Expected,
+            StepResult::Stopped => StepOutcome::Stopped,
+            StepResult::Expected => StepOutcome::Expected,
             StepResult::More(_) => {
                 self.record_written();
-                End::Unfinished
+                StepOutcome::Unfinished
             }
             StepResult::Complete(tally) => {
                 self.record_written();
-                if class != Class::Rechecks {
+                if class != RequestClass::Rechecks {
                     self.record_success(date, board);
                 }
-                End::Complete(tally.new)
+                StepOutcome::Complete(tally.new)
             }
             StepResult::NotWritten(failure) => {
                 self.record_unwritten(failure, board);
-                End::NotWritten
+                StepOutcome::NotWritten
             }
             StepResult::Failed(failure) => {
                 self.record_failure(failure, board);
-                End::Failed(failure.failure())
+                StepOutcome::Failed(failure.failure())
             }
             StepResult::Narrowed(failure) => {
                 self.record_failure(failure, board);
-                End::Narrowed(failure.retry_after())
+                StepOutcome::Narrowed(failure.retry_after())
             }
         }
     }

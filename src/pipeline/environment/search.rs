@@ -9,20 +9,20 @@ use tracing::{debug, error, info, warn};
 
 use super::idle_target::IdleTarget;
 use super::spender::Grant;
-use super::{Done, Environment, jitter};
+use super::{Done, EnvironmentLoop, jitter};
 use crate::pipeline::discover::{Asked, Registered, ask, register, view};
 use crate::pipeline::retire;
 use crate::pipeline::roster::{Roster, Update};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::Loaded;
-use talkover_core::clock::{Certainty, Observed};
 use talkover_core::delivery::Target;
-use talkover_core::discovery::request::{Found, Request};
-use talkover_core::discovery::targets::Listed;
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::reading::error::{ApiError, PollResult};
-use talkover_core::schedule::scheduler::Outcome;
+use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{TargetId, Turn};
+use talkover_core::server_time::{Certainty, Observed};
 
 /// The search for targets, and what it has found so far.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Search {
     fn absorb(
         &mut self,
         request: Request,
-        result: Result<Found, ApiError>,
+        result: Result<DiscoveredPage, ApiError>,
         seen: &Observed,
         now: Duration,
     ) -> Option<Update> {
@@ -92,7 +92,7 @@ impl Search {
     }
 }
 
-impl Environment {
+impl EnvironmentLoop {
     pub(super) fn start_search(&mut self, tasks: &mut JoinSet<Done>, shutdown: &Shutdown) {
         let now = self.now();
         let Some(request) = self.search.roster.request(now) else {
@@ -146,7 +146,7 @@ impl Environment {
         self.end_search();
     }
 
-    fn put_in_force(&mut self, update: &Update, appeared: Vec<(Listed, Loaded)>) {
+    fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
         for (listed, loaded) in appeared {
             info!(webhook = %listed.target, name = %listed.target.webhook_name, "found a webhook");
             self.add(&listed, loaded);
@@ -156,13 +156,13 @@ impl Environment {
     }
 
     fn end_search(&mut self) {
-        self.scheduler.finish(Turn::Discover, Outcome::Complete(0), self.now());
+        self.scheduler.finish(Turn::Discover, TurnOutcome::Complete(0), self.now());
         self.scheduler.set_discovery_due(self.search.roster.due());
         self.search.show(&self.context.board);
     }
 
     /// Adds a target with what the state file remembers of it.
-    pub(super) fn add(&mut self, listed: &Listed, loaded: Loaded) {
+    pub(super) fn add(&mut self, listed: &ListedTarget, loaded: Loaded) {
         let now = self.now();
         self.context.board.add_target(view(listed, &loaded, self.settings.intervals.min));
         let id = self.members.add(IdleTarget::new(listed, loaded, self.settings.read));
@@ -173,7 +173,7 @@ impl Environment {
 
     /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes
     /// back.
-    fn change(&mut self, listed: &Listed) {
+    fn change(&mut self, listed: &ListedTarget) {
         let target = &listed.target;
         self.context.board.update(target, |view, _| {
             view.target = target.clone();
@@ -188,7 +188,7 @@ impl Environment {
     }
 
     /// Polls a webhook less often while TalkOver says that it delivers nothing.
-    fn follow_enabled(&mut self, id: TargetId, listed: &Listed, now: Duration) {
+    fn follow_enabled(&mut self, id: TargetId, listed: &ListedTarget, now: Duration) {
         if listed.is_disabled() {
             self.scheduler.disable(id, now);
         } else {

@@ -9,22 +9,28 @@ use tokio::task::JoinSet;
 use super::members::Ticket;
 use super::results::log_change;
 use super::spender::Grant;
-use super::{Done, Environment, jitter};
+use super::{Done, EnvironmentLoop, jitter};
 use crate::client::Exchange;
-use crate::clock;
-use crate::pipeline::reader::Work;
+use crate::local_clock;
+use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
-use talkover_core::clock::{DateHeader, ServerTime};
-use talkover_core::schedule::scheduler::Outcome;
-use talkover_core::schedule::{Class, TargetId, Turn};
+use talkover_core::schedule::scheduler::TurnOutcome;
+use talkover_core::schedule::{RequestClass, TargetId, Turn};
+use talkover_core::server_time::{DateHeader, ServerTime};
 
 /// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
 
-impl Environment {
+impl EnvironmentLoop {
     /// Starts a step of a target, if it has anything to do and the budget allows it.
-    pub(super) fn start_step(&mut self, id: TargetId, class: Class, tasks: &mut JoinSet<Done>, shutdown: &Shutdown) {
+    pub(super) fn start_step(
+        &mut self,
+        id: TargetId,
+        class: RequestClass,
+        tasks: &mut JoinSet<Done>,
+        shutdown: &Shutdown,
+    ) {
         let now = self.now();
         let expected = self.scheduler.expected(id, now);
         let Some(idle) = self.members.idle_mut(id) else { return };
@@ -36,8 +42,8 @@ impl Environment {
             return self.scheduler.set_due(id, sweep, recheck, now);
         };
         match &work {
-            Work::Settle(_) => self.patience.write(id),
-            Work::Read(_) => {
+            Step::Settle(_) => self.patience.write(id),
+            Step::Read(_) => {
                 let Grant::Granted = self.pay(now) else { return self.give_back(id, work) };
                 self.renew_token();
                 self.patience.ask(id, now);
@@ -49,14 +55,14 @@ impl Environment {
         tasks.spawn(async move { Done::Stepped(ticket, class, Box::new(step.await)) });
     }
 
-    fn give_back(&mut self, id: TargetId, work: Work) {
+    fn give_back(&mut self, id: TargetId, work: Step) {
         if let Some(idle) = self.members.idle_mut(id) {
             idle.give_back(work);
         }
     }
 
     /// Takes in what a step brought.
-    pub(super) fn receive_step(&mut self, ticket: Ticket, class: Class, stepped: Stepped) {
+    pub(super) fn receive_step(&mut self, ticket: Ticket, class: RequestClass, stepped: Stepped) {
         let Stepped { reader, exchange, date, result } = stepped;
         let (id, now) = (ticket.id(), self.now());
         if let Some(exchange) = &exchange {
@@ -76,15 +82,15 @@ impl Environment {
     }
 
     /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
-    fn plan(&mut self, id: TargetId, class: Class, outcome: Outcome, date: ServerTime) {
+    fn plan(&mut self, id: TargetId, class: RequestClass, outcome: TurnOutcome, date: ServerTime) {
         let now = self.now();
         let Some(idle) = self.members.idle_mut(id) else { return };
-        let is_poll_complete = matches!(outcome, Outcome::Complete(_)) && class != Class::Rechecks;
+        let is_poll_complete = matches!(outcome, TurnOutcome::Complete(_)) && class != RequestClass::Rechecks;
         if let Some(arrivals) = is_poll_complete.then(|| idle.take_arrivals(date)).flatten() {
             self.scheduler.seed(id, arrivals, now);
         }
         let [sweep, recheck] = idle.due();
-        let has_recheck_failed = matches!(outcome, Outcome::Failed(_)) && class == Class::Rechecks;
+        let has_recheck_failed = matches!(outcome, TurnOutcome::Failed(_)) && class == RequestClass::Rechecks;
         if has_recheck_failed {
             idle.state.recheck_not_before = now + RECHECK_RETRY;
         }
@@ -96,7 +102,7 @@ impl Environment {
 
     /// Pays for a request at `now`, and adapts to what may be spent from now on.
     pub(super) fn pay(&mut self, now: Duration) -> Grant {
-        let grant = self.spender.pay(now, clock::uptime_ns());
+        let grant = self.spender.pay(now, local_clock::uptime_ns());
         self.follow_limits();
         if let Grant::Failing(failure) = &grant {
             self.show_unpaid(failure);
@@ -131,8 +137,9 @@ impl Environment {
             view.budget = rate;
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
-            let offset =
-                exchange.date.map(|DateHeader(date)| date.as_seconds_f64() - clock::now().timestamp().as_seconds_f64());
+            let offset = exchange
+                .date
+                .map(|DateHeader(date)| date.as_seconds_f64() - local_clock::now().timestamp().as_seconds_f64());
             view.clock_offset = offset.or(view.clock_offset);
         });
     }

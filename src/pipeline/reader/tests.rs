@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::store::durable::Durable;
-use talkover_core::clock::{Certainty, ClockNews};
-use talkover_core::delivery::{Attempt, EntryId, OwnerType, Status};
+use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, OwnerType};
 use talkover_core::ledger::decide::{Policy, decide};
 use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::series::SeriesKey;
-use talkover_core::reading::job::Absorbed;
+use talkover_core::reading::job::AfterPage;
 use talkover_core::reading::walk::PageRequest;
 use talkover_core::reading::wire::{LogPage, Pagination};
+use talkover_core::server_time::{Certainty, ClockNews};
 use talkover_core::testing::{at, entry, local, policy, server};
 
 /// An answer by which it is that second on the server.
@@ -47,7 +47,7 @@ impl Desk {
         }
     }
 
-    fn insert(&mut self, id: &str, second: i64, status: Status) {
+    fn insert(&mut self, id: &str, second: i64, status: AttemptStatus) {
         self.log.push(entry(id, second, status));
         self.log.sort_by_key(|entry| std::cmp::Reverse(entry.created_at));
     }
@@ -69,25 +69,25 @@ impl Desk {
     /// The next request of a head walk at second `now`, which are also the seconds since the start. Gives the batch
     /// that it completes.
     fn step(&mut self, now: u64) -> Option<Batch> {
-        self.turn(Class::Heads, now).unwrap()
+        self.turn(RequestClass::Heads, now).unwrap()
     }
 
     /// The next request for a class of work, where that has anything to ask.
-    fn turn(&mut self, class: Class, now: u64) -> Option<Option<Batch>> {
+    fn turn(&mut self, class: RequestClass, now: u64) -> Option<Option<Batch>> {
         self.begin(class, 1.0, now).map(|job| self.ask(job, now))
     }
 
     /// The job of a class, where that has anything to read.
-    fn begin(&mut self, class: Class, expected: f64, now: u64) -> Option<Job> {
+    fn begin(&mut self, class: RequestClass, expected: f64, now: u64) -> Option<Job> {
         match self.reader.begin(class, expected, Duration::from_secs(now))? {
-            Work::Read(job) => Some(job),
-            Work::Settle(_) => panic!("something is not committed"),
+            Step::Read(job) => Some(job),
+            Step::Settle(_) => panic!("something is not committed"),
         }
     }
 
     /// The page that a head walk wants next.
     fn next_request(&mut self, expected: f64, now: u64) -> PageRequest {
-        let job = self.begin(Class::Heads, expected, now).unwrap();
+        let job = self.begin(RequestClass::Heads, expected, now).unwrap();
         let request = job.request();
         self.reader.park(job);
         request
@@ -103,13 +103,13 @@ impl Desk {
         self.go_on(absorbed, now)
     }
 
-    fn go_on(&mut self, absorbed: Absorbed, now: u64) -> Option<Batch> {
+    fn go_on(&mut self, absorbed: AfterPage, now: u64) -> Option<Batch> {
         match absorbed {
-            Absorbed::More(job) => {
+            AfterPage::More(job) => {
                 self.reader.park(job);
                 None
             }
-            Absorbed::Done(read) => Some(self.reader.complete(read, server(now as i64))),
+            AfterPage::Done(read) => Some(self.reader.complete(read, server(now as i64))),
         }
     }
 
@@ -120,7 +120,7 @@ impl Desk {
     }
 
     /// All of a class's work: what it covered, and the pages that it took.
-    fn complete(&mut self, class: Class, now: u64) -> Option<(Coverage, Vec<u32>)> {
+    fn complete(&mut self, class: RequestClass, now: u64) -> Option<(Coverage, Vec<u32>)> {
         let batch = loop {
             if let Some(batch) = self.turn(class, now)? {
                 break batch;
@@ -133,8 +133,8 @@ impl Desk {
     /// What is due, as a scheduler with an endless budget would ask for it: a sweep or else a head walk, and then
     /// rechecks.
     fn poll(&mut self, now: u64) -> (Vec<Coverage>, Vec<u32>) {
-        let walk = self.complete(Class::Sweeps, now).or_else(|| self.complete(Class::Heads, now));
-        let parts: Vec<_> = walk.into_iter().chain(self.complete(Class::Rechecks, now)).collect();
+        let walk = self.complete(RequestClass::Sweeps, now).or_else(|| self.complete(RequestClass::Heads, now));
+        let parts: Vec<_> = walk.into_iter().chain(self.complete(RequestClass::Rechecks, now)).collect();
         (parts.iter().map(|part| part.0).collect(), parts.into_iter().flat_map(|part| part.1).collect())
     }
 }
@@ -143,7 +143,7 @@ impl Desk {
 fn the_first_contact_reads_back_from_the_servers_clock_at_its_first_answer() {
     let mut desk = Desk::new();
     for second in 0..2000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     // The walk takes an hour; where it ends was settled by its first answer.
     assert!(desk.step(2000).is_none());
@@ -160,7 +160,7 @@ fn the_first_contact_reads_back_from_the_servers_clock_at_its_first_answer() {
 fn polls_are_heads_until_a_sweep_is_due() {
     let mut desk = Desk::new();
     for second in 0..1000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(1000);
     let head = (vec![Coverage::Head], vec![1]);
@@ -175,7 +175,7 @@ fn polls_are_heads_until_a_sweep_is_due() {
 #[test]
 fn the_first_walk_after_a_start_is_a_sweep() {
     let mut desk = Desk::new();
-    desk.insert("a", 0, Status::Success);
+    desk.insert("a", 0, AttemptStatus::Success);
     desk.poll(10);
     let ledger = desk.reader.ledger.clone();
     let remembered = Remembered { ledger: DurableLedger::assumed(ledger), ..Remembered::default() };
@@ -186,10 +186,10 @@ fn the_first_walk_after_a_start_is_a_sweep() {
 #[test]
 fn an_open_entry_is_read_again_less_and_less_often_until_it_is_given_up() {
     let mut desk = Desk::new();
-    desk.insert("open", 0, Status::Pending);
+    desk.insert("open", 0, AttemptStatus::Pending);
     // Beyond the reach of sweeps, which end 100 s behind the newest entry.
     for second in 101..250 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     let mut rechecks = Vec::new();
     for now in 250..700 {
@@ -208,7 +208,7 @@ fn an_open_entry_is_read_again_less_and_less_often_until_it_is_given_up() {
 fn a_failed_request_is_made_again_and_a_failed_commit_needs_none() {
     let mut desk = Desk::new();
     for second in 0..25 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     assert!(desk.step(25).is_none());
     let request = desk.next_request(1.0, 26);
@@ -217,7 +217,7 @@ fn a_failed_request_is_made_again_and_a_failed_commit_needs_none() {
 
     let batch = (0..9).find_map(|_| desk.step(28)).unwrap();
     desk.reader.keep_uncommitted(batch.clone());
-    let Some(Work::Settle(kept)) = desk.reader.begin(Class::Heads, 1.0, Duration::from_secs(29)) else {
+    let Some(Step::Settle(kept)) = desk.reader.begin(RequestClass::Heads, 1.0, Duration::from_secs(29)) else {
         panic!("it is to be committed before anything else is read");
     };
     assert_eq!(kept.attempts, batch.attempts);
@@ -238,13 +238,13 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let mut desk = Desk::new();
     desk.policy.windows.initial_lookback = Duration::from_secs(20_000);
     for second in (0..12_000).rev() {
-        desk.log.push(entry(&format!("{second}"), second, Status::Success));
+        desk.log.push(entry(&format!("{second}"), second, AttemptStatus::Success));
     }
     let mut on_disk: Vec<EntryId> = Vec::new();
     let mut staged = None;
     while on_disk.len() < 5_000 {
         assert!(desk.step(12_000).is_none());
-        let mut job = desk.begin(Class::Heads, 1.0, 12_000).unwrap();
+        let mut job = desk.begin(RequestClass::Heads, 1.0, 12_000).unwrap();
         if let Some((walk, attempts, _)) = desk.reader.take_for_stage(&mut job, server(12_000)) {
             on_disk.extend(attempts.into_iter().map(|attempt| attempt.id));
             desk.reader.staged(walk);
@@ -257,7 +257,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     let remembered = Remembered { ledger: DurableLedger::assumed(ledger), staged, ..Remembered::default() };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     for number in 0..35 {
-        desk.insert(&format!("new-{number}"), 12_020 + number, Status::Success);
+        desk.insert(&format!("new-{number}"), 12_020 + number, AttemptStatus::Success);
     }
     desk.pages.clear();
     let batch = (0..2000).find_map(|_| desk.step(12_100)).unwrap();
@@ -277,7 +277,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
 fn an_interrupted_sweep_is_still_to_be_made() {
     let mut desk = Desk::new();
     for second in 0..1_000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(1_000);
     let read = StagedWalk {
@@ -295,8 +295,8 @@ fn an_interrupted_sweep_is_still_to_be_made() {
     };
     desk.reader = Reader::new(desk.reader.target.clone(), remembered, desk.reader.settings);
     // It turned up in what the sweep had read.
-    desk.insert("late", 950, Status::Success);
-    desk.insert("new", 1_500, Status::Success);
+    desk.insert("late", 950, AttemptStatus::Success);
+    desk.insert("new", 1_500, AttemptStatus::Success);
     assert_eq!(desk.poll(1_500).0, [Coverage::Head]);
     assert!(desk.reader.ledger.find(&EntryId::new("late")).is_none());
     assert_eq!(desk.poll(1_501).0, [Coverage::Sweep]);
@@ -307,15 +307,15 @@ fn an_interrupted_sweep_is_still_to_be_made() {
 fn an_entry_that_is_dated_ahead_does_not_hide_what_is_made_while_a_walk_goes_on() {
     let mut desk = Desk::new();
     for second in 0..2_000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
-    desk.insert("ahead", 5_000, Status::Success);
+    desk.insert("ahead", 5_000, AttemptStatus::Success);
     assert!(desk.step(2_000).is_none());
     let batch = (0..200).find_map(|_| desk.step(5_600)).unwrap();
     desk.settle(&batch, 5_600);
     assert_eq!(desk.reader.ledger.marks().watermark, Some(at(2_000)));
     for second in 2_001..5_000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(5_601);
     let read = desk.reader.ledger.totals().counter(&SeriesKey::log_entries(LogOutcome::New));
@@ -326,11 +326,11 @@ fn an_entry_that_is_dated_ahead_does_not_hide_what_is_made_while_a_walk_goes_on(
 fn a_list_that_grows_by_more_than_was_found_is_swept_at_once() {
     let mut desk = Desk::new();
     for second in 0..1000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(1000);
     assert_eq!(desk.poll(1001).0, [Coverage::Head]);
-    desk.insert("late", 950, Status::Success);
+    desk.insert("late", 950, AttemptStatus::Success);
     assert_eq!(desk.poll(1010).0, [Coverage::Head], "it does not see that one");
     assert_eq!(desk.poll(1011).0, [Coverage::Sweep]);
     assert!(desk.reader.ledger.find(&EntryId::new("late")).is_some());
@@ -340,17 +340,17 @@ fn a_list_that_grows_by_more_than_was_found_is_swept_at_once() {
 #[test]
 fn rechecks_that_fail_do_not_keep_the_head_from_being_read() {
     let mut desk = Desk::new();
-    desk.insert("open", 0, Status::Pending);
+    desk.insert("open", 0, AttemptStatus::Pending);
     for second in 101..250 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(250);
     assert_eq!(desk.reader.recheck_due(), Some(Duration::from_millis(312_500)));
-    let job = desk.begin(Class::Rechecks, 0.0, 320).unwrap();
+    let job = desk.begin(RequestClass::Rechecks, 0.0, 320).unwrap();
     assert_eq!(job.request().page, 15);
     let unavailable = ApiError::Http { status: 503, message: None, retry_after: None };
-    assert!(matches!(desk.reader.fail(job, &unavailable, server(0)), Ok(Failure::BackOff(None))));
-    assert_eq!(desk.complete(Class::Heads, 321), Some((Coverage::Head, vec![1])));
+    assert!(matches!(desk.reader.fail(job, &unavailable, server(0)), Ok(AfterFailure::BackOff(None))));
+    assert_eq!(desk.complete(RequestClass::Heads, 321), Some((Coverage::Head, vec![1])));
 }
 
 #[test]
@@ -358,12 +358,12 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
     // The open entry is the last of 160, on page 16 of ten; its neighbour makes every page fail that holds it.
     for (unreadable, sizes) in [(101, vec![10, 5, 1]), (109, vec![10, 5])] {
         let mut desk = Desk::new();
-        desk.insert("open", 0, Status::Pending);
+        desk.insert("open", 0, AttemptStatus::Pending);
         for second in 101..260 {
-            desk.insert(&format!("{second}"), second, Status::Success);
+            desk.insert(&format!("{second}"), second, AttemptStatus::Success);
         }
         desk.poll(260);
-        desk.log.last_mut().unwrap().status = Status::Success;
+        desk.log.last_mut().unwrap().status = AttemptStatus::Success;
         let is_held = |desk: &Desk, request: PageRequest| {
             desk.page(request).attempts.iter().any(|attempt| attempt.id.to_string() == unreadable.to_string())
         };
@@ -371,17 +371,17 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
         let refused = ApiError::RateLimited { retry_after: None };
         for second in 330..335 {
             // What says nothing of the page does not count.
-            let job = desk.begin(Class::Rechecks, 0.0, second).unwrap();
-            assert!(matches!(desk.reader.fail(job, &refused, server(0)), Ok(Failure::BackOff(None))));
+            let job = desk.begin(RequestClass::Rechecks, 0.0, second).unwrap();
+            assert!(matches!(desk.reader.fail(job, &refused, server(0)), Ok(AfterFailure::BackOff(None))));
         }
         let mut asked = Vec::new();
         let batch = (340..).step_by(10).take(20).find_map(|second| {
-            let job = desk.begin(Class::Rechecks, 0.0, second).expect("it is due until it is found");
+            let job = desk.begin(RequestClass::Rechecks, 0.0, second).expect("it is due until it is found");
             let request = job.request();
             asked.push((request.page, request.per_page));
             if is_held(&desk, request) {
                 match desk.reader.fail(job, &unavailable, server(second as i64)) {
-                    Ok(Failure::BackOff(job)) => job.into_iter().for_each(|job| desk.reader.park(job)),
+                    Ok(AfterFailure::BackOff(job)) => job.into_iter().for_each(|job| desk.reader.park(job)),
                     failed => panic!("{failed:?}"),
                 }
                 return None;
@@ -409,13 +409,13 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
 fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
     let mut desk = Desk::new();
     for second in 0..200 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     let mut told = Vec::new();
     for (number, now) in (1_000..).step_by(100).enumerate() {
         let complete = desk.step(now);
         if complete.is_none() {
-            let job = desk.begin(Class::Heads, 1.0, now).unwrap();
+            let job = desk.begin(RequestClass::Heads, 1.0, now).unwrap();
             if let Some((pages, reached)) = desk.reader.progress(&job, Duration::from_secs(now)) {
                 told.push((now, pages, reached));
                 assert_eq!(desk.reader.progress(&job, Duration::from_secs(now)), None, "once");
@@ -432,7 +432,7 @@ fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
     let expected: Vec<_> = (1..=6).map(|n| (1_000 + 300 * n, 3 * n + 1, Some(at(199 - 30 * n as i64 - 9)))).collect();
     assert_eq!(told, expected);
     // Later walks are no first contact, however long they take.
-    let job = desk.begin(Class::Heads, 1.0, 10_000).unwrap();
+    let job = desk.begin(RequestClass::Heads, 1.0, 10_000).unwrap();
     assert_eq!(desk.reader.progress(&job, Duration::from_secs(20_000)), None);
 }
 
@@ -440,7 +440,7 @@ fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
 fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
     let mut desk = Desk::new();
     for second in 0..20 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     // The sixth newest entry is too large to be read at all.
     let is_too_large = |request: PageRequest| {
@@ -448,7 +448,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
         (first..first + request.per_page).contains(&5)
     };
     let batch = (0..30).find_map(|_| {
-        let job = desk.begin(Class::Heads, 1.0, 30).unwrap();
+        let job = desk.begin(RequestClass::Heads, 1.0, 30).unwrap();
         if is_too_large(job.request()) {
             let absorbed = job.absorb_too_large("sha256:x".into()).unwrap();
             return desk.go_on(absorbed, 30);
@@ -463,7 +463,7 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
 fn a_target_whose_log_was_empty_is_read_from_its_cut_on() {
     let mut desk = Desk::new();
     assert_eq!(desk.poll(0).0, [Coverage::FirstContact]);
-    desk.insert("a", -500, Status::Success);
+    desk.insert("a", -500, AttemptStatus::Success);
     assert_eq!(desk.poll(10).0, [Coverage::Sweep], "there is nothing below");
     assert_eq!(desk.reader.ledger.len(), 1);
 }
@@ -473,13 +473,13 @@ fn a_poll_that_reaches_as_far_as_a_sweep_is_one_and_asks_for_a_small_page() {
     let mut desk = Desk::new();
     desk.reader.settings.per_page = 100;
     for second in 0..10 {
-        desk.insert(&format!("{second}"), second * 100, Status::Success);
+        desk.insert(&format!("{second}"), second * 100, AttemptStatus::Success);
     }
     desk.poll(1000);
     for now in [1100, 1200] {
-        desk.insert(&format!("{now}"), now - 10, Status::Success);
+        desk.insert(&format!("{now}"), now - 10, AttemptStatus::Success);
         assert_eq!(desk.next_request(0.5, now as u64), PageRequest { page: 1, per_page: 10 });
-        assert_eq!(desk.complete(Class::Heads, now as u64), Some((Coverage::Sweep, vec![1])));
+        assert_eq!(desk.complete(RequestClass::Heads, now as u64), Some((Coverage::Sweep, vec![1])));
         assert_eq!(desk.reader.sweep_due(), Some(Duration::from_secs(now as u64 + 50)));
     }
 }
@@ -488,17 +488,17 @@ fn a_poll_that_reaches_as_far_as_a_sweep_is_one_and_asks_for_a_small_page() {
 fn a_small_page_that_was_too_small_is_followed_by_full_ones_from_the_top() {
     let mut desk = Desk::new();
     desk.reader.settings.per_page = 100;
-    desk.insert("first", 0, Status::Success);
+    desk.insert("first", 0, AttemptStatus::Success);
     desk.poll(10);
     for number in 0..150 {
-        desk.insert(&format!("{number}"), 11 + number, Status::Success);
+        desk.insert(&format!("{number}"), 11 + number, AttemptStatus::Success);
     }
     let mut sizes = Vec::new();
     let batch = loop {
         let PageRequest { page, per_page } = desk.next_request(1.0, 40);
         sizes.push((page, per_page));
         // Further entries push the others on while the walk is under way.
-        desk.insert(&format!("new {}", sizes.len()), 170 + sizes.len() as i64, Status::Success);
+        desk.insert(&format!("new {}", sizes.len()), 170 + sizes.len() as i64, AttemptStatus::Success);
         if let Some(batch) = desk.step(40) {
             break batch;
         }
@@ -506,7 +506,7 @@ fn a_small_page_that_was_too_small_is_followed_by_full_ones_from_the_top() {
     assert_eq!(sizes, [(1, 10), (1, 100), (2, 100)]);
     desk.settle(&batch, 200);
     assert_eq!(desk.reader.ledger.len(), 153, "all but what came after its first full page");
-    desk.complete(Class::Heads, 201);
+    desk.complete(RequestClass::Heads, 201);
     assert_eq!(desk.reader.ledger.len(), 154);
 }
 
@@ -515,29 +515,29 @@ fn a_small_page_that_was_too_small_is_followed_by_full_ones_from_the_top() {
 fn a_sweep_waits_for_polls_and_loses_nothing_by_it() {
     let mut desk = Desk::new();
     for second in 0..1000 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     desk.poll(1000);
-    assert!(matches!(desk.turn(Class::Sweeps, 1050), Some(None)));
+    assert!(matches!(desk.turn(RequestClass::Sweeps, 1050), Some(None)));
     desk.pages.clear();
     for second in 1050..1090 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
     // It turns up late, above where the sweep is reading now.
-    assert!(matches!(desk.turn(Class::Sweeps, 1089), Some(None)));
-    desk.insert("late", 999 - 20, Status::Success);
+    assert!(matches!(desk.turn(RequestClass::Sweeps, 1089), Some(None)));
+    desk.insert("late", 999 - 20, AttemptStatus::Success);
     desk.pages.clear();
-    assert_eq!(desk.complete(Class::Heads, 1090).map(|(coverage, _)| coverage), Some(Coverage::Head));
+    assert_eq!(desk.complete(RequestClass::Heads, 1090).map(|(coverage, _)| coverage), Some(Coverage::Head));
     assert!(desk.reader.ledger.find(&EntryId::new("1089")).is_some());
     // Overdue, it goes on in the turns of polls too.
-    assert_eq!(desk.complete(Class::Heads, 1101).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
+    assert_eq!(desk.complete(RequestClass::Heads, 1101).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
     // The next one reaches behind the newest entry that this one has read, not behind what polls have read since.
     for second in 1090..1180 {
-        desk.insert(&format!("{second}"), second, Status::Success);
+        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
     }
-    desk.insert("later", 999 - 99, Status::Success);
-    desk.complete(Class::Heads, 1180);
-    assert_eq!(desk.complete(Class::Sweeps, 1181).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
+    desk.insert("later", 999 - 99, AttemptStatus::Success);
+    desk.complete(RequestClass::Heads, 1180);
+    assert_eq!(desk.complete(RequestClass::Sweeps, 1181).map(|(coverage, _)| coverage), Some(Coverage::Sweep));
     for id in ["late", "later"] {
         assert!(desk.reader.ledger.find(&EntryId::new(id)).is_some(), "{id}");
     }
@@ -558,7 +558,7 @@ fn a_target_is_known_since_its_first_answer_however_late_the_clock_is_settled() 
 #[test]
 fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
     let mut desk = Desk::new();
-    desk.insert("ignored", 0, Status::Success);
+    desk.insert("ignored", 0, AttemptStatus::Success);
     let lie = desk.reader.first_response(&seen(100_000)).unwrap();
     desk.settle(&lie, 10);
     desk.poll(10);
@@ -568,7 +568,7 @@ fn a_first_contact_that_was_dated_ahead_is_made_up_for() {
     let mended = desk.reader.mend(server(20), local(5)).unwrap();
     desk.settle(&mended, 20);
     assert!(desk.reader.mend(server(20), local(5)).is_none());
-    desk.insert("new", 15, Status::Success);
+    desk.insert("new", 15, AttemptStatus::Success);
     let batch = desk.step(20).unwrap();
     assert_eq!((batch.coverage, batch.last_success), (Coverage::Sweep, None), "it is catching up");
     desk.settle(&batch, 20);

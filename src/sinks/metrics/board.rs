@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::exemplars::Exemplars;
 use super::exposure::Exposure;
 use crate::store::durable::{Committed, DurableLedger};
-use talkover_core::delivery::{Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::Tally;
 use talkover_core::ledger::labels::AttemptLabel;
@@ -20,7 +20,7 @@ use talkover_core::ledger::state::Marks;
 use talkover_core::ledger::totals::Totals;
 
 /// The states in which an entry is followed, in the order in which views keep them.
-pub const OPEN_STATES: [Status; 2] = [Status::Pending, Status::Retrying];
+pub const OPEN_STATES: [AttemptStatus; 2] = [AttemptStatus::Pending, AttemptStatus::Retrying];
 
 /// What is shown of one target.
 #[derive(Clone, Debug)]

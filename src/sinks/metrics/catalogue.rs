@@ -16,7 +16,7 @@ pub use crate::exposition::model::Kind;
 
 /// What a metric is about, and with it the labels that come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum MetricScope {
     /// Deliveries of one webhook: `environment`, `webhook_id`.
     Deliveries,
     /// The daemon's work on one webhook: `environment`, `webhook_id`.
@@ -27,7 +27,7 @@ pub enum Scope {
     Process,
 }
 
-impl Scope {
+impl MetricScope {
     /// Returns the labels common to all series of this scope.
     pub const fn labels(self) -> &'static [&'static str] {
         match self {
@@ -57,7 +57,7 @@ pub struct Metric {
     /// Its type.
     pub kind: Kind,
     /// What it is about.
-    pub scope: Scope,
+    pub scope: MetricScope,
     /// The labels beyond those of the scope.
     pub labels: &'static [&'static str],
     /// Its buckets.
@@ -79,7 +79,7 @@ impl Metric {
 const BASE: Metric = Metric {
     name: "",
     kind: Kind::Gauge,
-    scope: Scope::Process,
+    scope: MetricScope::Process,
     labels: &[],
     buckets: Buckets::None,
     durable: false,
@@ -128,9 +128,9 @@ mod tests {
     fn each_table_has_metrics_of_its_own_scope() {
         let scopes = |rows: &[Metric], scope| rows.iter().all(|metric| metric.scope == scope);
         let metrics = |rows: &[deliveries::TargetRow]| rows.iter().map(|row| row.metric).collect::<Vec<_>>();
-        assert!(scopes(&metrics(deliveries::ROWS), Scope::Deliveries));
-        assert!(scopes(&metrics(work::ROWS), Scope::Target));
+        assert!(scopes(&metrics(deliveries::ROWS), MetricScope::Deliveries));
+        assert!(scopes(&metrics(work::ROWS), MetricScope::Target));
         let metrics: Vec<Metric> = environment::ROWS.iter().map(|row| row.metric).collect();
-        assert!(scopes(&metrics, Scope::Environment));
+        assert!(scopes(&metrics, MetricScope::Environment));
     }
 }

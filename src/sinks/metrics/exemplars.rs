@@ -62,14 +62,14 @@ impl Exemplars {
 mod tests {
     use super::*;
     use talkover_core::delivery::Timestamp;
-    use talkover_core::delivery::{HttpStatus, Status};
+    use talkover_core::delivery::{AttemptStatus, HttpStatus};
     use talkover_core::ledger::labels::{AttemptLabels, HttpLabel};
     use talkover_core::testing::policy;
 
     fn sampled(second: i64, duration_ns: Option<u64>, span: u8) -> SampledAttempt {
         let http_status = HttpLabel::Exact(HttpStatus::Code(200));
         SampledAttempt {
-            labels: AttemptLabels { event: "e".into(), status: Status::Success, http_status },
+            labels: AttemptLabels { event: "e".into(), status: AttemptStatus::Success, http_status },
             duration_ns,
             at: Timestamp::from_seconds(second),
             trace_id: [1; 16],

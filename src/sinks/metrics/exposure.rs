@@ -20,20 +20,20 @@ pub struct Exposure {
     /// When series were born, by the server's clock; nothing for those that history has made.
     born: BTreeMap<SeriesKey, Timestamp>,
     /// The series that are served as 0.
-    held: BTreeMap<SeriesKey, Shown>,
+    held: BTreeMap<SeriesKey, FirstShown>,
     catching_up: Option<CatchingUp>,
 }
 
 /// When a scrape first showed something. All copies of a view share it: a scrape reads a snapshot, of which the board
 /// may hold a newer copy by then.
-type Shown = Arc<OnceLock<Instant>>;
+type FirstShown = Arc<OnceLock<Instant>>;
 
 #[derive(Clone, Debug)]
 struct CatchingUp {
     /// When the last batch of what was missed was read, by the server's clock.
     since: Timestamp,
     /// When all of it was first shown, none of it held.
-    complete: Shown,
+    complete: FirstShown,
 }
 
 impl Exposure {
@@ -42,11 +42,11 @@ impl Exposure {
         for (key, birth) in births {
             self.born.insert(key.clone(), birth.at);
             if birth.is_held {
-                self.held.insert(key.clone(), Shown::default());
+                self.held.insert(key.clone(), FirstShown::default());
             }
         }
         if let Some(since) = catching_up {
-            self.catching_up = Some(CatchingUp { since, complete: Shown::default() });
+            self.catching_up = Some(CatchingUp { since, complete: FirstShown::default() });
         }
     }
 
@@ -84,7 +84,8 @@ impl Exposure {
 
     /// The holds that have lasted for `hold` since a scrape first showed them.
     pub fn due(&self, now: Instant, hold: Duration) -> Release {
-        let is_over = |shown: &Shown| shown.get().is_some_and(|first| now.saturating_duration_since(*first) >= hold);
+        let is_over =
+            |shown: &FirstShown| shown.get().is_some_and(|first| now.saturating_duration_since(*first) >= hold);
         let series = self.held.iter().filter(|(_, shown)| is_over(shown)).map(|(key, _)| key.clone()).collect();
         let caught_up = self.catching_up.as_ref().filter(|state| is_over(&state.complete)).map(|state| state.since);
         Release { series, caught_up }

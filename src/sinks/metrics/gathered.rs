@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use crate::exposition::model::{FamilyHead, Histogram, Kind, Number, Sample, Value};
+use crate::exposition::model::{FamilyHead, Histogram, Kind, Number, Sample, SampleValue};
 
 /// Returns what the samples of a family have in common; `None` if it is of a type that the daemon counts nothing in.
 pub fn family(family: &MetricFamily) -> Option<FamilyHead<'_>> {
@@ -21,11 +21,11 @@ pub fn family(family: &MetricFamily) -> Option<FamilyHead<'_>> {
 /// Returns a sample of a family of the type `kind`.
 pub fn sample(metric: &Metric, kind: Kind) -> Sample<'_> {
     let labels = metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-    let single = |value| Value::Single { value: Number::Float(value), exemplar: None };
+    let single = |value| SampleValue::Single { value: Number::Float(value), exemplar: None };
     let value = match kind {
         Kind::Counter => single(metric.get_counter().get_value()),
         Kind::Gauge => single(metric.get_gauge().get_value()),
-        Kind::Histogram => Value::Histogram(histogram(metric.get_histogram())),
+        Kind::Histogram => SampleValue::Histogram(histogram(metric.get_histogram())),
     };
     Sample { labels, value, created: None }
 }

@@ -2,7 +2,7 @@
 
 /// The figures of this process.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
+pub struct ProcessFigures {
     /// Processor time in user and system mode.
     pub cpu_seconds: f64,
     /// Resident memory.
@@ -23,18 +23,18 @@ pub struct Figures {
 
 /// Reads the figures; `None` where there is no `/proc`.
 #[cfg(target_os = "linux")]
-pub fn read() -> Option<Figures> {
+pub fn read() -> Option<ProcessFigures> {
     read_proc().ok()
 }
 
 /// Reads the figures; `None` where there is no `/proc`.
 #[cfg(not(target_os = "linux"))]
-pub fn read() -> Option<Figures> {
+pub fn read() -> Option<ProcessFigures> {
     None
 }
 
 #[cfg(target_os = "linux")]
-fn read_proc() -> procfs::ProcResult<Figures> {
+fn read_proc() -> procfs::ProcResult<ProcessFigures> {
     use procfs::process::{LimitValue, Process};
 
     let process = Process::myself()?;
@@ -42,7 +42,7 @@ fn read_proc() -> procfs::ProcResult<Figures> {
     let limits = process.limits()?;
     let ticks = procfs::ticks_per_second() as f64;
     let limit = |value| if let LimitValue::Value(value) = value { Some(value) } else { None };
-    Ok(Figures {
+    Ok(ProcessFigures {
         cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
         resident_bytes: stat.rss * procfs::page_size(),
         virtual_bytes: stat.vsize,

@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-use super::catalogue::{Buckets, Kind, Metric, Scope, all};
+use super::catalogue::{Buckets, Kind, Metric, MetricScope, all};
 
 /// The reference as Markdown: one table for each kind of subject.
 pub fn markdown() -> String {
     let mut text = String::new();
     for (scope, title) in [
-        (Scope::Deliveries, "Deliveries, by webhook"),
-        (Scope::Target, "The daemon's work, by webhook"),
-        (Scope::Environment, "The daemon's work, by environment"),
-        (Scope::Process, "The daemon itself"),
+        (MetricScope::Deliveries, "Deliveries, by webhook"),
+        (MetricScope::Target, "The daemon's work, by webhook"),
+        (MetricScope::Environment, "The daemon's work, by environment"),
+        (MetricScope::Process, "The daemon itself"),
     ] {
         let common = scope.labels().iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let common = if common.is_empty() { String::new() } else { format!("Labels common to all: {common}.\n\n") };

@@ -3,7 +3,7 @@
 
 use talkover_core::delivery::Timestamp;
 
-use crate::exposition::model::{Exemplar, Histogram, Number, Sample, Value};
+use crate::exposition::model::{Exemplar, Histogram, Number, Sample, SampleValue};
 
 /// The samples of one metric for one subject.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl<'a> Samples<'a> {
 
     /// Adds a series with these values of its labels.
     pub fn push(&mut self, labels: impl IntoIterator<Item = &'a str>, value: impl Into<Number>) {
-        self.add(labels, Value::Single { value: value.into(), exemplar: None }, None);
+        self.add(labels, SampleValue::Single { value: value.into(), exemplar: None }, None);
     }
 
     /// Adds a series if its value is known.
@@ -42,7 +42,7 @@ impl<'a> Samples<'a> {
         created: Option<Timestamp>,
         exemplar: Option<Exemplar>,
     ) {
-        self.add(labels, Value::Single { value: Number::Integer(value), exemplar }, created);
+        self.add(labels, SampleValue::Single { value: Number::Integer(value), exemplar }, created);
     }
 
     /// Adds a histogram.
@@ -52,10 +52,10 @@ impl<'a> Samples<'a> {
         histogram: Histogram<'a>,
         created: Option<Timestamp>,
     ) {
-        self.add(labels, Value::Histogram(histogram), created);
+        self.add(labels, SampleValue::Histogram(histogram), created);
     }
 
-    fn add(&mut self, labels: impl IntoIterator<Item = &'a str>, value: Value<'a>, created: Option<Timestamp>) {
+    fn add(&mut self, labels: impl IntoIterator<Item = &'a str>, value: SampleValue<'a>, created: Option<Timestamp>) {
         let own = self.names.iter().copied().zip(labels);
         let labels = self.subject.iter().copied().chain(own).collect();
         self.samples.push(Sample { labels, value, created });

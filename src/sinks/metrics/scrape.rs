@@ -13,12 +13,12 @@ use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
 use super::board::{Board, TargetView, Views};
-use super::catalogue::{Buckets, Metric, MetricRow, Scope, daemon, deliveries, environment, process, work};
+use super::catalogue::{Buckets, Metric, MetricRow, MetricScope, daemon, deliveries, environment, process, work};
 use super::gathered;
-use super::process::Figures;
+use super::process::ProcessFigures;
 use super::samples::Samples;
 use crate::exposition::model::FamilyHead;
-use crate::exposition::{FamilyWriter, Format, Writer};
+use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::store::handle::StoreInfo;
 
 /// What a scrape is made of. Clones share it.
@@ -35,19 +35,19 @@ pub struct Scraper {
 /// Where the samples of a family come from.
 enum Source<'a> {
     Target(&'static deliveries::TargetRow),
-    Environment(&'static Metric, for<'b> fn(environment::Subject<'b>, &mut Samples<'b>)),
-    Daemon(&'static Metric, for<'b> fn(&'b daemon::Subject<'_>, &mut Samples<'b>)),
-    Process(&'static MetricRow<process::Collect>),
+    Environment(&'static Metric, for<'b> fn(environment::EnvironmentSource<'b>, &mut Samples<'b>)),
+    Daemon(&'static Metric, for<'b> fn(&'b daemon::DaemonSource<'_>, &mut Samples<'b>)),
+    Process(&'static MetricRow<process::ProcessCollector>),
     Registry(&'a MetricFamily),
 }
 
 /// One moment, as all rows see it.
-struct Moment<'a> {
+struct ScrapeView<'a> {
     views: &'a Views,
     /// The labels of the duration histogram.
     duration_labels: Vec<&'static str>,
-    daemon: daemon::Subject<'a>,
-    process: Option<Figures>,
+    daemon: daemon::DaemonSource<'a>,
+    process: Option<ProcessFigures>,
 }
 
 impl Scraper {
@@ -59,14 +59,19 @@ impl Scraper {
         let views = self.board.snapshot();
         let now = Instant::now();
         views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
-        let moment = Moment {
+        let moment = ScrapeView {
             views: &views,
             duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
-            daemon: daemon::Subject { config: views.config, is_behind: views.is_behind(), store: &self.store, queue: self.store.queue().status() },
+            daemon: daemon::DaemonSource {
+                config: views.config,
+                is_behind: views.is_behind(),
+                store: &self.store,
+                queue: self.store.queue().status(),
+            },
             process: super::process::read(),
         };
         let gathered = self.registry.gather();
-        let mut writer = Writer::new(format, out);
+        let mut writer = ExpositionWriter::new(format, out);
         for source in sources(&gathered).into_values() {
             moment.write(&source, &mut writer)?;
         }
@@ -81,12 +86,12 @@ fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
         sources.insert(row.metric.name, Source::Target(row));
     }
     for row in environment::ROWS {
-        if let environment::Collect::Board(collect) = row.collect {
+        if let environment::EnvironmentCollector::Board(collect) = row.collect {
             sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
         }
     }
     for row in daemon::ROWS {
-        if let daemon::Collect::Board(collect) = row.collect {
+        if let daemon::DaemonCollector::Board(collect) = row.collect {
             sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
         }
     }
@@ -99,15 +104,15 @@ fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
     sources
 }
 
-impl Moment<'_> {
-    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut Writer<'_, W>) -> fmt::Result {
+impl ScrapeView<'_> {
+    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
         match source {
             Source::Target(row) => self.write_targets(row, writer.family(family(&row.metric))),
             Source::Environment(metric, collect) => {
                 let mut writer = writer.family(family(metric));
                 for (name, view) in &self.views.environments {
                     let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
-                    collect(environment::Subject { name, view, views: self.views }, &mut samples);
+                    collect(environment::EnvironmentSource { name, view, views: self.views }, &mut samples);
                     write_all(samples, &mut writer)?;
                 }
                 Ok(())
@@ -156,7 +161,7 @@ fn family(metric: &Metric) -> FamilyHead<'static> {
 }
 
 /// Returns the labels of a scope with these values.
-fn labels<'a>(scope: Scope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
+fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
     scope.labels().iter().copied().zip(values).collect()
 }
 

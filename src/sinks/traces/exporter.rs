@@ -11,7 +11,7 @@ use rand::RngExt;
 use tracing::{debug, error, info, warn};
 
 use super::connection::TransportError;
-use super::otlp::Envelope;
+use super::otlp::ResourceScope;
 use super::pace::{NextSend, Notice, Pace};
 use super::transport::Transport;
 use super::verdict::Verdict;
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Sends spans to one receiver.
 pub struct Exporter {
     config: TracesConfig,
-    envelope: Envelope,
+    envelope: ResourceScope,
     /// `None` after a failure: the next attempt connects anew.
     transport: Option<Transport>,
     store: StoreHandle,
@@ -39,7 +39,7 @@ pub struct Exporter {
 }
 
 /// What a turn of the exporter came to.
-enum Turn {
+enum NextExport {
     /// The next one may follow after this long.
     Again(Duration),
     /// Nothing waits.
@@ -60,7 +60,7 @@ impl Exporter {
         write_errors: IntCounter,
     ) -> Result<Self, TransportError> {
         let transport = Some(Transport::open(&config)?);
-        let envelope = Envelope::new(&config.resource_attributes, instance_id);
+        let envelope = ResourceScope::new(&config.resource_attributes, instance_id);
         Ok(Self { config, envelope, transport, store, write_errors, pace: Pace::default() })
     }
 
@@ -68,15 +68,15 @@ impl Exporter {
     pub async fn run(mut self, mut shutdown: Shutdown) {
         loop {
             let may_go_on = match self.turn(&mut shutdown).await {
-                Turn::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
-                Turn::Again(pause) => shutdown.wait(pause).await,
-                Turn::Idle => {
+                NextExport::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
+                NextExport::Again(pause) => shutdown.wait(pause).await,
+                NextExport::Idle => {
                     tokio::select! {
                         () = self.store.queue().arrival() => true,
                         () = shutdown.recv() => false,
                     }
                 }
-                Turn::Stopped => false,
+                NextExport::Stopped => false,
             };
             if !may_go_on {
                 return;
@@ -84,21 +84,21 @@ impl Exporter {
         }
     }
 
-    async fn turn(&mut self, shutdown: &mut Shutdown) -> Turn {
+    async fn turn(&mut self, shutdown: &mut Shutdown) -> NextExport {
         let max_spans = self.pace.max_spans();
         let spans = match self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
             Ok(spans) => spans,
-            Err(failure) => return Turn::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
+            Err(failure) => return NextExport::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
-        let (Some(last), sent) = (spans.last().map(|span| span.seq), spans.len()) else { return Turn::Idle };
-        let Some(verdict) = self.send(spans, shutdown).await else { return Turn::Stopped };
+        let (Some(last), sent) = (spans.last().map(|span| span.seq), spans.len()) else { return NextExport::Idle };
+        let Some(verdict) = self.send(spans, shutdown).await else { return NextExport::Stopped };
         let next = self.judge(verdict, sent);
         if let Some(rejected) = next.leaving
             && !self.acknowledge(last, rejected, shutdown).await
         {
-            return Turn::Stopped;
+            return NextExport::Stopped;
         }
-        Turn::Again(next.pause)
+        NextExport::Again(next.pause)
     }
 
     /// Sends a batch; `None` if the daemon stops before an answer has come.

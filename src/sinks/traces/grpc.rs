@@ -25,6 +25,7 @@ use tracing::warn;
 
 use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
+use super::transport::Encoding;
 use super::verdict::Verdict;
 
 /// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
@@ -62,12 +63,12 @@ impl Grpc {
         Ok(Self { endpoint, channel: OnceLock::new(), metadata, timeout })
     }
 
-    pub(super) async fn send(&self, batch: ExportRequest, compresses: bool) -> Verdict {
+    pub(super) async fn send(&self, batch: ExportRequest, encoding: Encoding) -> Verdict {
         let has_answered = Arc::new(AtomicBool::new(false));
         let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone();
-        let watched = Watched { channel, has_answered: has_answered.clone() };
+        let watched = WatchedChannel { channel, has_answered: has_answered.clone() };
         let mut client = tonic::client::Grpc::new(watched);
-        if compresses {
+        if encoding == Encoding::Gzip {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
         client = client.accept_compressed(CompressionEncoding::Gzip);
@@ -121,14 +122,14 @@ fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, 
 
 /// A channel that notices whether the receiver itself has ended its answer.
 #[derive(Clone)]
-struct Watched {
+struct WatchedChannel {
     channel: Channel,
     has_answered: Arc<AtomicBool>,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse<WatchedBody>, tonic::transport::Error>> + Send>>;
 
-impl Service<HttpRequest<Body>> for Watched {
+impl Service<HttpRequest<Body>> for WatchedChannel {
     type Response = HttpResponse<WatchedBody>;
     type Error = tonic::transport::Error;
     type Future = Answering;

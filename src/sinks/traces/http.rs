@@ -11,9 +11,10 @@ use reqwest::{Certificate, Client, Identity, Response, Url};
 
 use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
+use super::transport::Encoding;
 use super::verdict::Verdict;
-use crate::clock;
 use crate::http_client;
+use crate::local_clock;
 
 /// Of an answer no more is read: it holds a number and a message at most.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -52,10 +53,10 @@ impl Http {
         Ok(Self { client, url, headers })
     }
 
-    pub(super) async fn send(&self, request: ExportRequest, compresses: bool) -> Verdict {
+    pub(super) async fn send(&self, request: ExportRequest, encoding: Encoding) -> Verdict {
         let mut headers = self.headers.clone();
         let mut body = request.encode_to_vec();
-        if compresses {
+        if encoding == Encoding::Gzip {
             match gzip(&body) {
                 Ok(compressed) => body = compressed,
                 Err(error) => return Verdict::Unreachable(format!("failed to compress the request: {error}")),
@@ -68,11 +69,11 @@ impl Http {
             Err(error) => return Verdict::Unreachable(innermost(&error, self.url.scheme())),
         };
         match read(&mut response).await {
-            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, clock::now().timestamp()),
+            Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, local_clock::now().timestamp()),
             // What it means is certain from the status, unless that is a success, of which the body may take something
             // back.
             Err(_) if !response.status().is_success() => {
-                Verdict::of_http(response.status(), response.headers(), b"", clock::now().timestamp())
+                Verdict::of_http(response.status(), response.headers(), b"", local_clock::now().timestamp())
             }
             Err(error) => Verdict::Unreachable(innermost(&error, self.url.scheme())),
         }

@@ -42,12 +42,12 @@ pub struct EncodedScopeSpans {
 
 /// What goes around every batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Envelope {
+pub struct ResourceScope {
     resource: Resource,
     scope: InstrumentationScope,
 }
 
-impl Envelope {
+impl ResourceScope {
     /// An envelope with these attributes of the resource. `service.version` and `service.instance.id` are added where
     /// they are not among them.
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn attributes(envelope: &Envelope) -> Vec<(String, String)> {
+    fn attributes(envelope: &ResourceScope) -> Vec<(String, String)> {
         let value = |pair: &KeyValue| match pair.value.as_ref().and_then(|value| value.value.clone()) {
             Some(Value::StringValue(text)) => text,
             other => panic!("{other:?} is no text"),
@@ -107,7 +107,7 @@ mod tests {
             ..Span::default()
         };
         let spans = [span("POST a"), span(""), Span::default()];
-        let envelope = Envelope::new(&[("service.name".to_owned(), "x".to_owned())], "i");
+        let envelope = ResourceScope::new(&[("service.name".to_owned(), "x".to_owned())], "i");
         let request = envelope.request(spans.iter().map(Message::encode_to_vec).collect());
         let decoded = ExportTraceServiceRequest::decode(&*request.encode_to_vec()).unwrap();
         let resource_spans = &decoded.resource_spans[..];
@@ -126,8 +126,8 @@ mod tests {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let given = [pair("service.name", "n"), pair("region", "eu")];
         let expected = [&given[..], &[pair("service.version", build_info::VERSION), pair("service.instance.id", "i")]];
-        assert_eq!(attributes(&Envelope::new(&given, "i")), expected.concat());
+        assert_eq!(attributes(&ResourceScope::new(&given, "i")), expected.concat());
         let given = [pair("service.name", "n"), pair("service.instance.id", "own"), pair("service.version", "7")];
-        assert_eq!(attributes(&Envelope::new(&given, "i")), given);
+        assert_eq!(attributes(&ResourceScope::new(&given, "i")), given);
     }
 }

@@ -19,6 +19,16 @@ use crate::config::{TracesConfig, TracesProtocol};
 
 /// The time for a request where no variable sets another: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the body of a request is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// As it is.
+    Identity,
+    /// Compressed.
+    Gzip,
+}
+
 /// A way to the receiver.
 pub struct Transport {
     way: Way,
@@ -63,15 +73,15 @@ impl Transport {
 
     /// Sends one batch.
     pub async fn send(&self, request: ExportRequest) -> Verdict {
-        let compresses = self.compresses.load(Ordering::Relaxed);
-        if !compresses || self.is_told_to {
-            return self.send_once(request, compresses).await;
+        let encoding = if self.compresses.load(Ordering::Relaxed) { Encoding::Gzip } else { Encoding::Identity };
+        if encoding == Encoding::Identity || self.is_told_to {
+            return self.send_once(request, encoding).await;
         }
-        let verdict = self.send_once(request.clone(), true).await;
+        let verdict = self.send_once(request.clone(), Encoding::Gzip).await;
         if !verdict.is_of_compression() {
             return verdict;
         }
-        let plain = self.send_once(request, false).await;
+        let plain = self.send_once(request, Encoding::Identity).await;
         if matches!(plain, Verdict::Accepted { .. }) {
             self.compresses.store(false, Ordering::Relaxed);
             info!("the receiver of spans takes no compressed requests: they are sent as they are");
@@ -79,11 +89,11 @@ impl Transport {
         plain
     }
 
-    async fn send_once(&self, request: ExportRequest, compresses: bool) -> Verdict {
+    async fn send_once(&self, request: ExportRequest, encoding: Encoding) -> Verdict {
         let sent = async {
             match &self.way {
-                Way::Grpc(grpc) => grpc.send(request, compresses).await,
-                Way::Http(http) => http.send(request, compresses).await,
+                Way::Grpc(grpc) => grpc.send(request, encoding).await,
+                Way::Http(http) => http.send(request, encoding).await,
             }
         };
         let verdict = match tokio::time::timeout(self.timeout, sent).await {

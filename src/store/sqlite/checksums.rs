@@ -184,7 +184,8 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
         .into_iter()
         .map(|name| {
             let found = columns.query_map([&name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-            let (columns, places): (Vec<String>, Vec<i64>) = found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
+            let (columns, places): (Vec<String>, Vec<i64>) =
+                found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
             let mut key: Vec<usize> = (0..columns.len()).filter(|column| places[*column] > 0).collect();
             key.sort_by_key(|column| places[*column]);
             Ok(Table { name, columns, key })

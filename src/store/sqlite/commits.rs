@@ -42,7 +42,9 @@ impl Commit {
         let (number, at) = (self.number.cast_signed(), self.at.as_micros());
         let digest = digest(number, at, &checksums);
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO last_commit (id, number, at, checksums, digest) VALUES (1, ?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO last_commit (id, number, at, checksums, digest) VALUES (1, ?1, ?2, ?3, ?4)",
+            )?
             .execute(params![number, at, checksums, digest])?;
         Ok(())
     }

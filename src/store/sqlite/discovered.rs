@@ -7,13 +7,13 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::entries::unreadable;
 use talkover_core::delivery::{OwnerType, Timestamp};
-use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::record::{DiscoveryRecord, ListRecord, OwnerRecord, Unsaved, WebhookRecord};
 use talkover_core::discovery::targets::WebhookInfo;
-use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use talkover_core::discovery::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};
 
 /// Reads all that is known of an environment.
-pub(super) fn load(connection: &Connection, environment: &str) -> rusqlite::Result<Record> {
-    let mut record = Record { lists: load_lists(connection, environment)?, owners: BTreeMap::new() };
+pub(super) fn load(connection: &Connection, environment: &str) -> rusqlite::Result<DiscoveryRecord> {
+    let mut record = DiscoveryRecord { lists: load_lists(connection, environment)?, owners: BTreeMap::new() };
     load_owners(connection, environment, &mut record.owners)?;
     load_webhooks(connection, environment, &mut record.owners)?;
     Ok(record)
@@ -40,7 +40,7 @@ fn load_owners(
     let mut rows = statement.query([environment])?;
     while let Some(row) = rows.next()? {
         let status = row.get::<_, Option<String>>(3)?.map(Arc::from);
-        let owner = Owner { name: text(row, 2)?, status, updated_at: time(row, 4)? };
+        let owner = ApiOwner { name: text(row, 2)?, status, updated_at: time(row, 4)? };
         let record = OwnerRecord {
             absent_at: time(row, 5)?,
             read_at: time(row, 6)?,
@@ -76,7 +76,7 @@ fn read_webhook(row: &rusqlite::Row<'_>) -> rusqlite::Result<WebhookRecord> {
     let host: Option<String> = row.get(4)?;
     let port = row.get(5)?;
     let method = row.get_ref(8)?.as_str()?;
-    let webhook = Webhook {
+    let webhook = ApiWebhook {
         name: text(row, 3)?,
         endpoint: host.map(|host| Endpoint { host: host.into(), port }),
         timeout_seconds: row.get(6)?,

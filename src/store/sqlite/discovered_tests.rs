@@ -9,9 +9,9 @@ use crate::store::SpanBatch;
 use crate::store::Store as _;
 use crate::store::Unlisted;
 use talkover_core::delivery::{OwnerType, Target};
-use talkover_core::discovery::record::{ListRecord, OwnerRecord, Record, Unsaved, WebhookRecord};
+use talkover_core::discovery::record::{DiscoveryRecord, ListRecord, OwnerRecord, Unsaved, WebhookRecord};
 use talkover_core::discovery::targets::{Discovered, WebhookInfo, join};
-use talkover_core::discovery::{Endpoint, Method, Owner, OwnerKey, Webhook};
+use talkover_core::discovery::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};
 use talkover_core::ledger::state::Changes;
 use talkover_core::testing::{at, local};
 
@@ -20,7 +20,7 @@ fn key(owner_type: OwnerType, id: &str) -> OwnerKey {
 }
 
 fn full_webhook() -> WebhookRecord {
-    let webhook = Webhook {
+    let webhook = ApiWebhook {
         name: "Orders \"EU\"\n✓".into(),
         endpoint: Some(Endpoint { host: "hooks.example.com".into(), port: Some(65535) }),
         timeout_seconds: Some(30),
@@ -32,7 +32,7 @@ fn full_webhook() -> WebhookRecord {
 }
 
 fn bare_webhook() -> WebhookRecord {
-    let webhook = Webhook {
+    let webhook = ApiWebhook {
         name: "w".into(),
         endpoint: Some(Endpoint { host: "h".into(), port: None }),
         timeout_seconds: None,
@@ -44,8 +44,8 @@ fn bare_webhook() -> WebhookRecord {
 }
 
 /// Everything that can be told apart.
-fn record() -> Record {
-    let owner = |name: &str, status: Option<&str>| Owner {
+fn record() -> DiscoveryRecord {
+    let owner = |name: &str, status: Option<&str>| ApiOwner {
         name: name.into(),
         status: status.map(Into::into),
         updated_at: status.map(|_| at(1)),
@@ -61,11 +61,11 @@ fn record() -> Record {
     let bare = OwnerRecord {
         webhooks: BTreeMap::from([(
             "w-1".into(),
-            WebhookRecord { webhook: Webhook { endpoint: None, ..bare_webhook().webhook }, ..bare_webhook() },
+            WebhookRecord { webhook: ApiWebhook { endpoint: None, ..bare_webhook().webhook }, ..bare_webhook() },
         )]),
         ..OwnerRecord::new(owner("a", None), None)
     };
-    Record {
+    DiscoveryRecord {
         lists: BTreeMap::from([
             (OwnerType::Agent, ListRecord { completed_at: Some(at(6)), whole_at: Some(at(5)) }),
             (OwnerType::Campaign, ListRecord::default()),
@@ -83,13 +83,13 @@ fn open(directory: &Path) -> SqliteStore {
 fn what_discovery_knows_outlives_the_process() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path());
-    assert_eq!(store.load_discovered("test").unwrap(), Record::default());
+    assert_eq!(store.load_discovered("test").unwrap(), DiscoveryRecord::default());
     let unsaved = Unsaved { record: record(), gone: Vec::new() };
     store.save_discovered("test", &unsaved, &[], &[], local(0)).unwrap();
     drop(store);
     let store = open(directory.path());
     assert_eq!(store.load_discovered("test").unwrap(), record());
-    assert_eq!(store.load_discovered("other").unwrap(), Record::default());
+    assert_eq!(store.load_discovered("other").unwrap(), DiscoveryRecord::default());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn owners_are_replaced_and_forgotten_one_by_one() {
     owner.owner.name = "Renamed".into();
     let changed = BTreeMap::from([(agent, owner.clone())]);
     expected.owners.remove(&campaign);
-    let record_of_changes = Record { owners: changed, ..Record::default() };
+    let record_of_changes = DiscoveryRecord { owners: changed, ..DiscoveryRecord::default() };
     store
         .save_discovered("test", &Unsaved { record: record_of_changes, gone: vec![campaign] }, &[], &[], local(0))
         .unwrap();
@@ -170,7 +170,7 @@ fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
             store.save_discovered("test", &known, std::slice::from_ref(&target), &[], local(1)).unwrap();
             if is_forgotten {
                 // Its owners are gone; or else it is left out by the configuration, at the next start.
-                let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
+                let gone = Unsaved { record: DiscoveryRecord::default(), gone: record().owners.into_keys().collect() };
                 store.save_discovered("test", &gone, &[], std::slice::from_ref(&target), local(2)).unwrap();
             }
             drop(store);
@@ -180,7 +180,7 @@ fn of_a_target_that_is_no_longer_listed_all_stays_that_was_shown() {
             assert_eq!(store.list("test", &[], local(4)).unwrap(), expected, "at any later start too");
             // Listed again, and then no longer while discovery does not know it.
             store.list("test", std::slice::from_ref(&target), local(5)).unwrap();
-            let gone = Unsaved { record: Record::default(), gone: record().owners.into_keys().collect() };
+            let gone = Unsaved { record: DiscoveryRecord::default(), gone: record().owners.into_keys().collect() };
             store.save_discovered("test", &gone, &[], &[], local(6)).unwrap();
             let unknown = Unlisted { target: target.clone(), info: None, unlisted_for: Duration::ZERO };
             assert_eq!(store.list("test", &[], local(7)).unwrap(), [unknown]);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::TargetNumber;
 use super::fault::in_row;
-use talkover_core::delivery::{DeliveryResult, EntryId, Status, Timestamp};
+use talkover_core::delivery::{AttemptStatus, DeliveryResult, EntryId, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
 
@@ -97,7 +97,7 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
     let event = events.intern(row.get_ref(5)?.as_str()?);
     let counted = match (row.get_ref(6)?.as_str_or_null()?, row.get_ref(7)?.as_str_or_null()?) {
         (Some(status), Some(http_status)) => Some((
-            Status::from_name(status).ok_or_else(|| unreadable(6, status))?,
+            AttemptStatus::from_name(status).ok_or_else(|| unreadable(6, status))?,
             HttpLabel::parse(http_status).ok_or_else(|| unreadable(7, http_status))?,
         )),
         _ => None,
@@ -122,7 +122,7 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
     let value = Row {
         at: Timestamp::from_micros(row.get(2)?),
         attempt: row.get(3)?,
-        status: Status::from_name(status).ok_or_else(|| unreadable(4, status))?,
+        status: AttemptStatus::from_name(status).ok_or_else(|| unreadable(4, status))?,
         event,
         counted,
         group: row.get(8)?,

@@ -21,8 +21,8 @@ use rusqlite::{Connection, params};
 use super::checksums::{self, ChangeTally};
 use super::{commits, space};
 use crate::store::error::StoreError;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::Timestamp;
+use talkover_core::server_time::LocalTime;
 
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
 const APPLICATION_ID: i64 = 0x544F_4558;

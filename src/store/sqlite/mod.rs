@@ -28,8 +28,8 @@ use tracing::{info, warn};
 
 use self::checksums::ChangeTally;
 use self::commits::Commit;
-use self::format::OpenedFile;
 use self::fault::StateFault;
+use self::format::OpenedFile;
 use self::seen::SeenFile;
 use self::served::{Served, ServedFile};
 use super::durable::{Durable, DurableLedger};
@@ -41,15 +41,15 @@ use super::place::{self, Identity};
 use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use super::{DecidePart, Detached, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
-use crate::clock;
-use talkover_core::clock::LocalTime;
+use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
-use talkover_core::discovery::record::{Record, Unsaved};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::ledger::check::book_fault;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::server_time::LocalTime;
 
 /// Where `meta` keeps the identity of the file.
 const INSTANCE_ID: &str = "instance_id";
@@ -113,8 +113,7 @@ impl SqliteStore {
         let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
         let place = FilePlace { database: lock.identity().ok(), log: None, version: None, carried_over: 0 };
         let path = path.to_owned();
-        let mut store =
-            Self { connection, path, created_at, tally, last, seen, served, queue, problems, place, lock };
+        let mut store = Self { connection, path, created_at, tally, last, seen, served, queue, problems, place, lock };
         match store.served.read().filter(|_| !is_new) {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
@@ -132,7 +131,7 @@ impl SqliteStore {
         let (from, to) = (self.last.at, shown.at);
         // Whatever was shown under these numbers is never taken for this.
         self.last.number = self.last.number.max(shown.number);
-        let gap = behind::Gap { commits, from, to, noticed_at: clock::now().timestamp() };
+        let gap = behind::Gap { commits, from, to, noticed_at: local_clock::now().timestamp() };
         self.transact(|transaction| {
             targets::fall_behind(transaction)?;
             behind::write(transaction, &gap)
@@ -221,7 +220,7 @@ impl SqliteStore {
             transaction.commit().map_err(failed)?;
             return Ok(result);
         }
-        let commit = self.last.next(changes, clock::now().timestamp());
+        let commit = self.last.next(changes, local_clock::now().timestamp());
         commit.write(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.last = commit;
@@ -232,7 +231,12 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
-        StoreInfo { path: Arc::new(self.path.clone()), created_at: self.created_at, queue: self.queue.clone(), problems: self.problems.clone() }
+        StoreInfo {
+            path: Arc::new(self.path.clone()),
+            created_at: self.created_at,
+            queue: self.queue.clone(),
+            problems: self.problems.clone(),
+        }
     }
 
     fn instance_id(&mut self) -> Result<String, StoreError> {
@@ -259,13 +263,17 @@ impl Store for SqliteStore {
             let mut ledger = Ledger::restore(found.marks, invalid, totals);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
             if let Some(reason) = book_fault(&ledger, &totals::load_pruned(connection, found.id)?) {
-                return Err(StateFault::of_table("totals", format!("the books of webhook {target} do not balance: {reason}")).into());
+                return Err(StateFault::of_table(
+                    "totals",
+                    format!("the books of webhook {target} do not balance: {reason}"),
+                )
+                .into());
             }
             Ok(Loaded {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id, clock::now().timestamp()),
+                last_success: self.seen.get(found.id, local_clock::now().timestamp()),
                 staged: staged::find_walk(connection, found.id)?,
                 is_behind: found.is_behind,
             })
@@ -363,9 +371,9 @@ impl Store for SqliteStore {
         }
         let path = &self.path;
         self.lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
-        let carried_over = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
-        });
+        let carried_over = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?));
         if carried_over.map_err(|error| StoreError::sqlite(path, "write", error))? {
             self.place.carried_over = self.last.number;
         }
@@ -404,7 +412,7 @@ impl Store for SqliteStore {
         Ok(id.is_some())
     }
 
-    fn load_discovered(&self, environment: &str) -> Result<Record, StoreError> {
+    fn load_discovered(&self, environment: &str) -> Result<DiscoveryRecord, StoreError> {
         self.read(|connection| discovered::load(connection, environment))
     }
 

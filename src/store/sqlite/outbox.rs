@@ -10,7 +10,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetNumber;
-use crate::store::queue::Waiting;
+use crate::store::queue::QueueOnDisk;
 use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::delivery::Timestamp;
 use talkover_core::spans::record::Fate;
@@ -97,14 +97,14 @@ pub(super) fn limit(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::R
 }
 
 /// What waits.
-pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Waiting> {
+pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<QueueOnDisk> {
     let first: Option<(i64, i64)> = connection
         .prepare_cached("SELECT seq, queued_at FROM outbox ORDER BY seq LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((first, queued_at)) = first else { return Ok(Waiting::default()) };
+    let Some((first, queued_at)) = first else { return Ok(QueueOnDisk::default()) };
     let last: i64 = connection.prepare_cached("SELECT max(seq) FROM outbox")?.query_row([], |row| row.get(0))?;
-    Ok(Waiting { length: last.abs_diff(first) + 1, oldest: Some(Timestamp::from_micros(queued_at)) })
+    Ok(QueueOnDisk { length: last.abs_diff(first) + 1, oldest: Some(Timestamp::from_micros(queued_at)) })
 }
 
 /// The oldest spans: at most `max_spans`, and together at most `max_bytes`, but one in any case where there is one.

@@ -11,10 +11,10 @@ use crate::store::Store as _;
 use crate::store::handle::StoreHandle;
 use crate::store::queue::QueueStatus;
 use crate::store::{QueuedSpan, SpanBatch};
-use talkover_core::clock::ServerTime;
-use talkover_core::delivery::{OwnerType, Status, Target};
+use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
 use talkover_core::ledger::decide::Coverage;
 use talkover_core::ledger::state::{Changes, Ledger};
+use talkover_core::server_time::ServerTime;
 use talkover_core::spans::record::{Fate, SpanRecord};
 use talkover_core::testing::{at, entry, local, server};
 
@@ -256,11 +256,11 @@ fn a_long_walk_brings_its_spans_with_its_parts_in_one_transaction() {
         count: 1,
         has_met_known: false,
     };
-    store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
+    store.stage(&one, &walk, &[entry("a", 1, AttemptStatus::Success)], &[]).unwrap();
     _ = store.commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(5, &["x1"]))).unwrap();
     // A walk is given to the decision twice.
     assert_eq!(names(&all(&store)), ["x1", "x1"]);
-    store.stage(&one, &walk, &[entry("a", 1, Status::Success)], &[]).unwrap();
+    store.stage(&one, &walk, &[entry("a", 1, AttemptStatus::Success)], &[]).unwrap();
     _ = store
         .commit_staged(&one, &Ledger::default(), &[], &[], &mut |_, _| (changes(), queued(6, &["y1", "y2"])))
         .unwrap();
@@ -275,7 +275,8 @@ async fn whoever_waits_is_woken_by_a_commit_that_queues_something() {
     let handle = StoreHandle::new(place.open());
     let arrives = || tokio::time::timeout(Duration::from_secs(1), handle.queue().arrival());
     assert!(arrives().await.is_err());
-    let commit = |batch: &SpanBatch| handle.with(|store| store.commit(&target("w-1"), changes(), batch)).map(drop);
+    let commit =
+        |batch: &SpanBatch| handle.run_blocking(|store| store.commit(&target("w-1"), changes(), batch)).map(drop);
     commit(&batch(1, &[("a1", Fate::Park)])).unwrap();
     assert!(arrives().await.is_err(), "nothing is to be sent");
     commit(&queued(1, &["a1"])).unwrap();

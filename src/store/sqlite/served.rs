@@ -15,8 +15,8 @@ use tracing::debug;
 use super::commits::Commit;
 use crate::store::error::StoreError;
 use crate::store::place;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::Timestamp;
+use talkover_core::server_time::LocalTime;
 
 /// Number, time of the commit, time at which the state file was made, digest of the three: little-endian, 8 bytes each.
 const RECORD_BYTES: usize = 32;

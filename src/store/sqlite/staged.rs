@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetNumber;
 use super::entries::{Names, unreadable};
 use crate::store::{StagedPart, StagedWalk};
-use talkover_core::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
+use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus, Timestamp};
 use talkover_core::ledger::decide::{Coverage, Pass};
 
 /// Entries decided at once.
@@ -161,7 +161,7 @@ fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt>
         attempt: row.get(1)?,
         id: EntryId::new(row.get_ref(2)?.as_str()?),
         event: names.intern(row.get_ref(3)?.as_str()?),
-        status: Status::from_name(status).ok_or_else(|| unreadable(4, status))?,
+        status: AttemptStatus::from_name(status).ok_or_else(|| unreadable(4, status))?,
         http_status: http_status_of(row.get(5)?),
         duration_ns: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
         delivered_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_micros),

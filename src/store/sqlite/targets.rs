@@ -8,13 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetNumber;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::state::Marks;
+use talkover_core::server_time::LocalTime;
 
 /// A target of the state file.
-pub(super) struct Found {
+pub(super) struct StoredTarget {
     pub(super) id: TargetNumber,
     pub(super) marks: Marks,
     pub(super) catching_up: Option<Timestamp>,
@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 /// Looks a target up by environment and webhook.
-pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<Found>> {
+pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
                 last_unknown, catching_up, is_behind
@@ -31,7 +31,7 @@ pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
 }
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredTarget> {
     let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
     let marks = Marks {
         known_at: time(1)?,
@@ -43,7 +43,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
         gap_at: time(7)?,
         last_attempt: [time(8)?, time(9)?, time(10)?, time(11)?],
     };
-    Ok(Found { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(13)? })
+    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(13)? })
 }
 
 /// The number of a target.
@@ -157,7 +157,7 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<Unlisted>> {
     let listed: HashMap<&str, &Target> = listed.iter().map(|target| (&*target.webhook_id, target)).collect();
     let mut unlisted = Vec::new();
-    for Known { id, target: known, is_listed, unlisted_for } in all(transaction, environment)? {
+    for TargetRecord { id, target: known, is_listed, unlisted_for } in all(transaction, environment)? {
         match listed.get(&*known.webhook_id) {
             Some(target) if **target != known || !is_listed => name(transaction, id, target)?,
             Some(_) => {}
@@ -255,14 +255,14 @@ pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<Stri
 }
 
 /// A target as the file knows it.
-struct Known {
+struct TargetRecord {
     id: TargetNumber,
     target: Target,
     is_listed: bool,
     unlisted_for: Duration,
 }
 
-fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known>> {
+fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<TargetRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at IS NULL, unlisted_for_seconds
          FROM targets WHERE environment = ?1 ORDER BY id",
@@ -279,7 +279,7 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Known
             webhook_id: webhook_id.into(),
         };
         let unlisted_for = Duration::from_secs(u64::try_from(row.get::<_, i64>(7)?).unwrap_or(0));
-        Ok(Known { id: TargetNumber(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
+        Ok(TargetRecord { id: TargetNumber(row.get(0)?), target, is_listed: row.get(6)?, unlisted_for })
     })?;
     rows.collect()
 }

@@ -14,8 +14,8 @@ use crate::store::SpanBatch;
 use crate::store::Store as _;
 use crate::store::error::StoreError;
 use crate::store::{Release, Unlisted};
-use talkover_core::delivery::{OwnerType, Status, Target};
-use talkover_core::discovery::record::Record;
+use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
+use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
 use talkover_core::ledger::row::{Continued, Row, RowKey};
@@ -55,23 +55,23 @@ fn target(webhook: &str) -> Target {
 
 fn batches() -> Vec<Batch> {
     let batch = |coverage, now, attempts: Vec<_>| Book::batch(coverage, now, &attempts);
-    let mut delivered = entry("018f3c1e-7b2a-7c3d-9e4f-a1b2c3d4e5f6", 3, Status::Success);
+    let mut delivered = entry("018f3c1e-7b2a-7c3d-9e4f-a1b2c3d4e5f6", 3, AttemptStatus::Success);
     delivered.delivered_at = Some(at(5));
     delivered.event = "strange \"event\"\\\n\0 ✓".into();
     let first = vec![
         delivered,
-        attempt("first", "one", 1, 1, Status::Retrying),
-        entry("open", 2, Status::Pending),
-        entry("odd", 2, Status::Unknown),
+        attempt("first", "one", 1, 1, AttemptStatus::Retrying),
+        entry("open", 2, AttemptStatus::Pending),
+        entry("odd", 2, AttemptStatus::Unknown),
     ];
-    let second = vec![attempt("second", "one", 2, 60, Status::Failed), entry("open", 2, Status::Success)];
+    let second = vec![attempt("second", "one", 2, 60, AttemptStatus::Failed), entry("open", 2, AttemptStatus::Success)];
     let mut batches = vec![
         batch(Coverage::FirstResponse, 0, Vec::new()),
         batch(Coverage::FirstContact, 10, first),
         batch(Coverage::Head, 70, second),
-        batch(Coverage::Sweep, 700, vec![entry("third", 690, Status::Pending)]),
+        batch(Coverage::Sweep, 700, vec![entry("third", 690, AttemptStatus::Pending)]),
         // Far enough for the oldest rows to be forgotten.
-        batch(Coverage::Sweep, 5000, vec![entry("fourth", 4990, Status::Success)]),
+        batch(Coverage::Sweep, 5000, vec![entry("fourth", 4990, AttemptStatus::Success)]),
     ];
     batches[2].invalid = vec!["hash:1".into(), "id with 'quotes'".into()];
     batches
@@ -150,12 +150,15 @@ fn how_attempts_that_turned_up_late_are_continued_is_there_after_every_commit() 
     // first.
     let readings = [
         (Coverage::FirstResponse, vec![]),
-        (Coverage::FirstContact, vec![attempt("b1", "h", 1, 5, Status::Retrying)]),
-        (Coverage::Head, vec![attempt("a3", "g", 3, 60, Status::Retrying), attempt("b3", "h", 3, 60, Status::Success)]),
-        (Coverage::Sweep, vec![attempt("a2", "g", 2, 40, Status::Retrying)]),
+        (Coverage::FirstContact, vec![attempt("b1", "h", 1, 5, AttemptStatus::Retrying)]),
+        (
+            Coverage::Head,
+            vec![attempt("a3", "g", 3, 60, AttemptStatus::Retrying), attempt("b3", "h", 3, 60, AttemptStatus::Success)],
+        ),
+        (Coverage::Sweep, vec![attempt("a2", "g", 2, 40, AttemptStatus::Retrying)]),
         (
             Coverage::Sweep,
-            vec![attempt("a1", "g", 1, 20, Status::Pending), attempt("b2", "h", 2, 30, Status::Retrying)],
+            vec![attempt("a1", "g", 1, 20, AttemptStatus::Pending), attempt("b2", "h", 2, 30, AttemptStatus::Retrying)],
         ),
     ];
     for (now, (coverage, attempts)) in (80..).zip(readings) {
@@ -482,7 +485,7 @@ fn a_file_of_the_second_version_is_brought_forward() {
     assert!(!loaded.births.is_empty());
     assert_sums(&store, &target("w-1"));
     assert_eq!(store.list("test", &[target("w-1")], local(0)).unwrap(), [], "it knows the target by its names");
-    assert_eq!(store.load_discovered("test").unwrap(), Record::default());
+    assert_eq!(store.load_discovered("test").unwrap(), DiscoveryRecord::default());
 }
 
 #[test]
@@ -566,7 +569,7 @@ fn a_new_state_beside_what_an_older_one_left_inherits_no_time() {
 fn space_that_is_free_is_given_back_a_little_with_each_commit() {
     let place = Place::new();
     let mut store = place.open();
-    let entries: Vec<_> = (0..60_000).map(|n| entry(&format!("entry-{n}"), n, Status::Success)).collect();
+    let entries: Vec<_> = (0..60_000).map(|n| entry(&format!("entry-{n}"), n, AttemptStatus::Success)).collect();
     settle(
         &mut store,
         &target("large"),
@@ -583,7 +586,7 @@ fn space_that_is_free_is_given_back_a_little_with_each_commit() {
     assert!(last >= before - 256, "{last} of {before} pages: all at once");
     let mut ledger = Ledger::default();
     for n in 0..100 {
-        let batch = Book::batch(Coverage::Head, n, &[entry(&format!("small-{n}"), n, Status::Success)]);
+        let batch = Book::batch(Coverage::Head, n, &[entry(&format!("small-{n}"), n, AttemptStatus::Success)]);
         settle(&mut store, &target("small"), &mut ledger, &batch);
         assert!(pages(&store) >= last - 256, "too much at once");
         last = pages(&store);

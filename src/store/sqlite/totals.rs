@@ -12,7 +12,7 @@ use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::check::label_fault;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::totals::{Birth, Histogram, Total, Totals};
+use talkover_core::ledger::totals::{Birth, HistogramTotals, Total, Totals};
 
 /// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not
 /// say so yet. They stay what they are when [`Family::fixed_buckets`] changes.
@@ -176,10 +176,7 @@ fn read_total(row: &rusqlite::Row<'_>, key: &SeriesKey, policy: &LabelPolicy) ->
 }
 
 /// Reads what forgotten rows add to the counters of a target.
-pub(super) fn load_pruned(
-    connection: &Connection,
-    target: TargetNumber,
-) -> rusqlite::Result<BTreeMap<SeriesKey, u64>> {
+pub(super) fn load_pruned(connection: &Connection, target: TargetNumber) -> rusqlite::Result<BTreeMap<SeriesKey, u64>> {
     let mut statement =
         connection.prepare_cached("SELECT family, labels, value FROM pruned_totals WHERE target = ?1")?;
     let mut rows = statement.query(params![target.0])?;
@@ -210,13 +207,13 @@ fn bounds(family: Family, policy: &LabelPolicy) -> Arc<[f64]> {
     }
 }
 
-fn read_histogram(row: &rusqlite::Row<'_>, bounds: Arc<[f64]>) -> rusqlite::Result<Histogram> {
+fn read_histogram(row: &rusqlite::Row<'_>, bounds: Arc<[f64]>) -> rusqlite::Result<HistogramTotals> {
     let counts: Box<[u64]> =
         row.get_ref(3)?.as_blob()?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     if counts.len() != bounds.len() + 1 {
         return Err(unreadable(3, format!("{} buckets instead of {}", counts.len(), bounds.len() + 1)));
     }
-    Ok(Histogram { bounds, counts, sum: row.get::<_, i64>(4)?.unsigned_abs() })
+    Ok(HistogramTotals { bounds, counts, sum: row.get::<_, i64>(4)?.unsigned_abs() })
 }
 
 fn unreadable(column: usize, reason: String) -> rusqlite::Error {

@@ -76,7 +76,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Token not accepted (401)",
         cause: Cause::Token,
-        does: "Reads the token again before every request: once the file holds the right one, no restart is needed",
+        does: "Reads the token again before every request: once the file has the right one, polling goes on without a restart",
         result: "unauthorized",
         code: "401",
         concerned: Environment,
@@ -85,7 +85,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Access refused (403)",
         cause: Cause::Api(Fault::Status(403)),
-        does: "Leaves the webhook alone for a while",
+        does: "Backs off from the webhook",
         result: "http_error",
         code: "403",
         concerned: Webhook,
@@ -94,7 +94,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Webhook, agent or campaign not found (404)",
         cause: Cause::Api(Fault::Status(404)),
-        does: "Leaves the webhook alone for a while; should it come back, its counters go on",
+        does: "Backs off from the webhook; if it comes back, its counters go on",
         result: "http_error",
         code: "404",
         concerned: Webhook,
@@ -103,7 +103,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Request refused (422)",
         cause: Cause::Api(Fault::Status(422)),
-        does: "Leaves the webhook alone for a while",
+        does: "Backs off from the webhook",
         result: "http_error",
         code: "422",
         concerned: Webhook,
@@ -112,7 +112,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429), `Retry-After` in seconds",
         cause: Cause::Api(Fault::RateLimited(Some(RETRY_AFTER))),
-        does: "Asks nothing of the environment until that time is over, an hour at the most",
+        does: "Sends no request for the environment until that time is over, at most 1 h",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -121,7 +121,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429), `Retry-After` as a date",
         cause: Cause::Api(Fault::RateLimitedUntil(RETRY_AFTER)),
-        does: "The same; the date is held against the answer's own `Date`, not against the local clock",
+        does: "The same; the date is compared with the answer's own `Date`, not with the local clock",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -140,7 +140,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429), a `Retry-After` of no use, and `X-RateLimit-Reset`",
         cause: Cause::Api(Fault::RateLimitedByReset(RETRY_AFTER)),
-        does: "Waits until the reset, an hour at the most. It counts only after a 429 or where `X-RateLimit-Remaining` is 0",
+        does: "Waits until the reset, at most 1 h. It counts only after a 429, or if `X-RateLimit-Remaining` is 0",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -149,7 +149,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429) without `Retry-After`",
         cause: Cause::Api(Fault::RateLimited(None)),
-        does: "Leaves the environment alone for a while",
+        does: "Backs off from the environment",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -158,7 +158,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Server error (500)",
         cause: Cause::Api(Fault::Status(500)),
-        does: "Backs off; the log has the API's own words",
+        does: "Backs off; the log has the API's message",
         result: "http_error",
         code: "500",
         concerned: Environment,
@@ -176,7 +176,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Server error (500), for one webhook alone",
         cause: Cause::Api(Fault::Status(500)),
-        does: "Leaves the webhook alone for a while; the others are polled as if it were not there",
+        does: "Backs off from the webhook; the others are polled as usual",
         result: "http_error",
         code: "500",
         concerned: Webhook,
@@ -203,7 +203,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "No answer in time",
         cause: Cause::Api(Fault::Hold(FOR_EVER)),
-        does: "Gives the request up after `request_timeout`",
+        does: "Gives up after `request_timeout`",
         result: "timeout",
         code: "none",
         concerned: Environment,
@@ -212,7 +212,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "No answer in time, for one webhook alone",
         cause: Cause::Api(Fault::Hold(FOR_EVER)),
-        does: "The same; webhooks that fail hold at most half of the places for requests",
+        does: "The same; failing webhooks use at most half of the concurrent requests",
         result: "timeout",
         code: "none",
         concerned: Webhook,
@@ -221,7 +221,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "An answer that drips, byte by byte",
         cause: Cause::Api(Fault::Drip(Duration::from_millis(100))),
-        does: "Gives the request up after `request_timeout`, which is for the whole answer",
+        does: "Gives up after `request_timeout`, which is for the whole answer",
         result: "timeout",
         code: "200",
         concerned: Environment,
@@ -230,7 +230,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "`Content-Length` too long",
         cause: Cause::Api(Fault::LengthTooLong),
-        does: "Waits for the rest until `request_timeout`, and uses nothing of what came",
+        does: "Waits for the rest until `request_timeout`, and discards the answer",
         result: "timeout",
         code: "200",
         concerned: Environment,
@@ -239,7 +239,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "`Content-Length` too short",
         cause: Cause::Api(Fault::LengthTooShort),
-        does: "Uses nothing of what came, nor the connection on which more came than was announced",
+        does: "Discards the answer, and closes the connection on which more came than was announced",
         result: "invalid_response",
         code: "200",
         concerned: Webhook,
@@ -248,7 +248,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Connection reset before the answer",
         cause: Cause::Api(Fault::Reset),
-        does: "Does not repeat the request on its own account: the next poll does, within the budget",
+        does: "Does not retry the request itself: the next poll does, within the budget",
         result: "connection",
         code: "none",
         concerned: Environment,
@@ -257,7 +257,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Connection reset before the answer, for one webhook alone",
         cause: Cause::Api(Fault::Reset),
-        does: "The same; the others are polled as if it were not there",
+        does: "The same; the others are polled as usual",
         result: "connection",
         code: "none",
         concerned: Webhook,
@@ -266,7 +266,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Connection reset in mid-body",
         cause: Cause::Api(Fault::ResetInBody),
-        does: "Uses nothing of what came",
+        does: "Discards the answer",
         result: "connection",
         code: "200",
         concerned: Environment,
@@ -275,7 +275,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Truncated answer",
         cause: Cause::Api(Fault::Truncated),
-        does: "Uses nothing of what came",
+        does: "Discards the answer",
         result: "connection",
         code: "200",
         concerned: Environment,
@@ -293,7 +293,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "200 with something that is no JSON",
         cause: Cause::Api(Fault::InvalidJson),
-        does: "Uses nothing of what came",
+        does: "Discards the answer",
         result: "invalid_response",
         code: "200",
         concerned: Webhook,
@@ -302,7 +302,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Certificate not trusted (TLS)",
         cause: Cause::Certificate,
-        does: "Sends nothing: the token does not leave before the certificate is checked",
+        does: "Sends nothing: the token is not sent before the certificate is checked",
         result: "connection",
         code: "none",
         concerned: Environment,
@@ -329,49 +329,47 @@ pub(crate) static TABLE: [Row; 28] = [
 ];
 
 const PREAMBLE: &str = "\
-# Faults that it survives
+# Faults it survives
 
-Every row is proven by `tests/it/faults.rs`, from the table that this page is written from: the program polls a simulated
-TalkOver that goes wrong in this way, and afterwards every attempt is counted exactly once.
+Every row is proven by `tests/it/faults.rs`, which also writes this page: the exporter polls a simulated TalkOver that
+fails in this way, and afterwards every attempt is counted exactly once.
 
 What holds for all of them:
 
-- While a fault lasts, `talkover_up` is 0 for the webhooks that are concerned. It is 1 for all others, and these are polled on.
-- The log names the cause once when polls of a webhook begin to fail, not at every poll, and says once that they succeed again.
-- A webhook that failed is asked again after half a second to a second, then after twice as long, up to a minute. Where in
-  between is a matter of chance, so that several daemons do not come back at the same moment. One that keeps failing beside others
-  that are answered is then asked no more often than an idle one (`max_interval`).
-- After 401 and 429 all webhooks of the environment wait, in the same manner.
-- Where nobody in the environment is answered (time-outs, broken connections and 5xx: no webhook is left whose last request was
-  answered, or three in a row fail that had been answered before), one webhook is probed after the other with such pauses between
-  them, those that were answered last first. The first answer ends this: whoever had been answered before resumes at once. The log
-  says once that it began and once that it ended.
-- `code` is the status of the answer, also where its body went wrong, and `none` where there was no answer.
+- During a fault, `talkover_up` is 0 for the affected webhooks. It stays 1 for all others, which are polled as usual.
+- The log names the cause once when polls of a webhook begin to fail, and says once that they succeed again.
+- A webhook that fails is retried after 0.5 s to 1 s, then after twice as long, up to 1 min, with jitter. If others are
+  answered and it keeps failing, it is retried every `max_interval`, like an idle webhook.
+- After 401 and 429 all webhooks of the environment back off together.
+- If nobody in the environment is answered (timeouts, broken connections, 5xx), one webhook after the other is probed
+  with the same pauses, those that were answered last first. The first answer ends this, and polling resumes at once.
+  The log has one line at the beginning and one at the end.
+- `code` is the status of the answer, even if its body was unusable, and `none` if there was no answer.
 
 ";
 
-/// Answers that are right and lie about the time, and what comes of it. Nobody's polls fail.
+/// Clocks that are wrong, and what the exporter does. No polls fail.
 const CLOCKS: [(&str, &str); 7] = [
     (
         "The first answer's `Date` is days ahead or behind",
-        "Does not believe it, and asks again before anything is decided by it",
+        "Does not believe it, and requests again before it decides anything by it",
     ),
     (
         "Some answers' `Date` is days ahead or behind",
-        "Does not believe them. The last time that was believed goes on with the time since the start",
+        "Does not believe them. The last time it believed goes on with the monotonic clock",
     ),
-    ("No answer has a `Date`", "Goes by the local clock of the start; what becomes of that later changes nothing"),
+    ("No answer has a `Date`", "Uses the local clock as it was at the start; later changes of it have no effect"),
     (
         "The local clock is days off at the start",
-        "Believes the server once three answers in a row agree, and decides nothing before",
+        "Believes the server once three answers in a row agree, and decides nothing until then",
     ),
     (
         "The server's clock really jumps by more than five minutes",
-        "Follows once three answers in a row agree; one line in the log",
+        "Follows it once three answers in a row agree, and logs one line",
     ),
     (
         "The first answers are errors (503 for an hour)",
-        "What happens after the first of them is live, not history; over restarts too",
+        "Everything after the first of them is live, not history, over restarts too",
     ),
     (
         "The state was made by a version that believed a wrong `Date`",
@@ -380,10 +378,10 @@ const CLOCKS: [(&str, &str); 7] = [
 ];
 
 const CLOCKS_PREAMBLE: &str = "
-## Answers that are right and lie about the time
+## Wrong clocks
 
-What cannot be taken back (how far back a first contact reads, what is given up or forgotten) rests on no single reading of any
-clock. Of these, `tests/it/clocks.rs` is the proof.
+What cannot be taken back (how far back a first contact reads, what is given up or forgotten) never depends on a single
+reading of any clock. `tests/it/clocks.rs` proves it.
 
 ";
 
@@ -394,24 +392,24 @@ Proven by `tests/it/unreadable.rs`. Each is logged once.
 
 | fault | what the exporter does |
 | --- | --- |
-| One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is walked past; all others are counted |
+| One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in smaller parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is skipped; all others are counted |
 | Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
-| The list repeats itself or holds nothing usable | Ends the walk after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
-| A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that is the cause. What the list shows is used; nothing is taken for gone while part of it is unreadable |
-| The list of agents or campaigns, or of one owner's webhooks, never ends | Ends after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken for gone |
+| The list repeats itself or holds nothing usable | Stops after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
+| A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that is the cause. What the list shows is used; nothing is taken as removed while part of it is unreadable |
+| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken as removed |
 
-Of the last two, `tests/it/discovery.rs` and the tests beside `discovery` are the proof.
+The last two are proven by `tests/it/discovery.rs` and the unit tests of discovery.
 
-`verify` and `check --online` go on with the other webhooks beside one that is broken, and `verify` reads past failing pages as the
-daemon does. They give the rest of an environment up only after a 401 or 429, or when ten webhooks in a row are not answered and
-nothing was answered before.
+`verify` and `check --online` go on with the other webhooks if one is broken, and `verify` reads past failing pages as
+the daemon does. They give up the rest of an environment only after a 401 or 429, or if the first ten webhooks get no
+answer.
 ";
 
 /// The page as it should be.
 pub(crate) fn markdown() -> String {
     let mut text = PREAMBLE.to_owned();
     text.push_str(
-        "| fault | what the exporter does | `polls_total{result}` | `api_requests_total{code}` | who is concerned |\n",
+        "| fault | what the exporter does | `polls_total{result}` | `api_requests_total{code}` | affects |\n",
     );
     text.push_str("| --- | --- | --- | --- | --- |\n");
     for row in &TABLE {

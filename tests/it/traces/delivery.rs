@@ -203,7 +203,7 @@ async fn while_a_receiver_is_down_the_oldest_make_room_and_are_counted() {
     let receiver = Receiver::start([]).await;
     receiver.always(Answer::Hang);
     let mut rig = Rig::new(names(0, 40));
-    rig.store.with(|store| store.limit_spans(50)).unwrap();
+    rig.store.run_blocking(|store| store.limit_spans(50)).unwrap();
     rig.start(traces("grpc", &receiver.url(), "", 1_000));
     rig.queue(names(40, 40));
     rig.queue(names(80, 20));

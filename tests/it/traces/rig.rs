@@ -6,11 +6,11 @@ use std::path::Path;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus::IntCounter;
 use prost::Message;
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::ledger::state::Changes;
+use talkover_core::server_time::LocalTime;
 use talkover_core::spans::record::{Fate, SpanRecord};
-use talkover_exporter::config::{self, Environment, TracesConfig};
+use talkover_exporter::config::{self, EnvVars, TracesConfig};
 use talkover_exporter::shutdown::{self, Trigger};
 use talkover_exporter::sinks::traces::exporter::Exporter;
 use talkover_exporter::store::SpanBatch;
@@ -34,7 +34,7 @@ pub(crate) fn traces(protocol: &str, endpoint: &str, more: &str, timeout_ms: u32
          traces: {{endpoint: '{endpoint}', protocol: {protocol}, {more}}}\n"
     );
     let variables = [("TALKOVER_TOKEN", "talq_x".to_owned()), ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_ms.to_string())];
-    let environment: Environment = variables.map(|(name, value)| (name.to_owned(), value)).into();
+    let environment: EnvVars = variables.map(|(name, value)| (name.to_owned(), value)).into();
     config::parse(Path::new("c.yml"), text.as_bytes(), &environment).unwrap().traces
 }
 
@@ -89,7 +89,7 @@ impl Rig {
 
     pub(crate) fn queue(&self, names: impl IntoIterator<Item = String>) {
         let batch = batch(names);
-        _ = self.store.with(|store| store.commit(&target(), Changes::default(), &batch)).unwrap();
+        _ = self.store.run_blocking(|store| store.commit(&target(), Changes::default(), &batch)).unwrap();
     }
 
     pub(crate) fn start(&mut self, config: TracesConfig) {

@@ -16,7 +16,7 @@ pub struct OwnerKey {
 
 /// What a list says of an agent or a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct ApiOwner {
     /// Its name, or its id where it has none.
     pub name: Arc<str>,
     /// `draft`, `published`; `draft`, `active`, `paused`, `completed`, `cancelled`; or what else the API says.
@@ -27,7 +27,7 @@ pub struct Owner {
 
 /// What a list says of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
+pub struct ApiWebhook {
     /// Its name, or its id where it has none.
     pub name: Arc<str>,
     /// Where it delivers to.

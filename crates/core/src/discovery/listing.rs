@@ -140,7 +140,7 @@ pub struct Listing<T> {
 
 /// A list that was read to its end, or as far as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complete<T> {
+pub struct CompleteList<T> {
     /// Its entries.
     pub entries: BTreeMap<Arc<str>, T>,
     /// What it means that something is not among them.
@@ -151,7 +151,7 @@ pub struct Complete<T> {
     pub shortfall: Option<Shortfall>,
 }
 
-impl<T> Complete<T> {
+impl<T> CompleteList<T> {
     /// Whether it holds, as far as can be known, everything that was there when it was begun.
     pub fn is_whole(&self) -> bool {
         !matches!(self.certainty, Completeness::Moved | Completeness::Partial)
@@ -224,7 +224,7 @@ impl<T> Listing<T> {
     }
 
     /// Takes in the next page, answered at `date`; returns the list if nothing more of it is read.
-    pub fn absorb(&mut self, page: ListPage<T>, date: Timestamp) -> Option<Complete<T>> {
+    pub fn absorb(&mut self, page: ListPage<T>, date: Timestamp) -> Option<CompleteList<T>> {
         let begun_at = *self.begun_at.get_or_insert(date);
         if std::mem::take(&mut self.is_probing) {
             // The first page is answered, and nothing from some place on.
@@ -266,10 +266,15 @@ impl<T> Listing<T> {
         Some(self.complete(certainty, begun_at, shortfall))
     }
 
-    fn complete(&mut self, certainty: Completeness, begun_at: Timestamp, shortfall: Option<Shortfall>) -> Complete<T> {
+    fn complete(
+        &mut self,
+        certainty: Completeness,
+        begun_at: Timestamp,
+        shortfall: Option<Shortfall>,
+    ) -> CompleteList<T> {
         let entries = std::mem::take(&mut self.entries);
         *self = Self::new(self.bounds, self.wanted);
-        Complete { entries, certainty, begun_at, shortfall }
+        CompleteList { entries, certainty, begun_at, shortfall }
     }
 
     /// Pages may be smaller than was asked for: then they count by their real size.
@@ -433,7 +438,7 @@ mod tests {
         }
 
         /// Reads the list; `None` if it is given up.
-        fn read(&mut self, last: LastReading) -> Option<Complete<()>> {
+        fn read(&mut self, last: LastReading) -> Option<CompleteList<()>> {
             let mut listing = Listing::new(Bounds::OWNERS, Some(100));
             self.requests.clear();
             loop {

@@ -14,4 +14,4 @@ pub mod request;
 mod rotation;
 pub mod targets;
 
-pub use crate::delivery::owners::{Endpoint, Method, Owner, OwnerKey, Webhook};
+pub use crate::delivery::owners::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};

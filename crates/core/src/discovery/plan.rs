@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::listing::{Bounds, Complete, Completeness, GONE, LastReading, ListFailure, Listing, Shortfall};
-use super::record::{ListRecord, OwnerRecord, Record, Unsaved};
-use super::request::{Found, Request};
+use super::listing::{Bounds, CompleteList, Completeness, GONE, LastReading, ListFailure, Listing, Shortfall};
+use super::record::{DiscoveryRecord, ListRecord, OwnerRecord, Unsaved};
+use super::request::{DiscoveredPage, Request};
 use super::rotation::{self, OwnerTurn};
 use super::targets::Discovered;
-use super::{Owner, OwnerKey, Webhook};
-use crate::clock::ServerTime;
+use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::{OwnerType, Timestamp};
 use crate::reading::error::ApiError;
 use crate::reading::wire::lists::ListPage;
 use crate::schedule::patience::RequestFailure;
+use crate::server_time::ServerTime;
 
 /// The documented maximum of entries on a page.
 const PER_PAGE: u32 = 100;
@@ -55,10 +55,10 @@ pub struct DiscoverySettings {
 pub struct Discovery {
     settings: DiscoverySettings,
     filter: Filter,
-    lists: BTreeMap<OwnerType, List>,
-    owners: BTreeMap<OwnerKey, Known>,
+    lists: BTreeMap<OwnerType, OwnerList>,
+    owners: BTreeMap<OwnerKey, KnownOwner>,
     /// The list of webhooks whose first pages were read.
-    reading: Option<(OwnerKey, Listing<Webhook>)>,
+    reading: Option<(OwnerKey, Listing<ApiWebhook>)>,
     is_asking: bool,
     /// When the first wish is due; kept, since it is asked for much more often than it changes.
     due: Option<Duration>,
@@ -80,9 +80,9 @@ pub struct ShortList {
 }
 
 #[derive(Debug)]
-struct List {
+struct OwnerList {
     record: ListRecord,
-    listing: Listing<Owner>,
+    listing: Listing<ApiOwner>,
     per_page: u32,
     due: Duration,
     failures: u32,
@@ -91,20 +91,20 @@ struct List {
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownOwner {
     record: OwnerRecord,
     turn: OwnerTurn,
     /// Why the list of its webhooks was last read only in part, if so.
     shortfall: Option<Shortfall>,
 }
 
-fn new_list_of_owners(per_page: u32) -> Listing<Owner> {
+fn new_list_of_owners(per_page: u32) -> Listing<ApiOwner> {
     Listing::new(Bounds::OWNERS, Some(per_page))
 }
 
 impl Discovery {
     /// Goes on from what is remembered; `now` is the server's clock, as far as it is known.
-    pub fn new(settings: DiscoverySettings, filter: Filter, record: Record, now: ServerTime) -> Self {
+    pub fn new(settings: DiscoverySettings, filter: Filter, record: DiscoveryRecord, now: ServerTime) -> Self {
         let searched = [(OwnerType::Agent, settings.agents), (OwnerType::Campaign, settings.campaigns)];
         let types: Vec<OwnerType> = searched.into_iter().filter(|(_, is_on)| *is_on).map(|(owner, _)| owner).collect();
         let at = |moment: Timestamp| BEFORE_START.saturating_sub(now.since(moment));
@@ -114,7 +114,7 @@ impl Discovery {
             // A clock that was wrong must not put a refresh off.
             let due = due.min(BEFORE_START + settings.refresh_interval);
             let listing = new_list_of_owners(PER_PAGE);
-            (*owner_type, List { record, listing, per_page: PER_PAGE, due, failures: 0, shortfall: None })
+            (*owner_type, OwnerList { record, listing, per_page: PER_PAGE, due, failures: 0, shortfall: None })
         };
         let mut discovery = Self {
             lists: types.iter().map(list).collect(),
@@ -132,7 +132,7 @@ impl Discovery {
         for (key, record) in record.owners {
             if types.contains(&key.owner_type) {
                 let turn = OwnerTurn::read_at(record.read_at.map(at));
-                discovery.owners.insert(key, Known { record, turn, shortfall: None });
+                discovery.owners.insert(key, KnownOwner { record, turn, shortfall: None });
             } else {
                 discovery.gone.insert(key);
             }
@@ -143,9 +143,9 @@ impl Discovery {
     }
 
     /// All that is to be remembered.
-    pub fn into_record(self) -> Record {
+    pub fn into_record(self) -> DiscoveryRecord {
         let lists = self.lists.into_iter().map(|(key, list)| (key, list.record)).collect();
-        Record { lists, owners: self.owners.into_iter().map(|(key, known)| (key, known.record)).collect() }
+        DiscoveryRecord { lists, owners: self.owners.into_iter().map(|(key, known)| (key, known.record)).collect() }
     }
 
     /// A webhook that is left out now becomes known when it is let in again, not when it was first found.
@@ -202,7 +202,7 @@ impl Discovery {
     pub fn finish(
         &mut self,
         request: Request,
-        result: Result<Found, &ApiError>,
+        result: Result<DiscoveredPage, &ApiError>,
         date: ServerTime,
         now: Duration,
     ) -> bool {
@@ -213,12 +213,18 @@ impl Discovery {
         has_changed
     }
 
-    fn take_in(&mut self, request: Request, result: Result<Found, &ApiError>, date: Timestamp, now: Duration) -> bool {
+    fn take_in(
+        &mut self,
+        request: Request,
+        result: Result<DiscoveredPage, &ApiError>,
+        date: Timestamp,
+        now: Duration,
+    ) -> bool {
         match (request, result) {
-            (Request::Owners { owner_type, .. }, Ok(Found::Owners(page))) => {
+            (Request::Owners { owner_type, .. }, Ok(DiscoveredPage::Owners(page))) => {
                 self.absorb_owners(owner_type, page, date, now)
             }
-            (Request::Webhooks { owner, .. }, Ok(Found::Webhooks(page))) => {
+            (Request::Webhooks { owner, .. }, Ok(DiscoveredPage::Webhooks(page))) => {
                 self.absorb_webhooks(owner, page, date, now)
             }
             (Request::Owners { owner_type, .. }, result) => {
@@ -232,7 +238,13 @@ impl Discovery {
         }
     }
 
-    fn absorb_owners(&mut self, owner_type: OwnerType, page: ListPage<Owner>, date: Timestamp, now: Duration) -> bool {
+    fn absorb_owners(
+        &mut self,
+        owner_type: OwnerType,
+        page: ListPage<ApiOwner>,
+        date: Timestamp,
+        now: Duration,
+    ) -> bool {
         let Some(list) = self.lists.get_mut(&owner_type) else { return false };
         list.failures = 0;
         let absent_at = list.record.whole_at;
@@ -264,7 +276,7 @@ impl Discovery {
     }
 
     /// Lets those owners go that are gone.
-    fn weigh_owners(&mut self, owner_type: OwnerType, complete: &Complete<Owner>) -> bool {
+    fn weigh_owners(&mut self, owner_type: OwnerType, complete: &CompleteList<ApiOwner>) -> bool {
         // That everything is gone at once is more often a fault of the API's than the truth: it has to say so twice.
         let is_empty = complete.entries.is_empty() && complete.certainty != Completeness::Partial;
         let weight = if is_empty { GONE / 2 } else { complete.certainty.weight() };
@@ -289,7 +301,7 @@ impl Discovery {
         has_changed
     }
 
-    fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<Webhook>, date: Timestamp, now: Duration) -> bool {
+    fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<ApiWebhook>, date: Timestamp, now: Duration) -> bool {
         // It may have gone while its answer was on the way.
         let Some(known) = self.owners.get_mut(&key) else { return false };
         let mut listing = match self.reading.take() {
@@ -307,7 +319,11 @@ impl Discovery {
         let was_called = known.record.is_changed;
         let has_changed = known.record.take_over(&key, complete, &self.filter);
         // What is missing and not yet known to be gone is looked for again, but not at once.
-        known.turn.succeed(now, was_called && !has_changed || known.record.is_changed);
+        if was_called && !has_changed || known.record.is_changed {
+            known.turn.succeed_in_vain(now);
+        } else {
+            known.turn.succeed(now);
+        }
         self.unsaved.insert(key);
         has_changed
     }
@@ -385,7 +401,7 @@ impl Discovery {
         let owners = owners.into_iter().filter_map(|key| Some((key.clone(), self.owners.get(&key)?.record.clone())));
         let lists = std::mem::take(&mut self.unsaved_lists);
         let lists = lists.into_iter().filter_map(|key| Some((key, self.lists.get(&key)?.record)));
-        let record = Record { lists: lists.collect(), owners: owners.collect() };
+        let record = DiscoveryRecord { lists: lists.collect(), owners: owners.collect() };
         Unsaved { record, gone: std::mem::take(&mut self.gone).into_iter().collect() }
     }
 
@@ -400,7 +416,7 @@ impl Discovery {
 
 /// A request that is wanted at some time.
 enum Wish<'a> {
-    Owners(OwnerType, &'a List),
+    Owners(OwnerType, &'a OwnerList),
     Webhooks(&'a OwnerKey),
 }
 
@@ -421,17 +437,22 @@ impl Wish<'_> {
 }
 
 /// How many more owners of a type are kept.
-fn room_for(owners: &BTreeMap<OwnerKey, Known>, owner_type: OwnerType) -> usize {
+fn room_for(owners: &BTreeMap<OwnerKey, KnownOwner>, owner_type: OwnerType) -> usize {
     let known = owners.keys().filter(|key| key.owner_type == owner_type).count();
     Bounds::OWNERS.entries.saturating_sub(known)
 }
 
 /// Takes in what a list says of one owner; whether that is news.
-fn meet(owners: &mut BTreeMap<OwnerKey, Known>, key: &OwnerKey, owner: &Owner, absent_at: Option<Timestamp>) -> bool {
+fn meet(
+    owners: &mut BTreeMap<OwnerKey, KnownOwner>,
+    key: &OwnerKey,
+    owner: &ApiOwner,
+    absent_at: Option<Timestamp>,
+) -> bool {
     match owners.get_mut(key) {
         None => {
             let record = OwnerRecord::new(owner.clone(), absent_at);
-            owners.insert(key.clone(), Known { record, turn: OwnerTurn::read_at(None), shortfall: None });
+            owners.insert(key.clone(), KnownOwner { record, turn: OwnerTurn::read_at(None), shortfall: None });
             true
         }
         Some(known) if known.record.owner != *owner => {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::filter::Filter;
-use super::listing::{Bounds, Complete, GONE};
-use super::{Owner, OwnerKey, Webhook};
+use super::listing::{Bounds, CompleteList, GONE};
+use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::{OwnerType, Timestamp};
 
 /// All that is remembered of one environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct DiscoveryRecord {
     /// Of the two lists of owners.
     pub lists: BTreeMap<OwnerType, ListRecord>,
     /// Of the owners and their webhooks.
@@ -30,7 +30,7 @@ pub struct ListRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerRecord {
     /// What the list says.
-    pub owner: Owner,
+    pub owner: ApiOwner,
     /// When it is known not to have existed yet.
     pub absent_at: Option<Timestamp>,
     /// When the last reading of its webhooks began that was certain to be whole.
@@ -45,12 +45,12 @@ pub struct OwnerRecord {
 
 impl OwnerRecord {
     /// The record of an owner that was met just now.
-    pub fn new(owner: Owner, absent_at: Option<Timestamp>) -> Self {
+    pub fn new(owner: ApiOwner, absent_at: Option<Timestamp>) -> Self {
         Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
     }
 
     /// Takes in the list of its webhooks; whether that changes anything of them.
-    pub(super) fn take_over(&mut self, key: &OwnerKey, complete: Complete<Webhook>, filter: &Filter) -> bool {
+    pub(super) fn take_over(&mut self, key: &OwnerKey, complete: CompleteList<ApiWebhook>, filter: &Filter) -> bool {
         let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
         let before = self.webhooks.clone();
         let absent_at = self.read_at.or(self.absent_at);
@@ -83,7 +83,7 @@ impl OwnerRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookRecord {
     /// What the list says.
-    pub webhook: Webhook,
+    pub webhook: ApiWebhook,
     /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no
     /// history. Nothing where there was no such time, or where the webhook was not wanted when it was found.
     pub known_at: Option<Timestamp>,
@@ -95,7 +95,7 @@ pub struct WebhookRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsaved {
     /// Lists and owners that are new or different, each with all its webhooks.
-    pub record: Record,
+    pub record: DiscoveryRecord,
     /// Owners that are to be forgotten.
     pub gone: Vec<OwnerKey>,
 }
@@ -103,6 +103,6 @@ pub struct Unsaved {
 impl Unsaved {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.record == Record::default() && self.gone.is_empty()
+        self.record == DiscoveryRecord::default() && self.gone.is_empty()
     }
 }

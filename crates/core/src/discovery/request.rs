@@ -1,6 +1,6 @@
 //! What discovery asks, and what it is answered.
 
-use super::{Owner, OwnerKey, Webhook};
+use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::OwnerType;
 use crate::reading::wire::lists::ListPage;
 
@@ -27,9 +27,9 @@ pub enum Request {
 
 /// What a request brought.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found {
+pub enum DiscoveredPage {
     /// A page of owners.
-    Owners(ListPage<Owner>),
+    Owners(ListPage<ApiOwner>),
     /// A page of webhooks.
-    Webhooks(ListPage<Webhook>),
+    Webhooks(ListPage<ApiWebhook>),
 }

@@ -73,12 +73,17 @@ impl OwnerTurn {
         self.read.is_some() || self.failures > 0
     }
 
-    /// Notes that they were read; and whether that was in vain, for a change that was none of theirs.
-    pub(super) fn succeed(&mut self, now: Duration, is_vain: bool) {
-        *self = Self { read: Some(now), vain: is_vain.then_some(now), ..Self::default() };
+    /// Records that they were read.
+    pub(super) fn succeed(&mut self, now: Duration) {
+        *self = Self { read: Some(now), ..Self::default() };
     }
 
-    /// Notes that they could not be read.
+    /// Records that they were read in vain: because the owner had changed, but its webhooks had not.
+    pub(super) fn succeed_in_vain(&mut self, now: Duration) {
+        *self = Self { read: Some(now), vain: Some(now), ..Self::default() };
+    }
+
+    /// Records that they could not be read.
     pub(super) fn fail(&mut self, now: Duration, first: Duration, class: OwnerClass) {
         self.failures += 1;
         self.not_before = now + doubled(first, self.failures, class.period());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Endpoint, Method, OwnerKey, Webhook};
+use super::{ApiWebhook, Endpoint, Method, OwnerKey};
 use crate::delivery::{Target, Timestamp};
 
 /// A webhook as discovery knows it.
@@ -16,7 +16,7 @@ pub struct Discovered<'a> {
     /// Its id.
     pub webhook_id: &'a Arc<str>,
     /// What the list says of it.
-    pub webhook: &'a Webhook,
+    pub webhook: &'a ApiWebhook,
     /// Whether include and exclude let it in.
     pub is_wanted: bool,
     /// What was created later is no history, where it is known ([`super::record::WebhookRecord::known_at`]).
@@ -42,7 +42,7 @@ pub struct WebhookInfo {
 
 /// A target that is to be polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedTarget {
     /// The target.
     pub target: Target,
     /// What discovery knows of it.
@@ -51,7 +51,7 @@ pub struct Listed {
     pub known_at: Option<Timestamp>,
 }
 
-impl Listed {
+impl ListedTarget {
     /// Whether TalkOver says that the webhook delivers nothing.
     pub fn is_disabled(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.is_enabled)
@@ -59,13 +59,14 @@ impl Listed {
 }
 
 /// The targets of an environment, by the webhook's id.
-pub type Targets = BTreeMap<Arc<str>, Listed>;
+pub type Targets = BTreeMap<Arc<str>, ListedTarget>;
 
 /// Joins what is named by hand with what was discovered. A webhook is one target, however often it is found: under the
 /// owner and the name that were given by hand, else under the first owner that lists it.
 pub fn join<'a>(environment: &Arc<str>, named: &[Target], discovered: impl Iterator<Item = Discovered<'a>>) -> Targets {
-    let by_hand =
-        |target: &Target| (target.webhook_id.clone(), Listed { target: target.clone(), info: None, known_at: None });
+    let by_hand = |target: &Target| {
+        (target.webhook_id.clone(), ListedTarget { target: target.clone(), info: None, known_at: None })
+    };
     let mut targets: Targets = named.iter().map(by_hand).collect();
     let mut from_discovery = BTreeMap::new();
     for found in discovered {
@@ -83,7 +84,7 @@ pub fn join<'a>(environment: &Arc<str>, named: &[Target], discovered: impl Itera
     targets
 }
 
-fn discovered_target(environment: &Arc<str>, found: &Discovered<'_>) -> Listed {
+fn discovered_target(environment: &Arc<str>, found: &Discovered<'_>) -> ListedTarget {
     let target = Target {
         environment: environment.clone(),
         webhook_id: found.webhook_id.clone(),
@@ -91,11 +92,11 @@ fn discovered_target(environment: &Arc<str>, found: &Discovered<'_>) -> Listed {
         owner_id: found.owner.id.clone(),
         webhook_name: found.webhook.name.clone(),
     };
-    Listed { target, info: Some(info(found, found.owner_name.clone())), known_at: found.known_at }
+    ListedTarget { target, info: Some(info(found, found.owner_name.clone())), known_at: found.known_at }
 }
 
 /// Adds to a target named by hand what discovery knows of it, best from under the same owner.
-fn add_info(named: &mut Listed, found: &Discovered<'_>) {
+fn add_info(named: &mut ListedTarget, found: &Discovered<'_>) {
     let target = &mut named.target;
     let is_same_owner = (target.owner_type, &target.owner_id) == (found.owner.owner_type, &found.owner.id);
     if named.info.is_some() && !is_same_owner {
@@ -109,7 +110,7 @@ fn add_info(named: &mut Listed, found: &Discovered<'_>) {
 }
 
 fn info(found: &Discovered<'_>, owner_name: Arc<str>) -> WebhookInfo {
-    let Webhook { endpoint, timeout_seconds, max_retries, method, is_enabled, .. } = found.webhook.clone();
+    let ApiWebhook { endpoint, timeout_seconds, max_retries, method, is_enabled, .. } = found.webhook.clone();
     WebhookInfo { owner_name, endpoint, is_enabled, max_retries, timeout_seconds, method }
 }
 
@@ -117,9 +118,9 @@ fn info(found: &Discovered<'_>, owner_name: Arc<str>) -> WebhookInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetChanges {
     /// Targets that were not there.
-    pub appeared: Vec<Listed>,
+    pub appeared: Vec<ListedTarget>,
     /// Targets with another name, owner or info; as they are now.
-    pub changed: Vec<Listed>,
+    pub changed: Vec<ListedTarget>,
     /// Targets that are not there any more.
     pub disappeared: Vec<Target>,
 }

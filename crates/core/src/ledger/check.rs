@@ -10,7 +10,7 @@ use super::row::Row;
 use super::series::{Family, LogOutcome, SeriesKey};
 use super::state::Ledger;
 use super::totals::{Total, Totals};
-use crate::delivery::{DeliveryResult, HttpStatus, Status};
+use crate::delivery::{AttemptStatus, DeliveryResult, HttpStatus};
 
 /// Says what is wrong with the labels of a series; `None` if this program may have made them.
 pub fn label_fault(key: &SeriesKey, policy: &LabelPolicy) -> Option<String> {
@@ -36,7 +36,7 @@ pub fn label_fault(key: &SeriesKey, policy: &LabelPolicy) -> Option<String> {
 fn attempt_fault(names: &[AttemptLabel], values: &[&str]) -> Option<String> {
     let is_known = |(name, value): (&AttemptLabel, &&str)| match name {
         AttemptLabel::Event => true,
-        AttemptLabel::Status => Status::from_name(value).is_some_and(Status::is_outcome),
+        AttemptLabel::Status => AttemptStatus::from_name(value).is_some_and(AttemptStatus::is_outcome),
         AttemptLabel::HttpStatus => is_http_label(value),
     };
     let wrong = names.iter().zip(values).find(|label| !is_known(*label));
@@ -100,9 +100,11 @@ fn unbalanced(ledger: &Ledger) -> Option<String> {
     let logged = |outcome| ledger.totals().counter(&SeriesKey::log_entries(outcome));
     let (new, late, expired) = (logged(LogOutcome::New), logged(LogOutcome::Late), logged(LogOutcome::Expired));
     let attempts = sum(ledger.totals(), Family::Attempts);
-    let pending = ledger.open().filter(|(_, row)| row.status == Status::Pending).count() as u64;
+    let pending = ledger.open().filter(|(_, row)| row.status == AttemptStatus::Pending).count() as u64;
     (new + late != attempts + pending + expired).then(|| {
-        format!("{new} new + {late} late entries were read, but {attempts} counted + {pending} pending + {expired} expired")
+        format!(
+            "{new} new + {late} late entries were read, but {attempts} counted + {pending} pending + {expired} expired"
+        )
     })
 }
 
@@ -164,9 +166,9 @@ mod tests {
     fn books_that_do_not_balance_name_the_counter() {
         let policy = policy();
         let attempts = [
-            attempt("a", "one", 1, 1, Status::Retrying),
-            attempt("b", "one", 2, 60, Status::Success),
-            entry("c", 70, Status::Pending),
+            attempt("a", "one", 1, 1, AttemptStatus::Retrying),
+            attempt("b", "one", 2, 60, AttemptStatus::Success),
+            entry("c", 70, AttemptStatus::Pending),
         ];
         let mut ledger = Ledger::default();
         for (coverage, now) in [(Coverage::FirstResponse, 0), (Coverage::FirstContact, 80)] {
@@ -178,7 +180,10 @@ mod tests {
         assert_eq!(book_fault(&ledger, &pruned), None);
         let new = SeriesKey::log_entries(LogOutcome::New);
         let fault = book_fault(&ledger, &BTreeMap::from([(new.clone(), 1)])).unwrap();
-        assert!(fault.contains("log_entries") && fault.contains("the total is 3, but 3 rows and 1 forgotten"), "{fault}");
+        assert!(
+            fault.contains("log_entries") && fault.contains("the total is 3, but 3 rows and 1 forgotten"),
+            "{fault}"
+        );
         // Each counter that is made of rows, one more or one less than it should be.
         for (key, total) in ledger.totals().iter() {
             let Total::Counter(value) = total else { continue };

@@ -8,18 +8,18 @@ use std::time::Duration;
 use super::labels::LabelPolicy;
 
 use super::labeller::Labeller;
-use super::late::Late;
+use super::late::LateAttempts;
 use super::memory::Memory;
-use super::row::Entry;
+use super::row::KeyedRow;
 use super::row::{Continued, Row, RowKey};
 use super::series::LogOutcome;
 use super::state::{Changes, Marks, OUTCOMES};
 use super::tips::Tips;
 use super::totals::Birth;
-use super::transition::{Delivery, Origin, Transition};
+use super::transition::{DeliveryRef, Origin, Transition};
 use super::watermark::{Windows, effective_time};
-use crate::clock::ServerTime;
-use crate::delivery::{Attempt, DeliveryResult, EntryId, GroupKey, Status, Timestamp};
+use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, GroupKey, Timestamp};
+use crate::server_time::ServerTime;
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they
 /// can turn up no more.
@@ -203,7 +203,7 @@ struct Draft<'a> {
     /// How far the latest attempts that are in the ledger have been continued by this batch.
     used: HashMap<(GroupKey, u8), Used>,
     /// Late attempts that are not in the ledger yet.
-    late: Late,
+    late: LateAttempts,
     /// The last attempt of each group and number that this batch has brought the predecessor of.
     preceded: HashMap<(GroupKey, u8), RowKey>,
     ignored: BTreeSet<EntryId>,
@@ -231,7 +231,7 @@ impl<'a> Draft<'a> {
             placed: HashMap::new(),
             tips: Tips::default(),
             used: HashMap::new(),
-            late: Late::default(),
+            late: LateAttempts::default(),
             preceded: HashMap::new(),
             ignored: BTreeSet::new(),
             invalid: BTreeMap::new(),
@@ -246,7 +246,7 @@ impl<'a> Draft<'a> {
             let key = RowKey { created_at: *created_at, id: id.clone() };
             return self.rows.get(&key).map(|row| (key.clone(), row.clone()));
         }
-        let Entry { key, row } = self.memory.find(id)?;
+        let KeyedRow { key, row } = self.memory.find(id)?;
         let row = self.rows.get(key).unwrap_or(row).clone();
         Some((key.clone(), row))
     }
@@ -298,7 +298,7 @@ impl<'a> Draft<'a> {
             late: is_late,
             result: None,
         };
-        let entry = Arc::new(Entry { key: key.clone(), row: row.clone() });
+        let entry = Arc::new(KeyedRow { key: key.clone(), row: row.clone() });
         self.tips.insert(&entry);
         self.late.insert(&entry);
         self.placed.insert(key.id.clone(), key.created_at);
@@ -320,23 +320,23 @@ impl<'a> Draft<'a> {
 
     /// Finds the delivery that a new attempt continues, and makes the attempt its latest. Returns `None` if there is
     /// none.
-    fn join(&mut self, attempt: &Attempt) -> Option<Delivery> {
+    fn join(&mut self, attempt: &Attempt) -> Option<DeliveryRef> {
         let before = attempt.attempt.checked_sub(1).and_then(NonZeroU8::new)?.get();
         let latest = self.joinable(attempt, before)?;
         let mut row = self.row(&latest)?.clone();
         let opening = row.opening(&latest).clone();
-        let is_retry = row.is_retry || row.status != Status::Success;
+        let is_retry = row.is_retry || row.status != AttemptStatus::Success;
         if self.memory.row(&latest).is_some() {
             self.use_up(attempt.group, before, &latest, &row);
         } else {
-            self.tips.remove(&Entry { key: latest.clone(), row: row.clone() });
+            self.tips.remove(&KeyedRow { key: latest.clone(), row: row.clone() });
         }
         row.continued = Continued::InOrder;
-        if row.status == Status::Retrying {
+        if row.status == AttemptStatus::Retrying {
             row.open = false;
         }
         self.rows.insert(latest, row);
-        Some(Delivery { opening, is_retry })
+        Some(DeliveryRef { opening, is_retry })
     }
 
     /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up before it: the
@@ -350,7 +350,7 @@ impl<'a> Draft<'a> {
     /// same way.
     ///
     /// The successor is always of an earlier batch: within a batch, what was made later is registered later.
-    fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<Delivery> {
+    fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<DeliveryRef> {
         let place = (group, number.checked_add(1)?);
         // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are
         // taken too.
@@ -369,8 +369,8 @@ impl<'a> Draft<'a> {
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
-        let is_recent = |entry: &Entry| attempt.created_at.since(entry.key.created_at) <= settle_after;
-        let is_latest = |entry: &Entry| self.row(&entry.key).is_some_and(Row::is_latest);
+        let is_recent = |entry: &KeyedRow| attempt.created_at.since(entry.key.created_at) <= settle_after;
+        let is_latest = |entry: &KeyedRow| self.row(&entry.key).is_some_and(Row::is_latest);
         let used = self.used.get(&(group, number));
         let after = used.and_then(|used| used.waiting.as_ref());
         let known = self.memory.waiting((group, number), after, |entry| is_recent(entry) && is_latest(entry));
@@ -387,7 +387,7 @@ impl<'a> Draft<'a> {
     /// Remembers how far the ledger's tips are used up, so that no join looks at those before it again.
     fn use_up(&mut self, group: GroupKey, number: u8, key: &RowKey, row: &Row) {
         let used = self.used.entry((group, number)).or_default();
-        if matches!(row.status, Status::Pending | Status::Retrying) {
+        if matches!(row.status, AttemptStatus::Pending | AttemptStatus::Retrying) {
             let place = (row.opening(key).clone(), key.clone());
             used.waiting = used.waiting.take().max(Some(place));
         } else {
@@ -441,12 +441,12 @@ impl<'a> Draft<'a> {
         let was_counted = before.counted.is_some();
         let is_settled = self.policy.windows.is_settled(row.at, self.batch.now.timestamp());
         let result = match row.status {
-            Status::Success => DeliveryResult::Success,
+            AttemptStatus::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
-            Status::Failed if was_counted && !row.is_latest() => return,
+            AttemptStatus::Failed if was_counted && !row.is_latest() => return,
             // As far as anybody looked, it was still retrying when its time was over.
-            Status::Failed if was_counted && is_settled => DeliveryResult::Abandoned,
-            Status::Failed => DeliveryResult::Failed,
+            AttemptStatus::Failed if was_counted && is_settled => DeliveryResult::Abandoned,
+            AttemptStatus::Failed => DeliveryResult::Failed,
             _ => return,
         };
         self.end_with(result, &attempt.event, key, row);
@@ -518,7 +518,7 @@ impl<'a> Draft<'a> {
     }
 
     fn abandon(&mut self, key: &RowKey, mut row: Row, name: Option<&Arc<str>>) {
-        if row.status == Status::Pending {
+        if row.status == AttemptStatus::Pending {
             self.log(LogOutcome::Expired);
         }
         // An earlier version of this program did not see that an attempt which was late had been continued.
@@ -658,8 +658,8 @@ impl<'a> Draft<'a> {
         let gone = self.batch.now.timestamp().minus(INVALID_RETENTION);
         changes.pruned_invalid = self.memory.forgettable_invalid(gone).cloned().collect();
         let Some(horizon) = self.horizon else { return };
-        let is_untouched = |entry: &&Entry| !changes.rows.contains_key(&entry.key);
-        let pruned: Vec<&Entry> = self.memory.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
+        let is_untouched = |entry: &&KeyedRow| !changes.rows.contains_key(&entry.key);
+        let pruned: Vec<&KeyedRow> = self.memory.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
         if !pruned.is_empty() {
             marks.horizon = marks.horizon.max(Some(horizon));
             for series in pruned.iter().flat_map(|entry| entry.row.counters()) {
@@ -674,8 +674,8 @@ impl<'a> Draft<'a> {
 fn is_followed(row: &Row) -> bool {
     match row.status {
         _ if row.ended => false,
-        Status::Pending => row.counted.is_none(),
-        Status::Retrying => row.is_latest(),
+        AttemptStatus::Pending => row.counted.is_none(),
+        AttemptStatus::Retrying => row.is_latest(),
         _ => false,
     }
 }
@@ -687,8 +687,8 @@ fn swept_to(watermark: Option<Timestamp>, began: Timestamp) -> Timestamp {
 }
 
 /// The delivery of the entry at `key`.
-fn delivery(key: &RowKey, row: &Row) -> Delivery {
-    Delivery { opening: row.opening(key).clone(), is_retry: row.is_retry }
+fn delivery(key: &RowKey, row: &Row) -> DeliveryRef {
+    DeliveryRef { opening: row.opening(key).clone(), is_retry: row.is_retry }
 }
 
 /// From creation to delivery; `None` if that is negative or more than a day.

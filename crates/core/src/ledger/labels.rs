@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::series::{Family, SeriesKey};
-use crate::delivery::{HttpStatus, Status};
+use crate::delivery::{AttemptStatus, HttpStatus};
 
 /// The label value of what exceeds a bound.
 pub(super) const OVERFLOW: &str = "overflow";
@@ -119,7 +119,7 @@ pub struct AttemptLabels {
     /// `event`
     pub event: Arc<str>,
     /// `status`: an outcome, never `pending`
-    pub status: Status,
+    pub status: AttemptStatus,
     /// `http_status`
     pub http_status: HttpLabel,
 }

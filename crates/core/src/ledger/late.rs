@@ -7,22 +7,22 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::row::{Continued, Entry, RowKey};
+use super::row::{Continued, KeyedRow, RowKey};
 use crate::delivery::{EntryId, GroupKey, Timestamp};
 
 /// Attempts whose predecessor is not known, and attempts that turned up after their successor.
 #[derive(Clone, Debug, Default)]
-pub struct Late {
+pub struct LateAttempts {
     /// Attempts, other than first ones, whose predecessor is not known, by group, number and time.
     awaiting: BTreeSet<(GroupKey, u8, RowKey)>,
     /// Attempts that turned up after their successor, by the entry that opened their delivery.
     overtaken: BTreeSet<(Arc<RowKey>, RowKey)>,
 }
 
-impl Late {
+impl LateAttempts {
     /// Takes in an entry where it is one of them.
-    pub fn insert(&mut self, entry: &Entry) {
-        let Entry { key, row } = entry;
+    pub fn insert(&mut self, entry: &KeyedRow) {
+        let KeyedRow { key, row } = entry;
         if row.attempt > 1 && !row.is_preceded {
             self.awaiting.insert((row.group, row.attempt, key.clone()));
         }
@@ -32,8 +32,8 @@ impl Late {
     }
 
     /// Takes out an entry, which is as it was when it was taken in.
-    pub fn remove(&mut self, entry: &Entry) {
-        let Entry { key, row } = entry;
+    pub fn remove(&mut self, entry: &KeyedRow) {
+        let KeyedRow { key, row } = entry;
         if row.attempt > 1 && !row.is_preceded {
             self.awaiting.remove(&(row.group, row.attempt, key.clone()));
         }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::row::{Entry, Row, RowKey};
+use super::row::{KeyedRow, Row, RowKey};
 use super::rows::Rows;
 use super::series::SeriesKey;
 use super::state::{Changes, Ledger, Marks};
@@ -88,7 +88,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Whether `entry`, which is in one of the ledgers, was neither changed nor forgotten above it.
-    fn is_current(self, entry: &Entry) -> bool {
+    fn is_current(self, entry: &KeyedRow) -> bool {
         self.layer.is_none() || self.find(&entry.key.id).is_some_and(|current| std::ptr::eq(current, entry))
     }
 
@@ -103,7 +103,7 @@ impl<'a> Memory<'a> {
     }
 
     /// What is remembered of an entry.
-    pub fn find(self, id: &EntryId) -> Option<&'a Entry> {
+    pub fn find(self, id: &EntryId) -> Option<&'a KeyedRow> {
         let Some(layer) = self.layer else { return self.base.find(id) };
         layer.changed.find(id).or_else(|| self.base.find(id).filter(|entry| !layer.pruned.contains(&entry.key)))
     }
@@ -125,7 +125,7 @@ impl<'a> Memory<'a> {
     }
 
     /// The entries that are followed, in no order.
-    pub fn open(self) -> impl Iterator<Item = &'a Entry> {
+    pub fn open(self) -> impl Iterator<Item = &'a KeyedRow> {
         // What is in the layer is as it will be: only what lies under it may have changed.
         let above = self.layer.into_iter().flat_map(|layer| layer.changed.entries().open());
         above.chain(self.base.entries().open().filter(move |entry| self.is_current(entry)))
@@ -136,8 +136,8 @@ impl<'a> Memory<'a> {
         self,
         (group, attempt): (GroupKey, u8),
         after: Option<&(RowKey, RowKey)>,
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Option<&'a Entry> {
+        is_wanted: impl Fn(&KeyedRow) -> bool,
+    ) -> Option<&'a KeyedRow> {
         let found = self.ledgers().filter_map(|ledger| {
             let mut tips = ledger.tips().waiting(group, attempt, after);
             tips.find(|entry| is_wanted(entry) && self.is_current(entry))
@@ -151,9 +151,9 @@ impl<'a> Memory<'a> {
         self,
         (group, attempt): (GroupKey, u8),
         before: Option<&RowKey>,
-        is_recent: impl Fn(&Entry) -> bool,
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Option<&'a Entry> {
+        is_recent: impl Fn(&KeyedRow) -> bool,
+        is_wanted: impl Fn(&KeyedRow) -> bool,
+    ) -> Option<&'a KeyedRow> {
         let found = self.ledgers().filter_map(|ledger| {
             // Newest first: behind one that is too old there are only older ones.
             let mut tips = ledger.tips().resting(group, attempt, before).take_while(|entry| is_recent(entry));
@@ -163,21 +163,21 @@ impl<'a> Memory<'a> {
     }
 
     /// The oldest attempt of that number whose predecessor is not known; see
-    /// [`Late::awaiting`](super::late::Late::awaiting).
+    /// [`LateAttempts::awaiting`](super::late::LateAttempts::awaiting).
     pub fn awaiting(self, place: (GroupKey, u8), from: Timestamp, after: Option<&RowKey>) -> Option<&'a RowKey> {
         let is_current = |key: &&RowKey| self.row(key).is_some_and(|row| !row.is_preceded);
         self.ledgers().filter_map(|ledger| ledger.late().awaiting(place, from, after).find(is_current)).min()
     }
 
     /// When the oldest late attempt of the delivery of `opening` was made; see
-    /// [`Late::first_of`](super::late::Late::first_of).
+    /// [`LateAttempts::first_of`](super::late::LateAttempts::first_of).
     pub fn first_of(self, opening: &RowKey) -> Option<Timestamp> {
         self.ledgers().filter_map(|ledger| ledger.late().first_of(opening)).min()
     }
 
     /// The entries older than `horizon` that may be forgotten, oldest first: not those that are followed, nor the
     /// newest of all.
-    pub fn forgettable(self, horizon: Timestamp) -> impl Iterator<Item = &'a Entry> {
+    pub fn forgettable(self, horizon: Timestamp) -> impl Iterator<Item = &'a KeyedRow> {
         let current = |rows: &'a Rows| rows.iter().filter(move |entry| self.is_current(entry));
         let newest = self.ledgers().filter_map(|ledger| current(ledger.entries()).next_back()).max_by_key(|e| &e.key);
         let newest = newest.map(|entry| &entry.key);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::labels::{AttemptLabels, HttpLabel};
 use super::series::{Family, LogOutcome, SeriesKey};
-use crate::delivery::{DeliveryResult, EntryId, GroupKey, Status, Timestamp};
+use crate::delivery::{AttemptStatus, DeliveryResult, EntryId, GroupKey, Timestamp};
 
 /// Where an entry stands: newest entries have the greatest keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,11 +34,11 @@ pub struct Row {
     /// Its attempt number.
     pub attempt: u8,
     /// The state in which it was last seen.
-    pub status: Status,
+    pub status: AttemptStatus,
     /// The event's label.
     pub event: Arc<str>,
     /// The labels `status` and `http_status` with which it was counted; nothing while it is pending.
-    pub counted: Option<(Status, HttpLabel)>,
+    pub counted: Option<(AttemptStatus, HttpLabel)>,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
     /// When the attempt was over; the time of its creation while it is pending.
@@ -93,7 +93,7 @@ impl Row {
 
 /// An entry, and what is remembered of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct KeyedRow {
     /// Where it stands.
     pub key: RowKey,
     /// What is remembered.

@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::late::Late;
-use super::row::{Entry, Row, RowKey};
+use super::late::LateAttempts;
+use super::row::{KeyedRow, Row, RowKey};
 use super::tips::Tips;
 use crate::delivery::{EntryId, Timestamp};
 
@@ -21,14 +21,14 @@ pub struct Rows {
     /// An entry is known by its id, whatever its `created_at` says now.
     by_id: HashSet<ById>,
     tips: Tips,
-    late: Late,
+    late: LateAttempts,
     open: BTreeSet<ByKey>,
 }
 
 impl Rows {
     /// Takes in an entry, in place of what was remembered of it.
     pub fn insert(&mut self, key: RowKey, row: Row) {
-        self.put(Arc::new(Entry { key, row }));
+        self.put(Arc::new(KeyedRow { key, row }));
     }
 
     /// Takes in all of `others`, each in place of what was remembered of it.
@@ -42,7 +42,7 @@ impl Rows {
         }
     }
 
-    fn put(&mut self, entry: Arc<Entry>) {
+    fn put(&mut self, entry: Arc<KeyedRow>) {
         self.remove(&entry.key);
         self.tips.insert(&entry);
         self.late.insert(&entry);
@@ -64,32 +64,32 @@ impl Rows {
     }
 
     /// The entry of an id.
-    pub fn find(&self, id: &EntryId) -> Option<&Entry> {
+    pub fn find(&self, id: &EntryId) -> Option<&KeyedRow> {
         self.by_id.get(id).map(|ById(entry)| &**entry)
     }
 
     /// The entry at a key.
-    pub fn get(&self, key: &RowKey) -> Option<&Entry> {
+    pub fn get(&self, key: &RowKey) -> Option<&KeyedRow> {
         self.find(&key.id).filter(|entry| entry.key == *key)
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> + Clone {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &KeyedRow> + Clone {
         self.by_key.iter().map(|ByKey(entry)| &**entry)
     }
 
     /// Those that are not older than `key`, oldest first.
-    pub fn since(&self, key: &RowKey) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub fn since(&self, key: &RowKey) -> impl DoubleEndedIterator<Item = &KeyedRow> {
         self.by_key.range::<RowKey, _>((Bound::Included(key), Bound::Unbounded)).map(|ByKey(entry)| &**entry)
     }
 
     /// Those that were made before `time`, oldest first.
-    pub fn before(&self, time: Timestamp) -> impl Iterator<Item = &Entry> {
+    pub fn before(&self, time: Timestamp) -> impl Iterator<Item = &KeyedRow> {
         self.iter().take_while(move |entry| entry.key.created_at < time)
     }
 
     /// Those that are followed, oldest first.
-    pub fn open(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub fn open(&self) -> impl DoubleEndedIterator<Item = &KeyedRow> {
         self.open.iter().map(|ByKey(entry)| &**entry)
     }
 
@@ -99,7 +99,7 @@ impl Rows {
     }
 
     /// The attempts whose predecessor is not known, and those that turned up after their successor.
-    pub fn late(&self) -> &Late {
+    pub fn late(&self) -> &LateAttempts {
         &self.late
     }
 
@@ -116,7 +116,7 @@ impl Rows {
 
 /// An entry among others in the order of time.
 #[derive(Clone, Debug)]
-struct ByKey(Arc<Entry>);
+struct ByKey(Arc<KeyedRow>);
 
 impl Borrow<RowKey> for ByKey {
     fn borrow(&self) -> &RowKey {
@@ -146,7 +146,7 @@ impl Eq for ByKey {}
 
 /// An entry under its id.
 #[derive(Clone, Debug)]
-struct ById(Arc<Entry>);
+struct ById(Arc<KeyedRow>);
 
 impl Borrow<EntryId> for ById {
     fn borrow(&self) -> &EntryId {

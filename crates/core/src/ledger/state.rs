@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::late::Late;
-use super::row::{Entry, Row, RowKey};
+use super::late::LateAttempts;
+use super::row::{KeyedRow, Row, RowKey};
 use super::rows::Rows;
 use super::series::SeriesKey;
 use super::tips::Tips;
 use super::totals::{Birth, Total, Totals};
-use crate::clock::{ServerTime, TOLERANCE};
-use crate::delivery::{EntryId, Status, Timestamp};
+use crate::delivery::{AttemptStatus, EntryId, Timestamp};
+use crate::server_time::{ServerTime, TOLERANCE};
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Marks {
 }
 
 /// The outcomes, in the order in which gauges and the state file keep them.
-pub const OUTCOMES: [Status; 4] = [Status::Success, Status::Failed, Status::Retrying, Status::Unknown];
+pub const OUTCOMES: [AttemptStatus; 4] =
+    [AttemptStatus::Success, AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown];
 
 /// What a decision changes; empty where nothing has to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -120,7 +121,7 @@ impl Ledger {
     }
 
     /// What is remembered of an entry.
-    pub fn find(&self, id: &EntryId) -> Option<&Entry> {
+    pub fn find(&self, id: &EntryId) -> Option<&KeyedRow> {
         self.rows.find(id)
     }
 
@@ -145,7 +146,7 @@ impl Ledger {
     }
 
     /// The attempts whose predecessor is not known, and those that turned up after their successor.
-    pub fn late(&self) -> &Late {
+    pub fn late(&self) -> &LateAttempts {
         self.rows.late()
     }
 
@@ -169,7 +170,7 @@ impl Ledger {
     }
 
     /// The entries older than `horizon` that may be forgotten, oldest first.
-    pub fn forgettable(&self, horizon: Timestamp) -> impl Iterator<Item = &Entry> {
+    pub fn forgettable(&self, horizon: Timestamp) -> impl Iterator<Item = &KeyedRow> {
         let newest = self.rows.iter().next_back().map(|entry| &entry.key);
         self.rows.before(horizon).filter(move |entry| !entry.row.open && Some(&entry.key) != newest)
     }

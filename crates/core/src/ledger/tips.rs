@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::row::{Entry, Row, RowKey};
-use crate::delivery::{EntryId, GroupKey, Status, Timestamp};
+use super::row::{KeyedRow, Row, RowKey};
+use crate::delivery::{AttemptStatus, EntryId, GroupKey, Timestamp};
 
 /// Latest attempts, by group and attempt number.
 ///
@@ -23,18 +23,18 @@ pub struct Tips {
 
 impl Tips {
     /// Takes in an entry, unless a later attempt of its delivery is known.
-    pub fn insert(&mut self, entry: &Arc<Entry>) {
+    pub fn insert(&mut self, entry: &Arc<KeyedRow>) {
         if entry.row.is_latest() {
             self.side(entry).insert(Tip(entry.clone()));
         }
     }
 
     /// Takes out an entry, which is as it was when it was taken in.
-    pub fn remove(&mut self, entry: &Entry) {
+    pub fn remove(&mut self, entry: &KeyedRow) {
         self.side(entry).remove(entry as &dyn Placed);
     }
 
-    fn side(&mut self, entry: &Entry) -> &mut BTreeSet<Tip> {
+    fn side(&mut self, entry: &KeyedRow) -> &mut BTreeSet<Tip> {
         if is_waiting(&entry.row) { &mut self.waiting } else { &mut self.resting }
     }
 
@@ -45,10 +45,10 @@ impl Tips {
         group: GroupKey,
         attempt: u8,
         after: Option<&(RowKey, RowKey)>,
-    ) -> impl Iterator<Item = &Entry> {
+    ) -> impl Iterator<Item = &KeyedRow> {
         let least = (least(), least());
         let (first, own) = after.unwrap_or(&least);
-        let start = Place { group, attempt, first, own };
+        let start = TipKey { group, attempt, first, own };
         self.waiting
             .range::<dyn Placed + '_, _>((Bound::Excluded(&start as &dyn Placed), Bound::Unbounded))
             .map(|Tip(entry)| &**entry)
@@ -56,18 +56,18 @@ impl Tips {
     }
 
     /// What the waiting attempts of one group and number are ordered by.
-    pub fn place_of_waiting(entry: &Entry) -> (&RowKey, &RowKey) {
+    pub fn place_of_waiting(entry: &KeyedRow) -> (&RowKey, &RowKey) {
         (entry.row.opening(&entry.key), &entry.key)
     }
 
     /// The other attempts of that number, newest first, beginning behind `before`.
-    pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &Entry> {
+    pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &KeyedRow> {
         let least = least();
-        let start = Place { group, attempt, first: &least, own: &least };
+        let start = TipKey { group, attempt, first: &least, own: &least };
         // Attempt numbers end at 255, and a 255th attempt has no successor that could ask.
         let end = match before {
-            Some(key) => Place { group, attempt, first: key, own: key },
-            None => Place { attempt: attempt.saturating_add(1), ..start },
+            Some(key) => TipKey { group, attempt, first: key, own: key },
+            None => TipKey { attempt: attempt.saturating_add(1), ..start },
         };
         self.resting
             .range::<dyn Placed + '_, _>((Bound::Included(&start as &dyn Placed), Bound::Excluded(&end as &dyn Placed)))
@@ -77,7 +77,7 @@ impl Tips {
 }
 
 fn is_waiting(row: &Row) -> bool {
-    matches!(row.status, Status::Pending | Status::Retrying)
+    matches!(row.status, AttemptStatus::Pending | AttemptStatus::Retrying)
 }
 
 /// Less than the key of any entry.
@@ -87,11 +87,11 @@ fn least() -> RowKey {
 
 /// An entry among others in the order of its side.
 #[derive(Clone, Debug)]
-struct Tip(Arc<Entry>);
+struct Tip(Arc<KeyedRow>);
 
 /// Where an entry stands, or would stand: what a side is ordered by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
+struct TipKey<'a> {
     group: GroupKey,
     attempt: u8,
     /// For a waiting attempt the key of the entry that opened its delivery, else its own.
@@ -101,20 +101,20 @@ struct Place<'a> {
 
 /// What has a place, so that a side can be searched without making an entry.
 trait Placed {
-    fn place(&self) -> Place<'_>;
+    fn place(&self) -> TipKey<'_>;
 }
 
-impl Placed for Place<'_> {
-    fn place(&self) -> Place<'_> {
+impl Placed for TipKey<'_> {
+    fn place(&self) -> TipKey<'_> {
         *self
     }
 }
 
-impl Placed for Entry {
-    fn place(&self) -> Place<'_> {
+impl Placed for KeyedRow {
+    fn place(&self) -> TipKey<'_> {
         let Self { key, row } = self;
         let first = if is_waiting(row) { row.opening(key) } else { key };
-        Place { group: row.group, attempt: row.attempt, first, own: key }
+        TipKey { group: row.group, attempt: row.attempt, first, own: key }
     }
 }
 

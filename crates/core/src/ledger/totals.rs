@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::labels::{AttemptLabels, HttpLabel, LabelPolicy};
 use super::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS, Family, SeriesKey};
 use super::transition::{Origin, Transition};
-use crate::delivery::{Status, Timestamp};
+use crate::delivery::{AttemptStatus, Timestamp};
 
 /// Histograms of times sum nanoseconds, and show seconds.
 pub const NANOS_PER_SECOND: f64 = 1e9;
@@ -20,7 +20,7 @@ pub enum Total {
     /// A counter's value.
     Counter(u64),
     /// A histogram's buckets and sum.
-    Histogram(Histogram),
+    Histogram(HistogramTotals),
 }
 
 /// The birth of a series that did not exist before.
@@ -34,7 +34,7 @@ pub struct Birth {
 
 /// Observations by bucket, and their sum.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Histogram {
+pub struct HistogramTotals {
     /// Upper bounds, ascending, without +Inf.
     pub bounds: Arc<[f64]>,
     /// Observations in each bucket alone; one more than bounds, for +Inf.
@@ -43,7 +43,7 @@ pub struct Histogram {
     pub sum: u64,
 }
 
-impl Histogram {
+impl HistogramTotals {
     /// An empty histogram.
     pub fn new(bounds: Arc<[f64]>) -> Self {
         let counts = vec![0; bounds.len() + 1].into();
@@ -115,7 +115,7 @@ impl Totals {
             let [event, status, http_status] = &*key.labels else { return None };
             Some(AttemptLabels {
                 event: event.clone(),
-                status: Status::from_name(status)?,
+                status: AttemptStatus::from_name(status)?,
                 http_status: HttpLabel::parse(http_status)?,
             })
         })
@@ -212,7 +212,7 @@ impl Changed<'_> {
         let before = self.before;
         let total = self.after.entry(key).or_insert_with_key(|key| match before.get(key) {
             Some(known) => known.clone(),
-            None => Total::Histogram(Histogram::new(bounds.clone())),
+            None => Total::Histogram(HistogramTotals::new(bounds.clone())),
         });
         if let Total::Histogram(histogram) = total {
             histogram.observe(amount, per_unit);

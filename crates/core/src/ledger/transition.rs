@@ -18,7 +18,7 @@ pub enum Origin {
 
 /// The delivery that an attempt belongs to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
+pub struct DeliveryRef {
     /// The entry that opened it.
     pub opening: RowKey,
     /// Whether an attempt before this one did not succeed.
@@ -37,7 +37,7 @@ pub enum Transition {
         /// Its time.
         at: Timestamp,
         /// Its delivery.
-        delivery: Delivery,
+        delivery: DeliveryRef,
         /// The labels it counts with.
         labels: AttemptLabels,
         /// From creation to delivery, in nanoseconds.
@@ -50,7 +50,7 @@ pub enum Transition {
         /// The entry with which it ended.
         id: EntryId,
         /// The delivery.
-        delivery: Delivery,
+        delivery: DeliveryRef,
         /// When its first attempt was made, as far as is remembered: before the opening entry where that one turned up
         /// late.
         began: Timestamp,

@@ -18,11 +18,11 @@ pub(super) struct Backtrack {
     /// The highest page that the walk has come to, and over how many in all it has been sent back.
     highest: u32,
     repeats: u64,
-    state: State,
+    state: BacktrackState,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum State {
+enum BacktrackState {
     /// Where it was sent is behind it.
     #[default]
     Over,
@@ -38,7 +38,7 @@ impl Backtrack {
     /// list has grown since the page before, where that is known.
     pub(super) fn see(&mut self, at: PageRequest, begin: u32, page: &LogPage, growth: Option<i64>) -> Option<u32> {
         if at.page <= 1 {
-            self.state = State::Over;
+            self.state = BacktrackState::Over;
             return None;
         }
         let removed = growth.filter(|growth| *growth < 0).map(i64::unsigned_abs);
@@ -57,7 +57,7 @@ impl Backtrack {
     fn before(&mut self, begin: u32, removed: u64, per_page: u64) -> u32 {
         let pages = removed.div_ceil(per_page);
         let place = pages.saturating_mul(per_page) - removed;
-        self.state = State::Sent(usize::try_from(place).unwrap_or(0));
+        self.state = BacktrackState::Sent(usize::try_from(place).unwrap_or(0));
         begin.saturating_sub(u32::try_from(pages).unwrap_or(u32::MAX)).max(1)
     }
 
@@ -65,15 +65,15 @@ impl Backtrack {
     fn is_within_second(&mut self, page: &LogPage) -> bool {
         let time = |place: usize| page.attempts.get(place).map(|attempt| attempt.created_at);
         let second = match self.state {
-            State::Over => return false,
-            State::Sent(place) => time(place.saturating_sub(page.invalid.len())),
-            State::Within(second) => Some(second),
+            BacktrackState::Over => return false,
+            BacktrackState::Sent(place) => time(place.saturating_sub(page.invalid.len())),
+            BacktrackState::Within(second) => Some(second),
         };
         let is_within = time(0).is_none_or(|newest| second.is_some_and(|second| newest <= second));
         self.state = match second {
-            _ if !is_within => State::Over,
-            Some(second) => State::Within(second),
-            None => State::Sent(0),
+            _ if !is_within => BacktrackState::Over,
+            Some(second) => BacktrackState::Within(second),
+            None => BacktrackState::Sent(0),
         };
         is_within
     }

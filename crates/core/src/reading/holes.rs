@@ -59,12 +59,12 @@ impl Hole {
 pub(super) struct Holes {
     known: Vec<Hole>,
     /// Those that wait for an entry behind them.
-    waiting: Option<Waiting>,
+    waiting: Option<PendingHole>,
 }
 
 /// Places in a row that could not be read.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct PendingHole {
     /// The time of the entry before them.
     newer: Timestamp,
     places: u64,
@@ -96,7 +96,7 @@ impl Holes {
 
     /// Records that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
     pub(super) fn meet(&mut self, newer: Timestamp, total: Option<u64>) {
-        let waiting = self.waiting.get_or_insert(Waiting { newer, places: 0, total });
+        let waiting = self.waiting.get_or_insert(PendingHole { newer, places: 0, total });
         waiting.places += 1;
     }
 
@@ -104,7 +104,7 @@ impl Holes {
     /// list has `total` entries by now: as many of the places as it has grown by may be those of entries that were
     /// pushed on.
     pub(super) fn close(&mut self, older: Option<Timestamp>, total: Option<u64>) -> Vec<Box<str>> {
-        let Some(Waiting { newer, places, total: before }) = self.waiting.take() else { return Vec::new() };
+        let Some(PendingHole { newer, places, total: before }) = self.waiting.take() else { return Vec::new() };
         let growth = total.zip(before).map_or(0, |(total, before)| total.saturating_sub(before));
         let count = usize::try_from(places.saturating_sub(growth).max(1)).unwrap_or(usize::MAX);
         let older = older.unwrap_or(Timestamp::from_micros(i64::MIN)).min(newer);

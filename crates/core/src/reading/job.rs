@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use super::recheck::{Recheck, Rechecked};
-use super::walk::{CutShort, Failed, Known, PageRequest, Progress, Stretch, Walk, WalkError};
+use super::walk::{CutShort, Failed, KnownEntries, PageRequest, Progress, Stretch, Walk, WalkError};
 use super::wire::LogPage;
-use crate::clock::ServerTime;
 use crate::delivery::{Attempt, Timestamp};
 use crate::ledger::decide::Coverage;
 use crate::ledger::state::Ledger;
+use crate::server_time::ServerTime;
 
 /// A reading that needs another page.
 #[derive(Debug)]
@@ -26,17 +26,17 @@ pub enum Job {
 /// What an answer makes of a job.
 #[must_use]
 #[derive(Debug)]
-pub enum Absorbed {
+pub enum AfterPage {
     /// It needs another page.
     More(Job),
     /// It is complete.
-    Done(Read),
+    Done(JobOutput),
 }
 
 /// What a failed request makes of a job.
 #[must_use]
 #[derive(Debug)]
-pub enum Failure {
+pub enum AfterFailure {
     /// The target fails, for all that is known: back off, longer each time, and go on with the job if there is one.
     BackOff(Option<Job>),
     /// The cause is being looked for in smaller parts.
@@ -44,12 +44,12 @@ pub enum Failure {
     /// It was to be expected, of an entry that is known to be unreadable.
     Expected(Job),
     /// What lies deeper cannot be read: the job is over.
-    Done(Read),
+    Done(JobOutput),
 }
 
 /// What a job has read.
 #[derive(Debug)]
-pub enum Read {
+pub enum JobOutput {
     /// By a walk.
     Walk(WalkRead),
     /// By a round of rechecks.
@@ -69,7 +69,7 @@ impl Job {
     ///
     /// # Errors
     /// If the server's pages do not lead on: the job is given up.
-    pub fn absorb(self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<Absorbed, WalkError> {
+    pub fn absorb(self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<AfterPage, WalkError> {
         match self {
             Self::Walk(mut job) => {
                 let progress = job.absorb(page, date, ledger)?;
@@ -86,11 +86,11 @@ impl Job {
     ///
     /// # Errors
     /// If page after page is too large in the same way: the job is given up.
-    pub fn absorb_too_large(self, key: Box<str>) -> Result<Absorbed, WalkError> {
+    pub fn absorb_too_large(self, key: Box<str>) -> Result<AfterPage, WalkError> {
         match self {
             Self::Walk(mut job) => {
                 job.walk.absorb_too_large(key)?;
-                Ok(Absorbed::More(Self::Walk(job)))
+                Ok(AfterPage::More(Self::Walk(job)))
             }
             Self::Recheck(recheck) => Ok(narrow_recheck(recheck)),
         }
@@ -103,19 +103,19 @@ impl Job {
     ///
     /// # Errors
     /// If no cause can be found: the job is given up.
-    pub fn fail(self, date: ServerTime, failed_before: u32) -> Result<Failure, WalkError> {
+    pub fn fail(self, date: ServerTime, failed_before: u32) -> Result<AfterFailure, WalkError> {
         match self {
             Self::Walk(mut job) => Ok(match job.walk.fail(date.timestamp())? {
-                Failed::BackOff => Failure::BackOff(Some(Self::Walk(job))),
-                Failed::Narrowed => Failure::Narrowed(Self::Walk(job)),
-                Failed::Expected => Failure::Expected(Self::Walk(job)),
-                Failed::Done => Failure::Done(job.finish()),
+                Failed::BackOff => AfterFailure::BackOff(Some(Self::Walk(job))),
+                Failed::Narrowed => AfterFailure::Narrowed(Self::Walk(job)),
+                Failed::Expected => AfterFailure::Expected(Self::Walk(job)),
+                Failed::Done => AfterFailure::Done(job.finish()),
             }),
             Self::Recheck(recheck) if failed_before >= FAILED_ROUNDS => Ok(match narrow_recheck(recheck) {
-                Absorbed::More(job) => Failure::BackOff(Some(job)),
-                Absorbed::Done(read) => Failure::Done(read),
+                AfterPage::More(job) => AfterFailure::BackOff(Some(job)),
+                AfterPage::Done(read) => AfterFailure::Done(read),
             }),
-            Self::Recheck(_) => Ok(Failure::BackOff(None)),
+            Self::Recheck(_) => Ok(AfterFailure::BackOff(None)),
         }
     }
 }
@@ -123,15 +123,15 @@ impl Job {
 /// After so many rounds of rechecks in a row that failed, smaller pages are requested.
 pub const FAILED_ROUNDS: u32 = 3;
 
-fn narrow_recheck(mut recheck: Recheck) -> Absorbed {
+fn narrow_recheck(mut recheck: Recheck) -> AfterPage {
     let progress = recheck.absorb_too_large();
     after_recheck(recheck, progress)
 }
 
-fn after_recheck(recheck: Recheck, progress: Progress) -> Absorbed {
+fn after_recheck(recheck: Recheck, progress: Progress) -> AfterPage {
     match progress {
-        Progress::More => Absorbed::More(Job::Recheck(recheck)),
-        Progress::Done => Absorbed::Done(Read::Recheck(recheck.finish())),
+        Progress::More => AfterPage::More(Job::Recheck(recheck)),
+        Progress::Done => AfterPage::Done(JobOutput::Recheck(recheck.finish())),
     }
 }
 
@@ -246,20 +246,20 @@ impl WalkJob {
         }
         self.first_read.get_or_insert(date.timestamp());
         self.newest = self.newest.or(page.attempts.first().map(|attempt| attempt.created_at));
-        let known = Known { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
+        let known = KnownEntries { entry: &|id| ledger.find(id).is_some(), invalid: &|key| ledger.knows_invalid(key) };
         self.walk.absorb(page, known)
     }
 
-    fn after(self: Box<Self>, progress: Progress) -> Absorbed {
+    fn after(self: Box<Self>, progress: Progress) -> AfterPage {
         match progress {
-            Progress::More => Absorbed::More(Job::Walk(self)),
-            Progress::Done => Absorbed::Done(self.finish()),
+            Progress::More => AfterPage::More(Job::Walk(self)),
+            Progress::Done => AfterPage::Done(self.finish()),
         }
     }
 
-    fn finish(mut self: Box<Self>) -> Read {
+    fn finish(mut self: Box<Self>) -> JobOutput {
         let (attempts, invalid) = self.walk.take();
-        Read::Walk(WalkRead {
+        JobOutput::Walk(WalkRead {
             lane: self.lane,
             coverage: self.coverage,
             attempts,

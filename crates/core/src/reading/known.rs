@@ -4,7 +4,7 @@ use crate::delivery::EntryId;
 
 /// What was known before a walk.
 #[derive(Clone, Copy)]
-pub struct Known<'a> {
+pub struct KnownEntries<'a> {
     /// Whether an entry was.
     pub entry: &'a dyn Fn(&EntryId) -> bool,
     /// Whether an unusable entry was, by its key.

@@ -86,7 +86,7 @@ impl Canonical<'_> {
         self.out.push(b'{');
         self.position += 1;
         let start = self.out.len();
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<MemberSpan> = Vec::new();
         loop {
             match self.peek() {
                 b'}' | 0 => break,
@@ -99,7 +99,7 @@ impl Canonical<'_> {
                         self.position += 1;
                     }
                     self.value(depth + 1);
-                    members.push(Member { start: key_start, key_end, end: self.out.len() });
+                    members.push(MemberSpan { start: key_start, key_end, end: self.out.len() });
                 }
             }
         }
@@ -108,9 +108,9 @@ impl Canonical<'_> {
         self.out.push(b'}');
     }
 
-    fn sort_members(&mut self, start: usize, members: &mut [Member]) {
+    fn sort_members(&mut self, start: usize, members: &mut [MemberSpan]) {
         let written = &*self.out;
-        let key = |member: &Member| &written[member.start..member.key_end];
+        let key = |member: &MemberSpan| &written[member.start..member.key_end];
         if members.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])) {
             return;
         }
@@ -219,7 +219,7 @@ impl Canonical<'_> {
 }
 
 /// Where one member of an object stands in the output.
-struct Member {
+struct MemberSpan {
     start: usize,
     key_end: usize,
     end: usize,

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use super::cursor::page_of;
-use super::known::Known;
+use super::known::KnownEntries;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
@@ -24,11 +24,29 @@ const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 /// Where a walk goes after a page.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RunStep {
     /// To the next page, if the walk is not over.
     Onward,
     /// To this one: a run is to be read again, or to its end.
     To(u32),
+}
+
+/// Where a page stands in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PagePosition {
+    /// Others may follow it.
+    Inner,
+    /// The list ends with it.
+    Last,
+}
+
+/// Where the next page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextPage {
+    /// Where the last one has ended.
+    Adjoins,
+    /// Before the last one has ended.
+    Overlaps,
 }
 
 /// What a walk has met of runs.
@@ -85,9 +103,10 @@ impl SameSecond {
         page: u32,
         read: &LogPage,
         growth: Option<i64>,
-        is_end: bool,
-        known: Known<'_>,
-    ) -> Step {
+        position: PagePosition,
+        known: KnownEntries<'_>,
+    ) -> RunStep {
+        let is_end = position == PagePosition::Last;
         if page == 1 && growth.is_some_and(|growth| growth < 0) {
             // Some of what was seen of a run may be gone: it would be counted for others.
             *self = Self::default();
@@ -102,23 +121,23 @@ impl SameSecond {
             if times.is_none() && !read.invalid.is_empty() {
                 self.blank_from.get_or_insert(page);
             }
-            return Step::Onward;
+            return RunStep::Onward;
         };
         if page == run.first_page && page > 1 && times.is_none_or(|(first, _)| first == run.time) {
             // Deletions have pulled the run's beginning to the page before.
             run.first_page -= 1;
             run.places = Some(0);
-            return Step::To(run.first_page);
+            return RunStep::To(run.first_page);
         }
         run.has_unusable |= may_hold_unusable(read, run.time);
         run.take_in(page, attempts, growth, known);
         let is_cut_short = run.has_unusable && page < run.last_page;
         run.last_page = run.last_page.max(page);
         if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
-            return Step::Onward;
+            return RunStep::Onward;
         }
         if is_cut_short && !is_end {
-            return Step::To(page.saturating_add(1));
+            return RunStep::To(page.saturating_add(1));
         }
         self.tail = times.map(|(_, last)| tail(page, read, last));
         self.end_round()
@@ -139,13 +158,12 @@ impl SameSecond {
         }
     }
 
-    /// Pages have another size from now on, and `page` is the next: if it `overlaps`, it begins before the last one has
-    /// ended.
-    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, overlaps: bool) {
+    /// Records that pages have another size from now on, `to` instead of `from`, and that `page` is the `next` one.
+    pub(super) fn rescale(&mut self, from: u32, to: u32, page: u32, next: NextPage) {
         self.blank_from = self.blank_from.map(|first| page_of(u64::from(first - 1) * u64::from(from), to.max(1)));
         if let Some(tail) = &mut self.tail {
             tail.page = page.saturating_sub(1);
-            tail.overlaps |= overlaps;
+            tail.overlaps |= next == NextPage::Overlaps;
         }
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
@@ -158,7 +176,7 @@ impl SameSecond {
 
     /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the
     /// border.
-    fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: Known<'_>) {
+    fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: KnownEntries<'_>) {
         let begins_unusable = read.invalid.first().is_some_and(|entry| entry.place == 0);
         let goes_on = |tail: &mut Tail| {
             let is_met = times.is_some_and(|(first, last)| {
@@ -199,8 +217,8 @@ impl SameSecond {
         });
     }
 
-    fn end_round(&mut self) -> Step {
-        let Some(run) = &mut self.run else { return Step::Onward };
+    fn end_round(&mut self) -> RunStep {
+        let Some(run) = &mut self.run else { return RunStep::Onward };
         let patience = match run.places {
             _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
             Some(_) => QUIET_ROUNDS_INCOMPLETE,
@@ -218,18 +236,18 @@ impl SameSecond {
         run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
         if is_complete || is_known || run.quiet >= patience {
             self.run = None;
-            return Step::Onward;
+            return RunStep::Onward;
         }
         run.has_news = false;
         run.places = Some(0);
         run.is_disturbed = false;
         self.tail = None;
-        Step::To(run.first_page)
+        RunStep::To(run.first_page)
     }
 }
 
 impl Run {
-    fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: Known<'_>) {
+    fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: KnownEntries<'_>) {
         let mut count = 0;
         for id in of_time(attempts, self.time) {
             count += 1;

@@ -13,9 +13,9 @@ use super::backtrack::Backtrack;
 use super::cursor::Cursor;
 pub use super::cursor::PageRequest;
 use super::holes::{Hole, Holes};
-pub use super::known::Known;
+pub use super::known::KnownEntries;
 use super::novelty::{Brought, Novelty};
-use super::same_second::{SameSecond, Step};
+use super::same_second::{NextPage, PagePosition, RunStep, SameSecond};
 use super::wire::{LogPage, Pagination};
 use crate::delivery::{Attempt, Timestamp};
 
@@ -178,10 +178,10 @@ impl Walk {
     ///
     /// # Errors
     /// If the cause of earlier failures cannot be found: the walk must start anew.
-    pub fn absorb(&mut self, page: LogPage, known: Known<'_>) -> Result<Progress, WalkError> {
+    pub fn absorb(&mut self, page: LogPage, known: KnownEntries<'_>) -> Result<Progress, WalkError> {
         self.pages += 1;
         self.too_large.1 = 0;
-        let progress = match self.absorb_evidence(page.is_empty())? {
+        let progress = match self.absorb_evidence(&page)? {
             Some(progress) => progress,
             None => self.absorb_page(page, known),
         };
@@ -191,7 +191,7 @@ impl Walk {
         Ok(progress)
     }
 
-    fn absorb_page(&mut self, page: LogPage, known: Known<'_>) -> Progress {
+    fn absorb_page(&mut self, page: LogPage, known: KnownEntries<'_>) -> Progress {
         let served = self.served(&page);
         self.cursor.note_served(served);
         let at = self.cursor.request().page;
@@ -199,13 +199,14 @@ impl Walk {
         let brought = self.novelty.see(self.cursor.offset(), &page);
         let is_repeated = brought.news == Brought::Nothing;
         let is_end = self.is_end(&page, is_repeated);
+        let position = if is_end { PagePosition::Last } else { PagePosition::Inner };
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         let begin = self.ties.first_page().unwrap_or(at);
         let back = self.returns.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
-        let step = if back.is_some() { Step::Onward } else { self.ties.see(at, &page, growth, is_end, known) };
+        let step = if back.is_some() { RunStep::Onward } else { self.ties.see(at, &page, growth, position, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, &brought.unknown, known);
 
@@ -214,7 +215,7 @@ impl Walk {
             self.cursor.go_to(page);
             return Progress::More;
         }
-        if let Step::To(page) = step {
+        if let RunStep::To(page) = step {
             self.cursor.go_to(page);
             return Progress::More;
         }
@@ -333,10 +334,11 @@ impl Walk {
     /// Records that pages had another size before, and that all before `place` was read.
     fn rescale(&mut self, before: u32, place: u64) {
         let PageRequest { page, per_page } = self.cursor.request();
-        self.ties.rescale(before, per_page, page, self.cursor.offset() < place);
+        let next = if self.cursor.offset() < place { NextPage::Overlaps } else { NextPage::Adjoins };
+        self.ties.rescale(before, per_page, page, next);
     }
 
-    fn keep(&mut self, page: LogPage, unknown: &[bool], known: Known<'_>) {
+    fn keep(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {
         self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
             || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
         if let Some(first) = page.attempts.first() {

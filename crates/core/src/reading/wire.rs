@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::payload::group_key;
-use crate::delivery::{Attempt, EntryId, HttpStatus, Status, Timestamp};
+use crate::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus, Timestamp};
 
 /// The event of an entry that names none.
 const NO_EVENT: &str = "none";
@@ -105,7 +105,7 @@ fn without_mark(body: &[u8]) -> &[u8] {
 
 /// What stands in the envelope of a good answer, and the numbers beside it.
 fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| no_object(&error))?;
+    let envelope: AnswerEnvelope<'_> = serde_json::from_str(text).map_err(|error| no_object(&error))?;
     if envelope.success.map(RawValue::get) == Some("false") {
         return Err("the answer says success: false".to_owned());
     }
@@ -138,7 +138,7 @@ pub fn error_message(body: &[u8]) -> Option<String> {
 }
 
 #[derive(Default)]
-struct Envelope<'a> {
+struct AnswerEnvelope<'a> {
     success: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     pagination: Option<&'a RawValue>,
@@ -158,18 +158,18 @@ enum EnvelopeField {
 }
 
 /// Written by hand because a derived one fails on a repeated key; here the last one counts, as in JavaScript.
-impl<'de> Deserialize<'de> for Envelope<'de> {
+impl<'de> Deserialize<'de> for AnswerEnvelope<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Envelope<'de>;
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = AnswerEnvelope<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut envelope = Envelope::default();
+                let mut envelope = AnswerEnvelope::default();
                 while let Some(field) = map.next_key()? {
                     match field {
                         EnvelopeField::Success => envelope.success = map.next_value()?,
@@ -184,13 +184,13 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
                 Ok(envelope)
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(EnvelopeVisitor)
     }
 }
 
 fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
     #[derive(Deserialize)]
-    struct Fields<'a> {
+    struct PaginationFields<'a> {
         #[serde(borrow)]
         per_page: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -198,7 +198,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
         #[serde(borrow)]
         last_page: Option<&'a RawValue>,
     }
-    let Some(fields) = raw.and_then(|raw| serde_json::from_str::<Fields<'_>>(raw.get()).ok()) else {
+    let Some(fields) = raw.and_then(|raw| serde_json::from_str::<PaginationFields<'_>>(raw.get()).ok()) else {
         return Pagination::default();
     };
     let count = |raw: Option<&RawValue>| raw.and_then(number).filter(|n| *n >= 0.0 && *n < 1e15).map(|n| n as u64);
@@ -245,8 +245,8 @@ enum EntryField {
 
 impl<'de> Deserialize<'de> for RawEntry<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
             type Value = RawEntry<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,7 +277,7 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
                 Ok(entry)
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(EntryVisitor)
     }
 }
 
@@ -387,13 +387,13 @@ fn with_short_fraction(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{whole}.{}{}", &fraction[..DIGITS], &fraction[end..]))
 }
 
-fn status(raw: Option<&RawValue>) -> Status {
+fn status(raw: Option<&RawValue>) -> AttemptStatus {
     match raw.and_then(string).as_deref() {
-        Some("pending") => Status::Pending,
-        Some("success") => Status::Success,
-        Some("failed") => Status::Failed,
-        Some("retrying") => Status::Retrying,
-        _ => Status::Unknown,
+        Some("pending") => AttemptStatus::Pending,
+        Some("success") => AttemptStatus::Success,
+        Some("failed") => AttemptStatus::Failed,
+        Some("retrying") => AttemptStatus::Retrying,
+        _ => AttemptStatus::Unknown,
     }
 }
 

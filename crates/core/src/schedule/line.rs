@@ -6,12 +6,12 @@ use super::TargetId;
 
 /// A waiting line.
 #[derive(Debug)]
-pub(super) struct Line<K> {
+pub(super) struct WaitingLine<K> {
     order: BTreeSet<(K, TargetId)>,
     keys: HashMap<TargetId, K>,
 }
 
-impl<K: Ord + Copy> Line<K> {
+impl<K: Ord + Copy> WaitingLine<K> {
     pub(super) fn new() -> Self {
         Self { order: BTreeSet::new(), keys: HashMap::new() }
     }

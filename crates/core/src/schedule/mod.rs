@@ -38,7 +38,7 @@ pub struct TargetId(pub u64);
 
 /// What a request is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum RequestClass {
     /// To read what is new.
     Heads,
     /// To read the window in which late entries may turn up.
@@ -53,17 +53,17 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Of a target, for the sake of this class of work.
-    Ask(TargetId, Class),
+    Ask(TargetId, RequestClass),
     /// Of the lists of owners and webhooks.
     Discover,
 }
 
 impl Turn {
     /// The class whose share pays for it.
-    pub fn class(self) -> Class {
+    pub fn class(self) -> RequestClass {
         match self {
             Self::Ask(_, class) => class,
-            Self::Discover => Class::Discovery,
+            Self::Discover => RequestClass::Discovery,
         }
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::outage::{Outage, OutageVerdict, Reach, Unanswered};
 use super::pause::{Pause, Rejection, asked_for};
-use super::scheduler::{Next, Outcome, Scheduler};
-use super::{Class, TargetId, Turn};
+use super::scheduler::{Next, Scheduler, TurnOutcome};
+use super::{RequestClass, TargetId, Turn};
 
 /// After more failures in a row than this, a target costs no more requests than an idle one.
 const FAILURES_AT_FULL_PACE: u32 = 5;
@@ -35,7 +35,7 @@ pub enum RequestFailure {
 
 /// How a step of a target ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum StepOutcome {
     /// The program is stopping.
     Stopped,
     /// What was begun needs further requests.
@@ -64,7 +64,7 @@ pub enum Change {
 
 /// What a target is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Work {
+enum Activity {
     #[default]
     Nothing,
     /// Its step makes no request.
@@ -75,8 +75,8 @@ enum Work {
 
 /// One target.
 #[derive(Debug, Default)]
-struct Member {
-    work: Work,
+struct TargetPatience {
+    work: Activity,
     backoff: Backoff,
     reach: Reach,
     /// The end of the wait that the API asked for at its last request.
@@ -88,7 +88,7 @@ struct Member {
 pub struct Patience {
     pause: Pause,
     outage: Outage,
-    members: HashMap<TargetId, Member>,
+    members: HashMap<TargetId, TargetPatience>,
     /// How many members are [hopeful](Reach::is_hopeful).
     hopeful: usize,
     /// When the next probe of an outage may begin.
@@ -100,7 +100,7 @@ pub struct Patience {
 impl Patience {
     /// Adds a target of which nothing is known.
     pub fn add(&mut self, target: TargetId) {
-        if self.members.insert(target, Member::default()).is_none_or(|before| !before.reach.is_hopeful()) {
+        if self.members.insert(target, TargetPatience::default()).is_none_or(|before| !before.reach.is_hopeful()) {
             self.hopeful += 1;
         }
     }
@@ -134,14 +134,14 @@ impl Patience {
         if self.probe.is_some() {
             return None;
         }
-        let idle = || self.members.iter().filter(|(_, member)| member.work == Work::Nothing);
+        let idle = || self.members.iter().filter(|(_, member)| member.work == Activity::Nothing);
         let at = idle().map(|(_, member)| member.asked_to_wait_until).min()?.max(self.probe_at);
         if at > now {
             return Some(Next::At(at));
         }
         let allowed = idle().filter(|(_, member)| member.asked_to_wait_until <= now);
         let (target, _) = allowed.min_by_key(|(target, member)| (member.reach.probe_order(), **target))?;
-        Some(Next::Turn(Turn::Ask(*target, Class::Heads)))
+        Some(Next::Turn(Turn::Ask(*target, RequestClass::Heads)))
     }
 
     /// Records that a target begins a walk or a round anew, rather than going on with one.
@@ -153,15 +153,15 @@ impl Patience {
 
     /// Records that a target's request begins at `now`.
     pub fn ask(&mut self, target: TargetId, now: Duration) {
-        self.start(target, Work::Asking(now));
+        self.start(target, Activity::Asking(now));
     }
 
     /// Records that a target begins a step that makes no request.
     pub fn write(&mut self, target: TargetId) {
-        self.start(target, Work::Writing);
+        self.start(target, Activity::Writing);
     }
 
-    fn start(&mut self, target: TargetId, work: Work) {
+    fn start(&mut self, target: TargetId, work: Activity) {
         if let Some(member) = self.members.get_mut(&target) {
             member.work = work;
             self.probe = if self.outage.is_on() { Some(target) } else { self.probe };
@@ -174,55 +174,58 @@ impl Patience {
         &mut self,
         scheduler: &mut Scheduler,
         target: TargetId,
-        end: End,
+        end: StepOutcome,
         now: Duration,
         jitter: f64,
-    ) -> (Outcome, Option<Change>) {
+    ) -> (TurnOutcome, Option<Change>) {
         self.probe = self.probe.filter(|probe| *probe != target);
-        let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, None) };
+        let Some(member) = self.members.get_mut(&target) else { return (TurnOutcome::Interrupted, None) };
         let work = std::mem::take(&mut member.work);
         let change = match (work, end) {
-            (Work::Nothing | Work::Writing, _) | (_, End::Stopped | End::Expected | End::Narrowed(_)) => None,
-            (Work::Asking(at), End::Failed(RequestFailure::Unanswered(_))) => self.miss(target, at, now, jitter),
-            (Work::Asking(at), End::Failed(RequestFailure::Rejected(retry_after))) => {
+            (Activity::Nothing | Activity::Writing, _)
+            | (_, StepOutcome::Stopped | StepOutcome::Expected | StepOutcome::Narrowed(_)) => None,
+            (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Unanswered(_))) => {
+                self.miss(target, at, now, jitter)
+            }
+            (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Rejected(retry_after))) => {
                 self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
                 self.hear(scheduler, target, now)
             }
-            (Work::Asking(_), _) => {
+            (Activity::Asking(_), _) => {
                 self.pause.accept();
                 self.hear(scheduler, target, now)
             }
         };
         let is_out = self.outage.is_on();
-        let Some(member) = self.members.get_mut(&target) else { return (Outcome::Interrupted, change) };
+        let Some(member) = self.members.get_mut(&target) else { return (TurnOutcome::Interrupted, change) };
         let outcome = match end {
-            End::Stopped | End::Failed(RequestFailure::Rejected(_)) => Outcome::Interrupted,
-            End::Unfinished | End::Expected => {
+            StepOutcome::Stopped | StepOutcome::Failed(RequestFailure::Rejected(_)) => TurnOutcome::Interrupted,
+            StepOutcome::Unfinished | StepOutcome::Expected => {
                 member.backoff.progress();
-                Outcome::Unfinished
+                TurnOutcome::Unfinished
             }
-            End::Complete(found) => {
+            StepOutcome::Complete(found) => {
                 member.backoff.succeed();
-                Outcome::Complete(found)
+                TurnOutcome::Complete(found)
             }
-            End::NotWritten => {
+            StepOutcome::NotWritten => {
                 let pause = member.backoff.fail(jitter);
                 self.probe_at = self.probe_at.max(now + pause);
-                Outcome::Failed(pause)
+                TurnOutcome::Failed(pause)
             }
-            End::Narrowed(retry_after) => {
+            StepOutcome::Narrowed(retry_after) => {
                 // There is a cause to find, not an outage to sit out.
                 member.backoff.progress();
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
                 member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
-                Outcome::Failed(asked.unwrap_or(backoff))
+                TurnOutcome::Failed(asked.unwrap_or(backoff))
             }
-            End::Failed(RequestFailure::Unanswered(retry_after) | RequestFailure::Answered(retry_after)) => {
+            StepOutcome::Failed(RequestFailure::Unanswered(retry_after) | RequestFailure::Answered(retry_after)) => {
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
                 member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
                 let is_slow = member.backoff.failures() > FAILURES_AT_FULL_PACE && !is_out;
                 let shortest = if is_slow { scheduler.max_interval() } else { Duration::ZERO };
-                Outcome::Failed(asked.unwrap_or(backoff).max(shortest))
+                TurnOutcome::Failed(asked.unwrap_or(backoff).max(shortest))
             }
         };
         (outcome, change)

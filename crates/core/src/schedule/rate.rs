@@ -19,17 +19,17 @@ const SINGLE_ENTRY: f64 = 1.5;
 /// What is known of the arrivals of one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    windows: [Window; MEMORY.len()],
+    windows: [FadingWindow; MEMORY.len()],
 }
 
 /// Entries and the seconds in which they came, both faded with age.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Window {
+struct FadingWindow {
     entries: f64,
     seconds: f64,
 }
 
-impl Window {
+impl FadingWindow {
     fn rate(self) -> f64 {
         if self.seconds > 0.0 { self.entries / self.seconds } else { 0.0 }
     }
@@ -59,7 +59,7 @@ impl Rate {
     /// A rate that is known as well as it can be.
     #[cfg(test)]
     pub(super) fn of(per_second: f64) -> Self {
-        Self { windows: MEMORY.map(|seconds| Window { entries: per_second * seconds, seconds }) }
+        Self { windows: MEMORY.map(|seconds| FadingWindow { entries: per_second * seconds, seconds }) }
     }
 
     /// Takes in that `entries` came within `elapsed`, which begins where the last observation ended.

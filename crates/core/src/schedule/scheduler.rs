@@ -18,11 +18,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::allocation::{Allocation, is_asleep, stretched};
-use super::line::Line;
+use super::line::WaitingLine;
 use super::meter::Meter;
 use super::rate::Rate;
 use super::shares::Shares;
-use super::{Class, Intervals, TargetId, Turn};
+use super::{Intervals, RequestClass, TargetId, Turn};
 
 mod slot;
 
@@ -42,7 +42,7 @@ pub struct Supply {
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TurnOutcome {
     /// The walk or the round is complete, and has brought so many entries that were not known.
     Complete(u64),
     /// It needs further pages.
@@ -82,22 +82,22 @@ pub struct Scheduler {
     slots: HashMap<TargetId, Slot>,
     shares: Shares,
     /// Targets of which something may be asked from a moment on that may not be asked before.
-    waiting: Line<Duration>,
+    waiting: WaitingLine<Duration>,
     /// Polls that may be made, by virtual time.
-    ready: Line<Duration>,
+    ready: WaitingLine<Duration>,
     /// Targets without a walk under way, by their last poll; those that were never polled come first.
-    polled: Line<Option<Duration>>,
+    polled: WaitingLine<Option<Duration>>,
     /// Walks under way, by their last turn.
-    walks: Line<u64>,
-    sweeps: Line<Duration>,
-    rechecks: Line<Duration>,
+    walks: WaitingLine<u64>,
+    sweeps: WaitingLine<Duration>,
+    rechecks: WaitingLine<Duration>,
     /// How many unproven targets may be asked at the same time.
     unproven_limit: usize,
     unproven_running: usize,
     /// How many targets are proven.
     proven: usize,
     /// Unproven targets that were due while that many were being asked, first come, first served.
-    blocked: Line<u64>,
+    blocked: WaitingLine<u64>,
     /// Those that are back in the other lines since, and were not started yet.
     unblocked: BTreeSet<TargetId>,
     blocks: u64,
@@ -121,16 +121,16 @@ impl Scheduler {
             supply,
             slots: HashMap::new(),
             shares: Shares::default(),
-            waiting: Line::new(),
-            ready: Line::new(),
-            polled: Line::new(),
-            walks: Line::new(),
-            sweeps: Line::new(),
-            rechecks: Line::new(),
+            waiting: WaitingLine::new(),
+            ready: WaitingLine::new(),
+            polled: WaitingLine::new(),
+            walks: WaitingLine::new(),
+            sweeps: WaitingLine::new(),
+            rechecks: WaitingLine::new(),
             unproven_limit: usize::MAX,
             unproven_running: 0,
             proven: 0,
-            blocked: Line::new(),
+            blocked: WaitingLine::new(),
             unblocked: BTreeSet::new(),
             blocks: 0,
             discovery_due: None,
@@ -243,7 +243,7 @@ impl Scheduler {
             }
         }
         let first_poll = self.polled.first().map(|(polled, _)| self.deadline(polled));
-        let first = |line: &Line<Duration>| line.first().map(|(due, _)| due);
+        let first = |line: &WaitingLine<Duration>| line.first().map(|(due, _)| due);
         let discovery = self.discovery_due();
         let others = [first(&self.waiting), first(&self.sweeps), first(&self.rechecks), discovery];
         others.into_iter().chain([first_poll]).flatten().min().map(Next::At)
@@ -260,7 +260,7 @@ impl Scheduler {
 
     /// Records that a turn begins at `now`, with one request.
     pub fn start(&mut self, turn: Turn, now: Duration) {
-        let due = [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery]
+        let due = [RequestClass::Heads, RequestClass::Sweeps, RequestClass::Rechecks, RequestClass::Discovery]
             .map(|class| self.first(class, now).is_some());
         self.shares.spend(turn.class(), |class| due[class as usize]);
         self.turns += 1;
@@ -275,10 +275,10 @@ impl Scheduler {
         slot.is_running = true;
         slot.is_running_unproven = !slot.is_proven;
         self.unproven_running += usize::from(!slot.is_proven);
-        if class == Class::Heads {
+        if class == RequestClass::Heads {
             self.is_walks_turn = slot.walk.is_none();
         }
-        if class == Class::Heads && slot.walk.is_none() {
+        if class == RequestClass::Heads && slot.walk.is_none() {
             // A poll that is made because its time is over stands outside the order of virtual time.
             if slot.polled.is_some_and(|polled| now < polled + max) {
                 self.virtual_now = self.virtual_now.max(slot.virtual_due);
@@ -292,7 +292,7 @@ impl Scheduler {
 
     /// Takes in at `now` what a turn came to. When the next sweep and recheck are due must be said again where it has
     /// changed.
-    pub fn finish(&mut self, turn: Turn, outcome: Outcome, now: Duration) {
+    pub fn finish(&mut self, turn: Turn, outcome: TurnOutcome, now: Duration) {
         let Turn::Ask(target, class) = turn else {
             self.is_discovering = false;
             return;
@@ -302,29 +302,29 @@ impl Scheduler {
         self.change(target, now, |slot| {
             slot.is_running = false;
             match (outcome, class) {
-                (Outcome::Complete(found), Class::Heads) => slot.complete_poll(found),
-                (Outcome::Complete(found), Class::Sweeps) => slot.complete_sweep(found, virtual_now),
-                (Outcome::Complete(found), _) => slot.found_aside += found,
-                (Outcome::Unfinished | Outcome::Interrupted, Class::Heads) => slot.walk = Some(turns),
-                (Outcome::Unfinished | Outcome::Interrupted, _) => {}
-                (Outcome::Failed(pause), _) => {
+                (TurnOutcome::Complete(found), RequestClass::Heads) => slot.complete_poll(found),
+                (TurnOutcome::Complete(found), RequestClass::Sweeps) => slot.complete_sweep(found, virtual_now),
+                (TurnOutcome::Complete(found), _) => slot.found_aside += found,
+                (TurnOutcome::Unfinished | TurnOutcome::Interrupted, RequestClass::Heads) => slot.walk = Some(turns),
+                (TurnOutcome::Unfinished | TurnOutcome::Interrupted, _) => {}
+                (TurnOutcome::Failed(pause), _) => {
                     slot.rests_until = now + pause;
                     // The page that failed is asked for again, and then the walk goes on.
-                    slot.walk = if class == Class::Heads { Some(turns) } else { slot.walk };
+                    slot.walk = if class == RequestClass::Heads { Some(turns) } else { slot.walk };
                 }
             }
         });
     }
 
     /// Frees the place of a target, and records whether it is proven now.
-    fn settle_proof(&mut self, target: TargetId, outcome: Outcome) {
+    fn settle_proof(&mut self, target: TargetId, outcome: TurnOutcome) {
         let Some(slot) = self.slots.get_mut(&target) else { return };
         self.unproven_running -= usize::from(std::mem::take(&mut slot.is_running_unproven));
         self.proven -= usize::from(slot.is_proven);
         slot.is_proven = match outcome {
-            Outcome::Complete(_) | Outcome::Unfinished => true,
-            Outcome::Failed(_) => false,
-            Outcome::Interrupted => slot.is_proven,
+            TurnOutcome::Complete(_) | TurnOutcome::Unfinished => true,
+            TurnOutcome::Failed(_) => false,
+            TurnOutcome::Interrupted => slot.is_proven,
         };
         self.proven += usize::from(slot.is_proven);
     }
@@ -356,13 +356,13 @@ impl Scheduler {
     }
 
     /// What is first in a class, where that is due.
-    fn first(&self, class: Class, now: Duration) -> Option<Turn> {
-        let due = |line: &Line<Duration>| line.first().filter(|(due, _)| *due <= now).map(|(_, target)| target);
+    fn first(&self, class: RequestClass, now: Duration) -> Option<Turn> {
+        let due = |line: &WaitingLine<Duration>| line.first().filter(|(due, _)| *due <= now).map(|(_, target)| target);
         let target = match class {
-            Class::Heads => self.first_head(now),
-            Class::Sweeps => due(&self.sweeps),
-            Class::Rechecks => due(&self.rechecks),
-            Class::Discovery => {
+            RequestClass::Heads => self.first_head(now),
+            RequestClass::Sweeps => due(&self.sweeps),
+            RequestClass::Rechecks => due(&self.rechecks),
+            RequestClass::Discovery => {
                 return self.discovery_due().is_some_and(|due| due <= now).then_some(Turn::Discover);
             }
         };

@@ -5,12 +5,12 @@
 //! each of its own. Who has earned a request comes first, then heads, then whoever is due: deficit round-robin with
 //! heads as the remainder.
 
-use super::Class;
+use super::RequestClass;
 
 /// The share of sweeps, of rechecks and of discovery each.
 const GUARANTEED: f64 = 0.1;
 /// The classes that have it.
-const RESERVED: [Class; 3] = [Class::Sweeps, Class::Rechecks, Class::Discovery];
+const RESERVED: [RequestClass; 3] = [RequestClass::Sweeps, RequestClass::Rechecks, RequestClass::Discovery];
 /// Earned ahead at most: a class that others kept waiting for its turn must not have a row of turns then.
 const MOST: f64 = 2.0;
 /// Sums of tenths are not exact.
@@ -24,15 +24,17 @@ pub(super) struct Shares {
 
 impl Shares {
     /// Whose turn it is among the classes that are due.
-    pub(super) fn next(&self, is_due: impl Fn(Class) -> bool) -> Option<Class> {
+    pub(super) fn next(&self, is_due: impl Fn(RequestClass) -> bool) -> Option<RequestClass> {
         let due = || RESERVED.into_iter().zip(self.earned).filter(|(class, _)| is_due(*class));
         let richest = || due().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let entitled = richest().filter(|(_, earned)| *earned >= WHOLE).map(|(class, _)| class);
-        entitled.or_else(|| is_due(Class::Heads).then_some(Class::Heads)).or_else(|| richest().map(|(class, _)| class))
+        entitled
+            .or_else(|| is_due(RequestClass::Heads).then_some(RequestClass::Heads))
+            .or_else(|| richest().map(|(class, _)| class))
     }
 
     /// Records that `chosen` makes a request while those classes are due.
-    pub(super) fn spend(&mut self, chosen: Class, is_due: impl Fn(Class) -> bool) {
+    pub(super) fn spend(&mut self, chosen: RequestClass, is_due: impl Fn(RequestClass) -> bool) {
         for (class, earned) in RESERVED.into_iter().zip(&mut self.earned) {
             if is_due(class) {
                 *earned = (*earned + GUARANTEED).min(MOST);
@@ -49,9 +51,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Class; 4] = [Class::Heads, Class::Sweeps, Class::Rechecks, Class::Discovery];
+    const ALL: [RequestClass; 4] =
+        [RequestClass::Heads, RequestClass::Sweeps, RequestClass::Rechecks, RequestClass::Discovery];
 
-    fn count(due: &[Class], turns: usize) -> [usize; 4] {
+    fn count(due: &[RequestClass], turns: usize) -> [usize; 4] {
         let mut shares = Shares::default();
         let mut counts = [0; 4];
         for _ in 0..turns {
@@ -66,13 +69,13 @@ mod tests {
     #[test]
     fn each_has_its_share_and_heads_have_the_rest() {
         assert_eq!(count(&ALL, 1000), [703, 99, 99, 99]);
-        assert_eq!(count(&[Class::Heads, Class::Sweeps], 1000), [901, 99, 0, 0]);
+        assert_eq!(count(&[RequestClass::Heads, RequestClass::Sweeps], 1000), [901, 99, 0, 0]);
     }
 
     #[test]
     fn what_is_not_needed_goes_to_the_others() {
-        assert_eq!(count(&[Class::Sweeps], 10), [0, 10, 0, 0]);
-        let [heads, sweeps, rechecks, _] = count(&[Class::Sweeps, Class::Rechecks], 1000);
+        assert_eq!(count(&[RequestClass::Sweeps], 10), [0, 10, 0, 0]);
+        let [heads, sweeps, rechecks, _] = count(&[RequestClass::Sweeps, RequestClass::Rechecks], 1000);
         assert!(heads == 0 && sweeps.abs_diff(rechecks) <= 1, "{sweeps} {rechecks}");
         assert_eq!(Shares::default().next(|_| false), None);
     }
@@ -86,7 +89,7 @@ mod tests {
             let mut shares = Shares::default();
             let mut served = 0_usize;
             for due in &others {
-                let is_due = |class: Class| match RESERVED.iter().position(|known| *known == class) {
+                let is_due = |class: RequestClass| match RESERVED.iter().position(|known| *known == class) {
                     Some(position) => position == reserved || due[position],
                     None => due[reserved],
                 };

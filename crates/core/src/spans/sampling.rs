@@ -4,7 +4,7 @@
 //! span calls back those before it, and the trace is whole.
 
 use super::ids::TraceId;
-use crate::delivery::{DeliveryResult, Status};
+use crate::delivery::{AttemptStatus, DeliveryResult};
 use crate::spans::record::Fate;
 
 /// What came before an attempt in its delivery, as far as is known.
@@ -34,10 +34,10 @@ impl Sampler {
     }
 
     /// What becomes of the span of an attempt with that outcome.
-    pub fn attempt(self, trace_id: TraceId, status: Status, before: Before) -> Fate {
+    pub fn attempt(self, trace_id: TraceId, status: AttemptStatus, before: Before) -> Fate {
         match (before, status) {
             (Before::Failure, _) => Fate::Queue,
-            (_, Status::Success) => self.draw(trace_id),
+            (_, AttemptStatus::Success) => self.draw(trace_id),
             (Before::Nothing, _) => Fate::Queue,
             (Before::Successes, _) => Fate::QueueWithParked,
         }
@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn what_succeeded_at_once_is_drawn_by_its_trace_id() {
-        let fates = |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).attempt(id, Status::Success, Before::Nothing));
+        let fates =
+            |ratio| [FIRST, LAST].map(|id| Sampler::new(ratio).attempt(id, AttemptStatus::Success, Before::Nothing));
         assert_eq!(fates(1.0), [Fate::Queue, Fate::Queue]);
         assert_eq!(fates(0.5), [Fate::Queue, Fate::Park]);
         assert_eq!(fates(0.0), [Fate::Park, Fate::Park]);
@@ -78,13 +79,13 @@ mod tests {
         assert_eq!([roots(1.0), roots(0.5), roots(0.0)], [fates(1.0), fates(0.5), fates(0.0)]);
         let mut middle = FIRST;
         middle[8] = 0x80;
-        assert_eq!(Sampler::new(0.5).attempt(middle, Status::Success, Before::Nothing), Fate::Park);
+        assert_eq!(Sampler::new(0.5).attempt(middle, AttemptStatus::Success, Before::Nothing), Fate::Park);
     }
 
     #[test]
     fn all_else_is_sent() {
         let none = Sampler::new(0.0);
-        for status in [Status::Failed, Status::Retrying, Status::Unknown] {
+        for status in [AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown] {
             assert_eq!(none.attempt(LAST, status, Before::Nothing), Fate::Queue, "{status:?}");
             assert_eq!(
                 none.attempt(LAST, status, Before::Successes),
@@ -93,7 +94,7 @@ mod tests {
             );
             assert_eq!(none.attempt(LAST, status, Before::Failure), Fate::Queue, "{status:?} after a failure");
         }
-        assert_eq!(none.attempt(LAST, Status::Success, Before::Failure), Fate::Queue);
+        assert_eq!(none.attempt(LAST, AttemptStatus::Success, Before::Failure), Fate::Queue);
         assert_eq!(none.root(LAST, DeliveryResult::Success, Before::Failure), Fate::Queue);
         for result in [DeliveryResult::Failed, DeliveryResult::Abandoned] {
             assert_eq!(none.root(LAST, result, Before::Successes), Fate::QueueWithParked);

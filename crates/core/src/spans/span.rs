@@ -22,7 +22,7 @@ use super::sampling::{Before, Sampler};
 use crate::delivery::{Attempt, DeliveryResult, HttpStatus, OwnerType, Target, Timestamp};
 use crate::discovery::targets::WebhookInfo;
 use crate::ledger::labels::{AttemptLabels, MAX_EVENT_BYTES};
-use crate::ledger::transition::{Delivery, Origin, Transition};
+use crate::ledger::transition::{DeliveryRef, Origin, Transition};
 use crate::spans::record::SpanRecord;
 
 /// The settings that spans depend on.
@@ -36,7 +36,7 @@ pub struct SpanPolicy {
 
 /// Whose deliveries they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Webhook<'a> {
+pub struct SpanWebhook<'a> {
     /// The target.
     pub target: &'a Target,
     /// What discovery knows of it.
@@ -68,7 +68,7 @@ pub struct SampledAttempt {
 }
 
 /// The spans that `transitions` of a webhook's deliveries give.
-pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPolicy) -> Made {
+pub fn spans(transitions: &[Transition], webhook: SpanWebhook<'_>, policy: &SpanPolicy) -> Made {
     let mut made = Made::default();
     let wanted = |origin: Origin| origin == Origin::Live || policy.history;
     // Of a delivery that ends more than once in a batch, the last end is the one that is told.
@@ -88,7 +88,7 @@ pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPoli
                 if wanted(*origin) && last_ends.get(&delivery.opening.id) == Some(&place) =>
             {
                 let name = short(name, event);
-                let end = End { delivery, began: *began, at: *at, name, result: *result, attempts: *attempts };
+                let end = DeliveryEnd { delivery, began: *began, at: *at, name, result: *result, attempts: *attempts };
                 made.add_root(&end, webhook, policy);
             }
             _ => {}
@@ -101,13 +101,13 @@ pub fn spans(transitions: &[Transition], webhook: Webhook<'_>, policy: &SpanPoli
 struct Counted<'a> {
     attempt: &'a Attempt,
     at: Timestamp,
-    delivery: &'a Delivery,
+    delivery: &'a DeliveryRef,
     labels: &'a AttemptLabels,
 }
 
 /// The end of a delivery.
-struct End<'a> {
-    delivery: &'a Delivery,
+struct DeliveryEnd<'a> {
+    delivery: &'a DeliveryRef,
     began: Timestamp,
     at: Timestamp,
     name: &'a Arc<str>,
@@ -116,7 +116,7 @@ struct End<'a> {
 }
 
 impl Made {
-    fn add_attempt(&mut self, counted: &Counted<'_>, webhook: Webhook<'_>, policy: &SpanPolicy) {
+    fn add_attempt(&mut self, counted: &Counted<'_>, webhook: SpanWebhook<'_>, policy: &SpanPolicy) {
         let Counted { attempt, at, delivery, labels } = *counted;
         let trace_id = ids::trace(webhook.target, &delivery.opening.id);
         let span_id = ids::attempt(webhook.target, &attempt.id);
@@ -149,7 +149,7 @@ impl Made {
         }
     }
 
-    fn add_root(&mut self, end: &End<'_>, webhook: Webhook<'_>, policy: &SpanPolicy) {
+    fn add_root(&mut self, end: &DeliveryEnd<'_>, webhook: SpanWebhook<'_>, policy: &SpanPolicy) {
         let opening = &end.delivery.opening;
         let trace_id = ids::trace(webhook.target, &opening.id);
         let mut attributes = webhook_attributes(webhook.target);
@@ -177,7 +177,7 @@ impl Made {
     }
 }
 
-fn attempt_attributes(attempt: &Attempt, event: &Arc<str>, webhook: Webhook<'_>) -> Vec<KeyValue> {
+fn attempt_attributes(attempt: &Attempt, event: &Arc<str>, webhook: SpanWebhook<'_>) -> Vec<KeyValue> {
     let mut attributes = webhook_attributes(webhook.target);
     attributes.push(text("http.request.method", method(webhook)));
     if let HttpStatus::Code(code) = attempt.http_status {
@@ -224,7 +224,7 @@ fn error_type(status: HttpStatus) -> String {
     }
 }
 
-fn method(webhook: Webhook<'_>) -> &'static str {
+fn method(webhook: SpanWebhook<'_>) -> &'static str {
     webhook.info.map(|info| info.method).unwrap_or_default().as_str()
 }
 

@@ -48,14 +48,14 @@ fn syntax(error: &ScanError) -> Flaw {
 struct Scan {
     outline: Outline,
     /// Maps and lists that have not ended, from the root.
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     /// What anchors that have ended stand for.
-    anchors: HashMap<usize, Complete>,
+    anchors: HashMap<usize, ClosedNode>,
     documents: usize,
     total: Weight,
 }
 
-struct Open {
+struct OpenNode {
     node: NodeId,
     anchor: usize,
     content: Content,
@@ -86,7 +86,7 @@ impl Weight {
 
 /// A value that has ended.
 #[derive(Clone, Copy)]
-struct Complete {
+struct ClosedNode {
     node: NodeId,
     weight: Weight,
     /// Levels of maps and lists: 0 for a scalar.
@@ -119,7 +119,7 @@ impl Scan {
                 self.refuse_root("a single value", line)?;
                 self.count(weight, line)?;
                 let node = self.outline.add_scalar(line);
-                self.complete(Complete { node, weight, height: 0 }, anchor, line)
+                self.complete(ClosedNode { node, weight, height: 0 }, anchor, line)
             }
             Event::Alias(anchor) => self.take_alias(anchor, line),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -142,7 +142,7 @@ impl Scan {
     }
 
     fn expects_key(&self) -> bool {
-        matches!(self.open.last(), Some(Open { content: Content::Map(None), .. }))
+        matches!(self.open.last(), Some(OpenNode { content: Content::Map(None), .. }))
     }
 
     fn take_key(&mut self, text: String, style: TScalarStyle, line: usize) -> Result<(), Flaw> {
@@ -181,17 +181,17 @@ impl Scan {
         self.check_depth(self.open.len() + 1, line)?;
         let weight = Weight { values: 1, bytes: 0 };
         self.count(weight, line)?;
-        self.open.push(Open { node, anchor, content, weight, height: 0 });
+        self.open.push(OpenNode { node, anchor, content, weight, height: 0 });
         Ok(())
     }
 
     fn end(&mut self, line: usize) -> Result<(), Flaw> {
-        let Some(Open { node, anchor, weight, height, .. }) = self.open.pop() else { return Ok(()) };
-        self.complete(Complete { node, weight, height: height + 1 }, anchor, line)
+        let Some(OpenNode { node, anchor, weight, height, .. }) = self.open.pop() else { return Ok(()) };
+        self.complete(ClosedNode { node, weight, height: height + 1 }, anchor, line)
     }
 
     /// Notes what an anchor stands for, and adds the value to what is around it.
-    fn complete(&mut self, value: Complete, anchor: usize, line: usize) -> Result<(), Flaw> {
+    fn complete(&mut self, value: ClosedNode, anchor: usize, line: usize) -> Result<(), Flaw> {
         if anchor > 0 {
             // The parser keeps a copy for each anchor.
             self.count(value.weight, line)?;

@@ -12,7 +12,7 @@ use axum::http::{Method, Response, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Shared, answers, lock, response};
+use super::{ServerState, answers, lock, response};
 use crate::requests::largest_per_minute;
 use crate::scenario::check::is_segment;
 use crate::scenario::{Owner, OwnerKind, Webhook};
@@ -34,7 +34,7 @@ struct NewEntry {
 /// /_simulator/entries?webhook_id=…&event=…&status=…[&http_status=…]`, and, below `/_simulator/`, `POST` and `DELETE`
 /// of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes what is: `name` and
 /// `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
-pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
+pub(super) fn answer(shared: &ServerState, request: &Parts) -> Response<Body> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/_simulator/truth") => truth(shared),
         (&Method::GET, "/_simulator/requests") => requests(shared),
@@ -60,7 +60,7 @@ pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
 }
 
 /// Changes a webhook or an owner.
-fn change(shared: &Shared, method: &Method, path: &str, uri: &Uri) -> Response<Body> {
+fn change(shared: &ServerState, method: &Method, path: &str, uri: &Uri) -> Response<Body> {
     let segments: Vec<&str> = path.split('/').skip(2).collect();
     let (what, id) = match segments[..] {
         [what @ ("agents" | "campaigns" | "webhooks"), id] if is_segment(id) => (what, id),
@@ -107,7 +107,7 @@ fn set_webhook(world: &mut World, id: &str, parameters: &HashMap<String, String>
     })
 }
 
-fn truth(shared: &Shared) -> Response<Body> {
+fn truth(shared: &ServerState) -> Response<Body> {
     let truth = shared.world_now().truth();
     match serde_json::to_vec(&truth) {
         Ok(body) => response(StatusCode::OK, "application/json", body),
@@ -115,7 +115,7 @@ fn truth(shared: &Shared) -> Response<Body> {
     }
 }
 
-fn add_entry(shared: &Shared, new: NewEntry) -> Response<Body> {
+fn add_entry(shared: &ServerState, new: NewEntry) -> Response<Body> {
     let mut world = shared.world_now();
     let spec = EntrySpec {
         created_at: world.now(),
@@ -130,7 +130,7 @@ fn add_entry(shared: &Shared, new: NewEntry) -> Response<Body> {
     }
 }
 
-fn requests(shared: &Shared) -> Response<Body> {
+fn requests(shared: &ServerState) -> Response<Body> {
     let received = lock(&shared.received);
     let count = received.len();
     let body = json!({"count": count, "largest_per_minute": largest_per_minute(&received)});

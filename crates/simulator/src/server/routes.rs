@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{Shared, answers, lock, response};
+use super::{ServerState, answers, lock, response};
 use crate::clock::Moment;
 use crate::scenario::{OwnerKind, Webhook};
 use crate::world::{ManualRetry, OwnerState, World};
@@ -37,7 +37,7 @@ struct Paging {
 }
 
 /// Why there is nothing to answer with.
-enum Refusal {
+enum RequestError {
     /// A parameter is out of its range: its name, and what is wrong with it.
     Parameter(&'static str, &'static str),
     /// There is no such agent or campaign.
@@ -46,7 +46,7 @@ enum Refusal {
     UnknownWebhook,
 }
 
-impl Refusal {
+impl RequestError {
     fn answer(self) -> Response<Body> {
         match self {
             Self::Parameter(field, reason) => answers::invalid_parameter(field, reason),
@@ -58,7 +58,7 @@ impl Refusal {
 }
 
 /// Answers a request whose token is known.
-pub(super) fn answer(shared: &Shared, request: &Parts) -> Response<Body> {
+pub(super) fn answer(shared: &ServerState, request: &Parts) -> Response<Body> {
     let path = request.uri.path();
     let Some(path_below) = path.strip_prefix("/api/v1/") else { return answers::no_route(path) };
     let segments: Vec<&str> = path_below.trim_end_matches('/').split('/').collect();
@@ -90,18 +90,18 @@ fn parameters(uri: &Uri) -> HashMap<String, String> {
     Query::try_from_uri(uri).map(|Query(parameters)| parameters).unwrap_or_default()
 }
 
-fn paging(shared: &Shared, parameters: &HashMap<String, String>, default: u32) -> Result<Paging, Refusal> {
+fn paging(shared: &ServerState, parameters: &HashMap<String, String>, default: u32) -> Result<Paging, RequestError> {
     let number = |name: &str, default: u32| match parameters.get(name) {
         None => Some(default),
         Some(text) => text.parse::<u32>().ok().filter(|number| *number > 0),
     };
-    let page = number("page", 1).ok_or(Refusal::Parameter("page", "The page field must be at least 1."))?;
+    let page = number("page", 1).ok_or(RequestError::Parameter("page", "The page field must be at least 1."))?;
     let per_page = number("per_page", default);
     let per_page = match shared.max_per_page {
         Some(max) => per_page.unwrap_or(default).min(max),
         None => per_page
             .filter(|per_page| *per_page <= MAX_PER_PAGE)
-            .ok_or(Refusal::Parameter("per_page", "The per page field must be between 1 and 100."))?,
+            .ok_or(RequestError::Parameter("per_page", "The per page field must be between 1 and 100."))?,
     };
     Ok(Paging { page: page as usize, per_page: per_page as usize })
 }
@@ -110,7 +110,7 @@ fn last_page(total: usize, per_page: usize) -> usize {
     total.div_ceil(per_page).max(1)
 }
 
-fn owners(shared: &Shared, kind: OwnerKind, uri: &Uri) -> Response<Body> {
+fn owners(shared: &ServerState, kind: OwnerKind, uri: &Uri) -> Response<Body> {
     let parameters = parameters(uri);
     let paging = match paging(shared, &parameters, OWNERS_PER_PAGE) {
         Ok(paging) => paging,
@@ -175,10 +175,10 @@ fn owner_json(state: &OwnerState) -> Value {
     }
 }
 
-fn webhooks(shared: &Shared, kind: OwnerKind, owner_id: &str) -> Response<Body> {
+fn webhooks(shared: &ServerState, kind: OwnerKind, owner_id: &str) -> Response<Body> {
     let world = shared.world_now();
     if !world.has_owner(kind, owner_id) {
-        return Refusal::UnknownOwner(kind).answer();
+        return RequestError::UnknownOwner(kind).answer();
     }
     let owned = world.webhooks_of(kind, owner_id);
     let list: Vec<Value> = owned.iter().map(|(webhook, changed_at)| webhook_json(webhook, *changed_at)).collect();
@@ -221,15 +221,15 @@ fn webhook_json(webhook: &Webhook, changed_at: Option<Moment>) -> Value {
 }
 
 /// The place of the log of a webhook, or what is missing.
-fn find_log(world: &World, kind: OwnerKind, owner_id: &str, webhook_id: &str) -> Result<usize, Refusal> {
+fn find_log(world: &World, kind: OwnerKind, owner_id: &str, webhook_id: &str) -> Result<usize, RequestError> {
     if !world.has_owner(kind, owner_id) {
-        return Err(Refusal::UnknownOwner(kind));
+        return Err(RequestError::UnknownOwner(kind));
     }
     let log = world.find_log(webhook_id).filter(|log| owns(&world.logs()[*log].webhook, kind, owner_id));
-    log.ok_or(Refusal::UnknownWebhook)
+    log.ok_or(RequestError::UnknownWebhook)
 }
 
-fn logs(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri: &Uri) -> Response<Body> {
+fn logs(shared: &ServerState, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri: &Uri) -> Response<Body> {
     let faults = lock(&shared.page_faults).clone();
     let mut world = shared.world_now();
     let log = match find_log(&world, kind, owner_id, webhook_id) {
@@ -241,7 +241,7 @@ fn logs(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri:
         Err(refusal) => return refusal.answer(),
     };
     if faults.deepest_page.is_some_and(|deepest| page > deepest as usize) {
-        return Refusal::Parameter("page", "The page field is too large.").answer();
+        return RequestError::Parameter("page", "The page field is too large.").answer();
     }
     let shown = if faults.repeats { 1 } else { page };
     let mut body = br#"{"success":true,"data":"#.to_vec();
@@ -262,7 +262,7 @@ fn logs(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, uri:
     response(StatusCode::OK, "application/json", body)
 }
 
-fn retry(shared: &Shared, kind: OwnerKind, owner_id: &str, webhook_id: &str, log_id: &str) -> Response<Body> {
+fn retry(shared: &ServerState, kind: OwnerKind, owner_id: &str, webhook_id: &str, log_id: &str) -> Response<Body> {
     let mut world = shared.world_now();
     if let Err(refusal) = find_log(&world, kind, owner_id, webhook_id) {
         return refusal.answer();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::entry::{Outcome, Status};
+use super::entry::{DrawnOutcome, Status};
 use crate::clock::Moment;
 use crate::random::Random;
 use crate::scenario::{Latency, Retries, Spike, Webhook};
@@ -19,7 +19,7 @@ pub(super) fn draw(
     attempt: u8,
     begin: Moment,
     spike: f64,
-) -> (Outcome, Moment) {
+) -> (DrawnOutcome, Moment) {
     let fails = random.chance(webhook.failures.probability.max(spike));
     let unanswered = random.chance(webhook.failures.connection);
     let status = random.weighted(webhook.failures.statuses.iter().map(|status| status.weight));
@@ -27,7 +27,7 @@ pub(super) fn draw(
     let end = begin.plus(latency);
     let duration_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
     let failed = if attempt <= webhook.max_retries { Status::Retrying } else { Status::Failed };
-    let mut outcome = Outcome { status: failed, http_status: None, error: None, duration_ms, delivered_at: None };
+    let mut outcome = DrawnOutcome { status: failed, http_status: None, error: None, duration_ms, delivered_at: None };
     if !fails {
         outcome.status = Status::Success;
         outcome.http_status = Some(200);

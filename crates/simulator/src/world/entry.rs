@@ -119,7 +119,7 @@ impl Default for EntrySpec {
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum EntryPlace {
     /// Made, but not in the list yet.
     Hidden,
     /// In the list; among entries of one second, a higher rank stands before a lower.
@@ -132,7 +132,7 @@ pub(crate) enum Place {
 
 /// An outcome that is drawn and not yet shown.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Outcome {
+pub(super) struct DrawnOutcome {
     pub(super) status: Status,
     pub(super) http_status: Option<u16>,
     pub(super) error: Option<String>,
@@ -146,13 +146,13 @@ pub(crate) struct Entry {
     pub(crate) id: Box<str>,
     pub(crate) delivery: u32,
     pub(crate) spec: EntrySpec,
-    pub(crate) place: Place,
+    pub(crate) place: EntryPlace,
     pub(crate) anomaly: Option<Anomaly>,
     /// Whether it was `retrying` until its delivery's last attempt had failed.
     pub(crate) superseded: bool,
     /// Whether the list showed it only some time after it was made.
     pub(crate) late: bool,
-    pub(super) coming: Option<Box<Outcome>>,
+    pub(super) coming: Option<Box<DrawnOutcome>>,
     pub(super) raw: Option<Box<str>>,
 }
 

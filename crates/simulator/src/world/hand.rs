@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::entry::{Anomaly, Entry, EntrySpec, Place, Status};
-use super::log::{Log, ordered_uuid};
+use super::entry::{Anomaly, Entry, EntryPlace, EntrySpec, Status};
+use super::log::{WebhookLog, ordered_uuid};
 use super::{What, World};
 use crate::clock::Moment;
 
@@ -89,17 +89,17 @@ impl World {
         ManualRetry::Queued(self.logs[place].entries[new as usize].id.to_string())
     }
 
-    fn log_of(&mut self, webhook_id: &str) -> Result<&mut Log, HandError> {
+    fn log_of(&mut self, webhook_id: &str) -> Result<&mut WebhookLog, HandError> {
         let found = self.logs.iter_mut().find(|log| log.is(webhook_id));
         found.ok_or_else(|| HandError::UnknownWebhook(webhook_id.to_owned()))
     }
 }
 
-fn put(log: &mut Log, spec: EntrySpec, raw: Option<Box<str>>) -> String {
+fn put(log: &mut WebhookLog, spec: EntrySpec, raw: Option<Box<str>>) -> String {
     let id = spec.id.clone().unwrap_or_else(|| ordered_uuid(spec.created_at, &mut log.hand));
     let delivery = spec.delivery.unwrap_or_else(|| log.open_by_hand(Arc::clone(&spec.event)));
     let anomaly = raw.as_ref().map(|_| Anomaly::Raw);
-    let place = Place::Hidden;
+    let place = EntryPlace::Hidden;
     let entry = log.add(Entry {
         id: id.as_str().into(),
         delivery,

@@ -8,15 +8,24 @@ use serde::ser::SerializeMap;
 use serde_json::json;
 
 use super::entry::{Anomaly, Entry};
-use super::log::Log;
+use super::log::WebhookLog;
 use super::payload::Payload;
 use crate::scenario::OwnerKind;
 
-type Writer<'a> = serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>;
+type ObjectWriter<'a> = serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>;
 
-impl Log {
-    /// Appends `entry` to `bytes`; `turned` writes the payload's keys in an order that differs between attempts.
-    pub(crate) fn write_entry(&self, bytes: &mut Vec<u8>, entry: &Entry, turned: bool) -> serde_json::Result<()> {
+/// The order of a payload's keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeyOrder {
+    /// The same in all attempts of a delivery.
+    Same,
+    /// Another one in each attempt.
+    ByAttempt,
+}
+
+impl WebhookLog {
+    /// Appends `entry` to `bytes`.
+    pub(crate) fn write_entry(&self, bytes: &mut Vec<u8>, entry: &Entry, order: KeyOrder) -> serde_json::Result<()> {
         if let Some(raw) = &entry.raw {
             bytes.extend_from_slice(raw.as_bytes());
             return Ok(());
@@ -25,12 +34,12 @@ impl Log {
         let mut map = serializer.serialize_map(None)?;
         self.write_identity(&mut map, entry)?;
         write_outcome(&mut map, entry)?;
-        self.write_exchange(&mut map, entry, turned)?;
+        self.write_exchange(&mut map, entry, order)?;
         write_times(&mut map, entry)?;
         map.end()
     }
 
-    fn write_identity(&self, map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+    fn write_identity(&self, map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
         match entry.anomaly {
             Some(Anomaly::MissingId) => {}
             Some(Anomaly::GarbageId) => map.serialize_entry("id", &json!({"uuid": null}))?,
@@ -42,9 +51,12 @@ impl Log {
         Ok(())
     }
 
-    fn write_exchange(&self, map: &mut Writer<'_>, entry: &Entry, turned: bool) -> serde_json::Result<()> {
+    fn write_exchange(&self, map: &mut ObjectWriter<'_>, entry: &Entry, order: KeyOrder) -> serde_json::Result<()> {
         let seed = self.payload_seed(entry);
-        let turn = if turned { usize::from(entry.spec.attempt) * 3 } else { 0 };
+        let turn = match order {
+            KeyOrder::Same => 0,
+            KeyOrder::ByAttempt => usize::from(entry.spec.attempt) * 3,
+        };
         match &entry.spec.payload {
             Some(payload) => map.serialize_entry("request_payload", payload)?,
             None => map.serialize_entry("request_payload", &Payload { seed, event: &entry.spec.event, turn })?,
@@ -64,7 +76,7 @@ impl Log {
     }
 }
 
-fn write_outcome(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+fn write_outcome(map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
     let spec = &entry.spec;
     if entry.anomaly == Some(Anomaly::GarbageFields) {
         map.serialize_entry("event", &json!(["call", 7]))?;
@@ -88,7 +100,7 @@ fn write_outcome(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> 
     Ok(())
 }
 
-fn write_times(map: &mut Writer<'_>, entry: &Entry) -> serde_json::Result<()> {
+fn write_times(map: &mut ObjectWriter<'_>, entry: &Entry) -> serde_json::Result<()> {
     let spec = &entry.spec;
     if entry.anomaly == Some(Anomaly::GarbageFields) {
         map.serialize_entry("duration_ms", &-1)?;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt;
-use super::entry::{Anomaly, Entry, EntrySpec, Outcome, Place, Status};
+use super::entry::{Anomaly, DrawnOutcome, Entry, EntryPlace, EntrySpec, Status};
 use crate::clock::Moment;
 use crate::random::Random;
 use crate::scenario::{Scenario, Superseded, Webhook};
 
 /// The log of one webhook.
-pub(crate) struct Log {
+pub(crate) struct WebhookLog {
     pub(crate) webhook: Webhook,
     pub(crate) removed: bool,
     /// When the webhook itself was last changed, where it was.
@@ -51,7 +51,7 @@ pub(super) struct Begun {
     pub(super) deleted_at: Option<Moment>,
 }
 
-impl Log {
+impl WebhookLog {
     pub(super) fn new(webhook: Webhook, arrivals: Random, seed: u64, number: u64) -> Self {
         Self {
             events: webhook.events.iter().map(|event| Arc::from(event.name.as_str())).collect(),
@@ -168,12 +168,12 @@ impl Log {
 
     /// Puts a hidden entry into the list, before those of the same second that are there.
     pub(super) fn show(&mut self, entry: u32) {
-        if self.entries[entry as usize].place != Place::Hidden {
+        if self.entries[entry as usize].place != EntryPlace::Hidden {
             return;
         }
         let second = self.entries[entry as usize].second();
         self.ranks += 1;
-        self.entries[entry as usize].place = Place::Shown { rank: self.ranks };
+        self.entries[entry as usize].place = EntryPlace::Shown { rank: self.ranks };
         let position = self.list.partition_point(|other| self.entries[*other as usize].second() <= second);
         self.list.insert(position, entry);
     }
@@ -185,8 +185,8 @@ impl Log {
 
     /// Takes an entry out of the list, as if it had been deleted.
     pub(super) fn delete(&mut self, entry: u32) {
-        if self.take_out(entry) || self.entries[entry as usize].place == Place::Hidden {
-            self.entries[entry as usize].place = Place::Deleted;
+        if self.take_out(entry) || self.entries[entry as usize].place == EntryPlace::Hidden {
+            self.entries[entry as usize].place = EntryPlace::Deleted;
         }
     }
 
@@ -197,7 +197,7 @@ impl Log {
             if entry.spec.created_at >= oldest {
                 break;
             }
-            entry.place = Place::Expired;
+            entry.place = EntryPlace::Expired;
             self.list.pop_front();
         }
     }
@@ -283,7 +283,7 @@ impl Log {
     }
 
     fn take_out(&mut self, entry: u32) -> bool {
-        let Place::Shown { rank } = self.entries[entry as usize].place else { return false };
+        let EntryPlace::Shown { rank } = self.entries[entry as usize].place else { return false };
         let key = (self.entries[entry as usize].second(), rank);
         let position = self.list.partition_point(|other| self.key(*other) < key);
         self.list.remove(position).is_some()
@@ -298,7 +298,7 @@ impl Log {
     /// By what the list is ordered.
     fn key(&self, entry: u32) -> (i64, u64) {
         let entry = &self.entries[entry as usize];
-        let rank = if let Place::Shown { rank } = entry.place { rank } else { 0 };
+        let rank = if let EntryPlace::Shown { rank } = entry.place { rank } else { 0 };
         (entry.second(), rank)
     }
 }
@@ -321,7 +321,7 @@ fn new_entry(
     attempt: u8,
     event: &Arc<str>,
     created_at: Moment,
-    outcome: Outcome,
+    outcome: DrawnOutcome,
     anomaly: Option<Anomaly>,
 ) -> Entry {
     let spec = EntrySpec {
@@ -338,7 +338,7 @@ fn new_entry(
         id: id.into(),
         delivery,
         spec,
-        place: Place::Hidden,
+        place: EntryPlace::Hidden,
         anomaly,
         superseded: false,
         late: false,

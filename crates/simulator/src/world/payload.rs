@@ -21,7 +21,7 @@ pub(super) struct Payload<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Value {
+enum PayloadValue {
     Text(String),
     Number(u64),
     Decimal(f64),
@@ -38,29 +38,29 @@ const SENTENCES: [&str; 4] = [
 ];
 
 impl Payload<'_> {
-    fn fields(&self) -> [(&'static str, Value); 11] {
+    fn fields(&self) -> [(&'static str, PayloadValue); 11] {
         let mut random = Random::stream(self.seed, &[]);
         let uuid =
             |random: &mut Random| super::log::ordered_uuid(Moment::from_micros(random.next() as i64 >> 12), random);
         let phone = |random: &mut Random| format!("+1202555{:04}", 100 + random.below(100));
         let pick = |random: &mut Random, from: &[&'static str]| from[random.below(from.len() as u64) as usize];
         let transcript = [pick(&mut random, &SENTENCES), pick(&mut random, &SENTENCES)].join(" ");
-        let customer = Value::Customer {
+        let customer = PayloadValue::Customer {
             name: pick(&mut random, &NAMES),
             phone: phone(&mut random),
             tags: ["returning", pick(&mut random, &LANGUAGES)],
         };
         [
-            ("event", Value::Text(self.event.to_owned())),
-            ("call_id", Value::Text(uuid(&mut random))),
-            ("conversation_id", Value::Text(uuid(&mut random))),
-            ("direction", Value::Text(pick(&mut random, &["inbound", "outbound"]).to_owned())),
-            ("from", Value::Text(phone(&mut random))),
-            ("to", Value::Text(phone(&mut random))),
-            ("language", Value::Text(pick(&mut random, &LANGUAGES).to_owned())),
-            ("duration", Value::Number(random.below(900))),
-            ("cost", Value::Decimal(random.below(90_000) as f64 / 10_000.0)),
-            ("summary", Value::Text(transcript)),
+            ("event", PayloadValue::Text(self.event.to_owned())),
+            ("call_id", PayloadValue::Text(uuid(&mut random))),
+            ("conversation_id", PayloadValue::Text(uuid(&mut random))),
+            ("direction", PayloadValue::Text(pick(&mut random, &["inbound", "outbound"]).to_owned())),
+            ("from", PayloadValue::Text(phone(&mut random))),
+            ("to", PayloadValue::Text(phone(&mut random))),
+            ("language", PayloadValue::Text(pick(&mut random, &LANGUAGES).to_owned())),
+            ("duration", PayloadValue::Number(random.below(900))),
+            ("cost", PayloadValue::Decimal(random.below(90_000) as f64 / 10_000.0)),
+            ("summary", PayloadValue::Text(transcript)),
             ("customer", customer),
         ]
     }

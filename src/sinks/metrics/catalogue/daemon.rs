@@ -10,7 +10,7 @@ use crate::store::queue::QueueStatus;
 
 /// What is shown of the daemon.
 #[derive(Debug)]
-pub struct Subject<'a> {
+pub struct DaemonSource<'a> {
     /// How the configuration fares.
     pub config: ConfigStatus,
     /// Whether the state is older than what was shown.
@@ -23,9 +23,9 @@ pub struct Subject<'a> {
 
 /// How the samples of the daemon are collected.
 #[derive(Clone, Copy, Debug)]
-pub enum Collect {
+pub enum DaemonCollector {
     /// From what is shown.
-    Board(for<'a> fn(&'a Subject<'_>, &mut Samples<'a>)),
+    Board(for<'a> fn(&'a DaemonSource<'_>, &mut Samples<'a>)),
     /// By the `prometheus` crate's registry, where they are counted.
     Registry,
 }
@@ -39,7 +39,7 @@ pub const STATE_WRITE_ERRORS: Metric = Metric {
 };
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[MetricRow<Collect>] = &[
+pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_spans_total",
@@ -48,7 +48,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or dropped (the queue was full).",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| {
+        collect: DaemonCollector::Board(|daemon, samples| {
             samples.push(["exported"], daemon.queue.exported);
             samples.push(["rejected"], daemon.queue.rejected);
             samples.push(["dropped"], daemon.queue.dropped);
@@ -61,7 +61,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Spans on disk that wait to be sent.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.length)),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.length)),
     },
     MetricRow {
         metric: Metric {
@@ -69,7 +69,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
     },
     MetricRow {
         metric: Metric {
@@ -78,7 +78,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "When the oldest span that waits was queued, by the local clock; absent where none waits.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
     },
     MetricRow {
         metric: Metric {
@@ -86,9 +86,9 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Size of the state on disk, with its write-ahead log.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.size_bytes())),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.store.size_bytes())),
     },
-    MetricRow { metric: STATE_WRITE_ERRORS, collect: Collect::Registry },
+    MetricRow { metric: STATE_WRITE_ERRORS, collect: DaemonCollector::Registry },
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_state_created_timestamp_seconds",
@@ -96,7 +96,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Creation time of the state file: when it is recent, what came before was lost.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
     },
     MetricRow {
         metric: Metric {
@@ -105,7 +105,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "1 for behind (the state is older than what was shown: series are absent until its logs have been read again), detached (the path no longer leads to the open file), new (made at this start though there was one before), else 0.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| {
+        collect: DaemonCollector::Board(|daemon, samples| {
             let problems = daemon.store.problems();
             samples.push(["behind"], daemon.is_behind);
             samples.push(["detached"], problems.is_detached());
@@ -118,7 +118,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "1 when the configuration was last loaded without a fault.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
     },
     MetricRow {
         metric: Metric {
@@ -126,7 +126,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "When the configuration was last loaded without a fault.",
             ..BASE
         },
-        collect: Collect::Board(|daemon, samples| samples.push([], daemon.config.loaded_at)),
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.config.loaded_at)),
     },
     MetricRow {
         metric: Metric {
@@ -135,7 +135,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Log lines that were dropped because nobody read stderr in time, or it could not be written to.",
             ..BASE
         },
-        collect: Collect::Board(|_, samples| samples.push([], logging::lines_dropped())),
+        collect: DaemonCollector::Board(|_, samples| samples.push([], logging::lines_dropped())),
     },
     MetricRow {
         metric: Metric {
@@ -144,7 +144,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Always 1; what this program was built from.",
             ..BASE
         },
-        collect: Collect::Board(|_, samples| {
+        collect: DaemonCollector::Board(|_, samples| {
             samples.push([build_info::VERSION, build_info::REVISION, build_info::RUSTVERSION], 1_u64);
         }),
     },

@@ -7,29 +7,29 @@ use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
 use talkover_core::ledger::totals::Total;
 
-use super::{BASE, Buckets, Kind, Metric, MetricRow, Scope};
+use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
 use crate::exposition::model::{Histogram, Number};
 use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
 use crate::sinks::metrics::samples::Samples;
 
 /// Reads samples from what is shown of a target.
-pub type Read = for<'a> fn(&'a TargetView, &mut Samples<'a>);
+pub type ReadSamples = for<'a> fn(&'a TargetView, &mut Samples<'a>);
 
 /// How the samples of targets are collected, and of which targets.
 #[derive(Clone, Copy, Debug)]
-pub enum Collect {
+pub enum TargetCollector {
     /// Of targets whose first walk is complete.
-    OnceRead(Read),
+    OnceRead(ReadSamples),
     /// Of targets that are listed.
-    WhileListed(Read),
+    WhileListed(ReadSamples),
     /// Of all.
-    Always(Read),
+    Always(ReadSamples),
 }
 
 /// A metric of targets.
-pub type TargetRow = MetricRow<Collect>;
+pub type TargetRow = MetricRow<TargetCollector>;
 
-impl Collect {
+impl TargetCollector {
     /// Collects the samples of a target.
     pub fn collect<'a>(self, view: &'a TargetView, samples: &mut Samples<'a>) {
         match self {
@@ -41,7 +41,7 @@ impl Collect {
     }
 }
 
-const DELIVERIES: Metric = Metric { scope: Scope::Deliveries, ..BASE };
+const DELIVERIES: Metric = Metric { scope: MetricScope::Deliveries, ..BASE };
 
 /// The rows, in the order of the reference.
 pub static ROWS: &[TargetRow] = &[
@@ -54,7 +54,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Delivery attempts by outcome, each log entry counted once, when it is first seen with an outcome.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -66,7 +66,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Duration of delivery attempts (duration_ms of the log). The labels are those of metrics.duration_labels.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -78,7 +78,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Time from the creation of an attempt to its delivery (delivered_at - created_at).",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| histograms(view, Family::Delay, Number::Nanos, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -89,7 +89,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Deliveries that came to an end: success, failed, or abandoned (still open after poll.settle_after).",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
+        collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
     },
     MetricRow {
         metric: Metric {
@@ -101,7 +101,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "The number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             histograms(view, Family::AttemptsPerDelivery, Number::Integer, samples);
         }),
     },
@@ -112,7 +112,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Log entries now followed because they are pending or retrying.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, count) in OPEN_STATES.iter().zip(view.open) {
                 samples.push([status.as_str()], count);
             }
@@ -125,7 +125,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Creation time of the oldest log entry that is pending or retrying; absent where there is none.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, time) in OPEN_STATES.iter().zip(view.oldest_open) {
                 samples.push_known([status.as_str()], time);
             }
@@ -139,7 +139,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Newest creation time seen with that outcome.",
             ..DELIVERIES
         },
-        collect: Collect::OnceRead(|view, samples| {
+        collect: TargetCollector::OnceRead(|view, samples| {
             for (status, time) in OUTCOMES.iter().zip(view.marks.last_attempt) {
                 samples.push_known([status.as_str()], time);
             }
@@ -152,7 +152,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             let (target, known) = (&view.target, view.info.as_ref());
             let owner_name = known.map_or("", |known| &*known.owner_name);
             let host = known.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
@@ -166,7 +166,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().map(|info| info.is_enabled));
         }),
     },
@@ -176,7 +176,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().and_then(|info| info.max_retries));
         }),
     },
@@ -186,7 +186,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "How long a delivery attempt may take; from discovery, absent without it.",
             ..DELIVERIES
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             samples.push_known([], view.info.as_ref().and_then(|info| info.timeout_seconds));
         }),
     },

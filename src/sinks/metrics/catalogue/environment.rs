@@ -1,12 +1,12 @@
 //! What is served of the daemon's work on an environment.
 
-use super::{BASE, Buckets, Kind, Metric, MetricRow, Scope};
+use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
 use crate::sinks::metrics::board::{EnvironmentView, TargetView, Views};
 use crate::sinks::metrics::samples::Samples;
 
 /// What is shown of an environment, and of everything around it.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct EnvironmentSource<'a> {
     /// Its name.
     pub name: &'a str,
     /// What is shown of it.
@@ -17,14 +17,14 @@ pub struct Subject<'a> {
 
 /// How the samples of environments are collected.
 #[derive(Clone, Copy, Debug)]
-pub enum Collect {
+pub enum EnvironmentCollector {
     /// From the board.
-    Board(for<'a> fn(Subject<'a>, &mut Samples<'a>)),
+    Board(for<'a> fn(EnvironmentSource<'a>, &mut Samples<'a>)),
     /// By the `prometheus` crate's registry, where they are counted.
     Registry,
 }
 
-const ENVIRONMENT: Metric = Metric { scope: Scope::Environment, ..BASE };
+const ENVIRONMENT: Metric = Metric { scope: MetricScope::Environment, ..BASE };
 
 /// Requests to the API.
 pub const API_REQUESTS: Metric = Metric {
@@ -49,7 +49,7 @@ pub const API_DURATION: Metric = Metric {
 pub const API_BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[MetricRow<Collect>] = &[
+pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_entries_read_total",
@@ -58,22 +58,22 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Log entries read, by whether they were new, changed or unchanged.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| {
+        collect: EnvironmentCollector::Board(|of, samples| {
             let read = of.view.entries_read;
             samples.push(["new"], read.new);
             samples.push(["changed"], read.changed);
             samples.push(["unchanged"], read.unchanged);
         }),
     },
-    MetricRow { metric: API_REQUESTS, collect: Collect::Registry },
-    MetricRow { metric: API_DURATION, collect: Collect::Registry },
+    MetricRow { metric: API_REQUESTS, collect: EnvironmentCollector::Registry },
+    MetricRow { metric: API_DURATION, collect: EnvironmentCollector::Registry },
     MetricRow {
         metric: Metric {
             name: "talkover_api_rate_limit_remaining",
             help: "X-RateLimit-Remaining of the last answer that had one.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit_remaining)),
+        collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.rate_limit_remaining)),
     },
     MetricRow {
         metric: Metric {
@@ -81,7 +81,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "X-RateLimit-Limit of the last answer that had one: requests a minute.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| samples.push_known([], of.view.rate_limit)),
+        collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.rate_limit)),
     },
     MetricRow {
         metric: Metric {
@@ -89,7 +89,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "The API's clock (Date, whole seconds) less the local one.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
+        collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
     },
     MetricRow {
         metric: Metric {
@@ -97,7 +97,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Requests a minute that this daemon allows itself.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| samples.push([], of.view.budget)),
+        collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.budget)),
     },
     MetricRow {
         metric: Metric {
@@ -106,7 +106,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "Webhooks by state: failing where the last poll failed, disabled where TalkOver says so, else healthy.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| {
+        collect: EnvironmentCollector::Board(|of, samples| {
             let own = of.views.listed().filter(|target| *target.target.environment == *of.name);
             for (state, count) in ["healthy", "failing", "disabled"].into_iter().zip(states(own)) {
                 samples.push([state], count);
@@ -119,7 +119,7 @@ pub static ROWS: &[MetricRow<Collect>] = &[
             help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
             ..ENVIRONMENT
         },
-        collect: Collect::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
+        collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
     },
 ];
 

@@ -4,13 +4,13 @@
 
 use super::{BASE, Kind, Metric, MetricRow};
 use crate::exposition::model::Number;
-use crate::sinks::metrics::process::Figures;
+use crate::sinks::metrics::process::ProcessFigures;
 
 /// Reads one figure; `None` if there is none.
-pub type Collect = fn(&Figures) -> Option<Number>;
+pub type ProcessCollector = fn(&ProcessFigures) -> Option<Number>;
 
 /// The rows, in the order of the reference.
-pub static ROWS: &[MetricRow<Collect>] = &[
+pub static ROWS: &[MetricRow<ProcessCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "process_cpu_seconds_total",

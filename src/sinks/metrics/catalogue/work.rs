@@ -7,11 +7,11 @@ use talkover_core::ledger::series::LogOutcome;
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::reading::error::PollResult;
 
-use super::deliveries::{Collect, TargetRow};
-use super::{BASE, Kind, Metric, MetricRow, Scope};
+use super::deliveries::{TargetCollector, TargetRow};
+use super::{BASE, Kind, Metric, MetricRow, MetricScope};
 use crate::sinks::metrics::board::TargetView;
 
-const WORK: Metric = Metric { scope: Scope::Target, ..BASE };
+const WORK: Metric = Metric { scope: MetricScope::Target, ..BASE };
 
 /// The rows, in the order of the reference.
 pub static ROWS: &[TargetRow] = &[
@@ -21,7 +21,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "1 when the last poll of the webhook's log succeeded, 0 when it failed; absent until one has ended.",
             ..WORK
         },
-        collect: Collect::WhileListed(|view, samples| samples.push_known([], view.up)),
+        collect: TargetCollector::WhileListed(|view, samples| samples.push_known([], view.up)),
     },
     MetricRow {
         metric: Metric {
@@ -30,7 +30,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Newest creation time up to which the whole log has been read. It stands still where nothing happens.",
             ..WORK
         },
-        collect: Collect::Always(|view, samples| samples.push_known([], view.marks.watermark)),
+        collect: TargetCollector::Always(|view, samples| samples.push_known([], view.marks.watermark)),
     },
     MetricRow {
         metric: Metric {
@@ -38,7 +38,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "End of the last poll that succeeded; absent until one has.",
             ..WORK
         },
-        collect: Collect::WhileListed(|view, samples| samples.push_known([], view.last_success)),
+        collect: TargetCollector::WhileListed(|view, samples| samples.push_known([], view.last_success)),
     },
     MetricRow {
         metric: Metric {
@@ -46,7 +46,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "The scheduler's present choice between poll.min_interval and poll.max_interval.",
             ..WORK
         },
-        collect: Collect::WhileListed(|view, samples| samples.push([], view.poll_interval)),
+        collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.poll_interval)),
     },
     MetricRow {
         metric: Metric {
@@ -56,7 +56,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Polls of the webhook's log by result.",
             ..WORK
         },
-        collect: Collect::WhileListed(|view, samples| {
+        collect: TargetCollector::WhileListed(|view, samples| {
             for (result, count) in PollResult::ALL.iter().zip(view.polls) {
                 samples.push([result.as_str()], count);
             }
@@ -72,7 +72,7 @@ pub static ROWS: &[TargetRow] = &[
                    poll.settle_after), ignored (older than what is remembered), invalid (not usable).",
             ..WORK
         },
-        collect: Collect::Always(|view, samples| {
+        collect: TargetCollector::Always(|view, samples| {
             for outcome in LogOutcome::ALL {
                 samples.push([outcome.as_str()], view.totals.counter(&SeriesKey::log_entries(outcome)));
             }
@@ -85,7 +85,7 @@ pub static ROWS: &[TargetRow] = &[
                    scraper has seen the result. Rates that span it are no spikes.",
             ..WORK
         },
-        collect: Collect::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
+        collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
     },
     MetricRow {
         metric: Metric {
@@ -93,7 +93,7 @@ pub static ROWS: &[TargetRow] = &[
             help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
             ..WORK
         },
-        collect: Collect::Always(|view, samples| samples.push([], attempts_held(view))),
+        collect: TargetCollector::Always(|view, samples| samples.push([], attempts_held(view))),
     },
     MetricRow {
         metric: Metric {
@@ -103,7 +103,9 @@ pub static ROWS: &[TargetRow] = &[
             help: "Times that log entries may have been lost to the API's retention before they could be read.",
             ..WORK
         },
-        collect: Collect::Always(|view, samples| samples.push([], view.totals.counter(&SeriesKey::history_gaps()))),
+        collect: TargetCollector::Always(|view, samples| {
+            samples.push([], view.totals.counter(&SeriesKey::history_gaps()))
+        }),
     },
 ];
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use talkover_core::delivery::{HttpStatus, OwnerType, Status, Target, Timestamp};
+use talkover_core::delivery::{AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{Endpoint, Method};
 use talkover_core::ledger::labels::{AttemptLabels, HttpLabel};
@@ -18,7 +18,7 @@ use crate::sinks::metrics::exposure::Exposure;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
-use talkover_core::clock::LocalTime;
+use talkover_core::server_time::LocalTime;
 
 fn view(id: &str, info: Option<WebhookInfo>) -> TargetView {
     let target = Target {
@@ -85,7 +85,11 @@ fn what_discovery_knows_is_shown_and_the_rest_is_empty_or_absent() {
 }
 
 fn labels(event: &str) -> AttemptLabels {
-    AttemptLabels { event: event.into(), status: Status::Success, http_status: HttpLabel::Exact(HttpStatus::Code(200)) }
+    AttemptLabels {
+        event: event.into(),
+        status: AttemptStatus::Success,
+        http_status: HttpLabel::Exact(HttpStatus::Code(200)),
+    }
 }
 
 #[test]

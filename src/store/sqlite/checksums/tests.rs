@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{SpanBatch, Store as _};
-use talkover_core::delivery::{OwnerType, Status, Target};
+use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
 use talkover_core::ledger::decide::{Coverage, decide};
 use talkover_core::ledger::state::Ledger;
 use talkover_core::testing::{Book, entry, local, policy};
@@ -26,7 +26,7 @@ fn written(path: &Path) {
         let mut ledger = Ledger::default();
         for (coverage, now) in [(Coverage::FirstResponse, 0), (Coverage::FirstContact, 20), (Coverage::Head, 40)] {
             let entries = if coverage == Coverage::FirstResponse { 0..0 } else { 0..now - 10 };
-            let entries: Vec<_> = entries.map(|n| entry(&format!("entry-{n}"), n, Status::Success)).collect();
+            let entries: Vec<_> = entries.map(|n| entry(&format!("entry-{n}"), n, AttemptStatus::Success)).collect();
             let changes = decide(&ledger, &Book::batch(coverage, now, &entries), &policy()).changes;
             _ = store.commit(&target, changes.clone(), &SpanBatch::default()).unwrap();
             ledger.apply(changes);
@@ -72,17 +72,37 @@ fn what_is_committed_adds_up_whatever_statement_has_written_it() {
 #[test]
 fn one_row_that_differs_is_named() {
     let table = [
-        ("UPDATE totals SET value = value + 4 WHERE family = 'attempts' AND target = 2", "totals", "of webhook test/w-2"),
-        ("UPDATE totals SET labels = replace(labels, 'e', 'a') WHERE family = 'attempts' AND target = 1", "totals", "(1, attempts, "),
-        ("UPDATE entries SET event = 'other' WHERE target = 1 AND id = 'entry-7'", "entries", "entry-7) of webhook test/w-1"),
+        (
+            "UPDATE totals SET value = value + 4 WHERE family = 'attempts' AND target = 2",
+            "totals",
+            "of webhook test/w-2",
+        ),
+        (
+            "UPDATE totals SET labels = replace(labels, 'e', 'a') WHERE family = 'attempts' AND target = 1",
+            "totals",
+            "(1, attempts, ",
+        ),
+        (
+            "UPDATE entries SET event = 'other' WHERE target = 1 AND id = 'entry-7'",
+            "entries",
+            "entry-7) of webhook test/w-1",
+        ),
         ("UPDATE targets SET watermark = watermark - 1 WHERE id = 2", "targets", "(2)"),
         ("UPDATE meta SET value = value + 1 WHERE key = 'created_at'", "meta", "(created_at)"),
         ("DELETE FROM entries WHERE target = 1 AND id = 'entry-7'", "entries", "is missing"),
-        ("INSERT INTO pruned_totals VALUES (1, 'attempts', '[]', 1)", "pruned_totals", "(1, attempts, []) of webhook test/w-1: it was never"),
+        (
+            "INSERT INTO pruned_totals VALUES (1, 'attempts', '[]', 1)",
+            "pruned_totals",
+            "(1, attempts, []) of webhook test/w-1: it was never",
+        ),
         ("UPDATE entries SET event = 'other'", "entries", "several rows"),
         ("UPDATE last_commit SET number = number + 1", "last_commit", "(1)"),
         ("DELETE FROM last_commit", "last_commit", "is missing"),
-        ("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM totals; END", "sqlite_schema", "the tables are not"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM totals; END",
+            "sqlite_schema",
+            "the tables are not",
+        ),
         ("ALTER TABLE totals RENAME COLUMN held TO kept", "sqlite_schema", "the tables are not"),
     ];
     for (damage, table, named) in table {

@@ -22,7 +22,7 @@ type Failing = dyn Fn(&Request) -> Option<ApiError>;
 
 /// Owners with their webhooks, an API that lists them, and a discovery that asks it.
 struct World {
-    owners: BTreeMap<OwnerKey, (Owner, Vec<String>)>,
+    owners: BTreeMap<OwnerKey, (ApiOwner, Vec<String>)>,
     /// Requests that fail.
     fails: Box<Failing>,
     discovery: Discovery,
@@ -49,8 +49,8 @@ fn not_found() -> ApiError {
     ApiError::Http { status: 404, message: None, retry_after: None }
 }
 
-fn webhook(id: &str) -> Webhook {
-    Webhook {
+fn webhook(id: &str) -> ApiWebhook {
+    ApiWebhook {
         name: id.into(),
         endpoint: None,
         timeout_seconds: None,
@@ -71,7 +71,7 @@ fn paged<T>(all: Vec<(Arc<str>, T)>, page: u32, per_page: u32) -> ListPage<T> {
 
 impl World {
     fn new() -> Self {
-        let discovery = Discovery::new(SETTINGS, everything(), Record::default(), START);
+        let discovery = Discovery::new(SETTINGS, everything(), DiscoveryRecord::default(), START);
         Self {
             owners: BTreeMap::new(),
             fails: Box::new(|_| None),
@@ -84,7 +84,7 @@ impl World {
 
     /// An owner with one webhook of the same id.
     fn add(&mut self, key: OwnerKey, status: &str) {
-        let owner = Owner { name: key.id.clone(), status: Some(status.into()), updated_at: None };
+        let owner = ApiOwner { name: key.id.clone(), status: Some(status.into()), updated_at: None };
         let webhooks = vec![format!("w-{}", key.id)];
         self.owners.insert(key, (owner, webhooks));
     }
@@ -100,7 +100,7 @@ impl World {
         self.epoch.plus(self.now)
     }
 
-    fn answer(&self, request: &Request) -> Result<Found, ApiError> {
+    fn answer(&self, request: &Request) -> Result<DiscoveredPage, ApiError> {
         if let Some(error) = (self.fails)(request) {
             return Err(error);
         }
@@ -108,12 +108,12 @@ impl World {
             Request::Owners { owner_type, page, per_page } => {
                 let of_type = self.owners.iter().filter(|(key, _)| key.owner_type == *owner_type);
                 let all = of_type.map(|(key, (owner, _))| (key.id.clone(), owner.clone())).collect();
-                Ok(Found::Owners(paged(all, *page, *per_page)))
+                Ok(DiscoveredPage::Owners(paged(all, *page, *per_page)))
             }
             Request::Webhooks { owner, page } => {
                 let (_, webhooks) = self.owners.get(owner).ok_or_else(not_found)?;
                 let all = webhooks.iter().map(|id| (id.as_str().into(), webhook(id))).collect();
-                Ok(Found::Webhooks(paged(all, *page, 100)))
+                Ok(DiscoveredPage::Webhooks(paged(all, *page, 100)))
             }
         }
     }
@@ -137,8 +137,10 @@ impl World {
     fn restart(&mut self, away: Duration) {
         let filter = everything();
         self.epoch = self.date().plus(away);
-        let before =
-            std::mem::replace(&mut self.discovery, Discovery::new(SETTINGS, filter.clone(), Record::default(), START));
+        let before = std::mem::replace(
+            &mut self.discovery,
+            Discovery::new(SETTINGS, filter.clone(), DiscoveryRecord::default(), START),
+        );
         self.discovery = Discovery::new(SETTINGS, filter, before.into_record(), self.epoch);
         self.now = S(0);
     }
@@ -345,7 +347,7 @@ fn what_is_gone_goes_and_what_was_only_missed_stays() {
     assert_eq!(world.ids().len(), 250, "w-0 is an agent's and a campaign's");
     // An owner is deleted between two pages: another one is pulled ahead and missed.
     let page = |number| Request::Owners { owner_type: OwnerType::Agent, page: number, per_page: 100 };
-    let mut answers: Vec<(Request, Found)> = vec![(page(1), world.answer(&page(1)).unwrap())];
+    let mut answers: Vec<(Request, DiscoveredPage)> = vec![(page(1), world.answer(&page(1)).unwrap())];
     world.owners.remove(&agent(0));
     answers.extend([2, 3].map(|number| (page(number), world.answer(&page(number)).unwrap())));
     for (request, found) in answers {
@@ -520,8 +522,8 @@ fn endless<T>(numbers: std::ops::Range<usize>, entry: impl Fn(&str) -> T) -> Lis
 #[test]
 fn lists_that_never_end_are_ended_and_take_no_more_memory() {
     let settings = DiscoverySettings { campaigns: false, ..SETTINGS };
-    let mut discovery = Discovery::new(settings, everything(), Record::default(), START);
-    let unnamed = |id: &str| Owner { name: id.into(), status: None, updated_at: None };
+    let mut discovery = Discovery::new(settings, everything(), DiscoveryRecord::default(), START);
+    let unnamed = |id: &str| ApiOwner { name: id.into(), status: None, updated_at: None };
     let (mut made, mut pages, mut known) = (0, 0, Vec::new());
     for refresh in 0..3 {
         let now = S(300 * refresh);
@@ -529,7 +531,7 @@ fn lists_that_never_end_are_ended_and_take_no_more_memory() {
             discovery.start();
             let page = endless(made..made + 5_000, unnamed);
             (made, pages) = (made + 5_000, pages + 1);
-            discovery.finish(request, Ok(Found::Owners(page)), START, now);
+            discovery.finish(request, Ok(DiscoveredPage::Owners(page)), START, now);
         }
         known.push(discovery.owners.keys().cloned().collect::<Vec<_>>());
     }
@@ -538,16 +540,16 @@ fn lists_that_never_end_are_ended_and_take_no_more_memory() {
     assert_eq!(discovery.take_news().len(), 1);
     assert!(discovery.last_success().is_some());
 
-    let mut discovery = Discovery::new(settings, everything(), Record::default(), START);
+    let mut discovery = Discovery::new(settings, everything(), DiscoveryRecord::default(), START);
     let (mut made, mut pages, mut known) = (0, 0, Vec::new());
     for hour in 0..3 {
         while let Some(request) = discovery.next(H(hour)) {
             discovery.start();
             let found = match &request {
-                Request::Owners { .. } => Found::Owners(paged(vec![("a".into(), unnamed("a"))], 1, 100)),
+                Request::Owners { .. } => DiscoveredPage::Owners(paged(vec![("a".into(), unnamed("a"))], 1, 100)),
                 Request::Webhooks { .. } => {
                     (made, pages) = (made + 100, pages + 1);
-                    Found::Webhooks(endless(made..made + 100, webhook))
+                    DiscoveredPage::Webhooks(endless(made..made + 100, webhook))
                 }
             };
             discovery.finish(request, Ok(found), START, H(hour));

@@ -7,8 +7,8 @@ fn key(id: &str) -> OwnerKey {
     OwnerKey { owner_type: OwnerType::Agent, id: id.into() }
 }
 
-fn webhook(name: &str) -> Webhook {
-    Webhook {
+fn webhook(name: &str) -> ApiWebhook {
+    ApiWebhook {
         name: name.into(),
         endpoint: None,
         timeout_seconds: Some(30),
@@ -92,7 +92,7 @@ fn a_webhook_under_two_owners_is_one_target() {
 fn every_difference_is_told() {
     let before = joined(&[], &[("a", "stays", true), ("a", "goes", true), ("a", "moves", true)]);
     let mut now = joined(&[], &[("a", "stays", true), ("b", "moves", true), ("b", "comes", true)]);
-    let ids = |listed: &[Listed]| listed.iter().map(|one| one.target.webhook_id.to_string()).collect::<Vec<_>>();
+    let ids = |listed: &[ListedTarget]| listed.iter().map(|one| one.target.webhook_id.to_string()).collect::<Vec<_>>();
     let changes = compare(&before, &now);
     assert_eq!((ids(&changes.appeared), ids(&changes.changed)), (vec!["comes".into()], vec!["moves".into()]));
     assert_eq!(changes.disappeared, [before["goes"].target.clone()]);

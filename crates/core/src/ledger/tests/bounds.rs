@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::delivery::Status::{Failed, Pending, Success};
+use crate::delivery::AttemptStatus::{Failed, Pending, Success};
 use crate::delivery::{EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Pass};
 use crate::ledger::series::LogOutcome::{Ignored, Invalid, New};

@@ -1,10 +1,10 @@
 //! Which attempts belong together, and how deliveries end.
 
+use crate::delivery::AttemptStatus::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::DeliveryResult::{self, Abandoned};
-use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{Attempt, EntryId};
 use crate::ledger::decide::{Batch, Coverage, Decision};
-use crate::ledger::row::Entry;
+use crate::ledger::row::KeyedRow;
 use crate::ledger::row::RowKey;
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, at, attempt, ends, entry};
@@ -14,7 +14,7 @@ const ENDED_BADLY: DeliveryResult = DeliveryResult::Failed;
 
 /// The id of the entry that opened the delivery of `id`.
 fn opening(book: &Book, id: &str) -> String {
-    let Entry { key, row } = book.ledger.find(&EntryId::new(id)).unwrap();
+    let KeyedRow { key, row } = book.ledger.find(&EntryId::new(id)).unwrap();
     row.opening(key).id.to_string()
 }
 
@@ -193,7 +193,7 @@ fn thousands_of_attempts_without_a_payload_are_joined_one_to_one() {
 #[test]
 fn the_rank_of_an_entry_is_the_number_of_newer_ones() {
     let mut book = Book::new();
-    let statuses: [(i64, Status); 3] = [(10, Pending), (20, Success), (30, Success)];
+    let statuses: [(i64, AttemptStatus); 3] = [(10, Pending), (20, Success), (30, Success)];
     book.poll(40, &statuses.map(|(second, status)| entry(&second.to_string(), second, status)));
     let key = |second: i64| RowKey { created_at: at(second), id: EntryId::new(&second.to_string()) };
     assert_eq!(book.ledger.ranks(&[10, 20, 30].map(key)), [2, 1, 0]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::delivery::Status::{Failed, Pending, Retrying, Success, Unknown};
+use crate::delivery::AttemptStatus::{Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{EntryId, HttpStatus};
 use crate::ledger::decide::{Batch, Coverage};
 use crate::ledger::series::Family;

@@ -1,7 +1,7 @@
 //! The label values of attempts, and the bounds on their number.
 
+use crate::delivery::AttemptStatus::{Failed, Success};
 use crate::delivery::HttpStatus;
-use crate::delivery::Status::{Failed, Success};
 use crate::ledger::labels::{AttemptLabel, HttpLabel, HttpStatusDetail};
 use crate::ledger::series::Family;
 use crate::testing::{Book, entry};

@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::properties::restart;
+use crate::delivery::AttemptStatus::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::DeliveryResult::{Abandoned, Failed as EndedBadly, Success as EndedWell};
-use crate::delivery::Status::{self, Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Coverage, Decision};
-use crate::ledger::row::Entry;
+use crate::ledger::row::KeyedRow;
 use crate::ledger::row::{Continued, Row};
 use crate::ledger::series::LogOutcome::{Expired, Late};
 use crate::ledger::state::Ledger;
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, at, attempt, cases, ends, entry};
 
-fn row<'a>(book: &'a Book, id: &str) -> &'a Entry {
+fn row<'a>(book: &'a Book, id: &str) -> &'a KeyedRow {
     book.ledger.find(&EntryId::new(id)).unwrap()
 }
 
 /// The ids of the entries that opened the deliveries of `ids`.
 fn openings<const N: usize>(book: &Book, ids: [&str; N]) -> [String; N] {
     ids.map(|id| {
-        let Entry { key, row } = row(book, id);
+        let KeyedRow { key, row } = row(book, id);
         row.opening(key).id.to_string()
     })
 }
@@ -309,7 +309,7 @@ proptest! {
         let attempts: usize = world.iter().map(Vec::len).sum();
         let counted: u64 = [Success, Failed, Retrying].map(|status| book.attempts(status)).iter().sum();
         prop_assert_eq!((counted, open(&book)), (attempts as u64, vec![]));
-        let ended_as = |status: Status| world.iter().filter(|all| all.last().unwrap().entry.status == status).count();
+        let ended_as = |status: AttemptStatus| world.iter().filter(|all| all.last().unwrap().entry.status == status).count();
         let expected = (ended_as(Success) as u64, ended_as(Failed) as u64, 0);
         prop_assert_eq!((book.ended(EndedWell), book.ended(EndedBadly), book.ended(Abandoned)), expected);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::daemon::{Daemon, Fault};
 use super::world::World;
-use crate::delivery::Status;
+use crate::delivery::AttemptStatus;
 use crate::testing::{at, cases, policy};
 
 /// One thing that happens.
@@ -125,7 +125,7 @@ proptest! {
             let known = daemon.oracle.entries.get(&entry.id);
             prop_assert!(known.is_some(), "{entry:?} is not in the books");
             let is_counted = known.is_some_and(|known| known.counted.is_some() || known.is_done);
-            prop_assert!(is_counted || entry.status == Status::Pending, "{entry:?} is not counted");
+            prop_assert!(is_counted || entry.status == AttemptStatus::Pending, "{entry:?} is not counted");
         }
         for (id, known) in &daemon.oracle.entries {
             let is_true = known.counted.as_ref().is_none_or(|counted| world.past(id).contains(counted));

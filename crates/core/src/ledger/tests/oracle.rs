@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Status, Timestamp};
+use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, HttpStatus, Timestamp};
 use crate::ledger::decide::{Batch, Coverage};
 use crate::ledger::row::RowKey;
 use crate::ledger::series::LogOutcome;
@@ -18,7 +18,7 @@ pub(super) struct Known {
     /// The time it stands for.
     at: Timestamp,
     attempt: u8,
-    status: Status,
+    status: AttemptStatus,
     event: std::sync::Arc<str>,
     delivery: usize,
     /// The state in which it was counted.
@@ -145,7 +145,7 @@ impl Oracle {
                 && !latest.is_overtaken
         };
         let fitting = || (0..self.deliveries.len()).filter(fits);
-        let waits = |index: &usize| matches!(latest(index).status, Status::Pending | Status::Retrying);
+        let waits = |index: &usize| matches!(latest(index).status, AttemptStatus::Pending | AttemptStatus::Retrying);
         let oldest = fitting().filter(waits).min_by_key(|index| &self.deliveries[*index].opening);
         oldest.or_else(|| fitting().max_by_key(|index| &latest(index).key))
     }
@@ -174,18 +174,18 @@ impl Oracle {
         if !known.is_forgotten {
             let was_counted = known.counted.is_some();
             known.status = entry.status;
-            if !was_counted && entry.status != Status::Pending && !known.is_done {
+            if !was_counted && entry.status != AttemptStatus::Pending && !known.is_done {
                 self.count(entry, &known, batch);
                 known.counted = Some(entry.clone());
             }
             let is_over = batch.now.timestamp().since(known.at) >= policy().windows.settle_after;
             let result = match entry.status {
                 _ if known.is_overtaken => None,
-                Status::Success => Some(DeliveryResult::Success),
-                Status::Failed if !was_counted => Some(DeliveryResult::Failed),
-                Status::Failed if !self.is_latest(&known) => None,
-                Status::Failed if is_over => Some(DeliveryResult::Abandoned),
-                Status::Failed => Some(DeliveryResult::Failed),
+                AttemptStatus::Success => Some(DeliveryResult::Success),
+                AttemptStatus::Failed if !was_counted => Some(DeliveryResult::Failed),
+                AttemptStatus::Failed if !self.is_latest(&known) => None,
+                AttemptStatus::Failed if is_over => Some(DeliveryResult::Abandoned),
+                AttemptStatus::Failed => Some(DeliveryResult::Failed),
                 _ => None,
             };
             if let Some(result) = result.filter(|_| !known.is_done) {
@@ -229,8 +229,8 @@ impl Oracle {
     /// Whether an entry may still change, as far as anybody knows.
     fn is_open(&self, known: &Known) -> bool {
         let is_open = match known.status {
-            Status::Pending => known.counted.is_none(),
-            Status::Retrying => self.is_latest(known),
+            AttemptStatus::Pending => known.counted.is_none(),
+            AttemptStatus::Retrying => self.is_latest(known),
             _ => false,
         };
         is_open && !known.is_done && !known.is_forgotten
@@ -239,7 +239,7 @@ impl Oracle {
     fn give_up(&mut self, id: &EntryId, batch: &Batch) {
         let Some(mut known) = self.entries.remove(id) else { return };
         if self.is_open(&known) && batch.now.timestamp().since(known.at) >= policy().windows.settle_after {
-            if known.status == Status::Pending {
+            if known.status == AttemptStatus::Pending {
                 self.add(SeriesKey::log_entries(LogOutcome::Expired), None, false);
             }
             if self.is_latest(&known) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::delivery::{Attempt, EntryId, Status};
+use crate::delivery::{Attempt, AttemptStatus, EntryId};
 use crate::ledger::decide::{Coverage, decide};
 use crate::ledger::series::LogOutcome;
 use crate::ledger::series::{Family, SeriesKey};
@@ -14,9 +14,15 @@ use crate::ledger::totals::{Total, Totals};
 use crate::ledger::transition::Transition;
 use crate::testing::{Book, attempt, cases};
 
-const STATUSES: [Status; 5] = [Status::Pending, Status::Success, Status::Failed, Status::Retrying, Status::Unknown];
+const STATUSES: [AttemptStatus; 5] = [
+    AttemptStatus::Pending,
+    AttemptStatus::Success,
+    AttemptStatus::Failed,
+    AttemptStatus::Retrying,
+    AttemptStatus::Unknown,
+];
 
-fn status() -> impl Strategy<Value = Status> {
+fn status() -> impl Strategy<Value = AttemptStatus> {
     prop::sample::select(&STATUSES[..])
 }
 
@@ -43,7 +49,7 @@ fn family(totals: &Totals, family: Family) -> BTreeMap<SeriesKey, Total> {
 /// A reading of some of a log: which entries, with which state, at which time, as which kind of walk.
 #[derive(Clone, Debug)]
 struct Reading {
-    picks: Vec<(Index, Status)>,
+    picks: Vec<(Index, AttemptStatus)>,
     pause: i64,
     coverage: Coverage,
     missing: Vec<Index>,

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::delivery::{Attempt, EntryId, HttpStatus, Status};
+use crate::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus};
 use crate::testing::{at, attempt};
 
 /// Entries older than this are dropped by the log, in seconds.
 const RETENTION: i64 = 2_000;
-const STATUSES: [Status; 5] = [Status::Pending, Status::Retrying, Status::Failed, Status::Success, Status::Unknown];
+const STATUSES: [AttemptStatus; 5] = [
+    AttemptStatus::Pending,
+    AttemptStatus::Retrying,
+    AttemptStatus::Failed,
+    AttemptStatus::Success,
+    AttemptStatus::Unknown,
+];
 
 /// The log of one target, and everything that it ever held.
 #[derive(Debug, Default)]
@@ -32,7 +38,8 @@ impl World {
     pub(super) fn add(&mut self, ahead: i64, look: u8) {
         let number = self.past.len();
         let group = if look & 1 == 0 { "g" } else { "h" };
-        let mut entry = attempt(&format!("id-{number}"), group, 1 + (look >> 1) % 3, self.now + ahead, Status::Pending);
+        let mut entry =
+            attempt(&format!("id-{number}"), group, 1 + (look >> 1) % 3, self.now + ahead, AttemptStatus::Pending);
         entry.event = if look & 1 == 0 { "called".into() } else { "booked".into() };
         entry.duration_ns = (look & 8 == 0).then_some(u64::from(look) * 10_000_000);
         entry.delivered_at = (look & 16 == 0).then(|| at(self.now + i64::from(look % 7)));
@@ -86,9 +93,9 @@ fn pick_of(log: &mut [Attempt], pick: u8) -> Option<&mut Attempt> {
 fn set_status(entry: &mut Attempt, look: u8) {
     entry.status = STATUSES[usize::from(look) % STATUSES.len()];
     entry.http_status = match entry.status {
-        Status::Success => HttpStatus::Code(200),
-        Status::Failed => HttpStatus::Code(500 + u16::from(look) / 64),
-        Status::Unknown => HttpStatus::Invalid,
-        Status::Pending | Status::Retrying => HttpStatus::None,
+        AttemptStatus::Success => HttpStatus::Code(200),
+        AttemptStatus::Failed => HttpStatus::Code(500 + u16::from(look) / 64),
+        AttemptStatus::Unknown => HttpStatus::Invalid,
+        AttemptStatus::Pending | AttemptStatus::Retrying => HttpStatus::None,
     };
 }

@@ -1,7 +1,7 @@
 //! Rounds of rechecks over a list that has moved since the ranks were taken.
 
 use super::*;
-use crate::delivery::{HttpStatus, Status};
+use crate::delivery::{AttemptStatus, HttpStatus};
 use crate::reading::wire::Pagination;
 
 fn entry(number: i64) -> Attempt {
@@ -9,7 +9,7 @@ fn entry(number: i64) -> Attempt {
         id: EntryId::new(&number.to_string()),
         event: "e".into(),
         attempt: 1,
-        status: Status::Pending,
+        status: AttemptStatus::Pending,
         http_status: HttpStatus::None,
         error: None,
         duration_ns: None,

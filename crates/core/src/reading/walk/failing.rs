@@ -9,6 +9,7 @@
 
 use super::{CutShort, PageRequest, Progress, Walk, WalkError};
 use crate::delivery::Timestamp;
+use crate::reading::wire::LogPage;
 
 /// So many failures in a row are no accident.
 const FAILURES: u32 = 3;
@@ -202,7 +203,8 @@ impl Walk {
     ///
     /// # Errors
     /// If the cause is neither one entry nor a depth.
-    pub(super) fn absorb_evidence(&mut self, is_empty: bool) -> Result<Option<Progress>, WalkError> {
+    pub(super) fn absorb_evidence(&mut self, page: &LogPage) -> Result<Option<Progress>, WalkError> {
+        let is_empty = page.is_empty();
         match self.failing.probe.take() {
             Some(Probe::Elsewhere(_)) => {
                 self.narrow_failing();

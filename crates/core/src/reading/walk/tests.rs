@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::delivery::EntryId;
-use crate::delivery::{HttpStatus, Status};
+use crate::delivery::{AttemptStatus, HttpStatus};
 use crate::reading::wire::{InvalidEntry, Pagination};
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ mod resume;
 mod runs;
 
 /// Nothing was known before.
-const NOTHING: Known<'_> = Known { entry: &|_| false, invalid: &|_| false };
+const NOTHING: KnownEntries<'_> = KnownEntries { entry: &|_| false, invalid: &|_| false };
 
 /// A list of entries, newest first, one a second; the newest has the greatest number.
 struct List {
@@ -53,7 +53,7 @@ pub(in crate::reading) fn entry(number: i64) -> Attempt {
         id: EntryId::new(&format!("{number}")),
         event: "e".into(),
         attempt: 1,
-        status: Status::Success,
+        status: AttemptStatus::Success,
         http_status: HttpStatus::Code(200),
         error: None,
         duration_ns: None,

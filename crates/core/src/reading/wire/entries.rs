@@ -18,30 +18,30 @@ const MAX_ENTRIES: usize = 100_000;
 /// # Errors
 /// A sentence that says why it is none, or none that a page can be.
 pub(super) fn entries(data: &RawValue) -> Result<Vec<&RawValue>, String> {
-    let Ok(List { entries, is_too_long }) = serde_json::from_str::<List<'_>>(data.get()) else {
+    let Ok(EntryList { entries, is_too_long }) = serde_json::from_str::<EntryList<'_>>(data.get()) else {
         return Err("the answer's data is no list".to_owned());
     };
     if is_too_long { Err(format!("the answer has more than {MAX_ENTRIES} entries")) } else { Ok(entries) }
 }
 
 #[derive(Default)]
-struct List<'a> {
+struct EntryList<'a> {
     entries: Vec<&'a RawValue>,
     is_too_long: bool,
 }
 
-impl<'de> Deserialize<'de> for List<'de> {
+impl<'de> Deserialize<'de> for EntryList<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = List<'de>;
+            type Value = EntryList<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
             fn visit_seq<S: SeqAccess<'de>>(self, mut sequence: S) -> Result<Self::Value, S::Error> {
-                let mut list = List::default();
+                let mut list = EntryList::default();
                 while list.entries.len() < MAX_ENTRIES {
                     let Some(entry) = sequence.next_element()? else { return Ok(list) };
                     list.entries.push(entry);
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for List<'de> {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut list = List::default();
+                let mut list = EntryList::default();
                 while let Some(key) = map.next_key::<Cow<'_, str>>()? {
                     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_digit()) {
                         return Err(M::Error::custom("a key is no number"));

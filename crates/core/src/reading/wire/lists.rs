@@ -13,7 +13,7 @@ use url::Url;
 
 use super::entries::entries;
 use super::{InvalidEntry, Pagination, digest, id_text, number, open, readable, string, timestamp};
-use crate::delivery::owners::{Endpoint, Method, Owner, Webhook};
+use crate::delivery::owners::{ApiOwner, ApiWebhook, Endpoint, Method};
 
 /// Longer names are cut: 256 characters, since they become labels.
 const MAX_NAME_CHARS: usize = 256;
@@ -35,13 +35,13 @@ pub struct ListPage<T> {
 }
 
 /// An object's members; the last of duplicate keys counts.
-type Members<'a> = HashMap<String, &'a RawValue>;
+type JsonObject<'a> = HashMap<String, &'a RawValue>;
 
 /// Reads an answer of the list of agents or of that of campaigns.
 ///
 /// # Errors
 /// A sentence that says why the answer as a whole is no page of a list.
-pub fn parse_owners(body: &[u8]) -> Result<ListPage<Owner>, String> {
+pub fn parse_owners(body: &[u8]) -> Result<ListPage<ApiOwner>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
     let entries = entries(data)?;
@@ -52,21 +52,21 @@ pub fn parse_owners(body: &[u8]) -> Result<ListPage<Owner>, String> {
 ///
 /// # Errors
 /// A sentence that says why the answer as a whole is no list of webhooks.
-pub fn parse_webhooks(body: &[u8]) -> Result<ListPage<Webhook>, String> {
+pub fn parse_webhooks(body: &[u8]) -> Result<ListPage<ApiWebhook>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
-    let members = serde_json::from_str::<Members<'_>>(data.get()).unwrap_or_default();
+    let members = serde_json::from_str::<JsonObject<'_>>(data.get()).unwrap_or_default();
     let list = members.get("webhooks").copied().unwrap_or(data);
     let entries = entries(list)?;
     Ok(page(&entries, pagination, webhook))
 }
 
-fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&Members<'_>, &str) -> T) -> ListPage<T> {
+fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&JsonObject<'_>, &str) -> T) -> ListPage<T> {
     let mut page = ListPage { entries: Vec::with_capacity(entries.len()), invalid: Vec::new(), pagination };
     for entry in entries {
         let place = page.entries.len();
         let refused = |reason| InvalidEntry { key: digest(entry.get().as_bytes()), reason, place };
-        let Ok(members) = serde_json::from_str::<Members<'_>>(entry.get()) else {
+        let Ok(members) = serde_json::from_str::<JsonObject<'_>>(entry.get()) else {
             page.invalid.push(refused("it is no object"));
             continue;
         };
@@ -84,21 +84,21 @@ fn is_id(text: &str) -> bool {
     text.len() <= MAX_ID_BYTES && text != "." && text != ".." && !text.contains(is_foreign)
 }
 
-fn owner(members: &Members<'_>, id: &str) -> Owner {
+fn owner(members: &JsonObject<'_>, id: &str) -> ApiOwner {
     // Agents have `current_status`, campaigns `status`.
     let status = text(members, "current_status").or_else(|| text(members, "status"));
-    Owner {
+    ApiOwner {
         name: name(members, id),
         status: status.map(|status| shortened(&status)),
         updated_at: field(members, "updated_at").and_then(timestamp),
     }
 }
 
-fn webhook(members: &Members<'_>, id: &str) -> Webhook {
+fn webhook(members: &JsonObject<'_>, id: &str) -> ApiWebhook {
     let setting = |name| field(members, name).and_then(number).filter(|n| (0.0..=MAX_SETTING).contains(n));
     let is_off =
         field(members, "enabled").is_some_and(|raw| matches!(raw.get(), "false" | "0" | "\"false\"" | "\"0\""));
-    Webhook {
+    ApiWebhook {
         name: name(members, id),
         endpoint: text(members, "webhook_url").and_then(|url| endpoint(&url)),
         timeout_seconds: setting("timeout").map(|seconds| seconds as u32),
@@ -109,16 +109,16 @@ fn webhook(members: &Members<'_>, id: &str) -> Webhook {
 }
 
 /// A member that is there and not null.
-fn field<'a>(members: &Members<'a>, name: &str) -> Option<&'a RawValue> {
+fn field<'a>(members: &JsonObject<'a>, name: &str) -> Option<&'a RawValue> {
     members.get(name).copied().filter(|raw| raw.get() != "null")
 }
 
 /// A member that is a text and not empty.
-fn text<'a>(members: &Members<'a>, name: &str) -> Option<Cow<'a, str>> {
+fn text<'a>(members: &JsonObject<'a>, name: &str) -> Option<Cow<'a, str>> {
     field(members, name).and_then(string).filter(|text| !text.trim().is_empty())
 }
 
-fn name(members: &Members<'_>, id: &str) -> Arc<str> {
+fn name(members: &JsonObject<'_>, id: &str) -> Arc<str> {
     text(members, "name").map_or_else(|| id.into(), |name| shortened(name.trim()))
 }
 

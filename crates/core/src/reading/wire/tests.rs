@@ -49,11 +49,11 @@ fn an_agents_log_is_read_value_for_value() {
     let [first, second] = &page.attempts[..] else { panic!("two entries") };
     assert_eq!(first.id, EntryId::new("log-uuid-1"));
     assert_eq!(&*first.event, "event_phone_call_ended");
-    assert_eq!((first.attempt, first.status, first.http_status), (1, Status::Success, HttpStatus::Code(200)));
+    assert_eq!((first.attempt, first.status, first.http_status), (1, AttemptStatus::Success, HttpStatus::Code(200)));
     assert_eq!(first.duration_ns, Some(142_000_000));
     assert_eq!(first.delivered_at, Some(at("2024-01-15T11:00:01Z")));
     assert_eq!(first.created_at, at("2024-01-15T11:00:00Z"));
-    assert_eq!((second.attempt, second.status, second.http_status), (3, Status::Failed, HttpStatus::Code(500)));
+    assert_eq!((second.attempt, second.status, second.http_status), (3, AttemptStatus::Failed, HttpStatus::Code(500)));
     assert_eq!((second.duration_ns, second.delivered_at), (Some(8_021_000_000), None));
     assert_eq!(second.created_at, at("2024-01-15T10:55:00Z"));
 }
@@ -171,21 +171,21 @@ fn what_is_no_moment_is_not_guessed() {
 #[test]
 fn a_status_outside_the_four_is_unknown() {
     for (json, expected) in [
-        ("\"pending\"", Status::Pending),
-        ("\"retrying\"", Status::Retrying),
-        ("\"failed\"", Status::Failed),
-        ("\"s\\u0075ccess\"", Status::Success),
-        ("\"delivered\"", Status::Unknown),
-        ("\"SUCCESS\"", Status::Unknown),
-        ("[\"success\"]", Status::Unknown),
-        ("\"\"", Status::Unknown),
-        ("null", Status::Unknown),
-        ("1", Status::Unknown),
-        ("{}", Status::Unknown),
+        ("\"pending\"", AttemptStatus::Pending),
+        ("\"retrying\"", AttemptStatus::Retrying),
+        ("\"failed\"", AttemptStatus::Failed),
+        ("\"s\\u0075ccess\"", AttemptStatus::Success),
+        ("\"delivered\"", AttemptStatus::Unknown),
+        ("\"SUCCESS\"", AttemptStatus::Unknown),
+        ("[\"success\"]", AttemptStatus::Unknown),
+        ("\"\"", AttemptStatus::Unknown),
+        ("null", AttemptStatus::Unknown),
+        ("1", AttemptStatus::Unknown),
+        ("{}", AttemptStatus::Unknown),
     ] {
         assert_eq!(with("status", json).status, expected, "{json}");
     }
-    assert_eq!(without("status").status, Status::Unknown);
+    assert_eq!(without("status").status, AttemptStatus::Unknown);
 }
 
 #[test]

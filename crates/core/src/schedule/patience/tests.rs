@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The distance of two requests where 30 a minute are allowed, in bursts of 4.
 const STEP: Duration = Duration::from_nanos(2_346_153_846);
 
-type Answer = (Duration, End);
+type Answer = (Duration, StepOutcome);
 
 /// An environment: the loop around the scheduler, with a budget and places, but without an API.
 struct Environment {
@@ -25,7 +25,7 @@ struct Environment {
     /// When the budget allows the next request.
     affordable: Duration,
     /// When each request under way ends, and how.
-    running: Vec<(Duration, TargetId, End)>,
+    running: Vec<(Duration, TargetId, StepOutcome)>,
     /// All requests.
     asked: Vec<(Duration, TargetId)>,
     changes: Vec<(Duration, Change)>,
@@ -80,7 +80,7 @@ impl Environment {
         }
     }
 
-    fn ask(&mut self, target: TargetId, class: Class, (latency, end): Answer) {
+    fn ask(&mut self, target: TargetId, class: RequestClass, (latency, end): Answer) {
         self.patience.begin(target);
         self.patience.ask(target, self.now);
         self.scheduler.start(Turn::Ask(target, class), self.now);
@@ -95,12 +95,12 @@ impl Environment {
         }
     }
 
-    fn finish(&mut self, target: TargetId, end: End) {
+    fn finish(&mut self, target: TargetId, end: StepOutcome) {
         let now = self.now;
         let (outcome, change) = self.patience.end(&mut self.scheduler, target, end, now, 1.0);
-        self.scheduler.finish(Turn::Ask(target, Class::Heads), outcome, now);
+        self.scheduler.finish(Turn::Ask(target, RequestClass::Heads), outcome, now);
         self.changes.extend(change.map(|change| (now, change)));
-        if matches!(outcome, Outcome::Complete(_)) {
+        if matches!(outcome, TurnOutcome::Complete(_)) {
             // Its log is known by now, and busy.
             self.scheduler.seed(target, Rate::of(1.0), now);
         }
@@ -119,11 +119,11 @@ impl Environment {
 }
 
 fn well(_: TargetId, _: Duration) -> Answer {
-    (QUICK, End::Complete(0))
+    (QUICK, StepOutcome::Complete(0))
 }
 
 fn failing(latency: Duration, failure: &ApiError) -> Answer {
-    (latency, End::Failed(failure.failure()))
+    (latency, StepOutcome::Failed(failure.failure()))
 }
 
 fn status(status: u16, retry_after: Option<Duration>) -> ApiError {
@@ -284,20 +284,20 @@ fn a_probe_that_is_taken_out_makes_room_for_the_next() {
     environment.play(S(60), |_, _| failing(QUICK, &status(500, None)));
     assert!(environment.patience.is_out());
     let next = environment.patience.next(&mut environment.scheduler, S(200));
-    let Some(Next::Turn(Turn::Ask(probe, Class::Heads))) = next else { panic!("{next:?}") };
+    let Some(Next::Turn(Turn::Ask(probe, RequestClass::Heads))) = next else { panic!("{next:?}") };
     environment.patience.ask(probe, S(200));
     assert_eq!(environment.patience.next(&mut environment.scheduler, S(200)), None);
     environment.patience.remove(probe);
     environment.scheduler.remove(probe);
     let other = TargetId(1 - probe.0);
     let next = environment.patience.next(&mut environment.scheduler, S(200));
-    assert_eq!(next, Some(Next::Turn(Turn::Ask(other, Class::Heads))));
+    assert_eq!(next, Some(Next::Turn(Turn::Ask(other, RequestClass::Heads))));
 }
 
 #[test]
 fn what_fails_while_its_cause_is_looked_for_is_no_answer() {
-    let unanswered = End::Failed(RequestFailure::Unanswered(None));
-    for end in [End::Narrowed(None), End::Narrowed(Some(S(600))), End::Expected] {
+    let unanswered = StepOutcome::Failed(RequestFailure::Unanswered(None));
+    for end in [StepOutcome::Narrowed(None), StepOutcome::Narrowed(Some(S(600))), StepOutcome::Expected] {
         let mut environment = Environment::new(3);
         // An outage begins, and the first probe of it is of a target whose failing page is being narrowed.
         environment.play(S(120), |_, at| if at < S(60) { well(TargetId(0), at) } else { (QUICK, unanswered) });
@@ -306,7 +306,7 @@ fn what_fails_while_its_cause_is_looked_for_is_no_answer() {
         assert!(environment.patience.is_out(), "{end:?}");
         assert!(environment.changes.iter().all(|(_, change)| *change == Change::OutageBegan), "{end:?}");
         let asked = environment.asked.iter().filter(|(at, target)| *at > S(120) && *target == TargetId(1)).count();
-        let waits = matches!(end, End::Narrowed(Some(_)));
+        let waits = matches!(end, StepOutcome::Narrowed(Some(_)));
         assert_eq!(asked <= 2, waits, "{asked} requests within 13 min, {end:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::schedule::Class;
+use crate::schedule::RequestClass;
 use crate::schedule::rate::Rate;
 
 /// One target.
@@ -49,8 +49,8 @@ impl Slot {
     }
 
     /// Records a request that is not the first one of a poll.
-    pub(super) fn go_on(&mut self, class: Class, now: Duration) {
-        if class == Class::Sweeps {
+    pub(super) fn go_on(&mut self, class: RequestClass, now: Duration) {
+        if class == RequestClass::Sweeps {
             let (began, requests) = self.sweep.unwrap_or((now, 0));
             self.sweep = Some((began, requests + 1));
         }

@@ -28,7 +28,7 @@ impl Desk {
     }
 
     /// Plays until `end`; `outcome` says what each turn comes to.
-    fn play(&mut self, end: Duration, mut outcome: impl FnMut(&mut Scheduler, Turn, Duration) -> Outcome) {
+    fn play(&mut self, end: Duration, mut outcome: impl FnMut(&mut Scheduler, Turn, Duration) -> TurnOutcome) {
         while self.now < end {
             match self.scheduler.next(self.now) {
                 Some(Next::Turn(turn)) => {
@@ -47,14 +47,15 @@ impl Desk {
         }
     }
 
-    fn times_of(&self, target: u64, class: Class) -> Vec<Duration> {
+    fn times_of(&self, target: u64, class: RequestClass) -> Vec<Duration> {
         let own = self.turns.iter().filter(|(_, turn)| *turn == Turn::Ask(TargetId(target), class));
         own.map(|(at, _)| *at).collect()
     }
 
     /// The longest time without a poll of a target, from the start to now; sweeps of one request stand for polls.
     fn longest_pause(&self, target: u64) -> Duration {
-        let mut times = [self.times_of(target, Class::Heads), self.times_of(target, Class::Sweeps)].concat();
+        let mut times =
+            [self.times_of(target, RequestClass::Heads), self.times_of(target, RequestClass::Sweeps)].concat();
         times.push(self.now);
         times.sort_unstable();
         times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(self.now).max(times[0])
@@ -71,7 +72,7 @@ fn steady(rate: f64, last: &mut Duration, now: Duration) -> u64 {
 #[test]
 fn all_are_due_at_the_start_and_those_that_sleep_then_rest_for_the_longest_interval() {
     let mut desk = Desk::new(3, S(1));
-    desk.play(S(301), |_, _, _| Outcome::Complete(0));
+    desk.play(S(301), |_, _, _| TurnOutcome::Complete(0));
     let turns: Vec<u64> = desk.turns.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(turns, [0, 1, 2, 300]);
     assert_eq!(desk.scheduler.interval(TargetId(0), desk.now), S(300));
@@ -84,10 +85,10 @@ fn frequencies_go_by_the_square_root_of_the_rates() {
     (0..40).for_each(|id| desk.seed(id, rate(id)));
     let mut last = vec![Duration::ZERO; 40];
     desk.play(S(36_000), |_, turn, now| match turn {
-        Turn::Ask(TargetId(id), _) => Outcome::Complete(steady(rate(id), &mut last[id as usize], now)),
-        Turn::Discover => Outcome::Complete(0),
+        Turn::Ask(TargetId(id), _) => TurnOutcome::Complete(steady(rate(id), &mut last[id as usize], now)),
+        Turn::Discover => TurnOutcome::Complete(0),
     });
-    let polls = |id| desk.times_of(id, Class::Heads).len() as f64;
+    let polls = |id| desk.times_of(id, RequestClass::Heads).len() as f64;
     assert!((polls(0) / polls(39) - 2.0).abs() < 0.2, "{} {}", polls(0), polls(39));
     let shown = |desk: &mut Desk, id| desk.scheduler.interval(TargetId(id), S(36_000)).as_secs_f64();
     assert!((shown(&mut desk, 0) - 60.0).abs() < 3.0, "{}", shown(&mut desk, 0));
@@ -99,9 +100,9 @@ fn no_poll_comes_before_the_shortest_interval() {
     let mut desk = Desk::new(2, S(1));
     desk.seed(0, 5.0);
     desk.seed(1, 5.0);
-    desk.play(S(600), |_, _, _| Outcome::Complete(75));
+    desk.play(S(600), |_, _, _| TurnOutcome::Complete(75));
     for target in 0..2 {
-        let times = desk.times_of(target, Class::Heads);
+        let times = desk.times_of(target, RequestClass::Heads);
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= S(15)));
         assert_eq!(times.len(), 600 / 15);
     }
@@ -113,19 +114,19 @@ fn a_long_walk_and_polls_take_turns() {
     (0..100).for_each(|id| desk.seed(id, 1.0));
     let mut pages = 0;
     desk.play(S(600), |_, turn, _| {
-        let is_walk = turn == Turn::Ask(TargetId(0), Class::Heads) && pages < 100;
+        let is_walk = turn == Turn::Ask(TargetId(0), RequestClass::Heads) && pages < 100;
         pages += u32::from(is_walk);
-        if is_walk { Outcome::Unfinished } else { Outcome::Complete(3) }
+        if is_walk { TurnOutcome::Unfinished } else { TurnOutcome::Complete(3) }
     });
     assert_eq!(pages, 100);
-    let walk = desk.times_of(0, Class::Heads);
+    let walk = desk.times_of(0, RequestClass::Heads);
     assert!(walk[99] <= S(2 * 202), "every other request: {:?}", walk[99]);
 }
 
 #[test]
 fn a_target_that_fails_is_left_alone_and_then_goes_on() {
     let mut desk = Desk::new(1, S(1));
-    desk.play(S(20), |_, _, now| if now < S(5) { Outcome::Failed(S(7)) } else { Outcome::Complete(0) });
+    desk.play(S(20), |_, _, now| if now < S(5) { TurnOutcome::Failed(S(7)) } else { TurnOutcome::Complete(0) });
     let turns: Vec<u64> = desk.turns.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(turns, [0, 7]);
 }
@@ -136,7 +137,7 @@ fn a_disabled_target_is_polled_once_in_the_longest_interval_and_for_nothing_else
     desk.seed(0, 1.0);
     desk.scheduler.disable(TargetId(0), S(0));
     desk.scheduler.set_due(TargetId(0), Some(S(1)), Some(S(1)), S(0));
-    desk.play(S(900), |_, _, _| Outcome::Complete(0));
+    desk.play(S(900), |_, _, _| TurnOutcome::Complete(0));
     assert_eq!(desk.turns.iter().map(|(at, _)| at.as_secs()).collect::<Vec<_>>(), [0, 300, 600]);
     desk.scheduler.enable(TargetId(0), S(900));
     assert!(matches!(desk.scheduler.next(S(900)), Some(Next::Turn(_))));
@@ -147,12 +148,12 @@ fn targets_come_and_go_while_they_are_asked() {
     let mut scheduler = Scheduler::new(BOUNDS, Supply { per_minute: 60.0, per_second: 1.0 });
     assert_eq!(scheduler.next(S(0)), None);
     scheduler.add(TargetId(7), S(0));
-    let turn = Turn::Ask(TargetId(7), Class::Heads);
+    let turn = Turn::Ask(TargetId(7), RequestClass::Heads);
     assert_eq!(scheduler.next(S(0)), Some(Next::Turn(turn)));
     scheduler.start(turn, S(0));
     assert_eq!(scheduler.next(S(400)), None, "it is being asked");
     scheduler.remove(TargetId(7));
-    scheduler.finish(turn, Outcome::Complete(0), S(1));
+    scheduler.finish(turn, TurnOutcome::Complete(0), S(1));
     assert_eq!(scheduler.next(S(1000)), None);
     scheduler.add(TargetId(7), S(2));
     assert_eq!(scheduler.next(S(2)), Some(Next::Turn(turn)));
@@ -166,18 +167,18 @@ fn discovery_is_asked_when_it_is_due_and_once_at_a_time() {
     assert_eq!(scheduler.next(S(5)), Some(Next::Turn(Turn::Discover)));
     scheduler.start(Turn::Discover, S(5));
     assert_eq!(scheduler.next(S(6)), None);
-    scheduler.finish(Turn::Discover, Outcome::Unfinished, S(6));
+    scheduler.finish(Turn::Discover, TurnOutcome::Unfinished, S(6));
     assert_eq!(scheduler.next(S(6)), Some(Next::Turn(Turn::Discover)));
 }
 
 #[test]
 fn a_sweep_of_one_request_stands_for_a_poll() {
     let mut desk = Desk::new(1, S(1));
-    desk.play(S(1), |_, _, _| Outcome::Complete(0));
+    desk.play(S(1), |_, _, _| TurnOutcome::Complete(0));
     desk.scheduler.set_due(TargetId(0), Some(S(100)), None, S(1));
     desk.play(S(450), |scheduler, _, now| {
         scheduler.set_due(TargetId(0), None, None, now);
-        Outcome::Complete(0)
+        TurnOutcome::Complete(0)
     });
     let turns: Vec<u64> = desk.turns.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(turns, [0, 100, 400]);
@@ -208,16 +209,16 @@ proptest! {
         let mut pages = vec![1; 60];
         let end = S(3600);
         desk.play(end, |scheduler, turn, now| {
-            let Turn::Ask(target, class) = turn else { return Outcome::Unfinished };
+            let Turn::Ask(target, class) = turn else { return TurnOutcome::Unfinished };
             let (found, walk, has_open) = behaviour[target.0 as usize];
             // Sweeps and rechecks are always due: there are more of them than the budget has room for.
             scheduler.set_due(target, Some(now), has_open.then_some(now), now);
-            if class == Class::Heads {
+            if class == RequestClass::Heads {
                 let left = &mut pages[target.0 as usize];
                 *left = if *left > 1 { *left - 1 } else { walk };
-                if *left > 1 { return Outcome::Unfinished }
+                if *left > 1 { return TurnOutcome::Unfinished }
             }
-            Outcome::Complete(found)
+            TurnOutcome::Complete(found)
         });
         let longest = desk.scheduler.max_interval();
         // Walks of 30 pages for all, at half of what heads have, are the longest that anybody waits for.
@@ -229,9 +230,9 @@ proptest! {
         let all = desk.turns.len() as f64;
         // Until each target was asked once nothing but heads and discovery is due.
         let rest = all - targets as f64 * 2.0;
-        prop_assert!(share(Class::Sweeps) >= rest * 0.1 - 3.0, "{} of {all}", share(Class::Sweeps));
+        prop_assert!(share(RequestClass::Sweeps) >= rest * 0.1 - 3.0, "{} of {all}", share(RequestClass::Sweeps));
         if discovers {
-            prop_assert!(share(Class::Discovery) >= all * 0.1 - 3.0, "{} of {all}", share(Class::Discovery));
+            prop_assert!(share(RequestClass::Discovery) >= all * 0.1 - 3.0, "{} of {all}", share(RequestClass::Discovery));
         }
     }
 }

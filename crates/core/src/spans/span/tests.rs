@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::delivery::AttemptStatus::{Failed, Pending, Retrying, Success, Unknown};
 use crate::delivery::EntryId;
-use crate::delivery::Status::{Failed, Pending, Retrying, Success, Unknown};
 use crate::discovery::{Endpoint, Method};
 use crate::ledger::decide::{Batch, Coverage};
 use crate::spans::record::Fate;
@@ -41,7 +41,7 @@ fn decode(record: &SpanRecord) -> Span {
 fn made(book: &mut Book, now: i64, attempts: &[Attempt]) -> Vec<Span> {
     let target = target();
     let decision = book.poll(now, attempts);
-    let made = spans(&decision.transitions, Webhook { target: &target, info: None }, &ALL);
+    let made = spans(&decision.transitions, SpanWebhook { target: &target, info: None }, &ALL);
     made.records.iter().map(decode).collect()
 }
 
@@ -79,7 +79,7 @@ fn an_attempt_that_failed_shows_all_that_is_known() {
     failed.delivered_at = Some(Timestamp::from_seconds(START + 14));
     let (target, info) = (target(), info());
     let decision = Book::new().poll(20, &[failed]);
-    let made = spans(&decision.transitions, Webhook { target: &target, info: Some(&info) }, &ALL);
+    let made = spans(&decision.transitions, SpanWebhook { target: &target, info: Some(&info) }, &ALL);
     let [record] = &made.records[..] else { panic!("{made:?}") };
     let span = decode(record);
 
@@ -120,7 +120,7 @@ fn what_is_not_known_is_left_out() {
     let mut first = entry("a", 10, Success);
     (first.http_status, first.duration_ns) = (HttpStatus::None, None);
     let decision = Book::new().poll(20, &[first]);
-    let made = spans(&decision.transitions, Webhook { target: &owner, info: None }, &ALL);
+    let made = spans(&decision.transitions, SpanWebhook { target: &owner, info: None }, &ALL);
     let span = decode(&made.records[0]);
     assert_eq!((span.name.as_str(), times(&span)), ("POST e", (10.0, 10.0)));
     assert_eq!(span.status, None);
@@ -235,7 +235,7 @@ fn the_end_of_what_is_gone_from_the_log_is_told_from_memory() {
     let batch = Batch { missing: vec![EntryId::new("r")], ..Book::batch(Coverage::Pages, 600, &[]) };
     let decision = book.apply(&batch);
     let target = target();
-    let made = spans(&decision.transitions, Webhook { target: &target, info: None }, &ALL);
+    let made = spans(&decision.transitions, SpanWebhook { target: &target, info: None }, &ALL);
     let root = decode(&made.records[0]);
     assert_eq!((root.name.as_str(), times(&root)), ("deliver e", (13.0, 14.0)));
 }
@@ -261,7 +261,7 @@ fn a_retry_by_hand_ends_its_delivery_again_under_the_same_id() {
 #[test]
 fn history_gives_spans_where_it_is_wanted_and_live_ends_of_its_deliveries_always() {
     let target = target();
-    let webhook = Webhook { target: &target, info: None };
+    let webhook = SpanWebhook { target: &target, info: None };
     let count =
         |decision: &[Transition], history| spans(decision, webhook, &SpanPolicy { history, ..ALL }).records.len();
     let mut book = Book { ledger: Default::default(), ..Book::new() };
@@ -288,7 +288,7 @@ fn what_sampling_leaves_out_is_parked_until_something_fails() {
     let mut book = Book::new();
     let mut fates = |now, attempts: &[Attempt]| {
         let decision = book.poll(now, attempts);
-        let made = spans(&decision.transitions, Webhook { target: &target, info: None }, &none);
+        let made = spans(&decision.transitions, SpanWebhook { target: &target, info: None }, &none);
         (made.records.iter().map(|record| record.fate).collect::<Vec<_>>(), made.sampled.len())
     };
     use Fate::{Park, Queue, QueueWithParked};

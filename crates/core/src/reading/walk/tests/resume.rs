@@ -2,7 +2,7 @@
 
 use super::{List, NOTHING, entry};
 use crate::delivery::{EntryId, Timestamp};
-use crate::reading::walk::{Known, PageRequest, Progress, Stretch, Walk};
+use crate::reading::walk::{KnownEntries, PageRequest, Progress, Stretch, Walk};
 use crate::reading::wire::{InvalidEntry, LogPage};
 
 /// What was read before: the entries from 900 down to 401.
@@ -99,7 +99,7 @@ fn the_end_of_the_list_is_reached_where_nothing_older_was_met() {
 #[test]
 fn known_ground_is_a_known_entry_or_a_known_unusable_one() {
     let knows = |id: &str, key: &str| {
-        let known = Known { entry: &|other| *other == EntryId::new(id), invalid: &|other| other == key };
+        let known = KnownEntries { entry: &|other| *other == EntryId::new(id), invalid: &|other| other == key };
         let list = List::new(15, 10);
         let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
         let mut first = list.page(1);

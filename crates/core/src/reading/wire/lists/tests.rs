@@ -13,7 +13,7 @@ fn only<T>(page: ListPage<T>) -> (Arc<str>, T) {
 }
 
 /// A list with this one webhook.
-fn read_webhook(entry: &str) -> Webhook {
+fn read_webhook(entry: &str) -> ApiWebhook {
     only(parse_webhooks(format!(r#"{{"data": [{entry}]}}"#).as_bytes()).unwrap()).1
 }
 
@@ -24,7 +24,7 @@ fn the_documented_lists_are_read() {
     let (id, agent) = only(agents);
     assert_eq!(&*id, "550e8400-e29b-41d4-a716-446655440000");
     let updated_at = Some(Timestamp::from_seconds(1_705_314_600));
-    assert_eq!(agent, Owner { name: "SupportBot".into(), status: Some("published".into()), updated_at });
+    assert_eq!(agent, ApiOwner { name: "SupportBot".into(), status: Some("published".into()), updated_at });
 
     let campaigns = parse_owners(CAMPAIGNS).unwrap();
     assert_eq!(campaigns.pagination, Pagination { per_page: Some(20), total: Some(2), last_page: Some(1) });
@@ -34,7 +34,7 @@ fn the_documented_lists_are_read() {
 
     let (id, webhook) = only(parse_webhooks(WEBHOOKS).unwrap());
     assert_eq!(&*id, "9fcafbf2-7593-44d6-8cd7-1b221beba62a");
-    let expected = Webhook {
+    let expected = ApiWebhook {
         name: "My Webhook".into(),
         endpoint: Some(Endpoint { host: "example.com".into(), port: Some(443) }),
         timeout_seconds: Some(30),
@@ -58,7 +58,7 @@ fn a_bad_entry_costs_only_itself() {
         {"id": 12, "name": 5, "updated_at": "yesterday", "current_status": ["x"], "more": {"id": 1}}]}"#;
     let page = parse_owners(body).unwrap();
     assert_eq!(page.invalid.len(), 8);
-    assert_eq!(page.entries, [("12".into(), Owner { name: "12".into(), status: None, updated_at: None })]);
+    assert_eq!(page.entries, [("12".into(), ApiOwner { name: "12".into(), status: None, updated_at: None })]);
 }
 
 #[test]

@@ -6,8 +6,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use talkover_core::clock::LocalTime;
 use talkover_core::delivery::Timestamp;
+use talkover_core::server_time::LocalTime;
 
 /// The local time.
 pub fn now() -> LocalTime {

@@ -144,13 +144,13 @@ pub struct BelievedClock {
     /// The claim that makes it earliest of all, while nothing is confirmed.
     earliest: Option<Claim>,
     /// Whether the clock is confirmed.
-    state: State,
+    state: ClockState,
     /// Whether the last `Date` was believed.
     is_doubting: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ClockState {
     Assumed { answers: u32 },
     Confirmed,
 }
@@ -178,7 +178,7 @@ impl BelievedClock {
             at,
             claim: None,
             earliest: None,
-            state: State::Assumed { answers: 0 },
+            state: ClockState::Assumed { answers: 0 },
             is_doubting: false,
         }
     }
@@ -201,8 +201,8 @@ impl BelievedClock {
             self.believe(claimed.min(self.now(at)), at);
         }
         let certainty = match self.state {
-            State::Assumed { .. } => Certainty::Assumed,
-            State::Confirmed => Certainty::Confirmed,
+            ClockState::Assumed { .. } => Certainty::Assumed,
+            ClockState::Confirmed => Certainty::Confirmed,
         };
         Observed { now: self.now(at), at, certainty, news }
     }
@@ -231,17 +231,17 @@ impl BelievedClock {
 
     fn believe(&mut self, time: ServerTime, at: SinceStart) {
         (self.base, self.at, self.claim, self.earliest) = (time, at, None, None);
-        self.state = State::Confirmed;
+        self.state = ClockState::Confirmed;
         self.is_doubting = false;
     }
 
     /// Counts an answer that has not confirmed the clock. Returns whether there were enough of them to go on without.
     fn is_undecided(&mut self) -> bool {
-        let State::Assumed { answers } = &mut self.state else { return false };
+        let ClockState::Assumed { answers } = &mut self.state else { return false };
         *answers += 1;
         if *answers >= AGREEING && self.claim.is_none() {
             // No answer has a `Date`: there is no other clock than the local one, and none that contradicts it.
-            self.state = State::Confirmed;
+            self.state = ClockState::Confirmed;
             return false;
         }
         *answers >= UNDECIDED

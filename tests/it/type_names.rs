@@ -1,0 +1,85 @@
+//! Each type has a name of its own: what is called alike in two modules is read as one and the same thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Names that two types may have, and why.
+const SHARED: [(&str, &str); 3] = [
+    ("Config", "the status page mirrors the configuration's last reload"),
+    ("Status", "the status page is a document of that name; the simulator, which shares no type, has its entries'"),
+    ("Target", "the status page mirrors a target as JSON"),
+];
+
+/// The words that begin the definition of a type.
+const KEYWORDS: [&str; 5] = ["struct ", "enum ", "union ", "trait ", "type "];
+
+/// The sources of the program and of its crates, without their tests.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crates = root.join("crates").read_dir().unwrap().map(|entry| entry.unwrap().path().join("src"));
+    let mut directories: Vec<PathBuf> = crates.chain([root.join("src")]).collect();
+    let mut sources = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for path in directory.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            match (path.is_dir(), name) {
+                (true, "tests") => {}
+                (true, _) => directories.push(path),
+                (false, _) if name.ends_with(".rs") && !name.ends_with("tests.rs") => sources.push(path),
+                (false, _) => {}
+            }
+        }
+    }
+    sources
+}
+
+/// The name of the type that a line defines. An associated type has the name that its trait gives it.
+fn defined(line: &str) -> Option<&str> {
+    let item = line.trim_start();
+    let is_indented = item.len() < line.len();
+    let item = match item.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.strip_prefix(' ')?,
+        None => item,
+    };
+    let keyword = KEYWORDS.into_iter().find(|keyword| item.starts_with(keyword))?;
+    if is_indented && keyword == "type " {
+        return None;
+    }
+    let name = item[keyword.len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    name.starts_with(char::is_uppercase).then_some(name)
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            if let Some(name) = defined(line) {
+                places.entry(name.to_owned()).or_default().push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(places.len() > 300, "only {} types were found", places.len());
+    let shared: BTreeSet<&str> = SHARED.into_iter().map(|(name, _)| name).collect();
+    let twice = places.iter().filter(|(_, places)| places.len() > 1);
+    let found: BTreeSet<&str> = twice.clone().map(|(name, _)| name.as_str()).collect();
+    let faults: Vec<_> = twice.filter(|(name, _)| !shared.contains(name.as_str())).collect();
+    assert!(faults.is_empty(), "types of one name: give each a name that says what it is: {faults:#?}");
+    let unused: Vec<_> = shared.difference(&found).collect();
+    assert!(unused.is_empty(), "only one type is called like that now: take it from the list: {unused:?}");
+}
+
+#[test]
+fn a_definition_is_told_from_other_lines() {
+    assert_eq!(defined("pub(super) struct Found<'a> {"), Some("Found"));
+    assert_eq!(defined("pub enum Turn {"), Some("Turn"));
+    assert_eq!(defined("type Writer<'a> = Compound<'a>;"), Some("Writer"));
+    assert_eq!(defined("        struct Fields;"), Some("Fields"));
+    for line in ["    type Error = String;", "// struct Found", "pub fn structure() {", "struct_of(Found)", "published"]
+    {
+        assert_eq!(defined(line), None, "{line}");
+    }
+}
