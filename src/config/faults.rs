@@ -44,8 +44,8 @@ pub struct ConfigFaults {
     faults: Vec<ConfigFault>,
     /// How many more there are.
     omitted: usize,
-    /// What is wrong and was ignored.
-    ignored: Vec<ConfigFault>,
+    /// What is wrong and was ignored, or is no fault.
+    warnings: Vec<ConfigFault>,
 }
 
 impl ConfigFault {
@@ -61,15 +61,19 @@ impl ConfigFault {
 
 impl ConfigFaults {
     pub(super) fn new(file: &Path, outline: Outline) -> Self {
-        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
+        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, warnings: Vec::new() }
     }
 
     pub(super) fn push(&mut self, place: FaultPlace, reason: impl Into<String>) {
-        let line = match &place {
+        let line = self.line_of(&place);
+        self.push_at(place, line, reason);
+    }
+
+    fn line_of(&self, place: &FaultPlace) -> Option<usize> {
+        match place {
             FaultPlace::Key(path) => self.outline.line_of(path),
             FaultPlace::File | FaultPlace::Variable(_) => None,
-        };
-        self.push_at(place, line, reason);
+        }
     }
 
     /// As `push`, with the line.
@@ -83,16 +87,22 @@ impl ConfigFaults {
 
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
-        self.ignored.push(ConfigFault::new(
+        self.warnings.push(ConfigFault::new(
             FaultPlace::Variable(variable.to_owned()),
             None,
             &format!("{reason}; ignored"),
         ));
     }
 
-    /// A line for each value that is ignored.
+    /// Notes something that is no fault, but should be known.
+    pub(super) fn warn(&mut self, place: FaultPlace, reason: &str) {
+        let line = self.line_of(&place);
+        self.warnings.push(ConfigFault::new(place, line, reason));
+    }
+
+    /// A line for each warning.
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.ignored.iter().map(|fault| self.line(fault)).collect()
+        self.warnings.iter().map(|fault| self.line(fault)).collect()
     }
 
     /// Whether nothing is wrong.

@@ -27,8 +27,8 @@ pub enum StoreError {
     },
     /// Another daemon works with a file that stood there and was deleted.
     #[error(
-        "state file {} was deleted while another talkover-exporter (process {process}) works with it: what that one counts \
-         goes to the deleted file, and both would read the same logs. Copy it with `cp /proc/{process}/fd/{descriptor} \
+        "state file {} was deleted while process {process} works with it, as a rule another talkover-exporter: what that one \
+         counts goes to the deleted file, and both would read the same logs. Copy it with `cp /proc/{process}/fd/{descriptor} \
          {}`, or give it up, and stop that process",
         path.display(),
         path.display()

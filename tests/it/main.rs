@@ -29,6 +29,7 @@ mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod state;
 mod traces;
 mod type_names;
 mod unreadable;

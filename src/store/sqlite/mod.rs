@@ -17,6 +17,7 @@ mod space;
 mod staged;
 mod targets;
 pub mod totals;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,20 +25,20 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
-use tracing::{info, warn};
 
 use self::checksums::ChangeTally;
 use self::commits::Commit;
 use self::fault::StateFault;
 use self::format::OpenedFile;
 use self::seen::SeenFile;
-use self::served::{Served, ServedFile};
+use self::served::ServedFile;
+use self::upkeep::FilePlace;
 use super::durable::{Durable, DurableLedger};
 use super::error::StoreError;
 use super::fresh::Evidence;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
-use super::place::{self, Identity};
+use super::place;
 use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use super::{DecidePart, Detached, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
@@ -77,17 +78,6 @@ pub struct SqliteStore {
     lock: LockFile,
 }
 
-/// The database file as it was when this store last wrote to it.
-#[derive(Debug)]
-struct FilePlace {
-    database: Option<Identity>,
-    /// Its write-ahead log.
-    log: Option<Identity>,
-    version: Option<(u64, i64, i64)>,
-    /// The number of the last commit that was carried over into it.
-    carried_over: u64,
-}
-
 impl SqliteStore {
     /// Opens the state file at `path`, or makes it where there is none.
     ///
@@ -118,71 +108,8 @@ impl SqliteStore {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
         }
-        store.checkpoint()?;
+        store.carry_over()?;
         Ok(store)
-    }
-
-    /// Compares the state with the one that was last shown, and begins to go on from there.
-    fn compare_with(&mut self, shown: Served) -> Result<(), StoreError> {
-        let Some(commits) = shown.is_ahead_of(&self.last, self.created_at) else {
-            self.note_commit();
-            return Ok(());
-        };
-        let (from, to) = (self.last.at, shown.at);
-        // Whatever was shown under these numbers is never taken for this.
-        self.last.number = self.last.number.max(shown.number);
-        let gap = behind::Gap { commits, from, to, noticed_at: local_clock::now().timestamp() };
-        self.transact(|transaction| {
-            targets::fall_behind(transaction)?;
-            behind::write(transaction, &gap)
-        })?;
-        warn!(
-            path = %self.path.display(),
-            "the state is {gap}: its write-ahead log was lost, or an older copy was put in its place. The series of each \
-             webhook are absent until its log has been read again",
-        );
-        Ok(())
-    }
-
-    /// Notes that the last commit may be shown from now on, and how the file looks after it.
-    fn note_commit(&mut self) {
-        let Commit { number, at, .. } = self.last;
-        self.served.write(Served { number, at, created_at: self.created_at });
-        self.note_version();
-    }
-
-    fn note_version(&mut self) {
-        self.place.version = self.lock.version().ok();
-        if self.place.log.is_none() {
-            self.place.log = Identity::at(&place::write_ahead_log(&self.path));
-        }
-    }
-
-    /// What is wrong with the place of the file.
-    fn inspect_place(&self) -> Option<String> {
-        let path = self.path.display();
-        match Identity::at(&self.path) {
-            None => return Some(format!("{path} was deleted")),
-            found if found != self.place.database => return Some(format!("{path} is another file now")),
-            Some(_) => {}
-        }
-        if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
-            return Some(format!("{path}-wal was deleted or replaced"));
-        }
-        if self.lock.version().ok() == self.place.version {
-            return None;
-        }
-        // Something else has written to it: SQLite on behalf of another program, or a copy that was put over it.
-        let is_whole = || -> rusqlite::Result<bool> {
-            let connection = format::open_beside(&self.path)?;
-            let is_last = commits::read(&connection)?.is_ok_and(|found| found.number == self.last.number);
-            let is_sound = is_last
-                && format::find_broken_page(&connection)?.is_none()
-                && checksums::find_fault(&connection)?.is_none();
-            Ok(is_sound)
-        };
-        let is_whole = self.lock.has_header() && is_whole().unwrap_or(false);
-        (!is_whole).then(|| format!("{path} was overwritten or cut by another program"))
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -218,6 +145,7 @@ impl SqliteStore {
         let changes = self.tally.changes();
         if changes.is_empty() {
             transaction.commit().map_err(failed)?;
+            self.note_version();
             return Ok(result);
         }
         let commit = self.last.next(changes, local_clock::now().timestamp());
@@ -348,37 +276,11 @@ impl Store for SqliteStore {
     }
 
     fn find_detached(&mut self) -> Option<Detached> {
-        let what = self.inspect_place();
-        let was = self.problems.set_detached(what.is_some());
-        let Some(what) = what else {
-            self.note_version();
-            if was {
-                info!(path = %self.path.display(), "the state file is in its place again");
-            }
-            return None;
-        };
-        let (process, descriptor) = (std::process::id(), self.lock.descriptor());
-        let remedy = format!(
-            "this process still has everything: put the file back, or copy it with `cp /proc/{process}/fd/{descriptor} \
-             FILE` and put FILE in its place when this process has been stopped"
-        );
-        Some(Detached { what, remedy })
+        self.look_for_detachment()
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.place.carried_over == self.last.number {
-            return Ok(());
-        }
-        let path = &self.path;
-        self.lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
-        let carried_over = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?));
-        if carried_over.map_err(|error| StoreError::sqlite(path, "write", error))? {
-            self.place.carried_over = self.last.number;
-        }
-        self.note_version();
-        Ok(())
+        self.carry_over()
     }
 
     fn note_success(&self, target: &Target, date: Timestamp) {
