@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use talkover_exporter::config::{self, EnvVars};
 use talkover_exporter::sinks::metrics::reference;
 
+mod commands;
 mod configuration;
 
 /// Lines that a page may have.
