@@ -278,6 +278,7 @@ impl StateFile {
     fn stamp(&self) -> Result<(Option<SystemTime>, u64), StateError> {
         let failed =
             |error| StateError::Store(StoreError::Io { path: self.path.clone(), action: "open state file", error });
+        place::inspect(&self.path)?;
         let metadata: Metadata = match std::fs::metadata(&self.path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -285,7 +286,6 @@ impl StateFile {
             }
             Err(error) => return Err(failed(error)),
         };
-        place::inspect(&self.path)?;
         let length = metadata.len();
         if length < SMALLEST_DATABASE {
             let reason = format!("only {length} bytes are left of it");

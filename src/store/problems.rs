@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The problems of the state file. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct StateProblems(Arc<Problems>);
+pub struct StateProblems(Arc<ProblemFlags>);
 
 #[derive(Debug, Default)]
-struct Problems {
+struct ProblemFlags {
     is_new: AtomicBool,
     is_detached: AtomicBool,
 }
