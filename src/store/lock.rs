@@ -102,7 +102,7 @@ fn is_remote(file: &File) -> bool {
     /// `magic.h`.
     const REMOTE: [u32; 5] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997];
     // The field's type differs between architectures.
-    rustix::fs::fstatfs(file).is_ok_and(|found| REMOTE.iter().any(|known| found.f_type as u32 == *known))
+    rustix::fs::fstatfs(file).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
 }
 
 #[cfg(not(target_os = "linux"))]

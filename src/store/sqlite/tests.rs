@@ -440,6 +440,8 @@ fn brought_forward(place: &Place, dump: &str) -> SqliteStore {
     let old = Connection::open(place.path()).unwrap();
     old.execute_batch(dump).unwrap();
     drop(old);
+    drop(place.open());
+    // Opened again, it is compared with the checksums that the migration has made.
     let store = place.open();
     let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, format::VERSION);
