@@ -1,10 +1,10 @@
-//! Starts the daemon from its configuration, keeps it together, and stops it.
+//! Starts the daemon from its configuration, supervises it, and stops it.
 //!
-//! Everything that may fail at the start fails here, before the first request: the state file, the clients, the
+//! Everything that can fail at the start fails here, before the first request: the state file, the clients, the
 //! listener's settings. Called by the commands `run` and `demo`.
 //!
-//! `assemble` builds the loop of an environment, `export` runs what sends spans, `supervisor` keeps the loops running
-//! and exchanges them at a reload, `watch` notices that there is one to make, `readiness` says when the metrics are
+//! `assemble` builds the loop of an environment, `export` runs the exporter of spans, `supervisor` keeps the loops
+//! running and replaces them at a reload, `watch` notices when to reload, and `readiness` says when the metrics are
 //! worth scraping.
 
 mod assemble;
@@ -43,7 +43,7 @@ use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
 
-/// How long steps under way may take to end: a commit does in milliseconds, and everything else ends at once.
+/// How long steps under way may take to end: a commit takes milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the daemon could not start, or had to end.
@@ -52,10 +52,10 @@ pub enum AppError {
     /// The state file cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The memory of the request budget cannot be used.
-    #[error("failed to open the memory of the request budget beside the state file: {0}")]
+    /// The file of the request budget cannot be used.
+    #[error("failed to open the file of the request budget beside the state file: {0}")]
     Budget(std::io::Error),
-    /// There is no token any more.
+    /// The token cannot be read any more.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The API's client cannot be set up.
@@ -66,16 +66,16 @@ pub enum AppError {
         /// Why not.
         error: ClientError,
     },
-    /// The receiver of spans cannot be set up.
+    /// The connection to the OTLP receiver cannot be set up.
     #[error(transparent)]
     Traces(#[from] TransportError),
-    /// A defect of ours.
+    /// A defect of this program.
     #[error("failed to register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The HTTP server ended.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A task ended early: a defect of ours.
+    /// A task ended early: a defect of this program.
     #[error("a task of the daemon ended early: {0}")]
     TaskPanicked(JoinError),
 }
@@ -91,14 +91,14 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the state and sets everything up. The configuration is read again from `source`, where there is one, when
-    /// it changes and when somebody asks for it.
+    /// Opens the state and sets everything up. The configuration is read again from `source`, if there is one, when it
+    /// changes and on request.
     ///
     /// # Errors
-    /// Where the daemon cannot do its work with this configuration.
+    /// If the daemon cannot work with this configuration.
     pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = local_clock::now();
-        // First of all: a large state file takes its time, and what changes meanwhile must be noticed.
+        // This comes first: loading a large state file takes time, and changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
         let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
         let board = Board::default();
@@ -116,10 +116,10 @@ impl App {
         Ok(Self { supervisor, ready, services, scraper, readiness, enable_lifecycle })
     }
 
-    /// Polls, and serves on `listener`, until `shutdown` is requested or something ends that must not.
+    /// Polls, and serves on `listener`, until `shutdown` is requested or something fails that must not.
     ///
     /// # Errors
-    /// Where the server or the polling ended by itself.
+    /// If the server or the polling ended by itself.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -127,9 +127,9 @@ impl App {
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
         let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
-        // Without a file to read again, SIGHUP is somebody else's.
+        // Without a file to read again, SIGHUP keeps its default effect.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
-        supervisor.tell_start(&listener);
+        supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let router = server::router(Sources {
             metrics: Renderer::start(move |format, out| scraper.write(format, out)),
@@ -138,7 +138,7 @@ impl App {
             reloader: enable_lifecycle.then(|| reloader.clone()),
         });
         let serving = server::serve(listener, router, web, shutdown.clone());
-        // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
+        // Tasks of their own: whatever the supervisor is busy with must not delay scrapes.
         let mut serving = tokio::spawn(serving);
         let mut chores = JoinSet::new();
         chores.spawn(release::run(
@@ -159,7 +159,7 @@ impl App {
         supervisor.start(ready);
         loop {
             tokio::select! {
-                // First: during a reload the server may have ended, because it was asked to.
+                // This comes first: during a reload the server may have ended because it was asked to.
                 biased;
                 () = shutdown.recv() => break,
                 served = &mut serving => return Ok(served.map_err(AppError::TaskPanicked)??),
@@ -177,7 +177,7 @@ impl App {
         let (served, stopped) = tokio::join!(serving, tokio::time::timeout(STOP_TIMEOUT, stopped));
         match stopped {
             Ok(stopped) => stopped?,
-            Err(_elapsed) => warn!("a request or a commit did not end in time; nothing is lost by that"),
+            Err(_elapsed) => warn!("shutdown timed out with a request or a commit under way; nothing is lost"),
         }
         Ok(served.map_err(AppError::TaskPanicked)??)
     }

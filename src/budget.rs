@@ -1,10 +1,10 @@
-//! The request budget: a hard limit that survives restarts and is shared by all processes that work for one state file.
+//! The request budget: a hard limit that survives restarts and is shared by all processes with the same state file.
 //!
 //! A few bytes beside the state hold what was spent of each environment's budget, and of the budget that environments
-//! share. They are read and written under a file lock, without a wait for the disk: a killed process leaves them
-//! behind, and after a loss of power the machine's clock of uptime begins anew, which is taken as "all is spent". So is
-//! a record that lies ahead of that clock: whatever these bytes say, they keep nobody from asking for longer than a
-//! minute. Whoever wants to make a request takes it from here first.
+//! share. They are read and written under a file lock, without syncing to disk: a killed process leaves them behind,
+//! and after a loss of power the machine's uptime starts over, which counts as "all is spent". So does a record that is
+//! ahead of the uptime: whatever these bytes say, they prevent requests for at most a minute. Every request is taken
+//! from here first.
 
 use std::fs::File;
 use std::io;
@@ -18,25 +18,25 @@ use tracing::warn;
 use crate::store::place::{beside, open_private};
 use talkover_core::schedule::gcra::{Gcra, WINDOW_NS};
 
-/// Digest of the bucket's name, digest of the boot, theoretical arrival time, settings, time of the last request:
+/// Digest of the bucket's name, digest of the boot id, theoretical arrival time, settings, time of the last request:
 /// five little-endian u64.
 const RECORD_BYTES: usize = 40;
 /// Requests that may go out together within a shared plan.
 const SHARED_BURST: u32 = 4;
-/// More names than any configuration has: a longer file is not ours, or broken.
+/// More names than any configuration has: a longer file is broken, or belongs to another program.
 const MAX_RECORDS: usize = 10_000;
-/// Another process may have read the clock later and yet have held the lock earlier: so much a record may lie ahead, a
-/// second.
+/// A record may be ahead of the clock by this much, one second: another process may have read the clock later and yet
+/// have held the lock earlier.
 const SKEW_NS: u64 = 1_000_000_000;
 
 /// One of the budgets that a request draws from.
 #[derive(Clone, Debug)]
 struct Bucket {
     name: u64,
-    /// As it was configured: what was spent under other settings says nothing of what is left under these.
+    /// The settings, as configured: what was spent under other settings says nothing about what is left under these.
     settings: u64,
     configured: Gcra,
-    /// What of it may be spent now.
+    /// What may be spent of it now.
     gcra: Gcra,
 }
 
@@ -47,7 +47,7 @@ impl Bucket {
         Self { name: digest(name), settings, configured, gcra: configured }
     }
 
-    /// Whether no more can have been spent in a minute under other `settings` than under these.
+    /// Whether a minute under other `settings` cannot have spent more than these allow.
     fn covers(&self, settings: u64) -> bool {
         let (per_minute, burst) = ((settings >> 32) as u32, settings as u32);
         per_minute <= (self.settings >> 32) as u32 && Gcra::new(per_minute, burst).burst() <= self.configured.burst()
@@ -64,12 +64,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget beside the state file at `state`, for an environment with `per_minute` requests and bursts of
-    /// `burst`; and, where environments share a plan, also within `shared` requests a minute. `boot_id` names the
-    /// present uptime of the machine.
+    /// Opens the budget beside the state file at `state`, for an environment with `per_minute` requests and bursts of
+    /// `burst`; and, if environments share a plan, also within `shared` requests a minute. `boot_id` identifies the
+    /// machine's current uptime.
     ///
     /// # Errors
-    /// Where the file beside the state cannot be opened.
+    /// If the file beside the state cannot be opened.
     pub fn open(
         state: &Path,
         boot_id: &str,
@@ -81,12 +81,12 @@ impl Budget {
         let path = beside(state, "budget");
         let file = open_private(&path).map_err(|error| named(&path, &error))?;
         let own = Bucket::new(&format!("environment {environment}"), per_minute, burst);
-        // The same for all environments, whatever each allows itself.
+        // The same for all environments, whatever each one may spend.
         let all = shared.map(|rate| Bucket::new("shared", rate, SHARED_BURST));
         Ok(Self { file, path, boot: digest(boot_id), buckets: std::iter::once(own).chain(all).collect() })
     }
 
-    /// Lets only so many requests a minute of the environment's own budget be spent, or all of it again.
+    /// Limits the environment's own budget to this many requests a minute; `None` restores all of it.
     pub fn lower_to(&mut self, per_minute: Option<u32>) {
         if let Some(own) = self.buckets.first_mut() {
             own.gcra = per_minute.map_or(own.configured, |rate| own.configured.lowered(rate));
@@ -98,10 +98,10 @@ impl Budget {
         self.buckets.iter().map(|bucket| bucket.gcra.per_second()).fold(f64::INFINITY, f64::min)
     }
 
-    /// Takes one request at `now`, in nanoseconds of the machine's uptime. Gives the time to wait where none is left.
+    /// Takes one request at `now`, in nanoseconds of the machine's uptime. Returns the time to wait if none is left.
     ///
     /// # Errors
-    /// Where what was spent cannot be read or written; then nothing may be sent.
+    /// If what was spent cannot be read or written; then no request may be sent.
     pub fn take(&self, now: u64) -> io::Result<Option<Duration>> {
         self.file.lock()?;
         let taken = self.take_locked(now);
@@ -137,7 +137,7 @@ impl Budget {
             match bucket.gcra.take(arrival, now) {
                 Ok(arrival) => updates.push((slot, record(arrival, now))),
                 Err(needed) => {
-                    // Written down too, so that a budget that is taken as spent does not stay so.
+                    // Written down too, so that a budget that is assumed to be spent recovers.
                     let last = known.map_or(now, |slot| records[slot].last.min(now));
                     self.write(slot, record(bucket.gcra.clamp(arrival, now), last))?;
                     wait = wait.max(needed);
@@ -153,26 +153,26 @@ impl Budget {
         Ok(None)
     }
 
-    /// The theoretical arrival time of what was spent of a bucket, as its record tells at `now`.
+    /// The theoretical arrival time of a bucket, according to its record at `now`.
     ///
     /// # Errors
-    /// The nanoseconds to wait until the record tells it.
+    /// The nanoseconds to wait before it can be known.
     fn arrival(&self, bucket: &Bucket, record: Option<BudgetRecord>, now: u64) -> Result<u64, u64> {
         let Some(record) = record else { return Ok(0) };
         if record.boot == self.boot && record.is_ahead(now) {
-            warn!("{}: holds times that are still to come; the request budget is taken as spent", self.path.display());
+            warn!("{}: holds times in the future; assuming that the request budget is spent", self.path.display());
             return Ok(bucket.gcra.exhausted(now));
         }
         let is_of_this_boot = record.boot == self.boot;
         if is_of_this_boot && record.settings == bucket.settings {
             return Ok(record.arrival);
         }
-        // The machine was started anew since, and nothing is known of the last minute. Or the budget was raised: as if
-        // all of the new one were spent, which no minute across the change exceeds.
+        // The machine was restarted since, and nothing is known of the last minute. Or the budget was raised: assume
+        // that all of the new one is spent, so that no minute across the change exceeds it.
         if !is_of_this_boot || bucket.covers(record.settings) {
             return Ok(bucket.gcra.exhausted(now));
         }
-        // It was spent by another measure: a minute without requests makes them comparable.
+        // It was spent under other settings: after a minute without requests that no longer matters.
         let rest = record.last.min(now).saturating_add(WINDOW_NS).saturating_sub(now);
         if rest > 0 { Err(rest) } else { Ok(0) }
     }
@@ -188,9 +188,9 @@ impl Budget {
         Ok(Some(bytes.as_chunks::<RECORD_BYTES>().0.iter().map(BudgetRecord::from_bytes).collect()))
     }
 
-    /// Empties a file that isn't ours, and takes the budgets as spent. Returns the time to wait.
+    /// Empties a file that is not ours, and assumes that the budgets are spent. Returns the time to wait.
     fn begin_anew(&self, now: u64) -> io::Result<Option<Duration>> {
-        warn!("{}: too long, begun anew; the request budget is taken as spent", self.path.display());
+        warn!("{}: too long, starting over; assuming that the request budget is spent", self.path.display());
         self.file.set_len(0)?;
         let mut wait = 0;
         for (slot, bucket) in self.buckets.iter().enumerate() {
@@ -219,8 +219,8 @@ struct BudgetRecord {
 }
 
 impl BudgetRecord {
-    /// Whether no honest past can have left it behind at `now`: a damaged record, or one of another boot where boots
-    /// have no names.
+    /// Whether no correct record can say this at `now`: it is damaged, or from another boot on a machine without boot
+    /// ids.
     fn is_ahead(&self, now: u64) -> bool {
         let latest = now.saturating_add(SKEW_NS);
         self.last > latest || self.arrival > latest.saturating_add(WINDOW_NS)
@@ -240,7 +240,7 @@ impl BudgetRecord {
     }
 }
 
-/// The same error, with the file that it is about.
+/// The same error, with the path of its file.
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

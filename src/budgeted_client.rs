@@ -1,7 +1,7 @@
-//! Requests of commands that are no daemon: one after the other, each paid for from the budget that the daemon draws
-//! from.
+//! Requests of commands other than the daemon: one after the other, each paid for from the budget that the daemon uses
+//! too.
 //!
-//! A request that fails is repeated a few times with pauses, a refused one when the API says so.
+//! A failed request is retried a few times with pauses, a rejected one when the API says so.
 
 use std::time::Duration;
 
@@ -21,54 +21,53 @@ use talkover_core::schedule::patience::RequestFailure;
 use talkover_core::schedule::pause::asked_for;
 use talkover_core::server_time::{Certainty, ServerTime};
 
-/// A request is given up after it has failed so often in a row.
+/// A request is given up after this many failures in a row.
 const MAX_FAILURES: u32 = 4;
-/// A request that the API has put off is given up after so often in a row.
+/// A request is given up after the API has put it off this many times in a row.
 const MAX_PUT_OFF: u32 = 10;
-/// After so many webhooks in a row without an answer, and none that was answered before, the API itself is taken to be
-/// down. More than a few broken webhooks at the head of a list come to.
+/// After this many unanswered webhooks in a row, if none was answered before, the API itself is assumed to be down.
+/// More than the broken webhooks that are likely at the head of a list.
 const MAX_UNANSWERED: u32 = 10;
-/// Waits for the budget or for the API that are worth a line in the log.
+/// Waits for the budget or for the API of at least this length are logged.
 const TOLD_FROM: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// The API gave nothing of use.
+    /// The API returned nothing usable.
     #[error("{error}{}", attempts(*.times))]
     Api {
         /// The last error.
         error: ApiError,
-        /// How often it was asked.
+        /// How many attempts there were.
         times: u32,
         /// The server's clock.
         date: ServerTime,
     },
     /// What was spent of the budget cannot be read or written.
-    #[error("failed to use the memory of the request budget: {0}")]
+    #[error("failed to use the file of the request budget: {0}")]
     Budget(#[from] std::io::Error),
-    /// The program is to end.
+    /// The program is stopping.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Whether an API answers anything: tells one that is down from broken webhooks of one that is not.
+/// Whether an API answers anything: distinguishes an API that is down from one with broken webhooks.
 #[derive(Debug, Default)]
 pub struct Silence {
     has_answered: bool,
-    /// Webhooks in a row that were not answered.
+    /// Unanswered webhooks in a row.
     unanswered: u32,
 }
 
 impl Silence {
-    /// Whether the API has answered any request, be it with an error of that request's own.
+    /// Whether the API has answered any request, even with an error for that request.
     pub fn is_broken(&self) -> bool {
         self.has_answered
     }
 
-    /// Records that a webhook could not be read because of `error`. Returns whether the other webhooks of the
-    /// environment are not worth a request either: the token or the rate limit refuses all of them, or nobody was ever
-    /// answered.
+    /// Records that a webhook could not be read because of `error`. Returns whether requests for the environment's
+    /// other webhooks are useless too: because of the token or the rate limit, or because nothing was ever answered.
     pub fn ends_all(&mut self, error: &AskError) -> bool {
         let AskError::Api { error, .. } = error else { return true };
         match error.failure() {
@@ -81,7 +80,7 @@ impl Silence {
         }
     }
 
-    /// How often a request may fail before it is given up: only once while nobody is answered.
+    /// How often a request may fail before it is given up: only once while nothing is answered.
     fn max_failures(&self) -> u32 {
         if self.has_answered || self.unanswered == 0 { MAX_FAILURES } else { 1 }
     }
@@ -95,20 +94,20 @@ fn attempts(times: u32) -> String {
     if times > 1 { format!(", {times} times in a row") } else { String::new() }
 }
 
-/// Asks the API of one environment.
+/// Makes requests to the API of one environment.
 #[derive(Debug)]
 pub struct BudgetedClient {
     /// The way to the API.
     pub client: Client,
-    /// What requests are paid from.
+    /// The budget that pays for requests.
     pub budget: Budget,
-    /// Where the token is read again after a 401.
+    /// The token is read from here again after a 401.
     pub token: TokenSource,
     /// Requests a minute, as configured.
     pub requests_per_minute: u32,
     /// What time it is on the server.
     pub clock: ServerClock,
-    /// The end of the program.
+    /// Tells when the program stops.
     pub shutdown: Shutdown,
     /// Requests made so far.
     pub requests: u64,
@@ -119,11 +118,11 @@ pub struct BudgetedClient {
 }
 
 impl BudgetedClient {
-    /// Makes a request until there is a usable answer, a few times at most; returns the server's time with it.
+    /// Makes a request, a few times at most, until there is a usable answer; returns the server's time with it.
     /// `subject` names in the log what is requested.
     ///
     /// # Errors
-    /// If there is none, or one that is too large.
+    /// If there is no usable answer, or one that is too large.
     pub async fn ask<T>(
         &mut self,
         subject: &str,
@@ -133,8 +132,8 @@ impl BudgetedClient {
         self.ask_up_to(max_failures, subject, request).await
     }
 
-    /// As [`BudgetedClient::ask`], for a request that follows one that failed: it is not repeated if it fails too,
-    /// unless the API has put it off.
+    /// Like [`BudgetedClient::ask`], for a request that follows a failed one: it is not retried, unless the API has put
+    /// it off.
     ///
     /// # Errors
     /// If there is no usable answer, or one that is too large.
@@ -165,14 +164,14 @@ impl BudgetedClient {
             let date = seen.now;
             self.silence.note(answer.result.as_ref().err());
             let error = match answer.result {
-                // The time would be wrong that what was found is judged by.
+                // The time by which the answer is judged would be wrong.
                 Ok(_) if seen.certainty == Certainty::Assumed => continue,
                 Ok(found) => return Ok((found, date)),
                 Err(error) => error,
             };
             let pause = backoff.fail(rand::rng().random());
             let is_worth_another = match &error {
-                // It may have been regenerated since it was read.
+                // The token may have been regenerated since it was read.
                 ApiError::Unauthorized { .. } => !std::mem::replace(&mut has_new_token, true) && self.read_token(),
                 ApiError::RateLimited { .. } => {
                     put_off += 1;
@@ -184,13 +183,13 @@ impl BudgetedClient {
             };
             if !is_worth_another {
                 if let Some(pause) = asked_for(error.retry_after()).filter(|_| max_failures == 1) {
-                    // Whatever is requested next, the API has put it off.
+                    // Whatever is requested next, the API has asked to wait.
                     self.wait(pause).await?;
                 }
                 return Err(AskError::Api { error, times: backoff.failures(), date });
             }
             let pause = asked_for(error.retry_after()).unwrap_or(pause);
-            warn!(subject, "a request failed, the next attempt follows in {:.1} s: {error}", pause.as_secs_f64());
+            warn!(subject, "request failed; retrying in {:.1} s: {error}", pause.as_secs_f64());
             self.wait(pause).await?;
         }
     }
@@ -199,7 +198,7 @@ impl BudgetedClient {
         let mut is_told = false;
         while let Some(wait) = self.budget.take(local_clock::uptime_ns())? {
             if wait >= TOLD_FROM && !is_told {
-                info!("waiting {:.0} s for the request budget, which the daemon draws from too", wait.as_secs_f64());
+                info!("waiting {:.0} s for the request budget, which the daemon shares", wait.as_secs_f64());
                 is_told = true;
             }
             self.wait(wait).await?;
@@ -211,7 +210,7 @@ impl BudgetedClient {
         if self.shutdown.wait(time).await { Ok(()) } else { Err(AskError::Interrupted) }
     }
 
-    /// The API may grant less than is configured.
+    /// The API may allow less than is configured.
     fn learn(&mut self, exchange: &Exchange) {
         let (limit, remaining) = self.rate_limit;
         self.rate_limit = (exchange.rate_limit.or(limit), exchange.rate_limit_remaining.or(remaining));

@@ -1,7 +1,7 @@
-//! One request to the API: sends it, waits for the whole answer, says what came of it.
+//! One request to the API: sends it, waits for the whole answer, and returns what came of it.
 //!
-//! It never repeats a request and never follows a redirect: every request is one that the budget knows of, and the
-//! token goes to the configured host alone. The pipeline calls it, once for every permit of the budget.
+//! Never retries a request and never follows a redirect: the budget knows of every request, and the token goes only to
+//! the configured host. The pipeline calls it, once for every permit of the budget.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,21 +26,21 @@ use talkover_core::reading::wire::{LogPage, digest, error_message, parse_logs};
 use talkover_core::schedule::limits::{self, http_date};
 use talkover_core::server_time::DateHeader;
 
-/// Larger answers, after decompression, are not read to their end: 32 MiB.
+/// Larger answers, after decompression, are not read completely: 32 MiB.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// How much of an answer that is too large tells it from others: its first MiB.
+/// How much of an answer that is too large is digested to recognise it: its first MiB.
 const DIGESTED_BYTES: usize = 1024 * 1024;
 /// How much of a body is decompressed at once.
 const PIECE_BYTES: usize = 4 * 1024;
-/// A connection that takes longer than this will not come, whatever the time for the whole request is.
+/// A connection that takes longer than this will not be established, whatever the timeout of the whole request is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit of requests a minute.
 const RATE_LIMIT_LIMIT: &str = "x-ratelimit-limit";
-/// What of it is left.
+/// What is left of it.
 const RATE_LIMIT_REMAINING: &str = "x-ratelimit-remaining";
-/// When all of it is there again.
+/// When it is available in full again.
 const RATE_LIMIT_RESET: &str = "x-ratelimit-reset";
-/// Enough of an error's body to find its message in.
+/// Enough of an error's body to contain its message.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// How the API of one environment is reached.
@@ -52,26 +52,26 @@ pub struct ClientOptions {
     pub request_timeout: Duration,
     /// A PEM file with further certificate authorities.
     pub ca_file: Option<LoadedFile>,
-    /// The proxy; else the usual variables of the environment decide.
+    /// The proxy; if `None`, the usual environment variables decide.
     pub proxy: Option<Url>,
 }
 
-/// Why no client could be made.
+/// Why no client could be created.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The HTTP library refuses the settings.
+    /// The HTTP library rejects the settings.
     #[error("failed to set up the HTTP client: {0}")]
     Setup(#[from] reqwest::Error),
 }
 
-/// What an answer says of itself, whether it could be used or not.
+/// What is known of a request and its answer, whether the answer could be used or not.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// The status, where there was an answer.
+    /// The status, if there was an answer.
     pub code: Option<u16>,
     /// From the start of the request to the last byte.
     pub duration: Duration,
-    /// What the header `Date` claims, in whole seconds: only [`crate::server_clock`] says whether it is believed.
+    /// The header `Date`, in whole seconds: only [`crate::server_clock`] decides whether it is believed.
     pub date: Option<DateHeader>,
     /// `X-RateLimit-Limit`: requests a minute.
     pub rate_limit: Option<u64>,
@@ -79,23 +79,23 @@ pub struct Exchange {
     pub rate_limit_remaining: Option<u64>,
 }
 
-/// The outcome of one request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub struct Answer<T> {
     /// What is known of it in any case.
     pub exchange: Exchange,
-    /// What it brought.
+    /// The data, or why there is none.
     pub result: Result<T, ApiError>,
 }
 
 impl<T> Answer<T> {
-    /// The same outcome, with `change` made of what it brought.
+    /// The same outcome, with `change` applied to the data.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
         Answer { exchange: self.exchange, result: self.result.map(change) }
     }
 }
 
-/// What connects to the API: certificate authorities, proxy and time-outs.
+/// What is needed to connect to the API: certificate authorities, proxy and timeouts.
 #[derive(Debug)]
 pub struct Connector(reqwest::Client);
 
@@ -119,12 +119,12 @@ pub struct Client {
     http: RwLock<reqwest::Client>,
     base_url: Url,
     token: RwLock<HeaderValue>,
-    /// Whether anything has answered in HTTP yet.
+    /// Whether the peer has ever answered in HTTP.
     has_answered: AtomicBool,
 }
 
 impl Client {
-    /// A client for `options` that shows `token`.
+    /// A client for `options` that authenticates with `token`.
     ///
     /// # Errors
     /// If the settings contradict each other.
@@ -138,29 +138,29 @@ impl Client {
         })
     }
 
-    /// Connects with `connector` from the next request on. Requests under way end as they were begun.
+    /// Connects with `connector` from the next request on. Requests under way are not affected.
     pub fn reconnect(&self, connector: Connector) {
         *self.http.write().unwrap_or_else(PoisonError::into_inner) = connector.0;
     }
 
-    /// Shows another token from the next request on.
+    /// Authenticates with another token from the next request on.
     pub fn set_token(&self, token: &SecretString) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = bearer(token);
     }
 
-    /// Asks for one page of a webhook's delivery log; `page` counts from 1, `per_page` goes up to 100.
+    /// Requests one page of a webhook's delivery log; `page` counts from 1, `per_page` is at most 100.
     pub async fn logs(&self, target: &Target, page: u32, per_page: u32) -> Answer<LogPage> {
         let path = [collection(target.owner_type), &*target.owner_id, "webhooks", &*target.webhook_id, "logs"];
         self.get(&path, &[("per_page", per_page), ("page", page)], parse_logs).await
     }
 
-    /// Asks for one page of the list of agents or campaigns; `page` counts from 1, `per_page` goes up to 100.
+    /// Requests one page of the list of agents or campaigns; `page` counts from 1, `per_page` is at most 100.
     pub async fn owners(&self, owner_type: OwnerType, page: u32, per_page: u32) -> Answer<ListPage<ApiOwner>> {
         self.get(&[collection(owner_type)], &[("per_page", per_page), ("page", page)], parse_owners).await
     }
 
-    /// Asks for the webhooks of an agent or a campaign. The reference knows no pages of this list: the first, 1, is
-    /// asked for without its number.
+    /// Requests the webhooks of an agent or a campaign. The API's reference knows no pages of this list: page 1 is
+    /// requested without its number.
     pub async fn webhooks(&self, owner: &OwnerKey, page: u32) -> Answer<ListPage<ApiWebhook>> {
         let numbered = [("page", page)];
         let query = if page > 1 { &numbered[..] } else { &[] };
@@ -250,7 +250,7 @@ const fn collection(owner_type: OwnerType) -> &'static str {
     }
 }
 
-/// The header for a token; the configuration has made sure that it can stand in one.
+/// The header for a token; the configuration has checked that it is a valid header value.
 fn bearer(token: &SecretString) -> HeaderValue {
     let text = format!("Bearer {}", token.expose_secret());
     let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
@@ -258,7 +258,7 @@ fn bearer(token: &SecretString) -> HeaderValue {
     value
 }
 
-/// The body of a good answer, or what a bad one means.
+/// Returns the body of a good answer, or what a bad one means.
 async fn read(
     response: Response,
     date: Option<DateHeader>,
@@ -271,8 +271,8 @@ async fn read(
     }
     let answered_at = date.map_or_else(|| local_clock::now().timestamp(), |DateHeader(date)| date);
     let retry_after = retry_after(status, response.headers(), answered_at);
-    // What the error says helps a person; that it cannot be read changes nothing. What repeats the token is not for the
-    // log.
+    // The message only helps people: if it cannot be read, nothing changes. A message that repeats the token must not
+    // be logged.
     let body = body(response, MAX_ERROR_BYTES).await.ok().filter(|body| !repeats(body, token));
     if status == StatusCode::BAD_REQUEST
         && let Some(reason) = body.as_deref().and_then(|body| tls_mismatch::explain_bad_request(body, scheme))
@@ -295,13 +295,13 @@ fn repeats(body: &[u8], token: &HeaderValue) -> bool {
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut body = Body::new(response.headers());
     while let Some(chunk) = response.chunk().await.map_err(|error| connection_error(&error))? {
-        // In small pieces: compressed, each of them may stand for a thousand times its size.
+        // In small pieces: compressed, each of them may expand to a thousand times its size.
         for piece in chunk.chunks(PIECE_BYTES) {
             body.write(piece)?;
             check_size(body.read(), limit)?;
         }
     }
-    // The decoder may have held back the last of it.
+    // The decoder may have held back the last part.
     let body = body.finish()?;
     check_size(&body, limit)?;
     Ok(body)
@@ -330,7 +330,7 @@ impl Body {
         if is_gzip { Self::Gzip(Box::new(GzDecoder::new(Vec::new()))) } else { Self::Plain(Vec::new()) }
     }
 
-    /// Adds bytes as they came.
+    /// Adds bytes as they were received.
     fn write(&mut self, piece: &[u8]) -> Result<(), ApiError> {
         match self {
             Self::Plain(body) => body.extend_from_slice(piece),
@@ -359,7 +359,7 @@ fn undecodable(error: std::io::Error) -> ApiError {
     ApiError::InvalidResponse(format!("failed to decompress it: {error}"))
 }
 
-/// The innermost cause, without the URL: that names hosts and ids, and says nothing that the target does not.
+/// Returns the innermost cause, without the URL: that contains hosts and ids, and adds nothing to the target.
 fn connection_error(error: &reqwest::Error) -> ApiError {
     if error.is_timeout() {
         return ApiError::Timeout;
@@ -380,8 +380,8 @@ fn header_lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
     headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect()
 }
 
-/// How long an answer asks to be left alone, against the server's own clock where it has one. When a window ends says
-/// only something of that where nothing of it is left.
+/// How long an answer asks clients to wait, by the server's own clock if it states the time. The end of a window only
+/// matters if nothing of the limit is left.
 fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let is_spent = status == StatusCode::TOO_MANY_REQUESTS || remaining(headers) == Some(0);
     let reset = if is_spent { header_lines(headers, RATE_LIMIT_RESET) } else { Vec::new() };

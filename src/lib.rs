@@ -12,10 +12,10 @@
 //!
 //! Everything that is decided is in the crate `talkover_core`, which is pure; this crate does it. The modules in
 //! reading order: [`client`] makes one request, paid for from the [`budget`]; [`store`] makes decisions durable;
-//! [`pipeline`] joins these stages; [`sinks`] show the result, metrics in the formats of [`exposition`]; [`server`]
-//! answers scrapes and serves the [`bundle`]; [`app`] starts and stops it all for the commands in [`cli`]. [`audit`]
-//! checks the state file against the log a second time. The crate `talkover_simulator` is the other end of the wire in
-//! the demo, the tests and the benchmarks.
+//! [`pipeline`] joins these stages; [`sinks`] show the result, with metrics in the formats of [`exposition`];
+//! [`server`] answers scrapes and serves the [`bundle`]; [`app`] starts and stops everything for the commands in
+//! [`cli`]. [`audit`] checks the state file against the log independently. The crate `talkover_simulator` is the other
+//! end of the wire in the demo, the tests and the benchmarks.
 
 pub mod app;
 pub mod audit;

@@ -1,8 +1,8 @@
-//! The one place that asks what time it is.
+//! The only place that reads this machine's clocks.
 //!
-//! What has been read is decided by the server's clock alone ([`crate::server_clock`]), which starts with the local
-//! one. Beyond that the local clock only dates what this machine does. The request budget goes by the machine's uptime,
-//! which nobody sets.
+//! Only the server's clock decides what to do with the log ([`crate::server_clock`]); it starts from the local one.
+//! Otherwise the local clock dates what this machine does. The request budget uses the machine's uptime, which cannot
+//! be set.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ pub fn uptime_ns() -> u64 {
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// A text that is another one after each start of the machine; empty where there is none to be had.
+/// A text that differs after each start of the machine; empty if the system provides none.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

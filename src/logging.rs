@@ -1,8 +1,8 @@
-//! Log lines on stderr, as the section `log` wants them.
+//! Log lines on stderr, as the section `log` configures them.
 //!
-//! Logging never blocks: a reader of stderr who stalls costs lines, which are counted, and nothing else. `RUST_LOG` is
-//! not read: the configuration is the one place that says what is logged, so that `check` can tell whether it is right.
-//! Called once by each command that logs, and by `main` at the end.
+//! *Invariant:* logging never blocks. If the reader of stderr stalls, lines are dropped and counted, and nothing else
+//! happens. `RUST_LOG` is ignored: the configuration alone says what is logged, so `check` can validate it. Called once
+//! by each command that logs, and by `main` at the end.
 
 mod queue;
 
@@ -20,22 +20,22 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
 
-/// The platform's verifier logs every certificate that it refuses, at every request: that a poll failed, and why, is
-/// logged once, by us. That lines were dropped is shown at every level. What the configuration says of either comes
-/// later, and counts.
+/// The platform's certificate verifier logs every certificate that it rejects, at every request; we log once that a
+/// poll failed, and why. That lines were dropped is shown at every level. The configured directives come later and
+/// override these.
 const DIRECTIVES: &str = "rustls_platform_verifier=off,talkover_exporter::logging=warn";
-/// How long the end of the process waits for a reader of stderr. Stopping takes up to 4 s before that, and has 5 s.
+/// How long the process waits at its end for a reader of stderr. Stopping takes up to 4 s before that, of 5 s.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// The way to stderr, once a command has begun to use it. There is one stderr, as there is one subscriber.
+/// The queue to stderr, once a command uses it. There is one stderr, as there is one subscriber.
 static STDERR: OnceLock<LineQueue> = OnceLock::new();
 
-/// Why logging cannot begin.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to set up logging: {0}")]
 pub struct LoggingError(String);
 
-/// From now on, nothing that goes to stderr by way of this module waits for its reader.
+/// From now on, nothing that goes to stderr through this module waits for its reader.
 ///
 /// # Errors
 /// If the operating system refuses another thread.
@@ -47,36 +47,35 @@ fn stderr() -> Result<&'static LineQueue, LoggingError> {
     if let Some(queue) = STDERR.get() {
         return Ok(queue);
     }
-    let report = |lines| warn!(lines, "log lines were dropped: nobody read stderr in time");
+    let report = |lines| warn!(lines, "log lines dropped: stderr was not read in time");
     let queue = LineQueue::start(io::stderr(), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))
 }
 
-/// How many log lines of this process were dropped because nobody read stderr in time, or because it could not be
-/// written to.
+/// How many log lines of this process were dropped because stderr was not read in time, or could not be written to.
 pub fn lines_dropped() -> u64 {
     STDERR.get().map_or(0, LineQueue::dropped)
 }
 
-/// Ends the log: writes these last lines after what waits, and returns when all is written or its time is up. Without
-/// [`detach`] or [`init`] before, it writes them directly.
+/// Ends the log: writes these last lines after those in the queue, and returns when all is written or its time is up.
+/// Without [`detach`] or [`init`] before, it writes them directly.
 pub fn finish(lines: &[String]) {
     let Some(queue) = STDERR.get() else {
         let mut stderr = io::stderr().lock();
-        // Where stderr is closed there is nobody to tell; the exit code still says it.
+        // If stderr is closed, nobody can be told; the exit code still says it.
         lines.iter().for_each(|line| drop(writeln!(stderr, "{line}")));
         return;
     };
     lines.iter().for_each(|line| queue.push(format!("{line}\n").as_bytes()));
-    // Whoever has not read it by now does not get it.
+    // Lines that were not read by now are lost.
     let _is_complete = queue.drain(LAST_LINES);
 }
 
-/// Sends the log of the whole process to stderr, panics included.
+/// Sends the log of the whole process to stderr, including panics.
 ///
 /// # Errors
-/// Where the level is no filter, or logging is set up already.
+/// If the level is not a valid filter, or logging is set up already.
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(format!("{DIRECTIVES},{}", config.level));
     let filter = filter.map_err(|error| LoggingError(error.to_string()))?;
@@ -85,20 +84,20 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
         .with_env_filter(filter)
         .with_writer(move || LineWriter(queue))
         .with_ansi(is_coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
-        // Where stderr is closed, complaining about that on stderr would panic.
+        // If stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
     let started = match config.format {
-        // A person reads what happened; which part of the program says it is in the other format.
+        // People want to know what happened; the other format also says in which part of the program.
         LogFormat::Text => lines.with_target(false).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
     started.map_err(|error| LoggingError(error.to_string()))?;
-    // The standard hook writes to stderr itself, and would wait for its reader with a lock in its hands.
+    // The standard hook writes to stderr itself, and would wait for its reader while holding a lock.
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// Takes the lines of the subscriber, each in one call.
+/// Queues the subscriber's lines, one for each call.
 struct LineWriter(&'static LineQueue);
 
 impl Write for LineWriter {
@@ -123,7 +122,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) says anything but nothing.
+/// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) is set and not empty.
 fn is_coloured(is_terminal: bool, no_color: Option<OsString>) -> bool {
     is_terminal && no_color.is_none_or(|value| value.is_empty())
 }

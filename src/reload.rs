@@ -1,28 +1,28 @@
-//! How a running daemon is asked to read its configuration again: by a signal, by a request, or because the file has
+//! How a running daemon is asked to read its configuration again: by a signal, by a request, or because a file has
 //! changed.
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests that may wait for the one under way.
+/// Requests that may wait while another one is processed.
 const WAITING: usize = 8;
 
-/// Asks for a reload. Cheap to clone.
+/// Requests reloads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reloader(mpsc::Sender<ReloadRequest>);
 
-/// Is asked for reloads.
+/// Receives requests for a reload.
 #[derive(Debug)]
 pub struct Reloads(mpsc::Receiver<ReloadRequest>);
 
-/// Somebody asks for a reload.
+/// A request for a reload.
 #[derive(Debug)]
 pub struct ReloadRequest {
-    /// What made them ask, for the log.
+    /// What caused it, for the log.
     pub cause: String,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
-/// A way to ask, and the place where that arrives.
+/// A sender of requests, and their receiver.
 pub fn channel() -> (Reloader, Reloads) {
     let (sender, receiver) = mpsc::channel(WAITING);
     (Reloader(sender), Reloads(receiver))
@@ -32,7 +32,7 @@ impl Reloader {
     /// Has the configuration read again, and returns when it is in force.
     ///
     /// # Errors
-    /// Why it is not, a line for each fault; then the one before stays in force.
+    /// Why it is rejected, a line for each fault; then the previous one stays in force.
     pub async fn reload(&self, cause: impl Into<String>) -> Result<(), String> {
         let (answer, outcome) = oneshot::channel();
         let stopping = || "the daemon is stopping".to_owned();
@@ -42,16 +42,16 @@ impl Reloader {
 }
 
 impl Reloads {
-    /// The next request; nothing once nobody is left who could ask.
+    /// The next request; `None` once nobody can send one any more.
     pub async fn recv(&mut self) -> Option<ReloadRequest> {
         self.0.recv().await
     }
 }
 
 impl ReloadRequest {
-    /// Tells the one who asked what came of it.
+    /// Answers the request.
     pub fn answer(self, outcome: Result<(), String>) {
-        // Whoever asked may have gone.
+        // The requester may be gone.
         let _gone = self.answer.send(outcome);
     }
 }

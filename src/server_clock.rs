@@ -1,8 +1,7 @@
-//! What time it is on the server of an environment, shared by all who ask it: one clock, because one server answers.
+//! What time it is on the server of an environment. All who need it share one clock, because one server answers.
 //!
-//! What is believed is decided in [`talkover_core::server_time`]; here are the clocks that it is told of, and the lines that
-//! the log has for it. A reload keeps the clock. Used by the daemon's steps and discovery, and by the commands that ask
-//! the API.
+//! [`talkover_core::server_time`] decides what is believed; this file supplies the readings and logs the news. A clock
+//! survives reloads. Used by the daemon's steps and discovery, and by the commands that make requests to the API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,13 +22,13 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
-    /// A clock that goes by the local one, until the server's answers say otherwise.
+    /// A clock that starts from the local one, until the server's answers say otherwise.
     pub fn new(environment: Arc<str>) -> Self {
         let believed = BelievedClock::new(local_clock::now(), SinceStart::default());
         Self { environment, started: Instant::now(), believed: Mutex::new(believed) }
     }
 
-    /// Takes in what an exchange that has just ended says of the time. One that brought no answer says nothing.
+    /// Learns the time from an exchange that has just ended. An exchange without an answer says nothing.
     pub fn observe(&self, exchange: &Exchange) -> Observed {
         let at = self.since_start();
         let mut believed = self.lock();
@@ -38,7 +37,7 @@ impl ServerClock {
         }
         let observed = believed.observe(exchange.date, at);
         drop(believed);
-        self.tell(&observed);
+        self.log_news(&observed);
         observed
     }
 
@@ -55,20 +54,20 @@ impl ServerClock {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, observed: &Observed) {
+    fn log_news(&self, observed: &Observed) {
         let (environment, now) = (&self.environment, observed.now.timestamp());
         match observed.news {
             ClockNews::None => {}
             ClockNews::Doubted { claimed: DateHeader(claimed) } => {
                 let offset = claimed.as_seconds_f64() - now.as_seconds_f64();
-                warn!(%environment, "the API's Date is {offset:+.0} s off: not believed unless the next two answers agree");
+                warn!(%environment, "API's Date header {offset:+.0} s off; ignored unless the next two answers agree");
             }
             ClockNews::Moved { from } => {
                 let offset = now.as_seconds_f64() - from.timestamp().as_seconds_f64();
-                warn!(%environment, "three answers of the API agree on a Date that is {offset:+.0} s off: believed from now on");
+                warn!(%environment, "three answers agree on a Date header that is {offset:+.0} s off; using it from now on");
             }
             ClockNews::Undecided => {
-                warn!(%environment, "the API's Date is another one in every answer: the earliest is believed");
+                warn!(%environment, "API's Date header differs in every answer; using the earliest");
             }
         }
     }
@@ -79,7 +78,7 @@ impl ServerClock {
 pub struct ServerClocks(Arc<Mutex<BTreeMap<Arc<str>, Arc<ServerClock>>>>);
 
 impl ServerClocks {
-    /// The clock of an environment, which starts when it is first asked for.
+    /// The clock of an environment, which starts when it is first used.
     pub fn get(&self, environment: &Arc<str>) -> Arc<ServerClock> {
         let mut clocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || Arc::new(ServerClock::new(environment.clone()));

@@ -1,4 +1,4 @@
-//! How everything stops: one signal that every task can wait for, next to whatever else it waits for.
+//! How everything stops: one signal for which every task can wait, besides whatever else it waits for.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -6,54 +6,55 @@ use std::time::Duration;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
-/// Asks for the end.
+/// Requests the end.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<bool>);
 
-/// Is told of the end. Cheap to clone.
+/// Receives the signal. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// A trigger and the signal that it gives. Dropping the trigger gives the signal too.
+/// A trigger and its signal. Dropping the trigger triggers the signal too.
 pub fn channel() -> (Trigger, Shutdown) {
     let (sender, receiver) = watch::channel(false);
     (Trigger(sender), Shutdown(receiver))
 }
 
 impl Trigger {
-    /// Asks for the end, once and for all.
+    /// Requests the end, once and for all.
     pub fn shut_down(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Shutdown {
-    /// Whether the end was asked for.
+    /// Whether the end was requested.
     pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Returns when the end is asked for.
+    /// Returns when the end is requested.
     pub async fn recv(&mut self) {
-        // An error means that nobody is left who could ask.
+        // An error means that the trigger is gone.
         let _ended = self.0.wait_for(|is_requested| *is_requested).await;
     }
 
-    /// Waits for `duration`, or less where the end is asked for. Says whether it may go on.
+    /// Waits for `duration`, or until the end is requested. Returns whether the caller may go on.
     pub async fn wait(&mut self, duration: Duration) -> bool {
         tokio::time::timeout(duration, self.recv()).await.is_err()
     }
 }
 
-/// What asks every command to end: SIGTERM and SIGINT.
+/// The signals that end every command: SIGTERM and SIGINT.
 pub const END: &[SignalKind] = &[SignalKind::terminate(), SignalKind::interrupt()];
-/// SIGHUP too, for what is not to outlive the terminal in which it was started.
+/// Also SIGHUP, for commands that must not outlive their terminal.
 pub const END_OR_HANGUP: &[SignalKind] = &[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
 
-/// From now on none of `kinds` ends the process: what this gives returns at the first of them. Within a runtime.
+/// From now on none of `kinds` ends the process: the returned future completes at the first of them. Call it within a
+/// runtime.
 ///
 /// # Errors
-/// Where the operating system lets no handler be installed.
+/// If the operating system refuses to install a handler.
 pub fn signal(kinds: &[SignalKind]) -> std::io::Result<impl Future<Output = ()> + use<>> {
     let mut signals = kinds.iter().map(|kind| unix::signal(*kind)).collect::<Result<Vec<_>, _>>()?;
     Ok(std::future::poll_fn(move |context| {

@@ -4,14 +4,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What tells one version of a file from another. A file that cannot be read has a stamp too.
+/// Identifies a version of a file. A file that cannot be read has a stamp too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     path: PathBuf,
     version: Option<Version>,
 }
 
-/// Replaced files may keep the modification time, and those written in place the inode; nobody can set the change time.
+/// A replaced file may keep its modification time, and one that is written in place its inode; the change time cannot
+/// be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
     modified: SystemTime,
@@ -23,7 +24,7 @@ struct Version {
 }
 
 impl Stamp {
-    /// The stamp of the file at `path` as it is now, behind symbolic links.
+    /// The stamp of the file at `path` as it is now, following symbolic links.
     pub fn of(path: &Path) -> Self {
         let version = std::fs::metadata(path).and_then(|metadata| {
             Ok(Version {
@@ -42,7 +43,7 @@ impl Stamp {
         &self.path
     }
 
-    /// Whether the file is another one now.
+    /// Whether the file has changed since.
     pub fn has_changed(&self) -> bool {
         *self != Self::of(&self.path)
     }

@@ -1,7 +1,7 @@
-//! Tells from how a connection failed that one end speaks TLS and the other does not: the most frequent mistake in a
-//! URL, and one that the libraries' own words do not show.
+//! Recognises from a failed connection that one end speaks TLS and the other does not: the most frequent mistake in a
+//! URL, which the libraries' messages do not reveal.
 //!
-//! Opens no connection of its own. Called where an error of the API's or the span receiver's connection becomes text.
+//! Opens no connection of its own. Called when an error of the API's or the OTLP receiver's connection becomes text.
 
 use std::error::Error;
 use std::io;
@@ -10,7 +10,7 @@ use std::io;
 const NO_TLS: &str = "the URL begins with https://, but the port does not speak TLS (plain HTTP?)";
 /// `http://` to a port with TLS.
 const TLS: &str = "the URL begins with http://, but the port seems to speak TLS";
-/// `http://` to a port that closes the connection: OpenSSL does at what is no TLS.
+/// `http://` to a port that closes the connection: OpenSSL does that if it receives no TLS.
 const PERHAPS_TLS: &str =
     "the connection was closed without an answer; if the port speaks TLS, the URL must begin with https://";
 
@@ -18,7 +18,7 @@ const PERHAPS_TLS: &str =
 const REFUSALS: [&str; 3] =
     ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "plain HTTP to an SSL-enabled"];
 
-/// Whether this peer has been understood before; then a connection that breaks is no sign of a wrong URL.
+/// Whether this peer has ever been understood; then a broken connection does not indicate a wrong URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquaintance {
     /// It has never answered.
@@ -27,7 +27,7 @@ pub enum Acquaintance {
     Known,
 }
 
-/// What is wrong with the scheme of the URL, as far as `error` shows it.
+/// What is wrong with the URL's scheme, if `error` shows it.
 pub fn explain(error: &(dyn Error + 'static), scheme: &str, peer: Acquaintance) -> Option<&'static str> {
     let is_https = scheme == "https";
     let mut cause = Some(error);
@@ -55,7 +55,8 @@ pub fn explain_bad_request(body: &[u8], scheme: &str) -> Option<&'static str> {
     is_refusal.then_some("the URL begins with http://, but the port speaks TLS")
 }
 
-/// Whether a TLS record was expected and something else came. An I/O error does not have what it wraps as its source.
+/// Whether something other than the expected TLS record was received. An I/O error does not have what it wraps as its
+/// source.
 fn lacks_tls(error: &(dyn Error + 'static)) -> bool {
     if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         return lacks_tls(wrapped);

@@ -1,4 +1,4 @@
-//! Builds the loop of an environment out of its part of the configuration.
+//! Builds the loop of an environment from its part of the configuration.
 
 use std::sync::Arc;
 
@@ -41,20 +41,21 @@ pub(super) struct SharedServices {
     pub(super) write_errors: IntCounter,
 }
 
-/// All that the loop of an environment depends on: where a reload leaves this as it is, the loop goes on undisturbed.
+/// Everything on which the loop of an environment depends: if a reload leaves this unchanged, the loop goes on
+/// undisturbed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     environment: EnvironmentConfig,
     poll: PollConfig,
     metrics: MetricsConfig,
-    /// How spans are made; `None` if there is nobody to send them to.
+    /// How spans are made; `None` if there is no receiver.
     spans: Option<SpanPolicy>,
     state: StateConfig,
     /// Requests a minute over all environments together.
     requests_together: Option<u32>,
 }
 
-/// What a loop needs and a faulty configuration or a missing file may deny it.
+/// What a loop needs and what a faulty configuration or a missing file can prevent.
 pub(super) struct Tools {
     client: Client,
     budget: Budget,
@@ -100,26 +101,25 @@ impl Plan {
         Ok(Roster::new(name, named, discovery))
     }
 
-    /// Whether it differs from `other` in the authorities that it trusts, and in nothing else: those are exchanged
-    /// while the loop runs.
+    /// Whether it differs from `other` only in the authorities that it trusts: those are replaced while the loop runs.
     pub(super) fn differs_in_authorities(&self, other: &Self) -> bool {
         let ca_file = other.environment.ca_file.clone();
         let otherwise = Self { environment: EnvironmentConfig { ca_file, ..self.environment.clone() }, ..self.clone() };
         self != other && otherwise == *other
     }
 
-    /// What connects the environment's client.
+    /// The connector of the environment's client.
     ///
     /// # Errors
-    /// Where a certificate cannot be used.
+    /// If a certificate cannot be used.
     pub(super) fn connector(&self) -> Result<Connector, AppError> {
         Connector::new(&client_options(&self.environment)).map_err(|error| client_error(&self.environment, error))
     }
 
-    /// Makes what may be denied; changes nothing that is running.
+    /// Prepares what can fail; changes nothing that is running.
     ///
     /// # Errors
-    /// Where the token, a certificate or the memory of the budget cannot be read.
+    /// If the token, a certificate or the budget's file cannot be read.
     pub(super) fn tools(&self) -> Result<Tools, AppError> {
         let budget = Budget::open(
             &self.state.path,
@@ -133,11 +133,11 @@ impl Plan {
         Ok(Tools { client: client(&self.environment)?, budget })
     }
 
-    /// The loop, with what the state file remembers of its targets. Gives also the targets that the file knows and
-    /// nobody lists. Reads a good deal, and so must not be called by an asynchronous task.
+    /// Returns the loop, with what the state file remembers of its targets, and the targets that the file knows but
+    /// that are no longer listed. Reads a lot, so an asynchronous task must not call it.
     ///
     /// # Errors
-    /// Where the state file cannot be read or written.
+    /// If the state file cannot be read or written.
     pub(super) fn assemble(
         &self,
         tools: Tools,
@@ -175,7 +175,7 @@ impl Plan {
         Ok((environment, unlisted))
     }
 
-    /// Shows the environment before it has asked anything.
+    /// Shows the environment before its first request.
     fn announce(&self, name: &Arc<str>, roster: &Roster, services: &SharedServices) {
         services.api.add_environment(name);
         services.board.add_environment(name.clone(), self.environment.requests_per_minute);
@@ -225,7 +225,7 @@ fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
     }
 }
 
-/// The target that a webhook of the configuration is.
+/// The target of a configured webhook.
 pub(crate) fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -> Target {
     Target {
         environment: environment.name.as_str().into(),
@@ -236,7 +236,7 @@ pub(crate) fn target(environment: &EnvironmentConfig, webhook: &WebhookConfig) -
     }
 }
 
-/// A client for an environment, with its token as it is now.
+/// A client for an environment, with its current token.
 pub(crate) fn client(environment: &EnvironmentConfig) -> Result<Client, AppError> {
     Client::new(&client_options(environment), &environment.token.read()?)
         .map_err(|error| client_error(environment, error))

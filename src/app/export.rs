@@ -1,4 +1,4 @@
-//! Keeps the exporter of spans running where there is an endpoint, and exchanges it when the section `traces` changes.
+//! Keeps the exporter of spans running if there is an endpoint, and replaces it when the section `traces` changes.
 
 use tokio::task::{JoinError, JoinHandle};
 use tracing::info;
@@ -9,17 +9,17 @@ use crate::config::TracesConfig;
 use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 
-/// The exporter, where one is running.
+/// The exporter, if one is running.
 #[derive(Default)]
 pub(super) struct Export {
     running: Option<(Trigger, JoinHandle<()>)>,
 }
 
-/// The exporter for `config`; none where no endpoint is set, and then nothing of it runs. Reads and writes files, and
-/// so must not be called by an asynchronous task.
+/// Prepares the exporter for `config`; `None` if no endpoint is set, and then none of it runs. Reads and writes files,
+/// so an asynchronous task must not call it.
 ///
 /// # Errors
-/// Where a certificate or the state file cannot be used.
+/// If a certificate or the state file cannot be used.
 pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
     if !config.enabled || config.endpoint.is_none() {
         return Ok(None);
@@ -30,13 +30,12 @@ pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Resul
 }
 
 impl Export {
-    /// Lets an exporter run. Without one, spans that wait from before stay where they are, until there is an endpoint
-    /// again.
+    /// Starts an exporter. Without one, queued spans stay in the state until there is an endpoint again.
     pub(super) fn start(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
         let Some(exporter) = exporter else {
             let waiting = services.store.queue().status().length;
             if waiting > 0 {
-                info!(waiting, "no endpoint for traces is set: the spans that wait in the state file stay there");
+                info!(waiting, "no traces endpoint configured; spans queued in the state file are kept");
             }
             return;
         };
@@ -44,17 +43,17 @@ impl Export {
         self.running = Some((stop, tokio::spawn(exporter.run(signal))));
     }
 
-    /// Ends the exporter. A request under way has a second to end.
+    /// Stops the exporter. A request under way has a second to end.
     ///
     /// # Errors
-    /// Where it had ended early: a defect of ours.
+    /// If it had ended early: a defect of this program.
     pub(super) async fn stop(&mut self) -> Result<(), AppError> {
         let Some((stop, task)) = self.running.take() else { return Ok(()) };
         stop.shut_down();
         task.await.map_err(AppError::TaskPanicked)
     }
 
-    /// Returns when the exporter ends early: a defect of ours.
+    /// Returns when the exporter ends early: a defect of this program.
     pub(super) async fn failure(&mut self) -> JoinError {
         if let Some((_, task)) = &mut self.running
             && let Err(failure) = task.await

@@ -3,11 +3,11 @@
 use crate::server::health::Readiness;
 use crate::sinks::metrics::board::{Board, EnvironmentView, TargetView, Views};
 
-/// Failed polls after which a target no longer keeps the daemon from being ready.
+/// Failed polls after which a target no longer prevents readiness.
 const FAILURES_UNTIL_READY: u64 = 3;
 
-/// Ready means worth scraping: every target has durable totals, or has failed often enough for `talkover_up` to tell.
-/// What comes later, when targets are added, does not take back what was said.
+/// Ready means worth scraping: every target has durable totals, or has failed often enough for `talkover_up` to show
+/// it. Once ready, the daemon stays ready: targets that are added later change nothing.
 pub(super) fn show(board: &Board, readiness: &Readiness) {
     if readiness.check().is_ok() {
         return;
@@ -31,9 +31,9 @@ fn waiting_for_discovery(views: &Views) -> Option<String> {
     Some(format!("the discovery of environment {name} has not read all lists yet"))
 }
 
-/// Whether an environment has targets, all of which have failed often enough and none of which was ever read: nothing
-/// speaks for its discovery to fare better, and while the environment is left alone it may be long before that has
-/// failed as often.
+/// Whether an environment has targets, all of which have failed often enough and none of which was ever read: its
+/// discovery will hardly do better, and while the environment is left alone it may be long before discovery has failed
+/// as often.
 fn is_dead(views: &Views, name: &str) -> bool {
     let mut targets = views.listed().filter(|view| &*view.target.environment == name).peekable();
     let only_fails = |view: &TargetView| successes(view) == 0 && failures(view) >= FAILURES_UNTIL_READY;

@@ -1,7 +1,7 @@
-//! Keeps the loops of all environments running, and exchanges them when the configuration changes.
+//! Keeps the loops of all environments running, and replaces them when the configuration changes.
 //!
-//! A reload is a restart in place: an environment whose settings have changed ends its steps under way, and is set up
-//! anew from the state file. Everything that it has counted is there, as after any restart. The others go on
+//! A reload is a restart in place: an environment whose settings have changed completes its steps under way, and is set
+//! up again from the state file. Everything that it has counted is there, as after any restart. The others go on
 //! undisturbed.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use talkover_core::ledger::series::Family;
 pub struct ConfigSource {
     /// The file.
     pub path: PathBuf,
-    /// The process's environment, whose variables override it.
+    /// The process's environment variables, which override it.
     pub environment: config::EnvVars,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Supervisor {
     source: Option<ConfigSource>,
     watched: WatchedFiles,
     running: BTreeMap<Arc<str>, Running>,
-    /// Each ends with the name of its environment.
+    /// Each task returns the name of its environment when it ends.
     tasks: JoinSet<Arc<str>>,
     export: Export,
 }
@@ -74,18 +74,18 @@ pub(super) struct Ready {
 /// What a reload puts in force.
 struct Prepared {
     config: Config,
-    /// Of environments that are new or have changed.
+    /// For environments that are new or have changed.
     tools: Vec<(Tools, Plan)>,
-    /// Of environments that trust other authorities from now on.
+    /// For environments that trust other authorities from now on.
     connectors: Vec<(Connector, Plan)>,
     exporter: NextExporter,
 }
 
 /// What a reload does with the exporter of spans.
 enum NextExporter {
-    /// The section `traces` is as it was.
+    /// The section `traces` has not changed.
     Same,
-    /// It is exchanged, for another or for none.
+    /// It is replaced, by another one or by none.
     Other(Option<Box<Exporter>>),
 }
 
@@ -93,7 +93,7 @@ impl Supervisor {
     /// Sets all environments up; nothing runs before [`Supervisor::start`].
     ///
     /// # Errors
-    /// Where that is not possible with this configuration.
+    /// If that is not possible with this configuration.
     pub(super) fn new(
         config: Config,
         source: Option<ConfigSource>,
@@ -116,7 +116,7 @@ impl Supervisor {
         self.source.as_ref().map(|source| source.path.clone())
     }
 
-    /// The files that are to be watched for changes.
+    /// The files to watch for changes.
     pub(super) fn watched(&self) -> WatchedFiles {
         self.watched.clone()
     }
@@ -126,15 +126,15 @@ impl Supervisor {
         blocking::run(move || watched.set(files(path, &config))).await;
     }
 
-    /// Tells the log that the daemon is there, reached by `listener`, and can be signalled.
-    pub(super) fn tell_start(&self, listener: &TcpListener) {
+    /// Logs that the daemon has started, that it can be signalled, and where it listens.
+    pub(super) fn log_start(&self, listener: &TcpListener) {
         let webhooks: usize = self.config.environments.iter().map(|environment| environment.webhooks.len()).sum();
         let listen = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
         let config = self.config_path().unwrap_or_default();
         info!(version = VERSION, config = %config.display(), webhooks, %listen, "started");
     }
 
-    /// Lets everything run.
+    /// Starts everything.
     pub(super) fn start(&mut self, ready: Ready) {
         self.start_environments(ready.environments);
         self.export.start(ready.exporter, &self.services);
@@ -154,13 +154,13 @@ impl Supervisor {
         }
     }
 
-    /// Returns when something ends that was not asked to: a defect of ours.
+    /// Returns when something ends by itself: a defect of this program.
     pub(super) async fn failure(&mut self) -> AppError {
         let (tasks, export) = (&mut self.tasks, &mut self.export);
         let environment = async {
             match tasks.join_next().await {
                 Some(Err(failure)) => failure,
-                // None is running, or one has ended by itself, which none does.
+                // None is running; none ends by itself.
                 Some(Ok(_)) | None => std::future::pending().await,
             }
         };
@@ -170,7 +170,7 @@ impl Supervisor {
         }
     }
 
-    /// Asks everything to end, and returns when it has.
+    /// Stops everything, and returns when it has ended.
     pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
         let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
         self.stop(&all).await?;
@@ -193,10 +193,10 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reads the configuration again, puts it in force where it is good, and tells who asked.
+    /// Reads the configuration again, puts it in force if it is valid, and answers the request.
     ///
     /// # Errors
-    /// Where the daemon cannot go on, neither with the new settings nor with the old ones.
+    /// If the daemon can go on neither with the new settings nor with the old ones.
     pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<(), AppError> {
         let outcome = match self.prepare().await {
             Ok(prepared) => self.exchange(prepared).await?,
@@ -210,7 +210,7 @@ impl Supervisor {
                 board.set_config(|status| (status.is_good, status.loaded_at) = (true, local_clock::now().timestamp()));
             }
             Err(reasons) => {
-                error!(cause, "failed to reload the configuration, the one before stays in force: {reasons}");
+                error!(cause, "failed to reload the configuration; keeping the previous one: {reasons}");
                 board.set_config(|status| status.is_good = false);
             }
         }
@@ -218,7 +218,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reads the file, and makes what those need whose settings have changed. Nothing that is running is touched.
+    /// Reads the file, and prepares what environments with changed settings need. Touches nothing that is running.
     async fn prepare(&self) -> Result<Prepared, String> {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
@@ -229,10 +229,10 @@ impl Supervisor {
             warn!("{warning}");
         }
         for key in keep_what_is_fixed(&mut config, &self.config) {
-            warn!("{key} has changed: that takes effect when the daemon is started again");
+            warn!("{key} changed; restart the daemon to apply it");
         }
         if let Some(path) = config.server.web_config_file.clone() {
-            // The listener reads it by itself; what is wrong with it is told here.
+            // The listener reads the file by itself; its faults are reported here.
             blocking::run(move || WebConfig::load(&path)).await.map_err(|reasons| reasons.join("\n"))?;
         }
         let is_changed = |plan: &Plan| self.running.get(plan.name()).is_none_or(|running| running.plan != *plan);
@@ -257,7 +257,7 @@ impl Supervisor {
         blocking::run(move || export::prepare(&traces, &services)).await.map(NextExporter::Other)
     }
 
-    /// Ends what is gone or has changed, and starts what is new or has changed.
+    /// Stops what is gone or has changed, and starts what is new or has changed.
     async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
         let Prepared { config, tools, connectors, exporter } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
@@ -288,15 +288,15 @@ impl Supervisor {
         }
     }
 
-    /// Lets an environment that goes on trust other authorities.
+    /// Makes a running environment trust other authorities.
     fn reconnect(&mut self, connector: Connector, plan: Plan) {
         let Some(running) = self.running.get_mut(plan.name()) else { return };
         running.client.reconnect(connector);
-        info!(environment = plan.name(), "ca_file has changed: new connections trust what it holds now");
+        info!(environment = plan.name(), "ca_file changed; new connections trust its new authorities");
         running.plan = plan;
     }
 
-    /// Starts environments anew as they were.
+    /// Starts environments again as they were.
     async fn restart(&mut self, plans: Vec<Plan>) -> Result<(), AppError> {
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let (services, config) = (self.services.clone(), self.config.clone());
@@ -306,19 +306,19 @@ impl Supervisor {
     }
 }
 
-/// Settles how everything is shown, and sets environments up. What the state file knows of others is not listed any
-/// more.
+/// Decides how everything is shown, and sets environments up. Other environments that the state file knows are
+/// unlisted.
 fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)>) -> Result<Environments, StoreError> {
     let dropped = services.store.run_blocking(|store| store.limit_spans(config.traces.max_queued_spans))?;
     if dropped > 0 {
-        warn!(dropped, "more spans wait than max_queued_spans: the oldest were dropped");
+        warn!(dropped, "span queue longer than max_queued_spans; dropped the oldest spans");
     }
     for family in services.store.run_blocking(|store| store.adopt_layouts(&labels(&config.metrics)))? {
         match family {
             Family::Duration => {
-                warn!("duration_buckets or duration_labels have changed: the duration histograms start at 0");
+                warn!("duration_buckets or duration_labels changed; duration histograms restart at 0");
             }
-            other => warn!("this version has other buckets: the {} histograms start at 0", other.as_str()),
+            other => warn!("buckets changed in this version; {} histograms restart at 0", other.as_str()),
         }
     }
     services.board.set_display(display(&config.metrics));
@@ -336,7 +336,7 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
     Ok(ready)
 }
 
-/// Shows the targets that the state file knows and nobody lists any more, each with the time at which it is dropped.
+/// Shows the targets that the state file knows but that are no longer listed, each with the time when it is dropped.
 fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlisted>) -> Result<(), StoreError> {
     let now = Instant::now();
     for Unlisted { target, info, unlisted_for } in unlisted {
@@ -355,7 +355,7 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
     Ok(())
 }
 
-/// Begins to watch the files that the configuration was just read from. Waits for the disk.
+/// Starts to watch the files from which the configuration was just read. Blocks on the disk.
 pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> WatchedFiles {
     let watched = WatchedFiles::default();
     watched.set(files(source.map(|source| source.path.clone()), config));
@@ -368,7 +368,7 @@ fn files(path: Option<PathBuf>, config: &Config) -> Vec<PathBuf> {
     path.into_iter().chain(config.files()).chain(of_web).collect()
 }
 
-/// Puts back what cannot change while the daemon runs, and names it.
+/// Restores what cannot change while the daemon runs, and returns its keys.
 fn keep_what_is_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
     if config.server != running.server {

@@ -1,4 +1,4 @@
-//! Asks for a reload when the configuration file or one that it names has changed, or when somebody sends SIGHUP.
+//! Requests a reload when the configuration file, or a file that it names, has changed, and at each SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,31 +12,30 @@ use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
 
-/// How often the files are looked at. That sees what a notification does not: links swapped under it, as Kubernetes
-/// does, and file systems of other machines.
+/// How often the files are checked. That also detects what notifications miss: links that are swapped, as Kubernetes
+/// does, and network file systems.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The files that make the configuration, its own and those that it names, as they were when they were last read.
-/// Clones share it.
+/// The configuration file and the files that it names, as they were when they were last read. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct WatchedFiles(Arc<Mutex<Vec<Stamp>>>);
 
 impl WatchedFiles {
-    /// Watches these files from now on, and no others. Those that were watched before count as read when they last
-    /// were: what has changed since then is still a change. Waits for the disk.
+    /// Watches these files from now on, and no others. Files that were watched before keep the stamp of their last
+    /// reading: what has changed since then is still a change. Blocks on the disk.
     pub fn set(&self, files: Vec<PathBuf>) {
         let mut known = self.known();
         let stamp = |file: PathBuf| known.iter().find(|stamp| stamp.path() == file).cloned();
         *known = files.into_iter().map(|file| stamp(file.clone()).unwrap_or_else(|| Stamp::of(&file))).collect();
     }
 
-    /// The files as they are now.
+    /// The current stamps of the files.
     async fn stamps(&self) -> Vec<Stamp> {
         let known = self.known().clone();
         blocking::run(move || known.iter().map(|stamp| Stamp::of(stamp.path())).collect()).await
     }
 
-    /// The first that differs.
+    /// The first file that differs.
     fn changed(&self, now: &[Stamp]) -> Option<PathBuf> {
         let known = self.known();
         let changed =
@@ -44,7 +43,7 @@ impl WatchedFiles {
         changed.map(|stamp| stamp.path().to_owned())
     }
 
-    /// Takes them for read as they are in `now`.
+    /// Records `now` as the stamps of the last reading.
     fn take(&self, now: Vec<Stamp>) {
         let mut known = self.known();
         for stamp in now {
@@ -57,12 +56,12 @@ impl WatchedFiles {
     }
 }
 
-/// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
+/// Requests a reload when one of `watched` has changed, until `shutdown`. The result is logged elsewhere.
 pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shutdown) {
     while shutdown.wait(LOOK_EVERY).await {
         let mut now = watched.stamps().await;
         let Some(changed) = watched.changed(&now) else { continue };
-        // Whoever writes it, or the one after it, may not have ended yet.
+        // The file, or the next one, may still be being written.
         loop {
             if !shutdown.wait(LOOK_EVERY / 4).await {
                 return;
@@ -73,18 +72,20 @@ pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shut
             }
             now = later;
         }
-        // Before they are read: what changes from now on is seen at the next look.
+        // Before they are read: what changes from now on is seen next time.
         watched.take(now);
         let _told_in_the_log = reloader.reload(format!("{} has changed", changed.display())).await;
     }
 }
 
-/// From now on SIGHUP does not end the process: it comes by what this gives. Within a runtime.
+/// From now on SIGHUP does not end the process, but arrives through the returned signal. Call it within a runtime.
 pub fn hangups() -> Option<Signal> {
-    signal(SignalKind::hangup()).inspect_err(|error| warn!("SIGHUP will end the daemon: {error}")).ok()
+    signal(SignalKind::hangup())
+        .inspect_err(|error| warn!("failed to handle SIGHUP, which will end the daemon: {error}"))
+        .ok()
 }
 
-/// Asks for a reload at each of `hangups`, until `shutdown`. What came of it is in the log.
+/// Requests a reload at each of `hangups`, until `shutdown`. The result is logged elsewhere.
 pub async fn follow(mut hangups: Signal, reloader: Reloader, mut shutdown: Shutdown) {
     loop {
         tokio::select! {

@@ -1,15 +1,15 @@
-//! What both formats are made of: lines with labels and numbers. The text format is what OpenMetrics began as.
+//! What both formats consist of: lines with labels and numbers. OpenMetrics began as the text format.
 
 use std::fmt::{self, Write};
 
 use super::model::{Exemplar, Histogram, Number, Sample, SampleValue};
 
-/// Text that is kept from one sample to the next.
+/// Text that is reused from one sample to the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// The labels of the sample: `a="x",b="y"`.
     labels: String,
-    /// The bounds of the last histogram, and how `le` shows them: the histograms of a family mostly have the same.
+    /// The bounds of the last histogram, and their text for `le`: the histograms of a family mostly have the same.
     bounds: Vec<f64>,
     shown_bounds: Vec<String>,
 }
@@ -42,8 +42,8 @@ impl Scratch {
     }
 }
 
-/// A bound as the label `le` has it: with a decimal point or an exponent, in the notation to which Prometheus 3 would
-/// rewrite every other one when it scrapes (`FormatFloat(bound, 'g', -1, 64)` of Go).
+/// A bound as the label `le` shows it: with a decimal point or an exponent, in the notation to which Prometheus 3
+/// normalises it when it scrapes (`FormatFloat(bound, 'g', -1, 64)` of Go).
 fn shown_bound(bound: f64) -> String {
     let scientific = format!("{bound:e}");
     let parts = scientific.split_once('e').and_then(|(mantissa, exponent)| Some((mantissa, exponent.parse().ok()?)));
@@ -53,7 +53,7 @@ fn shown_bound(bound: f64) -> String {
     }
 }
 
-/// Writes `# HELP` and `# TYPE`, with the text of the help escaped already.
+/// Writes `# HELP` and `# TYPE`; the help text is escaped already.
 pub(super) fn head<W: Write>(
     out: &mut W,
     name: &str,
@@ -119,7 +119,7 @@ fn histogram<W: Write>(
     out.write_char('\n')
 }
 
-/// Writes a line as far as its value.
+/// Writes a line up to its value.
 pub(super) fn line(out: &mut impl Write, name: &str, suffix: &str, labels: &str, value: Number) -> fmt::Result {
     out.write_str(name)?;
     out.write_str(suffix)?;
@@ -132,7 +132,7 @@ pub(super) fn line(out: &mut impl Write, name: &str, suffix: &str, labels: &str,
     number(out, value)
 }
 
-/// Integers without a point, everything else in the shortest form that reads back as the same number.
+/// Writes integers without a point, and anything else in the shortest form that parses as the same number.
 pub(super) fn number(out: &mut impl Write, number: Number) -> fmt::Result {
     match number {
         Number::Integer(value) => write!(out, "{value}"),
@@ -143,7 +143,7 @@ pub(super) fn number(out: &mut impl Write, number: Number) -> fmt::Result {
     }
 }
 
-/// Escapes those of a backslash, a line feed and a quotation mark that are `special`.
+/// Escapes backslashes, line feeds and quotation marks, if they are `special`.
 pub(super) fn escape(out: &mut impl Write, text: &str, special: &[char]) -> fmt::Result {
     let mut rest = text;
     while let Some(position) = rest.find(special) {

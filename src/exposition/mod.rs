@@ -2,12 +2,12 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>) or as OpenMetrics 1.0
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! [`model`] says what a family and a sample are; `text` and `openmetrics` each write one format out of the pieces in
-//! `lines`. Used by `sinks::metrics::scrape`. Pure: no clock, no locks, and no knowledge of which metrics there are.
+//! [`model`] defines families and samples; `text` and `openmetrics` each write one format, using the pieces in `lines`.
+//! Used by `sinks::metrics::scrape`. Pure: no clock, no locks, and no knowledge of which metrics there are.
 //!
-//! Not the `prometheus` crate's encoder: it takes several times as long, fails on an empty family, has no OpenMetrics,
-//! created times or exemplars, prints an explicit +Inf bucket as `inf`, and writes `le` without a decimal point, which
-//! Prometheus 3 renames on ingestion and Prometheus 2 does not.
+//! This replaces the `prometheus` crate's encoder, which takes several times as long, fails on an empty family,
+//! supports neither OpenMetrics nor created times nor exemplars, prints an explicit +Inf bucket as `inf`, and writes
+//! `le` without a decimal point, which Prometheus 3 renames on ingestion and Prometheus 2 does not.
 
 mod lines;
 pub mod model;
@@ -24,7 +24,7 @@ use model::{FamilyHead, Sample};
 pub enum Format {
     /// Prometheus' text format 0.0.4.
     Text,
-    /// OpenMetrics 1.0: the same series, and their created times and exemplars.
+    /// OpenMetrics 1.0: the same series, with created times and exemplars.
     OpenMetrics,
 }
 
@@ -38,7 +38,7 @@ impl Format {
     }
 }
 
-/// Writes an exposition as it comes: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at
+/// Writes an exposition incrementally: each [`family`](Self::family) with its samples, and [`finish`](Self::finish) at
 /// the end. Families must come in the order of their names, and the samples of each in the order of their labels.
 #[derive(Debug)]
 pub struct ExpositionWriter<'a, W> {
@@ -53,7 +53,7 @@ impl<'a, W: fmt::Write> ExpositionWriter<'a, W> {
         Self { format, out, scratch: Scratch::default() }
     }
 
-    /// Begins a family. Nothing is written of one that gets no samples.
+    /// Begins a family. A family without samples is not written.
     pub fn family<'w>(&'w mut self, family: FamilyHead<'w>) -> FamilyWriter<'w, W> {
         FamilyWriter { format: self.format, out: self.out, scratch: &mut self.scratch, family, has_head: false }
     }

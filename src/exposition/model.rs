@@ -1,6 +1,6 @@
-//! What an exposition consists of: families of samples, independent of the format that they are written in.
+//! What an exposition consists of: families of samples, independent of the format in which they are written.
 //!
-//! A sample has everything that any format can show of it; a format leaves out what it has no place for.
+//! A sample has everything that any format can show; a format omits what it cannot express.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// What the samples of a family have in common.
+/// What the samples of a family share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FamilyHead<'a> {
     /// The name; a counter's with its suffix `_total`.
@@ -41,14 +41,14 @@ pub struct FamilyHead<'a> {
     pub help: &'a str,
 }
 
-/// One series with its present value.
+/// One series with its current value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
     /// Names and values of the labels, without `le`.
     pub labels: Vec<(&'a str, &'a str)>,
     /// The value.
     pub value: SampleValue<'a>,
-    /// When a counter or a histogram began to count, if that is known.
+    /// When a counter or a histogram started to count, if known.
     pub created: Option<Timestamp>,
 }
 
@@ -71,7 +71,7 @@ pub enum SampleValue<'a> {
 pub struct Histogram<'a> {
     /// Upper bounds, ascending and finite.
     pub bounds: Cow<'a, [f64]>,
-    /// The observations in each bucket alone; one more than bounds, for +Inf.
+    /// Observations in each bucket alone; one more than `bounds`, for +Inf.
     pub counts: Cow<'a, [u64]>,
     /// The sum of what was observed.
     pub sum: Number,
@@ -79,7 +79,7 @@ pub struct Histogram<'a> {
     pub exemplars: &'a [(usize, Exemplar)],
 }
 
-/// A number as it is known: exact, if it was counted.
+/// A number, exact if it was counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// A count.
@@ -139,7 +139,7 @@ impl From<Duration> for Number {
     }
 }
 
-/// An observation, and the span that it can be seen in
+/// An observation, and the span in which it can be examined
 /// (<https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars>).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar {

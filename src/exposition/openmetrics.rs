@@ -1,5 +1,5 @@
-//! OpenMetrics 1.0: a counter's family has the name without the suffix of its samples; created times and exemplars are
-//! shown.
+//! OpenMetrics 1.0: a counter's family has the name of its samples without their suffix; created times and exemplars
+//! are shown.
 
 use std::fmt::{self, Write};
 
@@ -33,12 +33,12 @@ pub(super) fn sample<W: Write>(
     }
 }
 
-/// Ends the exposition: what comes without this line was cut off.
+/// Ends the exposition: without this line, a reader knows that it was cut off.
 pub(super) fn end(out: &mut impl Write) -> fmt::Result {
     out.write_str("# EOF\n")
 }
 
-/// Returns the family's name and what the names of its samples add to that.
+/// Returns the family's name, and the suffix of its samples' names.
 fn split<'a>(family: &FamilyHead<'a>) -> (&'a str, &'static str) {
     let base = family.name.strip_suffix(TOTAL).filter(|_| family.kind == Kind::Counter);
     base.map_or((family.name, ""), |base| (base, TOTAL))

@@ -1,8 +1,8 @@
-//! Lines on their way to a reader who may be slow, or who may have stopped reading.
+//! Lines on their way to a reader who may be slow or may have stopped reading.
 //!
-//! *Invariant:* whoever logs never waits. A line that finds the queue full is dropped and counted, and once the reader
-//! has caught up, one line says how many are missing. Only the thread that writes ever waits for the reader; nothing
-//! waits for that thread but [`LineQueue::drain`], which has a deadline. Used by [`super`] for stderr.
+//! *Invariant:* logging never waits. A line that finds the queue full is dropped and counted, and once the reader has
+//! caught up, one line says how many are missing. Only the thread that writes ever waits for the reader; nothing waits
+//! for that thread but [`LineQueue::drain`], which has a deadline. Used by [`super`] for stderr.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// More than 1,000 lines, which is hours of trouble at the level `info`; as much again may be on its way to the reader.
 pub(super) const CAPACITY_BYTES: usize = 256 * 1024;
-/// A descriptor that another process has made non-blocking, such as a shared terminal, is tried again after this long.
+/// If another process has made the descriptor non-blocking, such as a shared terminal, writing is retried after this
+/// long.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Called when lines that were dropped can be reported, with their number since the last report.
@@ -51,15 +52,15 @@ impl LineQueue {
             dropped: AtomicU64::new(0),
         }));
         let writer = queue.clone();
-        // Never joined: at the end of the process it may be waiting for a reader who never comes.
+        // Never joined: at the end of the process it may be waiting for a reader who never reads.
         thread::Builder::new().name("log".to_owned()).spawn(move || writer.write_all_to(out, report))?;
         Ok(queue)
     }
 
-    /// Queues a line, which ends with a line break, or drops it if there is no room.
+    /// Queues a line, which ends with a line break; drops it if there is no room.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
-        // A line larger than the queue goes out alone.
+        // A line larger than the queue is sent alone.
         if waiting.lines.is_empty() || waiting.bytes + line.len() <= self.0.capacity_bytes {
             waiting.bytes += line.len();
             waiting.lines.push_back(line.to_owned());
@@ -74,7 +75,7 @@ impl LineQueue {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is written, but no longer than `patience`. Returns whether it is.
+    /// Waits until everything is written, but no longer than `patience`. Returns whether everything is.
     pub(super) fn drain(&self, patience: Duration) -> bool {
         let is_busy = |waiting: &mut WaitingLines| waiting.is_writing || !waiting.lines.is_empty();
         let waited = self.0.changed.wait_timeout_while(self.waiting(), patience, is_busy);
@@ -90,8 +91,8 @@ impl LineQueue {
         loop {
             let lines = self.take();
             let dropped = self.dropped();
-            // Now that the queue is empty, there is room for this, behind what was logged before the first of them.
-            // While nothing can be written, such as to a full disk, neither can this.
+            // The queue is empty, so there is room for this after the lines that were logged before the first dropped
+            // one. While nothing can be written, such as to a full disk, this cannot be written either.
             if is_writable && dropped > reported {
                 report(dropped - reported);
                 reported = dropped;

@@ -1,5 +1,4 @@
-//! One turn of discovery: one request; and where that changes which targets there are, what the state file has to say
-//! to it.
+//! One turn of discovery: one request; and, if that changes the targets, what the state file remembers of them.
 
 use super::roster::Update;
 use super::step::StepContext;
@@ -16,21 +15,21 @@ use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::server_time::Observed;
 
-/// What a request of discovery was answered; `None` if it was given up because the program is to end.
+/// The answer to a request of discovery; `None` if it was given up because the program is stopping.
 #[derive(Debug)]
 pub struct Asked {
     /// The request.
     pub request: Request,
-    /// The answer, and the server's time as of it.
+    /// The answer, and the server's time then.
     pub answer: Option<(Answer<DiscoveredPage>, Observed)>,
 }
 
-/// What became of an update.
+/// The result of writing an update.
 #[derive(Debug)]
 pub struct Registered {
     /// The update.
     pub update: Update,
-    /// The targets that have appeared, with what is remembered of them; or why nothing was written.
+    /// The new targets, with what is remembered of them; or why nothing was written.
     pub appeared: Result<Vec<(ListedTarget, Loaded)>, StoreError>,
 }
 
@@ -58,7 +57,7 @@ pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdow
     Asked { request, answer }
 }
 
-/// Writes an update and looks up what is remembered of the targets that have appeared. Waits for the disk.
+/// Writes an update, and loads what is remembered of the new targets. Blocks on the disk.
 pub fn register(context: &StepContext, name: &str, update: Update) -> Registered {
     let appeared = write(context, name, &update);
     Registered { update, appeared }
@@ -74,7 +73,7 @@ fn write(context: &StepContext, name: &str, update: &Update) -> Result<Vec<(List
     })
 }
 
-/// How a target is shown before it is polled.
+/// How a target is shown before its first poll.
 pub fn view(listed: &ListedTarget, loaded: &Loaded, poll_interval: std::time::Duration) -> TargetView {
     let mut exposure = Exposure::default();
     exposure.add(&loaded.births, loaded.catching_up);

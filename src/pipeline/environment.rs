@@ -1,7 +1,7 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
-//! `results` what the end of a step means. Must never start a step for a target that has one under way, nor make a
+//! `members` holds the targets, `spender` decides what may be spent, `search` is discovery's part of the loop, and
+//! `results` interprets the end of a step. Must never start a step for a target that has one under way, nor make a
 //! request that is not paid for.
 
 mod idle_target;
@@ -51,7 +51,7 @@ pub struct EnvironmentSettings {
     pub read: ReadSettings,
 }
 
-/// Reads the token, before every request. `None` if that fails: then the one before is used.
+/// Reads the token, before every request. `None` if that fails: then the previous one is used.
 pub type TokenReader = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
 
 /// The loop of one environment.
@@ -60,11 +60,11 @@ pub struct EnvironmentLoop {
     settings: EnvironmentSettings,
     context: StepContext,
     read_token: TokenReader,
-    /// What the times of the loop count from.
+    /// The times of the loop count from here.
     started: Instant,
     members: Members,
     scheduler: Scheduler,
-    /// Who is left alone, and for how long.
+    /// Which targets are left alone, and for how long.
     patience: Patience,
     spender: Spender,
     search: Search,
@@ -72,7 +72,7 @@ pub struct EnvironmentLoop {
     longest: Duration,
 }
 
-/// What a task of the loop brought.
+/// The result of a task of the loop.
 enum Done {
     Stepped(Ticket, RequestClass, Box<Stepped>),
     Asked(Box<Asked>),
@@ -80,7 +80,7 @@ enum Done {
 }
 
 impl EnvironmentLoop {
-    /// The loop for the targets of `roster`, with what is remembered of them, and `context` to work in.
+    /// A loop for the targets of `roster`, with what is remembered of them and the services in `context`.
     pub fn new(
         name: Arc<str>,
         settings: EnvironmentSettings,
@@ -105,7 +105,7 @@ impl EnvironmentLoop {
             spender,
             longest: settings.intervals.max,
         };
-        // Targets that never answer take long: those that answered last are polled first.
+        // Targets that never answer take long: poll those first that answered last.
         remembered.sort_by_key(|(_, loaded)| Reverse(loaded.last_success));
         remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
         environment.follow_limits();
@@ -118,8 +118,8 @@ impl EnvironmentLoop {
         Arc::clone(&self.context.client)
     }
 
-    /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after
-    /// every poll.
+    /// Polls until `shutdown` is requested, and returns when every step under way has ended. Calls `polled` after every
+    /// poll.
     pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !shutdown.is_requested() {
@@ -131,7 +131,7 @@ impl EnvironmentLoop {
                     self.receive(done, &mut tasks);
                     polled();
                 }
-                // Only now is it known whose turn it is: others may have become due while this one waited.
+                // Only now choose whose turn it is: others may have become due meanwhile.
                 () = until(self.started, due), if due < Duration::MAX => self.start_next(&mut tasks, &shutdown),
             }
         }
@@ -145,7 +145,7 @@ impl EnvironmentLoop {
         self.started.elapsed()
     }
 
-    /// Whose turn it is at `now`, or when to look again.
+    /// Whose turn it is at `now`, or when to call again.
     fn next(&mut self, now: Duration) -> Option<Next> {
         let next = self.patience.next(&mut self.scheduler, now)?;
         Some(next.not_before(self.spender.paused_until(), now))
@@ -175,7 +175,7 @@ impl EnvironmentLoop {
             Ok(Done::Stepped(ticket, class, stepped)) => self.receive_step(ticket, class, *stepped),
             Ok(Done::Asked(asked)) => self.receive_answer(*asked, tasks),
             Ok(Done::Registered(registered)) => self.receive_registered(*registered),
-            // What the target remembered is lost with the task, and counting without it would count twice.
+            // What the target remembered is lost with the task; counting without it would count twice.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
         }
     }
@@ -187,7 +187,7 @@ impl EnvironmentLoop {
         self.log_longest();
     }
 
-    /// Being polled less often is no outage where the API allows too little for `max_interval`.
+    /// If the API allows too little for `max_interval`, being polled less often is not an outage.
     fn follow_ceiling(&mut self) {
         let catch_up_after = self.scheduler.max_interval_at(f64::from(self.spender.ceiling())) * 2;
         if self.context.policy.catch_up_after != catch_up_after {
@@ -195,7 +195,7 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Logs a change of the longest interval, which may be longer than configured.
+    /// Logs when the longest interval changes, which may be longer than configured.
     fn log_longest(&mut self) {
         let longest = self.scheduler.max_interval();
         if longest == self.longest {
@@ -205,14 +205,14 @@ impl EnvironmentLoop {
         let (name, configured) = (&self.name, self.settings.intervals.max);
         if longest > configured {
             let polls = "idle webhooks are polled every";
-            warn!(environment = %name, "the budget is too small for max_interval ({configured:?}): {polls} {longest:.0?}");
+            warn!(environment = %name, "request budget too small for max_interval ({configured:?}): {polls} {longest:.0?}");
         } else {
-            info!(environment = %name, "the budget is large enough for max_interval ({configured:?}) again");
+            info!(environment = %name, "request budget large enough for max_interval ({configured:?}) again");
         }
     }
 }
 
-/// Waits until `due` since `started`; for ever if that is the end of time.
+/// Waits until `due` since `started`; forever if that is the end of time.
 async fn until(started: Instant, due: Duration) {
     match started.checked_add(due) {
         Some(moment) => tokio::time::sleep_until(moment).await,
@@ -220,7 +220,7 @@ async fn until(started: Instant, due: Duration) {
     }
 }
 
-/// Where between half and all of a pause to end it, so that several daemons do not come back at the same moment.
+/// Chooses between half and all of a pause, so that several daemons do not come back at the same moment.
 fn jitter() -> f64 {
     rand::rng().random()
 }

@@ -1,16 +1,16 @@
-//! One target on its way through its log: what to read next, and what became of what was read.
+//! One target on its way through its log: what to read next, and what to do with what was read.
 //!
-//! A head walk reads from the newest entry to known ground, a sweep further, and a round of rechecks the pages of open
-//! entries: a [`Job`] each. The scheduler says for which of them a request is made. A job that needs more than one
-//! request is parked here while the others have their turns, so that a long sweep does not keep what is new from being
-//! read.
+//! A head walk reads from the newest entry to known ground, a sweep reads further, and a round of rechecks reads the
+//! pages of open entries: each is a [`Job`]. The scheduler chooses which of them makes a request. A job that needs more
+//! than one request is parked here while the others have their turns, so that a long sweep does not delay new entries.
 //!
-//! [`Reader::begin`] hands out a job, [`Reader::park`] takes one back that goes on, [`Reader::complete`] makes a batch
-//! of what one has read, and [`Reader::committed`] is told when that is on disk.
+//! [`Reader::begin`] returns the next step, [`Reader::park`] takes back a job that goes on, [`Reader::complete`] makes
+//! a batch of what a job has read, and [`Reader::committed`] records that the batch is on disk.
 
 use std::time::Duration;
 
 use self::rechecks::Rechecks;
+use self::sweeps::Sweeps;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
@@ -28,11 +28,12 @@ use talkover_core::schedule::rate::Rate;
 use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 
 mod rechecks;
+mod sweeps;
 
-/// Entries of a long walk are put on disk by so many: what an interruption costs is the requests for fewer than that.
+/// Entries of a long walk are put on disk in parts of this size: an interruption costs the requests for less than that.
 const STAGED_AT_ONCE: usize = 5_000;
 
-/// So many unreadable entries, those met last, are told to a walk: what is older is rarely within its reach.
+/// A walk is told of this many unreadable entries, the latest ones: older ones are rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
 /// A first contact that takes longer than this says how far it is, this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
@@ -40,13 +41,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadSettings {
-    /// Entries wanted on a page.
+    /// Entries per page.
     pub per_page: u32,
     /// How far back is read, and how long entries are followed.
     pub windows: Windows,
 }
 
-/// What a start finds of a target.
+/// What is remembered of a target at the start.
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// Its memory.
@@ -57,7 +58,7 @@ pub struct Remembered {
     pub staged: Option<StagedWalk>,
     /// Whether the state went back in time, and its log was not read again since.
     pub is_behind: bool,
-    /// For its first contact: what was created later is live, by the server's clock; `None` if its first answer
+    /// For its first contact: entries created later are live, by the server's clock; `None` if the first answer
     /// decides.
     pub known_at: Option<Timestamp>,
 }
@@ -77,29 +78,16 @@ pub struct Reader {
     /// What is under way and waits for its next turn.
     parked: Parked,
     rechecks: Rechecks,
-    /// Rounds of rechecks in a row that failed.
-    failed_rounds: u32,
-    /// From this place in the list on nothing can be read, as far as is known.
+    sweeps: Sweeps,
+    /// Nothing can be read from this place in the list on, as far as is known.
     bottom: Option<u64>,
-    /// Why the last walk ended before its time, and whether that was logged.
+    /// Why the last walk ended early, and whether that was logged.
     cut_short: Option<CutShort>,
     is_cut_told: bool,
     /// When the progress of a first contact was last logged, in time since the start.
     progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
-    /// When the next sweep is due, in time since the start; nothing until the first walk after the start, which is one.
-    next_sweep: Option<Duration>,
-    /// Whether the sweep that is due then was brought forward.
-    is_hastened: bool,
-    /// The newest entry of the last sweep's first page: what came later may have been late where that sweep was already
-    /// past. The ledger's own mark may be ahead of it where polls came in between.
-    sweep_mark: Option<Timestamp>,
-    /// The length of the list after the last walk, and how much longer it was than after the one before.
-    total: Option<u64>,
-    growth: Option<u64>,
-    /// Entries that rechecks have found since then.
-    found_aside: u64,
     /// What was read but could not be committed.
     uncommitted: Option<Batch>,
     /// When a poll last succeeded, by the server's clock.
@@ -141,18 +129,12 @@ impl Reader {
             settings,
             parked: Parked::default(),
             rechecks: Rechecks::default(),
-            failed_rounds: 0,
+            sweeps: Sweeps::default(),
             bottom: None,
             cut_short: None,
             is_cut_told: false,
             progress_told: None,
             staged,
-            next_sweep: None,
-            is_hastened: false,
-            sweep_mark: None,
-            total: None,
-            growth: None,
-            found_aside: 0,
             uncommitted: None,
             last_success,
             known_at,
@@ -202,7 +184,7 @@ impl Reader {
         }
     }
 
-    /// Takes back what was not done.
+    /// Takes back a step that was not made.
     pub fn give_back(&mut self, work: Step) {
         match work {
             Step::Settle(batch) => self.uncommitted = Some(batch),
@@ -210,7 +192,7 @@ impl Reader {
         }
     }
 
-    /// Takes back a job that needs another page.
+    /// Parks a job that needs another page.
     pub fn park(&mut self, job: Job) {
         match job {
             Job::Recheck(recheck) => self.parked.recheck = Some(recheck),
@@ -225,20 +207,21 @@ impl Reader {
         let per_page = self.settings.per_page;
         if let Some(StagedWalk { coverage, until, newest, oldest, count, .. }) = self.staged {
             let stretch = Stretch { newest, oldest, count };
-            // Late entries may have turned up in what it had read: the sweep is still to be made.
+            // Late entries may have turned up in what the walk had read: the sweep is still to be made.
             let coverage = if coverage == Coverage::Sweep { Coverage::Head } else { coverage };
             let walk = self.expecting(Walk::resume(until, per_page, stretch));
             return WalkJob::new(Lane::Head, walk, coverage, until, now).resumed();
         }
         let marks = self.ledger.marks();
         let (until, coverage) = match (marks.contacted, marks.watermark) {
-            // The cut becomes known with the first answer.
+            // The first answer decides where the history is cut.
             (false, _) => (marks.history_cutoff.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
-            // Nothing tells what turned up late while nobody looked.
-            (true, Some(watermark)) if self.next_sweep.is_none() => {
-                (self.first_sweep_until(watermark), Coverage::Sweep)
+            // It is not known what turned up late while nobody looked.
+            (true, Some(watermark)) if self.sweeps.next().is_none() => {
+                let until = sweeps::first_until(marks, watermark, &self.settings.windows);
+                (self.lost_since().map_or(until, |since| until.min(since)), Coverage::Sweep)
             }
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
@@ -246,11 +229,17 @@ impl Reader {
         WalkJob::new(Lane::Head, self.walk(until).with_first_page(first), coverage, until, now)
     }
 
+    /// If the state went back in time, since when outcomes may have been shown that it has lost: they must not be missing
+    /// when they are shown again.
+    fn lost_since(&self) -> Option<Timestamp> {
+        self.ledger.open().next().map(|(key, _)| key.created_at).filter(|_| self.is_behind)
+    }
+
     fn walk(&self, until: Timestamp) -> Walk {
         self.expecting(Walk::new(until, self.settings.per_page))
     }
 
-    /// Tells a walk what earlier ones have found that cannot be read.
+    /// Tells a walk which entries earlier walks have found to be unreadable.
     fn expecting(&self, walk: Walk) -> Walk {
         let holes = self.holes();
         let first_page = self.ledger.rows().rev().take(self.settings.per_page as usize);
@@ -260,7 +249,7 @@ impl Reader {
         if is_on_first_page { walk.expecting_on_first_page() } else { walk }
     }
 
-    /// The entries that are known to be unreadable, those met last first.
+    /// The entries that are known to be unreadable, the latest ones first.
     fn holes(&self) -> Vec<Hole> {
         let unusable = self.ledger.invalid().iter().filter(|(key, _)| key.starts_with(holes::PREFIX));
         let mut found: Vec<_> = unusable.filter_map(|(key, met)| Some((*met, Hole::from_key(key)?))).collect();
@@ -275,7 +264,7 @@ impl Reader {
             let newest_first = self.ledger.rows().rev().take(full as usize + 1);
             newest_first.take_while(|(key, _)| key.created_at >= moment).count()
         };
-        let is_due = self.next_sweep.is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
+        let is_due = self.sweeps.next().is_some_and(|due| now + self.settings.windows.sweep_interval / 2 >= due);
         let is_sweeping = self.parked.sweep.is_some();
         let to_sweep = self.sweep_until().filter(|_| !is_sweeping).map_or(full as usize, known_since);
         let sweep = if is_due { NextSweep::Soon } else { NextSweep::Later };
@@ -283,7 +272,7 @@ impl Reader {
     }
 
     fn start_sweep(&self, now: Duration) -> Option<WalkJob> {
-        // A long walk is on disk: it comes first.
+        // A long walk that is on disk comes first.
         let is_due = self.staged.is_none() && self.sweep_due().is_some_and(|due| due <= now);
         let until = self.sweep_until().filter(|_| is_due)?;
         Some(WalkJob::new(Lane::Sweep, self.walk(until), Coverage::Sweep, until, now))
@@ -291,22 +280,7 @@ impl Reader {
 
     /// Where a sweep ends; `None` if there is no watermark yet.
     fn sweep_until(&self) -> Option<Timestamp> {
-        let marks = self.ledger.marks();
-        let mark = marks.swept.unwrap_or(marks.watermark?);
-        Some(self.settings.windows.sweep_until(self.sweep_mark.map_or(mark, |own| own.min(mark))))
-    }
-
-    /// The same for the first walk after a start: polls may have moved the mark while the last sweep went on.
-    fn first_sweep_until(&self, watermark: Timestamp) -> Timestamp {
-        let marks = self.ledger.marks();
-        let windows = &self.settings.windows;
-        let until = windows.sweep_until(marks.swept.unwrap_or(watermark));
-        // What became of open entries may have been shown already, and must not be missing when they are shown again.
-        let oldest_open = self.ledger.open().next().map(|(key, _)| key.created_at).filter(|_| self.is_behind);
-        let further = until.minus(windows.sweep_interval);
-        let further = oldest_open.map_or(further, |oldest| further.min(oldest));
-        // What is forgotten need not be read again.
-        marks.horizon.map_or(further, |horizon| further.max(horizon)).min(until)
+        self.sweeps.until(self.ledger.marks(), &self.settings.windows)
     }
 
     fn start_rechecks(&mut self, now: Duration) -> Option<Recheck> {
@@ -333,8 +307,8 @@ impl Reader {
         self.first_answer.get_or_insert(at);
     }
 
-    /// What the first answer of all settles, to be committed before any page is absorbed; `seen` is an answer by which
-    /// the server's clock is known. It need not be the first: the time between them is known without it.
+    /// What the first answer of all decides, to be committed before any page is absorbed; `seen` is an answer with
+    /// which the server's time is known. It need not be the first answer: the time since then is known too.
     pub fn first_response(&self, seen: &Observed) -> Option<Batch> {
         let is_new = self.ledger.marks().known_at.is_none() && !self.ledger.marks().contacted;
         let first = seen.now.minus(self.first_answer.map_or(Duration::ZERO, |first| seen.at.since(first)));
@@ -346,8 +320,8 @@ impl Reader {
         })
     }
 
-    /// What sets the target's marks right where a clock that was ahead has made them; `None` if they are. The target
-    /// became known when discovery says so, else no earlier than the state file, which was made at `created_at`.
+    /// A batch that corrects the target's marks if they were made while the clock was ahead; `None` if they are right.
+    /// The target became known when discovery says so, but no earlier than the state file was made, at `created_at`.
     pub fn mend(&self, now: ServerTime, created_at: LocalTime) -> Option<Batch> {
         let known_at = self.known_at.filter(|known_at| *known_at <= now.timestamp());
         let known_at = known_at.map_or(created_at.timestamp(), |known_at| known_at.max(created_at.timestamp()));
@@ -355,12 +329,13 @@ impl Reader {
         is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
     }
 
-    /// Gives up what is being read. The next walk is the first one after a start, and what it brings has happened
-    /// meanwhile.
+    /// Gives up what is being read. The next walk is like the first one after a start: what it brings counts as the
+    /// past.
     fn start_over(&mut self) {
         self.parked = Parked::default();
         self.rechecks.forget_round();
-        (self.next_sweep, self.sweep_mark, self.last_success) = (None, None, None);
+        self.sweeps.start_over();
+        self.last_success = None;
     }
 
     /// Makes a batch of what a job has read, as of `date`.
@@ -377,7 +352,7 @@ impl Reader {
         let is_torn = (read.has_reached_end || is_cut_short) && !has_met_known;
         self.bottom = read.bottom;
         self.note_cut_short(read.cut_short, read.coverage);
-        self.total = self.note_total(read.total);
+        self.sweeps.see_total(read.total);
         let oldest = read.attempts.last().map(|attempt| attempt.created_at);
         let reaches_far = read.has_reached_end || oldest < self.sweep_until() && oldest.is_some();
         let is_sweep = read.coverage == Coverage::Head && reaches_far && !read.is_resumed;
@@ -396,7 +371,7 @@ impl Reader {
     }
 
     fn complete_rechecks(&mut self, read: Rechecked, date: ServerTime) -> Batch {
-        self.failed_rounds = 0;
+        self.rechecks.succeed();
         self.rechecks.put_off(&read.put_off);
         Batch {
             attempts: read.attempts,
@@ -408,18 +383,20 @@ impl Reader {
         }
     }
 
-    /// Takes in that a request of `job` failed with `error`, at `date`.
+    /// Handles a failed request of `job`: it failed with `error`, at `date`.
     ///
     /// # Errors
-    /// If no cause can be found; the walk starts anew at the next poll.
+    /// If no cause can be found; the walk starts over at the next poll.
     pub fn fail(&mut self, job: Job, error: &ApiError, date: ServerTime) -> Result<AfterFailure, WalkError> {
         let is_recheck = matches!(job, Job::Recheck(_));
-        // These say nothing of a page.
+        // These errors do not depend on the page.
         let failure = if matches!(error, ApiError::Unauthorized { .. } | ApiError::RateLimited { .. }) {
             AfterFailure::BackOff((!is_recheck).then_some(job))
         } else {
-            let failed_before = self.failed_rounds;
-            self.failed_rounds += u32::from(is_recheck);
+            let failed_before = self.rechecks.failed_rounds();
+            if is_recheck {
+                self.rechecks.fail();
+            }
             job.fail(date, failed_before)?
         };
         if is_recheck && matches!(failure, AfterFailure::BackOff(None)) {
@@ -429,14 +406,14 @@ impl Reader {
     }
 
     fn note_cut_short(&mut self, cause: Option<CutShort>, coverage: Coverage) {
-        // A poll that needs no deep page shows nothing.
+        // A poll that needs no deep page proves nothing.
         if cause.is_some() || coverage != Coverage::Head {
             self.is_cut_told &= cause == self.cut_short;
             self.cut_short = cause;
         }
     }
 
-    /// Why walks end before their time, once for each change of that.
+    /// Why walks end early, once for each change of the reason.
     pub fn take_cut_short(&mut self) -> Option<CutShort> {
         let cause = self.cut_short?;
         (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
@@ -458,10 +435,10 @@ impl Reader {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
 
-    /// Takes out of a long walk what it has read since it was last put on disk, with what that makes of it there;
-    /// `None` while that is little.
+    /// Takes out of a long walk what it has read since it was last put on disk, with the resulting state on disk;
+    /// `None` if that is too little yet.
     pub fn take_for_stage(&self, job: &mut Job, date: ServerTime) -> Option<(StagedWalk, Vec<Attempt>, Vec<Box<str>>)> {
-        // There is room for one walk on disk, and a sweep beside it would be taken for its end.
+        // There is room for one walk on disk, and a sweep beside it would be mistaken for its end.
         let Job::Walk(walk) = job else { return None };
         if walk.lane != Lane::Head || self.parked.sweep.is_some() {
             return None;
@@ -493,37 +470,19 @@ impl Reader {
         }
         match batch.coverage {
             Coverage::FirstResponse | Coverage::Mended => {}
-            Coverage::Pages => self.found_aside += tally.new,
+            Coverage::Pages => self.sweeps.find_by_rechecks(tally.new),
             Coverage::Head => {
                 self.staged = None;
-                self.look_deeper(tally, now);
+                self.sweeps.poll(tally.new, now);
             }
             Coverage::Sweep | Coverage::FirstContact => {
                 self.staged = None;
-                self.sweep_mark = batch.newest.or(self.sweep_mark);
-                self.next_sweep = Some(now + self.settings.windows.sweep_interval);
-                self.is_hastened = false;
-                // What the one under way could still bring was just read.
+                self.sweeps.complete(batch.newest, now + self.settings.windows.sweep_interval);
+                // Everything that the one under way could still bring was just read.
                 self.parked.sweep = None;
             }
         }
         self.rechecks.note(batch, &self.ledger);
-    }
-
-    /// The list's length after a walk; before, it is compared with what the walk has brought ([`Reader::look_deeper`]).
-    fn note_total(&mut self, total: Option<u64>) -> Option<u64> {
-        self.growth = self.total.zip(total).map(|(before, after)| after.saturating_sub(before));
-        total
-    }
-
-    /// Where the list has grown by more than was found, something has turned up further down: the next sweep looks for
-    /// it at once, though only one between two regular ones.
-    fn look_deeper(&mut self, tally: &Tally, now: Duration) {
-        let found = tally.new + std::mem::take(&mut self.found_aside);
-        if self.growth.take().is_some_and(|growth| growth > found) && !self.is_hastened {
-            self.is_hastened = true;
-            self.next_sweep = self.next_sweep.map(|due| due.min(now));
-        }
     }
 
     /// Records that a poll has succeeded.
@@ -533,7 +492,7 @@ impl Reader {
 
     /// When the next sweep is due, in time since the start; `None` if head walks are sweeps anyhow.
     pub fn sweep_due(&self) -> Option<Duration> {
-        self.ledger.marks().watermark.and(self.next_sweep)
+        self.ledger.marks().watermark.and(self.sweeps.next())
     }
 
     /// When the next recheck is due, in time since the start; `None` if no entry is open.
@@ -543,7 +502,7 @@ impl Reader {
         Some(at + next.since(date.timestamp()))
     }
 
-    /// What the memory tells of arrivals up to `date`, by the server's clock.
+    /// The rate of arrivals up to `date`, by the server's clock, as far as the memory shows it.
     pub fn arrivals(&self, date: ServerTime) -> Rate {
         let marks = self.ledger.marks();
         let from = marks.history_cutoff.max(marks.horizon).unwrap_or(date.timestamp());

@@ -1,4 +1,5 @@
-//! Ends the holds of series that are served as 0, and of catching up: commits the end, and only then shows it.
+//! Ends the holds of series that are served as 0, and the state of catching up: commits the end, and only then shows
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use talkover_core::delivery::Target;
 
-/// How often holds are looked at: a tenth of their time, within these bounds.
+/// How often holds are checked: a tenth of their time, within these bounds.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Ends holds when they have lasted for `birth_hold` since the first scrape that showed them, until `shutdown`.
@@ -31,7 +32,7 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
                 Err(failure) => {
                     write_errors.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(webhook = %target, "new series stay at 0: {failure}");
+                        error!(webhook = %target, "failed to record that a scrape showed new series; they stay at 0: {failure}");
                     }
                 }
             }

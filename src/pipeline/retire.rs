@@ -1,9 +1,9 @@
-//! Drops targets that have not been listed for long enough: from the state first, and only then from what is shown.
+//! Drops targets that have been unlisted for long enough: from the state first, and only then from the board.
 //!
-//! The rule: a target is dropped after the daemon has run for [`KEEP`] since it was last listed. That is measured by
-//! the monotonic clock and added up over restarts in the state; the time in between does not count. No clock that
-//! anybody sets has a say, because what is dropped cannot be taken back; and whoever was down for a day still has one
-//! to list the target again.
+//! The rule: a target is dropped after the daemon has run for [`KEEP`] since it was last listed. That time is measured
+//! by the monotonic clock and added up over restarts in the state; the time in between does not count. No clock that
+//! can be set decides it, because what is dropped cannot be brought back; and after a day of downtime there is still a
+//! day to list the target again.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::sinks::metrics::board::Board;
 use crate::store::handle::StoreHandle;
 use talkover_core::delivery::Target;
 
-/// How long a target that is not listed any more keeps its series.
+/// How long a target that is no longer listed keeps its series.
 pub const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// How often targets to drop are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often the state learns for how long targets were not listed. A crash makes a target stay for this much longer;
-/// each time is a write to the disk.
+/// How often the state learns how long targets have been unlisted. A crash makes a target stay for this much longer;
+/// each time costs a write to disk.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Drops targets when their time has come, until `shutdown`.
@@ -37,15 +37,15 @@ pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {
     keep(&store, &board, Instant::now()).await;
 }
 
-/// Writes down for how long targets have not been listed at `now`.
+/// Writes down how long targets have been unlisted at `now`.
 async fn keep(store: &StoreHandle, board: &Board, now: Instant) {
     let unlisted = unlisted(board, now);
     if unlisted.is_empty() {
         return;
     }
     if let Err(failure) = store.run(move |store| store.keep_unlisted_for(&unlisted)).await {
-        // A later start lets them stay for longer.
-        warn!("failed to record for how long webhooks have not been listed: {failure}");
+        // A later start then keeps them for longer.
+        warn!("failed to record how long webhooks have been unlisted: {failure}");
     }
 }
 
@@ -69,7 +69,7 @@ async fn remove(store: &StoreHandle, board: &Board, target: Target) {
     let removed = store.run(move |store| {
         let is_removed = store.remove_unlisted(&target)?;
         if is_removed {
-            // While the store is held: nobody can list the target anew in between.
+            // While the store is locked, so that the target cannot be listed again in between.
             board.remove_target(&target);
         }
         Ok(is_removed)
@@ -78,7 +78,7 @@ async fn remove(store: &StoreHandle, board: &Board, target: Target) {
         Ok(true) => info!(webhook = name, "webhook dropped: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => error!(webhook = name, "{failure}"),
+        Err(failure) => error!(webhook = name, "failed to drop a webhook that is no longer listed: {failure}"),
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Roster {
     discovery: Option<Discovery>,
     /// Those that are polled.
     targets: Targets,
-    /// Whether discovery knows of something that they do not show yet.
+    /// Whether discovery has found something that `targets` does not show yet.
     is_outdated: bool,
 }
 
@@ -64,31 +64,32 @@ impl Roster {
         self.targets.get(webhook_id)
     }
 
-    /// When discovery has something to ask; `None` if it is off or waits for an answer.
+    /// When discovery has a request to make; `None` if it is off or waits for an answer.
     pub fn due(&self) -> Option<Duration> {
         self.discovery.as_ref()?.due()
     }
 
-    /// What discovery has to ask at `now`.
+    /// The request that discovery has to make at `now`.
     pub fn request(&self, now: Duration) -> Option<Request> {
         self.discovery.as_ref()?.next(now)
     }
 
-    /// Notes that this is being asked.
+    /// Records that this request is being made.
     pub fn start(&mut self) {
         if let Some(discovery) = &mut self.discovery {
             discovery.start();
         }
     }
 
-    /// Notes that what was being asked was given up.
+    /// Records that the request was given up.
     pub fn abandon(&mut self) {
         if let Some(discovery) = &mut self.discovery {
             discovery.abandon();
         }
     }
 
-    /// Takes in an answer at `now`; `date` is the server's clock. What it changes is in force when it is confirmed.
+    /// Processes an answer at `now`; `date` is the server's clock. What it changes is in force when the update is
+    /// confirmed.
     pub fn absorb(
         &mut self,
         request: Request,
@@ -98,19 +99,19 @@ impl Roster {
     ) -> Option<Update> {
         let discovery = self.discovery.as_mut()?;
         self.is_outdated |= discovery.finish(request, result, date, now);
-        discovery.take_news().iter().for_each(|list| warn_of(&self.environment, list));
+        discovery.take_news().iter().for_each(|list| log_shortfall(&self.environment, list));
         let unsaved = discovery.take_unsaved();
         let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
         Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
     }
 
-    /// Puts an update in force that is on disk.
+    /// Puts an update in force, which must be on disk.
     pub fn confirm(&mut self, update: Update) {
         self.targets = update.targets;
         self.is_outdated = false;
     }
 
-    /// Keeps an update for later that could not be written.
+    /// Keeps an update that could not be written for later.
     pub fn keep(&mut self, update: Update) {
         if let Some(discovery) = &mut self.discovery {
             discovery.keep_unsaved(update.unsaved);
@@ -118,28 +119,25 @@ impl Roster {
         self.is_outdated = true;
     }
 
-    /// Whether all targets are known that there were when discovery began; also where there is none.
+    /// Whether all targets are known that existed when discovery began; true if there is no discovery.
     pub fn is_complete(&self) -> bool {
         self.discovery.as_ref().is_none_or(Discovery::has_seen_all)
     }
 
-    /// When discovery last knew everything, by the server's clock.
+    /// When discovery last had read everything, by the server's clock.
     pub fn last_success(&self) -> Option<Timestamp> {
         self.discovery.as_ref()?.last_success()
     }
 }
 
 /// Logs that not all of a list is read.
-fn warn_of(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
+fn log_shortfall(environment: &str, ShortList { owner, owner_type, shortfall }: &ShortList) {
     let kind = owner_type.as_str();
     match owner {
-        None => warn!(environment, "the list of {kind}s was read only in part: {shortfall}; what was found is used"),
+        None => warn!(environment, "list of {kind}s read only in part: {shortfall}; using what was found"),
         Some(owner) => {
             let id = &owner.id;
-            warn!(
-                environment,
-                "the webhooks of {kind} {id} were read only in part: {shortfall}; what was found is used"
-            );
+            warn!(environment, "webhooks of {kind} {id} read only in part: {shortfall}; using what was found");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One turn of one target: one request, and where that completes what was to be read, the decision, the commit, and
-//! only then the memory and the metrics.
+//! One turn of one target: one request; and, if that completes a reading, the decision, the commit, and only then the
+//! memory and the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,14 +29,14 @@ use talkover_core::reading::walk::WalkError;
 use talkover_core::server_time::{Certainty, Observed, ServerTime};
 use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
 
-/// What every step of an environment works with.
+/// What every step of an environment uses.
 #[derive(Clone, Debug)]
 pub struct StepContext {
-    /// The way to the API.
+    /// The API's client.
     pub client: Arc<Client>,
-    /// How decisions are made.
+    /// The settings of decisions.
     pub policy: Arc<Policy>,
-    /// How spans are made of them; `None` if there is nobody to send them to.
+    /// The settings of spans; `None` if there is no receiver.
     pub spans: Option<SpanPolicy>,
     /// Where decisions become durable.
     pub store: StoreHandle,
@@ -50,16 +50,16 @@ pub struct StepContext {
     pub write_errors: IntCounter,
 }
 
-/// What a step came to.
+/// A target after its step.
 #[derive(Debug)]
 pub struct Stepped {
     /// The target, ready for its next step.
     pub reader: Reader,
-    /// What is known of the request, where one was made.
+    /// What is known of the request, if one was made.
     pub exchange: Option<Exchange>,
-    /// The server's clock.
+    /// The server's clock at its end.
     pub date: ServerTime,
-    /// The result.
+    /// How the step ended.
     pub result: StepResult,
 }
 
@@ -72,17 +72,17 @@ pub enum StepResult {
     Complete(Tally),
     /// The request failed.
     Failed(ApiError),
-    /// The request failed, but others of the list are answered: the next one goes for a part of the page.
+    /// The request failed, but others of the list are answered: the next one is for a part of the page.
     Narrowed(ApiError),
-    /// The request failed as it was to, for an entry that is known to be unreadable: further requests are needed.
+    /// The request failed as expected, because of an entry that is known to be unreadable: further requests are needed.
     Expected,
-    /// The state file could not be written; what was read is kept, or read again.
+    /// The state file could not be written; what was read is kept, or will be read again.
     NotWritten(StoreError),
-    /// The program is to end.
+    /// The program is stopping.
     Stopped,
 }
 
-/// Does `work` for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
+/// Makes a step for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
 /// requested.
 pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
@@ -90,7 +90,8 @@ pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duratio
         Step::Settle(batch) => {
             let date = batch.now;
             let (reader, result) = settle(context, reader, batch, now).await;
-            // It belongs to an earlier turn, which may have been one of another class: this one's is still to be read.
+            // The batch belongs to an earlier turn, perhaps of another class: the reading of this one is still to be
+            // made.
             let result = if let StepResult::Complete(tally) = result { StepResult::More(tally) } else { result };
             Stepped { reader, exchange: None, date, result }
         }
@@ -108,37 +109,39 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
     };
     context.api.record(&reader.target.environment, LOGS, &answer.exchange);
     let seen = context.clock.observe(&answer.exchange);
-    let mut time = Time::Settled;
+    let mut time = TimeOutcome::Settled;
     if answer.exchange.code.is_some() {
         (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
     let (reader, result) = match (answer.result, time) {
-        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Unsettled(result)) => {
-            // The job is as it was, and asks for the same page again.
+        (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Unsettled(result)) => {
+            // The job is unchanged, and requests the same page again.
             reader.park(job);
             (reader, result)
         }
         // What was being read is given up.
-        (Ok(_) | Err(ApiError::TooLarge { .. }), Time::Mended(result)) => (reader, result),
-        (Ok(page), Time::Settled) => {
+        (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Mended(result)) => (reader, result),
+        (Ok(page), TimeOutcome::Settled) => {
             for entry in &page.invalid {
                 debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             let absorbed = job.absorb(page, seen.now, &reader.ledger);
             go_on(context, reader, absorbed, seen.now, now).await
         }
-        (Err(ApiError::TooLarge { key, limit_mib }), Time::Settled) => {
-            debug!(webhook = %reader.target, "an answer is larger than {limit_mib} MiB: asking for smaller pages");
+        (Err(ApiError::TooLarge { key, limit_mib }), TimeOutcome::Settled) => {
+            debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
-        (Err(error), Time::Mended(_)) => (reader, StepResult::Failed(error)),
-        (Err(error), Time::Settled | Time::Unsettled(_)) => fail(context, reader, job, error, seen.now, now).await,
+        (Err(error), TimeOutcome::Mended(_)) => (reader, StepResult::Failed(error)),
+        (Err(error), TimeOutcome::Settled | TimeOutcome::Unsettled(_)) => {
+            fail(context, reader, job, error, seen.now, now).await
+        }
     };
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
 }
 
-/// Decides what a failed request makes of its job.
+/// Handles a failed request of a job.
 async fn fail(
     context: StepContext,
     mut reader: Reader,
@@ -163,7 +166,7 @@ async fn fail(
     (reader, result)
 }
 
-/// Puts a job aside that needs another page, or decides what it has read.
+/// Parks a job that needs another page, or decides what it has read.
 async fn go_on(
     context: StepContext,
     mut reader: Reader,
@@ -187,41 +190,46 @@ async fn go_on(
     }
 }
 
-/// Whether the time of an answer is known and settled.
-enum Time {
-    /// Its page may be looked at.
+/// What the time of an answer means for its page.
+enum TimeOutcome {
+    /// The page may be processed.
     Settled,
-    /// Not yet: its page must be requested again.
+    /// The time is not known yet: the page must be requested again.
     Unsettled(StepResult),
-    /// The target's marks were set right, and what was being read is to be given up.
+    /// The target's marks were corrected, and what was being read is given up.
     Mended(StepResult),
 }
 
-/// Commits what an answer settles by its time alone, whatever its status.
-async fn settle_time(context: StepContext, mut reader: Reader, seen: &Observed, now: Duration) -> (Reader, Time) {
+/// Commits what an answer decides by its time alone, whatever its status.
+async fn settle_time(
+    context: StepContext,
+    mut reader: Reader,
+    seen: &Observed,
+    now: Duration,
+) -> (Reader, TimeOutcome) {
     reader.answered(seen.at);
     if seen.certainty == Certainty::Assumed {
-        // Whatever is decided now may rest on a clock that is wrong, and could not be taken back.
-        return (reader, Time::Unsettled(StepResult::More(Tally::default())));
+        // A decision now might rest on a wrong clock, and could not be undone.
+        return (reader, TimeOutcome::Unsettled(StepResult::More(Tally::default())));
     }
     if let Some(batch) = reader.first_response(seen) {
         return match settle(context, reader, batch, now).await {
-            (met, StepResult::More(_)) => (met, Time::Settled),
-            (reader, failed) => (reader, Time::Unsettled(failed)),
+            (met, StepResult::More(_)) => (met, TimeOutcome::Settled),
+            (reader, failed) => (reader, TimeOutcome::Unsettled(failed)),
         };
     }
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
         warn!(
             webhook = %reader.target,
-            "its first contact is dated ahead of the API's clock, and entries were ignored for that: reading the log again"
+            "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
-        return (reader, Time::Mended(result));
+        return (reader, TimeOutcome::Mended(result));
     }
-    (reader, Time::Settled)
+    (reader, TimeOutcome::Settled)
 }
 
-/// Puts what a long walk has read on disk, where that is worth it, and the walk aside.
+/// Puts what a long walk has read on disk, if that is worth it, and parks the walk.
 async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: ServerTime) -> (Reader, StepResult) {
     let more = StepResult::More(Tally::default());
     let Some((walk, attempts, invalid)) = reader.take_for_stage(&mut job, date) else {
@@ -237,7 +245,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
             }
             Err(failure) => {
                 context.write_errors.inc();
-                // The job is given up: without what it has just read it must not go on. The next walk goes on from what
+                // The job is given up: it must not go on without what it has just read. The next walk resumes from what
                 // is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
@@ -246,9 +254,9 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
     .await
 }
 
-/// Decides, commits and applies, on a thread that may wait for the disk.
+/// Decides, commits and applies, on a thread that may block.
 async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    tell(&mut reader, &batch);
+    log_unread(&mut reader, &batch);
     blocking::run(move || {
         let is_walk = !matches!(batch.coverage, Coverage::FirstResponse | Coverage::Mended | Coverage::Pages);
         if is_walk && reader.has_staged() {
@@ -261,15 +269,15 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 }
 
 /// Logs what could not be read, once each.
-fn tell(reader: &mut Reader, batch: &Batch) {
+fn log_unread(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
-        warn!(webhook = %reader.target, "the log is read only in part: {cause}");
+        warn!(webhook = %reader.target, "log read only in part: {cause}");
     }
     let unreadable =
         batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
     let count = unreadable.count();
     if count > 0 {
-        warn!(webhook = %reader.target, count, "entries are unreadable: every page that holds one of them fails");
+        warn!(webhook = %reader.target, count, "unreadable entries: every page that holds one of them fails");
     }
 }
 
@@ -292,7 +300,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
 }
 
 /// A walk that is on disk in parts is decided in parts too, so that it needs no more memory than what is remembered of
-/// it; but it is one transaction, and shown in one step.
+/// it; but it is committed in one transaction and shown at once.
 fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
@@ -313,7 +321,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         Ok(durable) => durable,
         Err(failure) => return not_written(context, reader, batch, failure),
     };
-    // What was taken into the books by one pass was told again by the next.
+    // What one pass has registered was read again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
@@ -329,8 +337,8 @@ fn policy(context: &StepContext, reader: &Reader) -> Arc<Policy> {
     Arc::clone(&context.policy)
 }
 
-/// Makes the spans of a decision, and adds the attempts among them that are sent to `exemplars`. If there is nobody to
-/// send them to, none is made.
+/// Makes the spans of a decision, and adds the attempts whose spans are sent to `exemplars`. Without a receiver none
+/// are made.
 fn make_spans(
     context: &StepContext,
     reader: &Reader,
@@ -342,7 +350,8 @@ fn make_spans(
     let webhook = SpanWebhook { target: &reader.target, info: reader.info.as_ref() };
     let Made { records, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &context.policy.labels);
-    // No attempt joins a delivery whose latest one is older; as much again for the time that it takes to be read.
+    // No attempt joins a delivery whose latest one is older than `settle_after`; as much again for the time until it is
+    // read.
     let parked_since = now.minus(context.policy.windows.settle_after * 2);
     SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since }
 }
@@ -371,12 +380,12 @@ fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
     }
 }
 
-/// What was committed and applied, and is to be shown.
+/// What was committed and applied.
 struct Applied {
     committed: Committed,
     exemplars: Exemplars,
     tally: Tally,
-    /// Whether the first walk was complete before.
+    /// Whether the first walk was already complete.
     was_contacted: bool,
 }
 
@@ -389,7 +398,7 @@ fn show(
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
     if !shown.was_contacted && reader.ledger.marks().contacted {
-        info!(webhook = %reader.target, entries = tally.new, "first contact: read the retained log");
+        info!(webhook = %reader.target, entries = tally.new, "first contact complete");
         // So that a copy of the file without its write-ahead log holds it.
         if let Err(failure) = context.store.run_blocking(|store| store.checkpoint()) {
             warn!(webhook = %reader.target, "the first contact is in the write-ahead log alone: {failure}");
@@ -406,7 +415,7 @@ fn show(
     reader.committed(batch, &tally, now);
     match batch.coverage {
         Coverage::FirstResponse | Coverage::Mended => return (reader, StepResult::More(tally)),
-        // Rechecks say nothing of how far the log has been read.
+        // Rechecks do not show how far the log has been read.
         Coverage::Pages => {}
         Coverage::Head | Coverage::Sweep | Coverage::FirstContact => {
             reader.succeeded(batch.now);

@@ -1,4 +1,4 @@
-//! Where the numbers go: what users see of the ledger's decisions.
+//! Where the results go: what users see of the ledger's decisions.
 
 pub mod metrics;
 pub mod traces;

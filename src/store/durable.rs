@@ -1,8 +1,7 @@
-//! The law that nothing is shown which was not committed, as types.
+//! The rule that only what was committed is shown, as types.
 //!
-//! A [`Durable`] is made by a store alone, when its transaction is on disk, or if there is nothing that must be. A
-//! [`DurableLedger`] changes by nothing else, and what it hands out for the metrics, [`Committed`], comes from nowhere
-//! else.
+//! Only a store makes a [`Durable`], when its transaction is on disk, or if nothing has to be written. Nothing else
+//! changes a [`DurableLedger`], and nothing else produces what it returns for the metrics, a [`Committed`].
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -13,7 +12,7 @@ use talkover_core::ledger::series::SeriesKey;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Birth, Total};
 
-/// Something that a store has committed, or found that it need not: after a crash it would come out the same.
+/// A value that a store has committed, or need not commit: after a crash it would be the same.
 #[must_use = "what was committed must also be applied"]
 #[derive(Debug)]
 pub struct Durable<T>(T);
@@ -24,7 +23,7 @@ impl<T> Durable<T> {
         Self(committed)
     }
 
-    /// Something that is taken to have been committed.
+    /// A value that is assumed to be committed.
     #[cfg(test)]
     pub fn assumed(committed: T) -> Self {
         Self(committed)
@@ -44,18 +43,18 @@ impl<T> Deref for Durable<T> {
 pub struct DurableLedger(Ledger);
 
 impl DurableLedger {
-    /// For stores, with what they have read.
+    /// For stores, with what they have loaded.
     pub(super) fn new(ledger: Ledger) -> Self {
         Self(ledger)
     }
 
-    /// A ledger that is taken to be on disk.
+    /// A ledger that is assumed to be on disk.
     #[cfg(test)]
     pub fn assumed(ledger: Ledger) -> Self {
         Self(ledger)
     }
 
-    /// Takes in the changes of one decision; returns what they change of what is shown.
+    /// Applies the changes of one decision; returns how they change what is shown.
     pub fn apply(&mut self, changes: Durable<Changes>) -> Committed {
         let Durable(mut changes) = changes;
         let births = std::mem::take(&mut changes.births);
@@ -64,7 +63,7 @@ impl DurableLedger {
         committed
     }
 
-    /// Takes in the changes of a long walk; returns what they change of what is shown.
+    /// Applies the changes of a long walk; returns how they change what is shown.
     pub fn absorb(&mut self, layer: Durable<Layer>) -> Committed {
         let Durable(mut layer) = layer;
         let (births, catching_up) = (layer.take_births(), layer.catching_up());
@@ -88,7 +87,7 @@ impl<'a> From<&'a DurableLedger> for Memory<'a> {
     }
 }
 
-/// What a commit has changed of what is shown.
+/// How a commit has changed what is shown.
 #[derive(Debug)]
 pub struct Committed {
     totals: BTreeMap<SeriesKey, Total>,
@@ -102,12 +101,12 @@ impl Committed {
         &self.totals
     }
 
-    /// The births of those that were not there before and owe nothing to history.
+    /// The births of those that are new and owe nothing to history.
     pub fn births(&self) -> &BTreeMap<SeriesKey, Birth> {
         &self.births
     }
 
-    /// When it was read, if it had happened while nobody looked.
+    /// When this was read, if it happened while nobody looked.
     pub fn catching_up(&self) -> Option<Timestamp> {
         self.catching_up
     }

@@ -1,5 +1,4 @@
-//! What a state file that is made now says about the one before it: a volume that is not mounted looks like a first
-//! start.
+//! What a new state file says about an earlier one: a volume that is not mounted looks like a first start.
 //!
 //! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another
 //! one. That is a file which only a daemon leaves beside its state (`.seen`, `.served`, a write-ahead log), or a line of
@@ -7,8 +6,8 @@
 //! nothing: `check --online` makes it before the first start. Nor do old entries of the log: every account that was
 //! used before its exporter has them.
 //!
-//! Its limits: a container's volume that is missing from the container's own description leaves no trace that could be
-//! seen from inside; there only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, tell. Called by
+//! Its limits: a container's volume that is missing from the container's own description leaves no trace inside; there
+//! only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, show it. Called by
 //! [`SqliteStore::open`](super::sqlite::SqliteStore::open) alone.
 
 use std::path::{Path, PathBuf};

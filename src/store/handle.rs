@@ -1,4 +1,4 @@
-//! The one way to the state: shared, one caller at a time, and never on a thread that serves others.
+//! The only way to the state: shared, one caller at a time, and never on a thread that serves others.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ use super::queue::SpanQueue;
 use crate::blocking;
 use talkover_core::server_time::LocalTime;
 
-/// A shared way to the open state. When the last one is dropped, the state is closed.
+/// A shared handle to the open state. When the last one is dropped, the state is closed.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     store: Arc<Mutex<dyn Store>>,
     info: StoreInfo,
 }
 
-/// What is shown of the state file. It does not keep the file open.
+/// What is shown about the state file. It does not keep the file open.
 #[derive(Clone, Debug)]
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
@@ -33,13 +33,13 @@ impl StoreInfo {
         self.created_at
     }
 
-    /// The bytes that the state takes on disk now, with its write-ahead log and the memory of the budget.
+    /// The current size of the state on disk in bytes, with its write-ahead log and the file of the request budget.
     pub fn size_bytes(&self) -> u64 {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         length(&self.path) + length(&write_ahead_log(&self.path)) + length(&beside(&self.path, "budget"))
     }
 
-    /// The outbox at a glance.
+    /// The queue of spans.
     pub fn queue(&self) -> &SpanQueue {
         &self.queue
     }
@@ -57,7 +57,7 @@ impl StoreHandle {
         Self { store: Arc::new(Mutex::new(store)), info }
     }
 
-    /// Does `work` with the store, on a thread that may wait for the disk.
+    /// Runs `work` with the store, on a thread that may block.
     ///
     /// # Errors
     /// Those of `work`.
@@ -69,18 +69,18 @@ impl StoreHandle {
         blocking::run(move || handle.run_blocking(work)).await
     }
 
-    /// The same on this thread, which may wait for the disk: not an asynchronous task's.
+    /// Runs `work` with the store on this thread, which blocks on the disk: never call it from an asynchronous task.
     pub fn run_blocking<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
         work(&mut *self.store.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The outbox at a glance; waits for no commit.
+    /// The queue of spans; does not wait for a commit.
     pub fn queue(&self) -> &SpanQueue {
         &self.info.queue
     }
 
-    /// What is shown of the state.
+    /// What is shown about the state.
     pub fn info(&self) -> &StoreInfo {
         &self.info
     }

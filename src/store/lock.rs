@@ -15,14 +15,14 @@ use std::path::Path;
 use super::error::StoreError;
 use super::place::{self, Identity, LOCK, beside};
 
-/// The held locks; dropping it gives the state file free.
+/// The held locks; dropping it releases the state file.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
     database: File,
 }
 
-/// As much as SQLite asks for at once: its shared memory comes in pieces of 32 KiB.
+/// As much as SQLite needs at once: its shared memory grows in pieces of 32 KiB.
 static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl LockFile {
@@ -48,16 +48,16 @@ impl LockFile {
         Ok(Self { file, database })
     }
 
-    /// Writes a byte where there is one already.
+    /// Writes a byte over an existing one.
     ///
     /// # Errors
-    /// Where the file system has become read-only, or its files immutable. SQLite must not be asked then: it writes to
+    /// If the file system has become read-only, or its files immutable. SQLite must not be used then: it writes to
     /// memory that is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
     pub fn touch(&self) -> io::Result<()> {
         self.file.write_all_at(&[0], 0)
     }
 
-    /// What the system says where this disk cannot be written to, found out by trying. Nothing where it can.
+    /// The error of the system if this disk cannot be written to, found out by trying; `None` if it can.
     pub fn refusal(&self) -> Option<io::Error> {
         let written = self.file.write_all_at(&PROBE, 0);
         let shortened = self.file.set_len(1);

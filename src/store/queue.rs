@@ -1,8 +1,7 @@
-//! What is known of the outbox without asking the file: for scrapes, which must not wait for a commit, and for the
-//! exporter, which sleeps until something arrives.
+//! What is known of the queue of spans without reading the file: for scrapes, which must not wait for a commit, and for
+//! the exporter, which sleeps until spans arrive.
 //!
-//! It shows what has been committed, and changes after a commit only. Written by the store; read by whoever has a
-//! clone.
+//! It shows what has been committed, and changes only after a commit. Written by the store; read through clones.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,33 +9,33 @@ use tokio::sync::Notify;
 
 use talkover_core::delivery::Timestamp;
 
-/// The outbox at a glance.
+/// The queue of spans at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueStatus {
-    /// Spans that wait.
+    /// Spans in the queue.
     pub length: u64,
-    /// Spans that may wait at most.
+    /// The most spans that the queue may hold.
     pub capacity: u64,
-    /// Since when the oldest waits, by the local clock; `None` if none does.
+    /// When the oldest was queued, by the local clock; `None` if the queue is empty.
     pub oldest: Option<Timestamp>,
-    /// Spans that a receiver has taken since the file was opened.
+    /// Spans that a receiver has accepted since the file was opened.
     pub exported: u64,
-    /// Spans that a receiver has refused for good since then.
+    /// Spans that a receiver has rejected since then.
     pub rejected: u64,
-    /// Spans that have had to make room for later ones since then.
+    /// Spans that were dropped since then to make room for later ones.
     pub dropped: u64,
 }
 
 /// The queue as it is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueOnDisk {
-    /// How many spans wait, and
+    /// How many spans it holds, and
     pub(super) length: u64,
-    /// since when the oldest does.
+    /// when the oldest was queued.
     pub(super) oldest: Option<Timestamp>,
 }
 
-/// The outbox as seen by those who do not write to it. Cheap to clone.
+/// The queue, for readers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SpanQueue(Arc<SharedQueueStatus>);
 
@@ -54,17 +53,17 @@ impl SpanQueue {
         Self(Arc::new(SharedQueueStatus { status: Mutex::new(status), arrivals: Notify::new() }))
     }
 
-    /// The outbox as it is now.
+    /// The queue as it is now.
     pub fn status(&self) -> QueueStatus {
         *self.lock()
     }
 
-    /// Returns when a commit has brought something since the last call returned; for one waiter.
+    /// Returns when a commit has added spans since the last call; for one waiter.
     pub async fn arrival(&self) {
         self.0.arrivals.notified().await;
     }
 
-    /// Records what a commit has brought, and of what it has dropped for that.
+    /// Records the queue after a commit, and how many spans that commit has dropped.
     pub(super) fn committed(&self, waiting: QueueOnDisk, dropped: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
@@ -73,7 +72,7 @@ impl SpanQueue {
         self.0.arrivals.notify_one();
     }
 
-    /// Records what has left, and how.
+    /// Records the queue after spans have left it, and how.
     pub(super) fn acknowledged(&self, waiting: QueueOnDisk, exported: u64, rejected: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
@@ -86,7 +85,7 @@ impl SpanQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueStatus> {
-        // Nothing that holds it can panic half-way.
+        // No code that holds the lock can panic half-way.
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -163,7 +163,7 @@ async fn files_beside_the_state_that_speak_of_the_future_silence_nobody_and_are_
     let exporter = Exporter::start(&workspace.path("config.yml")).await;
     wait_for("requests", || async { (simulator.requests().len() > before).then_some(()) }).await;
     assert_eq!(exporter.scrape().await.of(LAST_SUCCESS).count(), 0, "none is known");
-    for line in ["state.db.budget: holds times that are still to come", "ahead of the local clock is ignored"] {
+    for line in ["state.db.budget: holds times in the future", "ahead of the local clock is ignored"] {
         assert!(exporter.log().iter().any(|logged| logged.contains(line)), "{line}: {:#?}", exporter.log());
     }
     simulator.set_faults(&FaultPlan::default());

@@ -342,7 +342,7 @@ async fn every_fault_is_survived_and_concerns_nobody_else() {
     let struck_webhooks: usize = apis.iter().map(|api| api.webhooks().0.len()).sum();
     let outages = apis.iter().filter(|api| api.row.is_some_and(Row::is_outage)).count();
     assert_eq!(complaints, struck_webhooks + outages, "{log:#?}");
-    let ended = log.iter().filter(|line| line.contains("the API answers again")).count();
+    let ended = log.iter().filter(|line| line.contains("API reachable again")).count();
     assert_eq!(ended, mendable().filter(|api| api.row.is_some_and(Row::is_outage)).count(), "{log:#?}");
     for api in apis.iter().filter(|api| api.front.is_some()) {
         // One of each webhook may have been under way when the certificate changed; at least two have failed.

@@ -9,6 +9,7 @@ mod certificates;
 mod checks;
 mod cli;
 mod clocks;
+mod conventions;
 mod corpora;
 mod crash;
 mod daemon;
@@ -31,6 +32,6 @@ mod schedule;
 mod stalled;
 mod state;
 mod traces;
-mod type_names;
+
 mod unreadable;
 mod verify;

@@ -159,7 +159,7 @@ async fn a_reader_that_resumes_is_told_how_much_it_has_missed_and_gets_the_last_
     });
     let text = || String::from_utf8(read.lock().unwrap().clone()).unwrap();
     let missed = |text: &str| -> Vec<u64> {
-        let lines = text.lines().filter(|line| line.contains("log lines were dropped: nobody read stderr in time"));
+        let lines = text.lines().filter(|line| line.contains("log lines dropped: stderr was not read in time"));
         lines.map(|line| line.rsplit_once("lines=").unwrap().1.parse().unwrap()).collect()
     };
     wait_for("the line about dropped lines", || async { (!missed(&text()).is_empty()).then_some(()) }).await;

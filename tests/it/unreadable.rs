@@ -90,7 +90,7 @@ async fn an_entry_that_makes_pages_fail_is_counted_once_and_walked_past() {
         .await;
     assert_eq!((invalid(&later), is_up(&later)), (1.0, true));
     let log = exporter.log();
-    assert_eq!(log.iter().filter(|line| line.contains("entries are unreadable")).count(), 1, "{log:#?}");
+    assert_eq!(log.iter().filter(|line| line.contains("unreadable entries")).count(), 1, "{log:#?}");
     assert_eq!(exporter.terminate().await, Some(0));
 
     // A restart counts nothing again, and an entry that has become readable is counted.

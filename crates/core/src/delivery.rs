@@ -1,6 +1,6 @@
 //! The vocabulary of the whole program: what an attempt is, what can become of it, and who owns a webhook.
 //!
-//! Plain values without I/O and without serde: the stages translate from and to them at their borders.
+//! Plain values without I/O and without serde: every stage converts from and to them at its border.
 
 pub mod owners;
 
@@ -33,17 +33,17 @@ impl Timestamp {
         self.0 as f64 / 1e6
     }
 
-    /// This moment and `duration` more, or the end of time.
+    /// This moment plus `duration`, or the end of time.
     pub fn plus(self, duration: std::time::Duration) -> Self {
         Self(self.0.saturating_add(micros(duration)))
     }
 
-    /// This moment less `duration`, or the beginning of time.
+    /// This moment minus `duration`, or the beginning of time.
     pub fn minus(self, duration: std::time::Duration) -> Self {
         Self(self.0.saturating_sub(micros(duration)))
     }
 
-    /// The time from `earlier` to this moment; nothing if `earlier` is later.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         let micros = self.0.saturating_sub(earlier.0);
         std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0))
@@ -89,7 +89,7 @@ pub struct Target {
     pub owner_type: OwnerType,
     /// The owner's id.
     pub owner_id: Arc<str>,
-    /// The webhook's name, or its id where it has none.
+    /// The webhook's name, or its id if it has none.
     pub webhook_name: Arc<str>,
 }
 
@@ -110,7 +110,7 @@ pub enum AttemptStatus {
     Failed,
     /// Failed, and another attempt is due.
     Retrying,
-    /// A word that the API's reference does not know: an outcome, but no end.
+    /// A word that the API's reference does not list: an outcome, but not an end.
     Unknown,
 }
 
@@ -138,7 +138,7 @@ impl AttemptStatus {
         !matches!(self, Self::Pending)
     }
 
-    /// Whether the attempt has failed, whatever becomes of its delivery.
+    /// Whether the attempt has failed, whatever became of its delivery.
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::Retrying)
     }
@@ -151,11 +151,11 @@ pub enum HttpStatus {
     None,
     /// A code from 100 to 999.
     Code(u16),
-    /// Something that is no HTTP status.
+    /// Something that is not an HTTP status.
     Invalid,
 }
 
-/// How a delivery came to an end.
+/// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeliveryResult {
     /// An attempt succeeded.
@@ -184,8 +184,8 @@ impl DeliveryResult {
 
 /// The id of a log entry, unique within its environment.
 ///
-/// The ids that the API shows are UUIDs, and there may be a million of them in memory: those take 16 bytes. Any other
-/// text is kept as it is. Two ids are equal exactly when their texts are, and they are ordered as their texts.
+/// The ids that the API shows are UUIDs, and there may be a million of them in memory: each takes 16 bytes. Any other
+/// text is kept as it is. Two ids are equal exactly when their texts are, and are ordered like their texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntryId(IdText);
 
@@ -196,7 +196,7 @@ enum IdText {
     Other(Arc<str>),
 }
 
-/// Where the hyphens stand in the text of a UUID (RFC 9562, section 4).
+/// The positions of the hyphens in the text of a UUID (RFC 9562, section 4).
 const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 impl EntryId {
@@ -263,15 +263,15 @@ impl PartialOrd for EntryId {
     }
 }
 
-/// A digest of event and payload: attempts of one delivery share it.
+/// A digest of event and payload, which the attempts of one delivery share.
 pub type GroupKey = [u8; 16];
 
-/// One entry of a delivery log, made sense of: one attempt to deliver one event.
+/// One entry of a delivery log, interpreted: one attempt to deliver one event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// The entry's id, unique within its environment.
     pub id: EntryId,
-    /// The event's name; `none` where the entry has none.
+    /// The event's name; `none` if the entry has none.
     pub event: Arc<str>,
     /// 1 for the first attempt of a delivery, at most 255.
     pub attempt: u8,
@@ -281,19 +281,19 @@ pub struct Attempt {
     pub http_status: HttpStatus,
     /// Why a failed attempt failed, as far as the log says so: a short line without secrets.
     pub error: Option<Box<str>>,
-    /// How long the attempt took, in nanoseconds; absent where it cannot be used.
+    /// How long the attempt took, in nanoseconds; `None` if the log's value is unusable.
     pub duration_ns: Option<u64>,
     /// When the attempt was delivered.
     pub delivered_at: Option<Timestamp>,
-    /// When the entry was made.
+    /// When the entry was created.
     pub created_at: Timestamp,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
 }
 
 impl Attempt {
-    /// When the attempt began and when it was over, in whole microseconds. It began when its entry was made, or, where
-    /// the log knows when it was delivered, so long before that as it took, if that is later.
+    /// When the attempt began and when it ended, in whole microseconds. It began when its entry was created; or, if the
+    /// log says when it was delivered and that makes it later, its duration before that.
     pub fn span(&self) -> (Timestamp, Timestamp) {
         let duration = std::time::Duration::from_nanos(self.duration_ns.unwrap_or(0));
         let sent_at = self.delivered_at.map(|delivered_at| delivered_at.minus(duration));

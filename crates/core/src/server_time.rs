@@ -1,10 +1,10 @@
-//! What time it is on the server: which of its claims is believed, and what goes on while none is.
+//! What time it is on the server: which `Date` headers are believed, and which clock goes on while none is.
 //!
-//! Pure: claims and the time since the start are passed in. *Invariant:* no single reading moves the time by more than
-//! [`TOLERANCE`], neither the server's nor this machine's: whatever cannot be taken back (a cut, `expired`,
-//! `abandoned`, pruning) is decided by a [`ServerTime`], and only once the clock is [`Certainty::Confirmed`]. The types
-//! keep apart what is easily confused: a [`LocalTime`] becomes a [`ServerTime`] in [`BelievedClock::new`] alone, and
-//! whoever compares the two has to take the [`Timestamp`] out of both.
+//! Pure: headers and the time since the start are passed in. *Invariant:* no single reading of a clock moves the time
+//! by more than [`TOLERANCE`], neither the server's nor this machine's: whatever cannot be undone (a cutoff, `expired`,
+//! `abandoned`, pruning) is decided by a [`ServerTime`], and only when the clock is [`Certainty::Confirmed`]. The types
+//! separate what is easily confused: only [`BelievedClock::new`] turns a [`LocalTime`] into a [`ServerTime`], and to
+//! compare the two one has to take the [`Timestamp`] out of both.
 //!
 //! The program keeps one clock for each environment, because all answers of an environment come from one server.
 
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use crate::delivery::Timestamp;
 
-/// A `Date` that is further than this from what was expected is not believed at once. Clocks that are kept by NTP
-/// differ by less, and a cut that is five minutes off loses nothing.
+/// A `Date` that differs from the expected time by more than this is not believed at once. Clocks that are kept by NTP
+/// differ by less, and a cutoff that is five minutes off loses nothing.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
-/// So many answers in a row have to agree with each other before they outweigh the time that is believed.
+/// This many answers in a row have to agree with each other before they outweigh the time that is believed.
 const AGREEING: u32 = 3;
-/// After so many answers without any agreement the clock is settled all the same: an API that never agrees with itself
-/// must not keep the daemon from reading.
+/// After this many answers without any agreement the clock is settled all the same: an API that never agrees with
+/// itself must not stop the daemon from reading.
 const UNDECIDED: u32 = 12;
 
 /// What the header `Date` of an answer claims.
@@ -29,11 +29,11 @@ pub struct DateHeader(pub Timestamp);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerTime(Timestamp);
 
-/// What this machine's clock shows. Anybody may set it, at any time.
+/// What this machine's clock shows. It may be set at any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalTime(Timestamp);
 
-/// The time since the program started, by a clock that nobody sets.
+/// The time since the program started, by a clock that cannot be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SinceStart(Duration);
 
@@ -48,12 +48,12 @@ impl ServerTime {
         self.0
     }
 
-    /// This time and `duration` more.
+    /// This time plus `duration`.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.plus(duration))
     }
 
-    /// This time less `duration`.
+    /// This time minus `duration`.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.minus(duration))
     }
@@ -70,7 +70,7 @@ impl LocalTime {
         Self(moment)
     }
 
-    /// The moment, for logs, gauges and what only this machine compares.
+    /// The moment, for logs, gauges and comparisons within this machine.
     pub const fn timestamp(self) -> Timestamp {
         self.0
     }
@@ -88,35 +88,35 @@ impl SinceStart {
     }
 }
 
-/// Whether decisions that cannot be taken back may rest on the time.
+/// Whether decisions that cannot be undone may rest on the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
-    /// Nothing but one reading speaks for it.
+    /// Only one reading supports it.
     Assumed,
     /// Two clocks agree on it, or several answers do.
     Confirmed,
 }
 
-/// What an answer has changed, for the log.
+/// What an answer has changed, to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockNews {
-    /// Nothing worth a line.
+    /// Nothing to log.
     None,
     /// A `Date` is not believed, although the one before was.
     Doubted {
         /// What it claims.
         claimed: DateHeader,
     },
-    /// The server's time is another one from now on.
+    /// The server's time is a different one from now on.
     Moved {
-        /// What it would have been.
+        /// The time that was expected.
         from: ServerTime,
     },
-    /// The answers agree neither with each other nor with the local clock; the earliest of what they claim is taken.
+    /// The answers agree neither with each other nor with the local clock; the earliest of their times is used.
     Undecided,
 }
 
-/// The time as of one answer.
+/// The time, as of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The server's time.
@@ -131,17 +131,17 @@ pub struct Observed {
 
 /// The server's clock, as far as its answers are believed.
 ///
-/// Starts with the local clock. A `Date` within [`TOLERANCE`] of the expected time is believed at once; any other only
-/// when the two answers after it agree with it. Until then, and where an answer has none, the last time that was
-/// believed goes on with the time since the start. The clock is confirmed by the first `Date` that is believed; where
-/// the first three answers have none at all, the local clock is all there is, and has to do.
+/// Starts with the local clock. A `Date` within [`TOLERANCE`] of the expected time is believed at once; any other one
+/// only if the next two answers agree with it. Until then, and if an answer has no `Date`, the last time that was
+/// believed goes on with the time since the start. The first `Date` that is believed confirms the clock; if the first
+/// three answers have none at all, the local clock has to do.
 #[derive(Clone, Debug)]
 pub struct BelievedClock {
     /// The last time that was believed, and when.
     base: ServerTime,
     at: SinceStart,
     claim: Option<Claim>,
-    /// The claim that makes it earliest of all, while nothing is confirmed.
+    /// The claim that implies the earliest time, while the clock is not confirmed.
     earliest: Option<Claim>,
     /// Whether the clock is confirmed.
     state: ClockState,
@@ -164,14 +164,14 @@ struct Claim {
 }
 
 impl Claim {
-    /// What it claims of the time at `at`.
+    /// The time that it implies at `at`.
     fn at(&self, at: SinceStart) -> Timestamp {
         self.time.plus(at.since(self.at))
     }
 }
 
 impl BelievedClock {
-    /// A clock that has only the local one to go by, which showed `local` at `at`.
+    /// A clock that starts from the local one, which showed `local` at `at`.
     pub fn new(local: LocalTime, at: SinceStart) -> Self {
         Self {
             base: ServerTime(local.0),
@@ -188,7 +188,7 @@ impl BelievedClock {
         self.base.plus(at.since(self.at))
     }
 
-    /// Takes in that an answer came at `at`, and what it claims of the time.
+    /// Learns from an answer that came at `at`, and from its `Date`.
     pub fn observe(&mut self, date: Option<DateHeader>, at: SinceStart) -> Observed {
         let mut news = match date {
             Some(date) => self.weigh(date, at),
@@ -196,7 +196,8 @@ impl BelievedClock {
         };
         if self.is_undecided() {
             news = ClockNews::Undecided;
-            // What is taken for earlier than it is reads further back, and gives up later: nothing is lost by that.
+            // Taking the time to be earlier than it is makes walks read further back and give up later: nothing is
+            // lost.
             let claimed = self.earliest.map_or(self.now(at), |claim| ServerTime(claim.at(at)));
             self.believe(claimed.min(self.now(at)), at);
         }
@@ -235,12 +236,12 @@ impl BelievedClock {
         self.is_doubting = false;
     }
 
-    /// Counts an answer that has not confirmed the clock. Returns whether there were enough of them to go on without.
+    /// Counts an answer that has not confirmed the clock. Returns whether that was the last one to wait for.
     fn is_undecided(&mut self) -> bool {
         let ClockState::Assumed { answers } = &mut self.state else { return false };
         *answers += 1;
         if *answers >= AGREEING && self.claim.is_none() {
-            // No answer has a `Date`: there is no other clock than the local one, and none that contradicts it.
+            // No answer has a `Date`: there is only the local clock, and nothing contradicts it.
             self.state = ClockState::Confirmed;
             return false;
         }

@@ -1,4 +1,4 @@
-//! A ledger that is told what was read, minute by minute, and asked for its numbers.
+//! A ledger that is given what was read, minute by minute, and asked for its numbers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,12 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::from_seconds(START + second)
 }
 
-/// The same as the server's clock shows it.
+/// The same moment as the server's clock shows it.
 pub fn server(second: i64) -> ServerTime {
     ServerTime::new(at(second))
 }
 
-/// The same as this machine's clock shows it.
+/// The same moment as this machine's clock shows it.
 pub fn local(second: i64) -> LocalTime {
     LocalTime::new(at(second))
 }
@@ -56,7 +56,7 @@ pub fn policy() -> Policy {
     }
 }
 
-/// So many cases of a property, unless `PROPTEST_CASES` asks for another number.
+/// The number of cases of a property, unless `PROPTEST_CASES` sets another one.
 pub fn cases(number: u32) -> Config {
     #[expect(clippy::disallowed_methods, reason = "proptest reads the variable itself; this only keeps out of its way")]
     let is_asked = std::env::var_os("PROPTEST_CASES").is_some();
@@ -88,7 +88,7 @@ pub fn attempt(id: &str, group: &str, number: u8, second: i64, status: AttemptSt
     Attempt { attempt: number, group: entry(group, 0, status).group, ..entry(id, second, status) }
 }
 
-/// A ledger, its settings, and what it was told.
+/// A ledger, its settings, and what was read.
 pub struct Book {
     /// What is remembered.
     pub ledger: Ledger,
@@ -103,7 +103,7 @@ impl Default for Book {
 }
 
 impl Book {
-    /// Of a target that is met for the first time at second 0, with an empty log.
+    /// The book of a target that is first contacted at second 0, with an empty log.
     pub fn new() -> Self {
         let mut book = Self { ledger: Ledger::default(), policy: policy() };
         book.read(Coverage::FirstResponse, 0, &[]);
@@ -164,7 +164,7 @@ impl Book {
         self.ledger.open().filter(|(_, row)| row.status == status).count() as u64
     }
 
-    /// What was read is counted, open, or given up.
+    /// Whether everything that was read is counted, open, or given up.
     pub fn balances(&self) -> bool {
         let counted: u64 = self
             .ledger

@@ -1,6 +1,6 @@
-//! Reads a whole file, up to a bound: a device, or the wrong file, must not fill the memory.
+//! Reads a whole file, up to a limit: a device, or the wrong file, must not fill the memory.
 //!
-//! Called wherever a file is read that a person has named.
+//! Used for every file that is named in a setting or an argument.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,10 +10,10 @@ use std::path::Path;
 /// More than any bundle of certificates, key or web file: the bundle of a whole system has about 250 KiB.
 pub const MAX_PEM_BYTES: usize = 1 << 20;
 
-/// The content of the file at `path`.
+/// Returns the content of the file at `path`.
 ///
 /// # Errors
-/// What the system says, and [`ErrorKind::FileTooLarge`] above `max_bytes`.
+/// The error of the system, or [`ErrorKind::FileTooLarge`] above `max_bytes`.
 pub fn read(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,6 +1,6 @@
 //! Durations as people write them: `200ms`, `15s`, `5m`, `24h`, `30d`, and `1h30m`, as in Prometheus.
 //!
-//! Never guesses a unit. Used by the readers of the sections, and by messages that print a duration.
+//! Never guesses a unit. Used to parse settings, and to print durations in messages.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 /// Ten years: keeps every sum with a point in time far from overflow.
 const MAX_MILLIS: u64 = 3650 * 86_400_000;
 
-/// Reads a duration: whole numbers with units from the longest to the shortest, each at most once, or `0`.
+/// Parses a duration: whole numbers with units from the longest to the shortest, each at most once, or `0`.
 ///
 /// # Errors
 /// A sentence that says what a duration looks like.
@@ -19,7 +19,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let millis = total_millis(text).ok_or_else(|| {
-        format!("`{text}` is no duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d")
+        format!("`{text}` is not a duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d")
     })?;
     if millis > MAX_MILLIS {
         return Err(format!("`{text}` is longer than 3650d"));
@@ -35,7 +35,7 @@ fn total_millis(text: &str) -> Option<u64> {
         let (number, after) = split_where(rest, |c| !c.is_ascii_digit());
         let (unit, after) = split_where(after, |c| c.is_ascii_digit());
         let (_, millis) = units.find(|(name, _)| *name == unit)?;
-        // More digits than u64 holds saturate, and are then too long, which is the better message.
+        // Numbers that do not fit in u64 saturate, and are then too long, which is the better message.
         let number = if number.is_empty() {
             return None;
         } else {
@@ -51,7 +51,7 @@ fn split_where(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(stop).unwrap_or(text.len()))
 }
 
-/// Writes a duration the way `parse_duration` reads it, in milliseconds at the finest.
+/// Formats a duration so that `parse_duration` can parse it, in milliseconds at the finest.
 pub fn format_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

@@ -1,7 +1,6 @@
-//! How people write files and the values in them: what the daemon's configuration and the simulator's scenarios have in
-//! common.
+//! How people write files and the values in them: what the daemon's configuration and the simulator's scenarios share.
 //!
-//! It knows no key of either.
+//! Knows no key of either.
 
 #![forbid(unsafe_code)]
 

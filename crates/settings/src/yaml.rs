@@ -1,9 +1,9 @@
-//! From the text of a file to a tree of values, for every YAML file that a person writes: the configuration, the web
+//! Parses the text of a file to a tree of values, for every YAML file that people write: the configuration, the web
 //! file, scenarios.
 //!
-//! No file may cost more memory or stack than its size allows, so the events of the text are weighed (`scan`) before
+//! No file may cost more memory or stack than its size justifies, so the parser's events are weighed (`scan`) before
 //! the tree is built: aliases stand for copies, and a few hundred bytes of them can stand for more than any machine
-//! holds. Says nothing about keys or their meaning.
+//! holds. Knows nothing about keys or their meaning.
 
 mod outline;
 mod scan;
@@ -19,7 +19,7 @@ pub use outline::Outline;
 
 use crate::bounded;
 
-/// Four times what ten thousand webhooks named by hand need.
+/// Four times the size of ten thousand webhooks in a file.
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// A document whose root is a map.
@@ -34,7 +34,7 @@ pub struct Document {
 /// Why a text is not such a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// The line, from 1, if it is about one.
+    /// The line, from 1, if it concerns a line.
     pub line: Option<usize>,
     /// What is wrong, without the file and the line.
     pub reason: String,
@@ -68,10 +68,10 @@ pub fn load(path: &Path) -> Result<Document, Flaw> {
     parse(&bytes)
 }
 
-/// Parses a text. An empty one is an empty map.
+/// Parses a text. An empty text is an empty map.
 ///
 /// # Errors
-/// The first flaw of it.
+/// The first flaw in it.
 pub fn parse(bytes: &[u8]) -> Result<Document, Flaw> {
     if bytes.len() > MAX_BYTES {
         return Err(Flaw::whole(format!("larger than {} MiB", MAX_BYTES >> 20)));
@@ -81,13 +81,13 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Flaw> {
     let outline = scan::scan(text)?;
     match FileFormat::Yaml.parse(None, text) {
         Ok(root) => Ok(Document { root, outline }),
-        // `scan` has refused whatever the parser refuses, as far as is known.
+        // `scan` has rejected whatever the parser rejects, as far as is known.
         Err(error) => Err(Flaw::whole(format!("not valid YAML: {error}"))),
     }
 }
 
 impl Flaw {
-    /// The flaw with the file named: `FILE:LINE: reason`.
+    /// The flaw with the name of the file: `FILE:LINE: reason`.
     pub fn in_file(&self, file: &str) -> String {
         match self.line {
             Some(line) => format!("{file}:{line}: {}", self.reason),

@@ -1,7 +1,7 @@
-//! The simulated API's own time: moments, and the clock that says which one is now.
+//! The simulated API's own time: moments, and the clock that shows the current one.
 //!
-//! It never waits and knows nothing of the daemon's clock: the two must be free to disagree. Used by the whole
-//! simulator, and by tests that move its time by hand.
+//! Never waits, and knows nothing of the daemon's clock: the two must be free to disagree. Used by the whole simulator,
+//! and by tests that move its time by hand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -34,17 +34,17 @@ impl Moment {
         self.0.div_euclid(1_000_000)
     }
 
-    /// This moment and `duration` more, or the end of time.
+    /// This moment plus `duration`, or the end of time.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(micros(duration)))
     }
 
-    /// This moment less `duration`, or the beginning of time.
+    /// This moment minus `duration`, or the beginning of time.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(micros(duration)))
     }
 
-    /// The time from `earlier` to this moment; nothing if `earlier` is later.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -91,7 +91,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The present moment.
+    /// The current moment.
     pub fn now(&self) -> Moment {
         match self {
             Self::Real => real_now(),
@@ -125,7 +125,7 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(start.as_micros())))
     }
 
-    /// The moment at which the clock stands.
+    /// The time that the clock shows.
     pub fn now(&self) -> Moment {
         Moment::from_micros(self.0.load(Ordering::SeqCst))
     }

@@ -1,7 +1,7 @@
-//! What can go wrong with a request, and which request it goes wrong with.
+//! What can go wrong with a request, and with which request it does.
 //!
-//! This file only chooses; `server` carries out. A fault never changes the world. Used by the scenario, which lists
-//! faults, by the server, which asks before every answer, and by tests, which queue them.
+//! This file only chooses; `server` acts. A fault never changes the world. Used by the scenario, which lists faults; by
+//! the server, which asks before every answer; and by tests, which queue them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,17 +22,17 @@ pub enum Fault {
     Html(u16),
     /// This status with the API's documented error envelope: 401, 403, 404, 422, 500.
     Status(u16),
-    /// 429, with `Retry-After` in seconds where a wait is given.
+    /// 429, with `Retry-After` in seconds if a wait is given.
     RateLimited(Option<Duration>),
-    /// 429, with `Retry-After` as the date on which that wait is over.
+    /// 429, with the end of that wait as a date in `Retry-After`.
     RateLimitedUntil(Duration),
-    /// 429, with `Retry-After` in seconds and their fraction.
+    /// 429, with `Retry-After` in seconds with a fraction.
     RateLimitedInFractions(Duration),
     /// 429, with a `Retry-After` that makes no sense, and the end of that wait as `X-RateLimit-Reset`.
     RateLimitedByReset(Duration),
-    /// The answer is held back so long; then it is the right one.
+    /// The answer is delayed by this much, and right.
     Hold(Duration),
-    /// The head comes at once, and every byte of the body is held back so long.
+    /// The head comes at once, and every byte of the body is delayed by this much.
     Drip(Duration),
     /// The connection is reset (RST) without an answer.
     Reset,
@@ -42,23 +42,23 @@ pub enum Fault {
     Truncated,
     /// `Content-Length` is twice the body's; the connection stays open.
     LengthTooLong,
-    /// `Content-Length` is half the body's; the rest of the body comes all the same.
+    /// `Content-Length` is half the body's; the rest of the body is sent all the same.
     LengthTooShort,
-    /// 200 with a body that is no JSON.
+    /// 200 with a body that is not JSON.
     InvalidJson,
     /// 200 with `"success": false`.
     NotSuccess,
-    /// 302 to this location, else to `/login`, as Laravel answers those whom it does not know.
+    /// 302 to this location, otherwise to `/login`, as Laravel does for unknown users.
     Redirect(Option<String>),
-    /// The right answer with a `Date` that is so far ahead.
+    /// The right answer with a `Date` that is ahead by this much.
     DateAhead(Duration),
-    /// The right answer with a `Date` that is so far behind.
+    /// The right answer with a `Date` that is behind by this much.
     DateBehind(Duration),
-    /// The right answer with a `Date` that is none: the HTTP library adds one of its own where the header is missing.
+    /// The right answer with an invalid `Date`: the HTTP library adds one of its own if the header is missing.
     NoDate,
 }
 
-/// A fault as a scenario file writes it.
+/// A fault as it is written in a scenario file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FaultText {
@@ -152,7 +152,7 @@ impl FaultText {
             ("location", self.location.is_some() && !matches!(self.kind, FaultKind::Redirect)),
         ];
         match unused.iter().find(|(_, unused)| *unused) {
-            Some((name, _)) => Err(format!("this kind has no `{name}`")),
+            Some((name, _)) => Err(format!("this kind does not use `{name}`")),
             None => Ok(()),
         }
     }
@@ -181,25 +181,25 @@ fn checked_location(location: String) -> Result<String, String> {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultPlan {
-    /// One for each request, in this order; afterwards the rest of the plan applies.
+    /// One for each request, in this order; after that the rest of the plan applies.
     pub script: Vec<Fault>,
-    /// Faults of a stretch of time.
+    /// Faults within a period of time.
     pub windows: Vec<FaultWindow>,
-    /// Faults of any request.
+    /// Faults at any time.
     pub random: Vec<RandomFault>,
 }
 
-/// A fault that strikes within a stretch of time.
+/// A fault that occurs within a period of time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultWindow {
     /// The beginning, from the world's start.
     #[serde(deserialize_with = "duration::required")]
     pub from: Duration,
-    /// The end, which is no longer part of it, from the world's start.
+    /// The end, exclusive, from the world's start.
     #[serde(deserialize_with = "duration::required")]
     pub until: Duration,
-    /// The share of requests that it strikes.
+    /// The share of requests that it affects.
     #[serde(default = "always")]
     pub probability: f64,
     /// Only requests whose path contains this text; empty for all.
@@ -209,11 +209,11 @@ pub struct FaultWindow {
     pub fault: Fault,
 }
 
-/// A fault that strikes at random.
+/// A fault that occurs at random.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomFault {
-    /// The share of requests that it strikes.
+    /// The share of requests that it affects.
     pub probability: f64,
     /// Only requests whose path contains this text; empty for all.
     #[serde(default)]
@@ -234,13 +234,13 @@ pub struct PageFaults {
     pub unreadable: Vec<String>,
     /// Pages beyond this number are refused with 422.
     pub deepest_page: Option<u32>,
-    /// The first page comes under every number, and is said to be one of many.
+    /// Every number returns the first page, which claims to be one of many.
     pub repeats: bool,
     /// A page of agents or campaigns that holds one of these is answered with 500.
     pub unreadable_owners: Vec<String>,
 }
 
-/// Chooses the fault of each request: first what tests queued, then the script, the windows, and chance.
+/// Chooses the fault of each request: first those that tests have queued, then the script, the windows, and chance.
 #[derive(Debug)]
 pub(super) struct Faults {
     queue: VecDeque<Fault>,
@@ -259,15 +259,15 @@ impl Faults {
         }
     }
 
-    /// Puts `plan` in the place of all that was queued or planned; chance goes on with its draws.
+    /// Replaces everything that was queued or planned by `plan`; the random draws go on.
     pub(super) fn replace(&mut self, plan: &FaultPlan) {
         self.queue = plan.script.iter().cloned().collect();
         self.windows.clone_from(&plan.windows);
         self.random.clone_from(&plan.random);
     }
 
-    /// Queues a fault for the next request that has none queued: ahead of what is left of the script only where
-    /// the script is used up, as both are one queue.
+    /// Queues a fault for the next request without a queued one. The script is in the same queue, so the fault comes
+    /// after what is left of it.
     pub(super) fn push(&mut self, fault: Fault) {
         self.queue.push_back(fault);
     }

@@ -1,8 +1,8 @@
 //! A simulated TalkOver API: the other end of the wire in the demonstration, in tests and in benchmarks.
 //!
-//! It plays a seeded world of webhooks behind the documented endpoints, makes requests go wrong where a scenario
-//! says so, and knows the truth. It never uses the daemon's own idea of the API: its wire format is written from the
-//! documentation a second time, so that a misreading shows. Used by `cli` (`simulate`, `demo`), tests and benches.
+//! It plays a seeded world of webhooks behind the documented endpoints, makes requests fail as a scenario says, and
+//! knows the truth. It never uses the daemon's own idea of the API: its wire format is written from the documentation a
+//! second time, so that a misreading shows. Used by `cli` (`simulate`, `demo`), tests and benches.
 //!
 //! ```text
 //! scenario ──> world ──> truth            what happens, and what has happened
@@ -41,7 +41,7 @@ mod server;
 pub mod truth;
 pub mod world;
 
-/// The seed where none is given: any number would do, but the demonstration should look the same everywhere.
+/// The default seed: any number would do, but the demonstration should look the same everywhere.
 pub const DEFAULT_SEED: u64 = 20_240_115;
 
 /// How long [`Simulator::shutdown`] waits for answers that are under way.
@@ -56,7 +56,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the world of `scenario`, now by `clock`, and serves it on `listener`.
+    /// Starts the world of `scenario`, with `clock` as its time, and serves it on `listener`.
     ///
     /// Must be called within a tokio runtime. The error is that of asking the listener for its address.
     pub fn start(scenario: Scenario, seed: u64, clock: impl Into<Clock>, listener: TcpListener) -> io::Result<Self> {
@@ -89,42 +89,42 @@ impl Simulator {
         format!("http://{address}")
     }
 
-    /// What really happened, up to now.
+    /// What really happened, until now.
     pub fn truth(&self) -> Truth {
         self.shared.world_now().truth()
     }
 
-    /// Settles what is pending and stops the world, not the server (see [`World::settle_and_freeze`]).
+    /// Settles what is pending and stops the world, but not the server (see [`World::settle_and_freeze`]).
     pub fn settle_and_freeze(&self) {
         self.shared.world_now().settle_and_freeze();
     }
 
-    /// Does something to the world, after everything up to now has happened. No request is answered meanwhile.
+    /// Acts on the world, after everything until now has happened. No request is answered meanwhile.
     pub fn with_world<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         act(&mut self.shared.world_now())
     }
 
-    /// Makes the next request go wrong that has no fault queued or scripted yet.
+    /// Makes the next request go wrong for which no fault is queued or scripted yet.
     pub fn push_fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
     }
 
-    /// Puts `plan` in the place of all faults, scripted, queued or by chance: from the next request on.
+    /// Replaces all faults, scripted, queued or random, by `plan`, from the next request on.
     pub fn set_faults(&self, plan: &FaultPlan) {
         lock(&self.shared.faults).replace(plan);
     }
 
-    /// Lets pages of delivery logs go wrong in this way from the next request on.
+    /// Makes pages of delivery logs go wrong in this way from the next request on.
     pub fn set_page_faults(&self, faults: PageFaults) {
         *lock(&self.shared.page_faults) = faults;
     }
 
-    /// Replaces the known tokens, as an operator does who regenerates them: others answer 401 at once.
+    /// Replaces the known tokens, like an operator who regenerates them: requests with others get 401 at once.
     pub fn set_tokens(&self, tokens: Vec<String>) {
         *lock(&self.shared.tokens) = tokens;
     }
 
-    /// Changes how many requests each token has in a minute.
+    /// Changes how many requests each token may make in a minute.
     pub fn set_rate_limit(&self, requests_per_minute: u32) {
         lock(&self.shared.limiter).set_limit(requests_per_minute);
     }

@@ -1,8 +1,8 @@
-//! Random numbers whose stream is fixed for ever: SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom
-//! Number Generators", 2014), twelve lines that no dependency's next version can change.
+//! Random numbers with a stream that never changes: SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom
+//! Number Generators", 2014), twelve lines that no release of a dependency can change.
 //!
-//! A scenario and a seed must give the same world on every machine and in every release, and every delivery must
-//! have a stream of its own, so that nothing drawn elsewhere shifts it. Never for anything secret. Used by the world
+//! A scenario and a seed must produce the same world on every machine and in every release, and every delivery must
+//! have a stream of its own, so that nothing that is drawn elsewhere shifts it. Never for secrets. Used by the world
 //! and by the choice of faults.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The stream of `seed` for one purpose, told apart from others by `path`.
+    /// The stream of `seed` for one purpose; `path` distinguishes purposes.
     pub(super) fn stream(seed: u64, path: &[u64]) -> Self {
         let state =
             path.iter().fold(mix(seed.wrapping_add(GOLDEN)), |state, step| mix(state ^ mix(step.wrapping_add(GOLDEN))));
@@ -39,7 +39,7 @@ impl Random {
         self.unit() < probability
     }
 
-    /// A number below `limit` (0 where that is 0).
+    /// A number below `limit` (0 if that is 0).
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         // The bias of the remainder is below 2^-40 for every limit in use.
         self.next().checked_rem(limit).unwrap_or(0)
@@ -62,7 +62,7 @@ impl Random {
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// The place in `weights` that a draw by weight hits; 0 where there is no weight at all.
+    /// The position in `weights` that a draw by weight selects; 0 if all weights are zero.
     pub(super) fn weighted(&mut self, weights: impl Iterator<Item = f64> + Clone) -> usize {
         let mut left = self.unit() * weights.clone().sum::<f64>();
         for (place, weight) in weights.enumerate() {

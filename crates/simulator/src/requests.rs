@@ -1,16 +1,16 @@
 //! The requests that the simulated API has received, and how many each token may still make.
 //!
-//! Pure but for what it remembers; time is passed in. Used by the server, and by tests of the daemon's budget.
+//! Its only state is what it remembers; time is passed in. Used by the server, and by tests of the daemon's budget.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::clock::Moment;
 
-/// The stretch over which requests are counted, here and in the documented limit.
+/// The period in which requests are counted, here and in the documented limit.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One request, whatever was answered.
+/// One request, whatever the answer was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRequest {
     /// When it arrived, by the simulated API's clock.
@@ -21,7 +21,7 @@ pub struct ReceivedRequest {
     pub path: String,
 }
 
-/// The largest number of requests in any stretch of 60 s; `requests` stand in the order of arrival.
+/// The largest number of requests in any period of 60 s; `requests` are in the order of arrival.
 pub fn largest_per_minute(requests: &[ReceivedRequest]) -> usize {
     let mut first = 0;
     let mut largest = 0;
@@ -47,12 +47,12 @@ struct LimitWindow {
     used: u32,
 }
 
-/// What the limiter says of one request.
+/// The limiter's verdict on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
     pub(super) limit: u32,
     pub(super) remaining: u32,
-    /// Until when the token is out of requests; `None` where it is not.
+    /// Until when the token has no requests left; `None` if it has.
     pub(super) blocked_until: Option<Moment>,
 }
 
@@ -61,7 +61,7 @@ impl Limiter {
         Self { limit, windows: HashMap::new() }
     }
 
-    /// Changes the limit; what was used stays used.
+    /// Changes the limit; what was used remains used.
     pub(super) fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
     }

@@ -1,7 +1,7 @@
 //! What a simulated world looks like: its webhooks, their traffic, and everything that can go wrong.
 //!
-//! Plain data: it draws nothing and knows no time. Tests build it in Rust, `simulate` and the demo read it from
-//! YAML (`load`). `config/scenarios/demo.yml` explains every key.
+//! Plain data: draws nothing and knows no time. Tests build it in Rust; `simulate` and the demo read it from YAML
+//! (`load`). `config/scenarios/demo.yml` explains every key.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-/// The token that the simulated API knows where a scenario names none.
+/// The token that the simulated API accepts if a scenario names none.
 pub const DEFAULT_TOKEN: &str = "talq_simulator";
 
-/// The demonstration's scenario, and what `simulate` plays by default.
+/// The demonstration's scenario, which `simulate` plays by default.
 pub const DEMO_YAML: &str = include_str!("../../../config/scenarios/demo.yml");
 
-/// A simulated world, as it is described before it begins.
+/// The description of a simulated world.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
-    /// The bearer tokens that are known.
+    /// The bearer tokens that are accepted.
     pub tokens: Vec<String>,
-    /// Requests that each token has in a window of 60 s.
+    /// Requests that each token may make in a window of 60 s.
     pub rate_limit_per_minute: u32,
-    /// Where given, `per_page` is silently held to this; otherwise anything outside 1–100 is refused with 422.
+    /// If set, larger values of `per_page` are silently reduced to this; otherwise values outside 1–100 get 422.
     pub max_per_page: Option<u32>,
     /// How long the world has been running when it starts.
     #[serde(deserialize_with = "duration::required")]
@@ -38,26 +38,25 @@ pub struct Scenario {
     /// How long entries are kept.
     #[serde(deserialize_with = "duration::required")]
     pub retention: Duration,
-    /// Whether entries of the same second come in another order at every request.
+    /// Whether entries of one second come in another order with every request.
     pub shuffle_ties: bool,
     /// Whether the attempts of a delivery show its payload's keys in different orders.
     pub shuffle_payload_keys: bool,
     /// What follows a failed attempt.
     pub retries: Retries,
-    /// Stretches in which failures are frequent.
+    /// Periods in which failures are frequent.
     pub spikes: Vec<Spike>,
-    /// Entries that turn up after others which are younger.
+    /// Entries that turn up after younger ones.
     pub late: Late,
     /// Many deliveries in one second.
     pub bursts: Vec<Burst>,
-    /// Entries that vanish.
+    /// Entries that are deleted.
     pub deletions: Deletions,
     /// The share of deliveries whose only entry cannot be read as documented (see [`super::world::Anomaly`]).
     pub invalid: f64,
     /// Requests that go wrong.
     pub faults: FaultPlan,
-    /// Agents and campaigns that are to be listed with a status or without a webhook; the others follow from the
-    /// webhooks.
+    /// Agents and campaigns to list with a status or without a webhook; the others follow from the webhooks.
     pub owners: Vec<ListedOwner>,
     /// The webhooks, and with them the agents and campaigns.
     pub webhooks: Vec<Webhook>,
@@ -92,15 +91,15 @@ impl Default for Scenario {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
-    /// The wait before the second attempt's entry is made.
+    /// The wait before the second attempt's entry is created.
     #[serde(deserialize_with = "duration::required")]
     pub first: Duration,
-    /// By how much each further wait is longer.
+    /// The factor by which each further wait is longer.
     pub factor: f64,
     /// The longest wait.
     #[serde(deserialize_with = "duration::required")]
     pub max: Duration,
-    /// What becomes of `retrying` entries once the last attempt has failed.
+    /// What happens to `retrying` entries once the last attempt has failed.
     pub superseded: Superseded,
 }
 
@@ -115,11 +114,11 @@ impl Default for Retries {
     }
 }
 
-/// What becomes of a delivery's `retrying` entries once its last attempt has failed.
+/// What happens to a delivery's `retrying` entries once its last attempt has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Superseded {
-    /// They stay `retrying` for ever.
+    /// They stay `retrying` forever.
     Keep,
     /// The newest of them becomes `failed`.
     FailLast,
@@ -127,14 +126,14 @@ pub enum Superseded {
     FailAll,
 }
 
-/// A stretch in which failures are frequent.
+/// A period in which failures are frequent.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spike {
-    /// The time from one beginning to the next, through the history too; absent where it does not recur.
+    /// The time from one beginning to the next, also in the history; `None` if it does not recur.
     #[serde(default, deserialize_with = "duration::optional")]
     pub every: Option<Duration>,
-    /// Where the recurring one begins, from the world's start.
+    /// Where the first recurring one begins, from the world's start.
     #[serde(default, deserialize_with = "duration::required")]
     pub first: Duration,
     /// Further beginnings, from the world's start.
@@ -145,12 +144,12 @@ pub struct Spike {
     pub lasts: Duration,
     /// The probability that an attempt made within it fails.
     pub probability: f64,
-    /// The ids of the webhooks that suffer; empty for all.
+    /// The ids of the affected webhooks; empty for all.
     #[serde(default)]
     pub webhooks: Vec<String>,
 }
 
-/// Entries that turn up after others which are younger.
+/// Entries that turn up after younger ones.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Late {
@@ -168,21 +167,21 @@ pub struct Burst {
     /// The time from one burst to the next.
     #[serde(deserialize_with = "duration::required")]
     pub every: Duration,
-    /// How many deliveries each webhook gets in it.
+    /// How many deliveries each webhook gets in a burst.
     pub entries: u32,
 }
 
-/// Entries that vanish.
+/// Entries that are deleted.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Deletions {
-    /// The share of entries that vanish before their retention is over.
+    /// The share of entries that are deleted before their retention is over.
     pub probability: f64,
-    /// How old they are then.
+    /// Their age then.
     pub after: Span,
 }
 
-/// From how long to how long.
+/// A range of durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
@@ -202,29 +201,29 @@ pub struct Webhook {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The address that TalkOver delivers to (nobody ever connects to it).
+    /// The address to which TalkOver delivers (nobody ever connects to it).
     pub url: String,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
     /// The HTTP method; absent as in the documented sample.
     #[serde(default)]
     pub http_method: Option<String>,
-    /// How often a failed delivery is tried again, 0–10.
+    /// How often a failed delivery is retried, 0–10.
     #[serde(default = "default_max_retries")]
     pub max_retries: u8,
     /// How long an attempt may take.
     #[serde(default = "default_timeout", deserialize_with = "duration::required")]
     pub timeout: Duration,
-    /// Whether it delivers at all.
+    /// Whether it delivers.
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Deliveries a second, on average (a Poisson process).
     #[serde(default)]
     pub rate: f64,
-    /// Entries, all finished, that the history holds instead of that traffic, evenly spread.
+    /// A number of entries, all finished and evenly spread, that replaces that traffic in the history.
     #[serde(default)]
     pub backlog: u32,
-    /// The events and how frequent they are among each other.
+    /// The events and their relative frequencies.
     #[serde(default = "default_events")]
     pub events: Vec<EventWeight>,
     /// How attempts fail.
@@ -233,14 +232,14 @@ pub struct Webhook {
     /// How long attempts take.
     #[serde(default)]
     pub latency: Latency,
-    /// How long an entry stays `pending` before its attempt begins. Where `max` is zero, entries have their outcome
-    /// from the beginning.
+    /// How long an entry stays `pending` before its attempt begins. If `max` is zero, entries have their outcome from
+    /// the beginning.
     #[serde(default)]
     pub pending: Span,
 }
 
 impl Webhook {
-    /// A webhook of an agent without traffic, for tests and benchmarks; all else is at its default.
+    /// A webhook of an agent without traffic, for tests and benchmarks, with the defaults otherwise.
     pub fn of_agent(agent_id: &str, webhook_id: &str) -> Self {
         Self::quiet(OwnerKind::Agent, agent_id, webhook_id)
     }
@@ -286,7 +285,7 @@ fn default_events() -> Vec<EventWeight> {
     vec![EventWeight { name: "event_phone_call_ended".to_owned(), weight: 1.0 }]
 }
 
-/// Whose a webhook is.
+/// The owner of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Owner {
@@ -310,7 +309,7 @@ pub struct ListedOwner {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// One of [`OwnerKind::statuses`]; the usual one where absent.
+    /// One of [`OwnerKind::statuses`]; `None` for the usual one.
     #[serde(default)]
     pub status: Option<String>,
 }
@@ -343,7 +342,7 @@ impl OwnerKind {
     }
 }
 
-/// An event and how frequent it is.
+/// An event and its relative frequency.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventWeight {
@@ -364,9 +363,9 @@ fn one() -> f64 {
 pub struct Failures {
     /// The probability that an attempt fails.
     pub probability: f64,
-    /// The share of failures without any answer of the webhook's endpoint.
+    /// The share of failures without any answer from the webhook's endpoint.
     pub connection: f64,
-    /// What the endpoint answers in the others.
+    /// The endpoint's answers in the other failures.
     pub statuses: Vec<FailureStatus>,
 }
 
@@ -376,7 +375,7 @@ impl Default for Failures {
     }
 }
 
-/// A status that the webhook's endpoint answers with, and how frequent it is among failures.
+/// A status with which the webhook's endpoint answers, and its relative frequency among failures.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailureStatus {

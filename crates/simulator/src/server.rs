@@ -1,7 +1,7 @@
-//! Answers requests as the API's public documentation describes, and wrongly where a fault says so.
+//! Answers requests as the API's public documentation describes, and wrongly if a fault says so.
 //!
-//! Every request goes the same way: count it, hold it against the limit, choose its fault, check its token, answer.
-//! It makes nothing up: what is shown is the world's. Started by `Simulator`.
+//! Every request takes the same way: count it, check it against the limit, choose its fault, check its token, answer.
+//! Invents nothing: it shows the world. Started by `Simulator`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,12 +38,12 @@ pub(super) struct ServerState {
     pub(super) page_faults: Mutex<PageFaults>,
     pub(super) max_per_page: Option<u32>,
     pub(super) start: Moment,
-    /// Changes, or loses its sender, when the server is to stop.
+    /// Changes, or loses its sender, when the server should stop.
     pub(super) stopping: watch::Receiver<()>,
 }
 
 impl ServerState {
-    /// The world, after everything up to the clock's present has happened.
+    /// The world, after everything until now has happened.
     pub(super) fn world_now(&self) -> MutexGuard<'_, World> {
         let now = self.clock.now();
         let mut world = lock(&self.world);
@@ -52,7 +52,7 @@ impl ServerState {
     }
 }
 
-/// The value behind a lock; whoever panicked while holding it left the value usable.
+/// The value behind a lock; a panic while it was held left the value usable.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -63,7 +63,7 @@ pub(super) async fn handle(
     ConnectInfo(wire): ConnectInfo<Wire>,
     request: Request,
 ) -> Response<Body> {
-    // The body, which no endpoint has, cannot be held across an await.
+    // The body, which no endpoint needs, cannot be held across an await.
     let (request, _body) = request.into_parts();
     if request.uri.path().starts_with("/_simulator/") {
         return control::answer(&shared, &request);
@@ -145,7 +145,7 @@ async fn limited_answer(
     }
 }
 
-/// Gives an answer a `Date` of its own.
+/// Sets the `Date` of an answer.
 fn dated(mut response: Response<Body>, date: &str) -> Response<Body> {
     if let Ok(date) = HeaderValue::try_from(date) {
         response.headers_mut().insert(DATE, date);
@@ -153,7 +153,7 @@ fn dated(mut response: Response<Body>, date: &str) -> Response<Body> {
     response
 }
 
-/// Has the connection break while it carries `response`.
+/// Makes the connection break while it carries `response`.
 fn broken(wire: &Wire, how: Break, response: Response<Body>) -> Response<Body> {
     wire.break_next(how);
     response
@@ -167,7 +167,7 @@ fn checked_answer(shared: &ServerState, request: &Parts, token: Option<&str>) ->
     routes::answer(shared, request)
 }
 
-/// Puts the headers on that every answer has.
+/// Adds the headers that every answer has.
 fn decorate(headers: &mut HeaderMap, quota: Quota, now: Moment) {
     let blocked = headers.contains_key(RETRY_AFTER);
     headers.insert("x-ratelimit-limit", HeaderValue::from(quota.limit));
@@ -181,7 +181,7 @@ fn reset_time(at: Moment) -> HeaderValue {
     HeaderValue::from(at.plus(Duration::from_micros(999_999)).as_seconds())
 }
 
-/// An answer of this status, content type and body.
+/// An answer with this status, content type and body.
 fn response(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

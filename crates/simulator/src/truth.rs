@@ -1,7 +1,7 @@
-//! What really happened: the world as it is, for comparing with what somebody made of its answers.
+//! What really happened: the world as it is, to be compared with a reader's results.
 //!
-//! A copy, taken at one moment; it never changes the world. Served as `GET /_simulator/truth`, and used by tests
-//! and benchmarks in-process.
+//! A copy, taken at one moment; never changes the world. Served as `GET /_simulator/truth`, and used by tests and
+//! benchmarks in-process.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use super::world::{Anomaly, EntryPlace, WebhookLog, World};
 /// The whole world at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Truth {
-    /// Up to when everything has happened.
+    /// The moment until which everything has happened.
     pub now: Moment,
-    /// Whether nothing more will.
+    /// Whether the world is frozen.
     pub frozen: bool,
-    /// Each webhook, removed ones too.
+    /// Every webhook, also removed ones.
     pub webhooks: Vec<WebhookTruth>,
 }
 
@@ -33,7 +33,7 @@ pub struct WebhookTruth {
     pub owner_id: String,
     /// Entries that the list shows now.
     pub total: usize,
-    /// Every entry that the list has ever shown, in the order of making.
+    /// Every entry that the list has ever shown, in the order of creation.
     pub entries: Vec<EntryTruth>,
     /// The entries by what they show; without invalid and raw ones.
     pub sums: Vec<Sum>,
@@ -42,17 +42,17 @@ pub struct WebhookTruth {
 /// One entry, as a reader who makes the best of its fields should understand it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntryTruth {
-    /// Its id; of an entry that shows none, the one that it would have.
+    /// Its id; if the entry shows none, the one that it would have.
     pub id: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Moment,
-    /// The event's name; `none` where the entry shows nothing usable.
+    /// The event's name; `none` if the entry shows nothing usable.
     pub event: String,
-    /// The attempt's number; 1 where the entry shows nothing usable.
+    /// The attempt's number; 1 if the entry shows nothing usable.
     pub attempt: u8,
-    /// The status; `unknown` where it shows an undocumented word.
+    /// The status; `unknown` if it shows an undocumented word.
     pub status: String,
-    /// The status code as text, `none` without an answer, `invalid` where the entry shows nothing usable.
+    /// The status code as text, `none` without an answer, `invalid` if the entry shows nothing usable.
     pub http_status: String,
     /// How long the attempt took, in milliseconds.
     pub duration_ms: Option<u64>,
@@ -62,19 +62,19 @@ pub struct EntryTruth {
     pub delivery: u32,
     /// Whether it lacks a usable id or time.
     pub invalid: bool,
-    /// In which way it is not as documented.
+    /// How it deviates from the documentation.
     pub anomaly: Option<Anomaly>,
     /// Whether it was `retrying` before it became `failed`.
     pub superseded: bool,
-    /// Whether the list showed it only some time after it was made: a reader may have met the attempt after it before.
+    /// Whether the list showed it only some time after its creation: a reader may have met the next attempt before it.
     pub late: bool,
-    /// Whether it has vanished from the list before its retention was over.
+    /// Whether it was deleted from the list before its retention was over.
     pub deleted: bool,
     /// Whether its retention is over.
     pub expired: bool,
 }
 
-/// How many entries of a webhook show the same.
+/// How many entries of a webhook show the same values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sum {
     /// The event's name.
@@ -85,12 +85,12 @@ pub struct Sum {
     pub http_status: String,
     /// Entries that the list has ever shown.
     pub ever: u64,
-    /// Those among them that it shows now.
+    /// Those of them that it shows now.
     pub listed: u64,
 }
 
 impl World {
-    /// What really happened, up to now.
+    /// What really happened, until now.
     pub fn truth(&self) -> Truth {
         let webhooks = self.logs().iter().map(webhook_truth).collect();
         Truth { now: self.now(), frozen: self.is_frozen(), webhooks }
@@ -98,7 +98,7 @@ impl World {
 }
 
 impl Truth {
-    /// The webhook of that id.
+    /// The webhook with that id.
     pub fn webhook(&self, webhook_id: &str) -> Option<&WebhookTruth> {
         self.webhooks.iter().find(|webhook| webhook.webhook_id == webhook_id)
     }

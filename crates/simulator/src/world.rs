@@ -1,10 +1,10 @@
 //! The simulated world: webhooks whose deliveries happen as time passes.
 //!
-//! Time is passed in, and everything up to it follows from the scenario and the seed alone, in however many steps it
-//! comes: what is to happen waits in one queue, and every delivery draws from a random stream of its own. It knows
-//! no sockets. The server reads pages from it, tests change it by hand (`hand`).
+//! Time is passed in, and everything until then follows from the scenario and the seed alone, whatever the steps:
+//! future events wait in one queue, and every delivery draws from a random stream of its own. Knows no sockets. The
+//! server reads pages from it; tests change it by hand (`hand`).
 //!
-//! *Invariant:* an event of the queue is handled at its own moment, never at the moment at which somebody asked.
+//! *Invariant:* an event in the queue is handled at its own time, never at the time of a request.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -47,22 +47,22 @@ pub struct World {
     answers: u64,
 }
 
-/// Something that is going to happen.
+/// A future event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct PlannedEvent {
     at: Moment,
-    /// Events of one moment happen in the order in which they were planned.
+    /// Events with the same time happen in the order in which they were planned.
     number: u64,
     log: usize,
     what: What,
 }
 
-/// What is going to happen to a log.
+/// What will happen to a log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     /// A delivery of the steady traffic begins.
     Arrive,
-    /// A burst of deliveries begins: the place of its description.
+    /// A burst of deliveries begins: the index of its description.
     Burst(usize),
     /// A late entry turns up.
     Show(u32),
@@ -70,7 +70,7 @@ enum What {
     Settle(u32),
     /// The next attempt of a delivery begins.
     Retry(u32),
-    /// An entry vanishes.
+    /// An entry is deleted.
     Delete(u32),
 }
 
@@ -93,7 +93,7 @@ impl EventQueue {
 }
 
 impl World {
-    /// The world of `scenario` as it is at `start`, its history behind it.
+    /// The world of `scenario` at `start`, with its history.
     pub fn new(scenario: Arc<Scenario>, seed: u64, start: Moment) -> Self {
         let mut world = Self {
             seed,
@@ -114,17 +114,17 @@ impl World {
         world
     }
 
-    /// When the world started; its history lies before.
+    /// When the world started; its history is earlier.
     pub fn start(&self) -> Moment {
         self.start
     }
 
-    /// The moment up to which everything has happened.
+    /// The moment until which everything has happened.
     pub fn now(&self) -> Moment {
         self.now
     }
 
-    /// Lets everything up to `now` happen. A `now` that lies in the past changes nothing.
+    /// Makes everything until `now` happen. A `now` in the past changes nothing.
     pub fn advance_to(&mut self, now: Moment) {
         if self.frozen {
             return;
@@ -144,7 +144,7 @@ impl World {
         self.frozen = true;
     }
 
-    /// The same; entries that are still pending get their outcome at once, and no further attempts follow.
+    /// Freezes the world too; but entries that are pending get their outcome at once, and no further attempts follow.
     pub fn settle_and_freeze(&mut self) {
         self.frozen = true;
         self.settle_pending();
@@ -155,19 +155,20 @@ impl World {
         self.frozen
     }
 
-    /// Adds a webhook, as if it had just been made; its traffic begins now. Its `backlog` lies in the past.
+    /// Adds a webhook, as if it had just been created; its traffic begins now. Its `backlog` is in the past.
     pub fn add_webhook(&mut self, webhook: Webhook) {
         self.open_log(webhook, self.now);
     }
 
-    /// Removes a webhook: from now on the API does not know it, and nothing happens to it. Whether there was one.
+    /// Removes a webhook: from now on the API does not know it, and nothing happens to it. Returns whether there was
+    /// one.
     pub fn remove_webhook(&mut self, webhook_id: &str) -> bool {
         let Some(log) = self.logs.iter_mut().find(|log| log.is(webhook_id)) else { return false };
         log.removed = true;
         true
     }
 
-    /// The body of a page of a log's entries: `"data"`, without the envelope around it, and how many entries the
+    /// Writes a page of a log's entries, the answer's `"data"` without the envelope, and returns how many entries the
     /// whole list has. `page` counts from 1.
     pub(super) fn write_page(
         &mut self,
@@ -193,14 +194,14 @@ impl World {
         Ok(log.total())
     }
 
-    /// The webhooks that the API knows of an owner, each with the time of its last change, where it was changed.
+    /// The webhooks that the API knows of an owner, each with the time of its last change, if it was changed.
     pub(super) fn webhooks_of(&self, kind: OwnerKind, owner_id: &str) -> Vec<(&Webhook, Option<Moment>)> {
         let is_its = |webhook: &Webhook| webhook.owner.kind == kind && webhook.owner.id == owner_id;
         let logs = self.logs.iter().filter(|log| !log.removed && is_its(&log.webhook));
         logs.map(|log| (&log.webhook, log.changed_at)).collect()
     }
 
-    /// The place of the log of `webhook_id`.
+    /// The index of the log of `webhook_id`.
     pub(super) fn find_log(&self, webhook_id: &str) -> Option<usize> {
         self.logs.iter().position(|log| log.is(webhook_id))
     }
@@ -212,7 +213,7 @@ impl World {
     fn open_log(&mut self, webhook: Webhook, from: Moment) {
         let place = self.logs.len();
         let mut arrivals = Random::stream(self.seed, &[place as u64]);
-        // A disabled webhook's traffic is planned too and then left out: it may be enabled while the world runs.
+        // A disabled webhook's traffic is planned too and then dropped: it may be enabled while the world runs.
         let begin = if webhook.backlog > 0 { self.start.max(from) } else { from };
         if webhook.rate > 0.0 {
             self.queue.plan(begin.plus(arrivals.gap(webhook.rate)), place, What::Arrive);
@@ -227,7 +228,7 @@ impl World {
     }
 
     fn fill_backlog(&mut self, place: usize, backlog: u32) {
-        // Without a history the backlog is a day's.
+        // Without a history the backlog spans a day.
         let history = if self.scenario.history.is_zero() { Duration::from_secs(86_400) } else { self.scenario.history };
         let step = history / backlog.max(1);
         let first = self.start.minus(history);
@@ -296,7 +297,7 @@ impl World {
         }
     }
 
-    /// What an outcome brings with it: another attempt, or the end of those before.
+    /// Plans what follows from an outcome: another attempt, or the end of those before.
     fn follow(&mut self, place: usize, entry: u32, at: Moment) {
         let log = &mut self.logs[place];
         match log.status(entry) {
@@ -322,7 +323,7 @@ impl World {
         }
     }
 
-    /// The probability of a failure that spikes prescribe for `webhook_id` at `at`.
+    /// The probability of a failure that spikes set for `webhook_id` at `at`.
     fn spike_probability(&self, webhook_id: &str, at: Moment) -> f64 {
         let offset = at.as_micros() - self.start.as_micros();
         let hit = self.scenario.spikes.iter().filter(|spike| {

@@ -42,7 +42,7 @@ log: {level: inof, format: 3}
     c.yml:8: environments[0].token_file: failed to read the token file /nonexistent/token: No such file or directory (os error 2)
     c.yml:9: environments[0].requests_per_minute: must be a whole number from 1 up, not `many`
     c.yml:10: environments[0].request_timeout: must be longer than zero
-    c.yml:11: environments[0].discovery.refresh_interval: `5` is no duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d
+    c.yml:11: environments[0].discovery.refresh_interval: `5` is not a duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d
     c.yml:11: environments[0].discovery.include[0]: must not be empty
     c.yml:11: environments[0].discovery.agent: unknown key; did you mean `agents`?
     c.yml:12: environments[1].name: another environment is called `production`

@@ -1,5 +1,5 @@
-//! A target that waits for its next step: its reader, and how its polls have gone so far. All that the environment's
-//! loop asks of a [`Reader`] it asks here.
+//! A target that waits for its next step: its reader, and how its polls have gone. Everything that the environment's
+//! loop needs of a [`Reader`] goes through here.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) struct PollState {
     pub(super) is_unwritten: bool,
     /// No recheck is due before this, in time since the start: the last one failed.
     pub(super) recheck_not_before: Duration,
-    /// Whether the scheduler was told of the remembered arrivals.
+    /// Whether the scheduler knows the remembered arrivals.
     is_seeded: bool,
 }
 
@@ -55,24 +55,24 @@ impl IdleTarget {
         &self.reader.target
     }
 
-    /// Takes over what discovery knows of the target.
+    /// Updates what discovery knows of the target.
     pub(super) fn update(&mut self, listed: &ListedTarget) {
         self.reader.target = listed.target.clone();
         self.reader.info = listed.info.clone();
     }
 
-    /// Whether something that was begun is not read to its end.
+    /// Whether a reading was begun and is not complete.
     pub(super) fn is_reading(&self) -> bool {
         self.reader.is_reading()
     }
 
-    /// Hands out what to do for a class of work at `now` since the start, when about `expected` new entries are
-    /// expected. `None` if there is nothing to read any more: something else has read it since it became due.
+    /// Returns the next step for a class of work at `now` since the start, when about `expected` new entries are
+    /// expected. `None` if there is nothing left to read: another job has read it since it became due.
     pub(super) fn begin(&mut self, class: RequestClass, expected: f64, now: Duration) -> Option<Step> {
         self.reader.begin(class, expected, now)
     }
 
-    /// Takes back work that was not done.
+    /// Takes back a step that was not made.
     pub(super) fn give_back(&mut self, work: Step) {
         self.reader.give_back(work);
     }
@@ -82,7 +82,7 @@ impl IdleTarget {
         [self.reader.sweep_due(), self.reader.recheck_due()]
     }
 
-    /// Returns what the memory says of arrivals up to `date`, the first time that it is called.
+    /// Returns the rate of arrivals up to `date`, as far as the memory shows it; `Some` only at the first call.
     pub(super) fn take_arrivals(&mut self, date: ServerTime) -> Option<Rate> {
         (!std::mem::replace(&mut self.state.is_seeded, true)).then(|| self.reader.arrivals(date))
     }

@@ -1,8 +1,7 @@
-//! The targets of one environment, each in exactly one place: here and idle, away on a step, or away and no longer
-//! listed.
+//! The targets of one environment, each in exactly one place: idle, away on a step, or away and no longer listed.
 //!
-//! *Invariant:* there is one reader for each target. [`Members::send`] takes it out of its place and hands it over with
-//! a [`Ticket`]; only that ticket brings it back, once. So no target can have two steps under way, and nothing can be
+//! *Invariant:* there is one reader for each target. [`Members::send`] takes it out and hands it over with a
+//! [`Ticket`]; only that ticket brings it back, once. So no target can have two steps under way, and nothing can be
 //! started for a target that is away. Makes no request and knows no time. Called by the environment's loop alone.
 
 use std::collections::HashMap;
@@ -17,7 +16,7 @@ use talkover_core::schedule::TargetId;
 #[derive(Debug, Default)]
 pub(super) struct Members {
     members: HashMap<TargetId, Member>,
-    /// Of every member, also of those that are leaving.
+    /// Includes members that are leaving.
     by_webhook: HashMap<Arc<str>, TargetId>,
     /// Targets added so far.
     added: u64,
@@ -32,7 +31,7 @@ struct Member {
 /// Where a target is.
 #[derive(Debug)]
 enum Place {
-    /// Here: a step may be started.
+    /// Present: a step may be started.
     Idle(Box<IdleTarget>),
     /// On a step.
     Away,

@@ -1,4 +1,4 @@
-//! What the end of a step says of its target: what is shown and logged of it. Logs changes only. Called by the
+//! What the end of a step means for its target: what is shown and logged. Logs changes only. Called by the
 //! environment's loop alone.
 
 use tracing::{debug, error, info, warn};
@@ -13,8 +13,8 @@ use talkover_core::schedule::patience::{Change, StepOutcome};
 use talkover_core::server_time::ServerTime;
 
 impl IdleTarget {
-    /// Records on the board and in the log how the last step ended, which was made for `class` at `date`, and returns
-    /// what that means for the target's next steps.
+    /// Records on the board and in the log how the last step, for `class` at `date`, ended, and returns what that means
+    /// for the target's next steps.
     pub(super) fn record(
         &mut self,
         result: &StepResult,
@@ -82,26 +82,26 @@ impl IdleTarget {
 
     fn record_written(&mut self) {
         if std::mem::take(&mut self.state.is_unwritten) {
-            info!(webhook = %self.target(), "the state file can be written again");
+            info!(webhook = %self.target(), "state file writable again");
         }
     }
 
     fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
-            debug!(webhook = %self.target(), "still not written: {failure}");
+            debug!(webhook = %self.target(), "state file still not writable: {failure}");
         } else {
-            error!(webhook = %self.target(), "the state file could not be written; retrying: {failure}");
+            error!(webhook = %self.target(), "failed to write the state file; retrying: {failure}");
         }
         board.update(self.target(), |view, _| view.fail(&failure.to_string()));
     }
 }
 
-/// Logs a change of a whole environment.
+/// Logs that the state of the whole environment has changed.
 pub(super) fn log_change(environment: &str, change: Change) {
     match change {
-        Change::OutageBegan => warn!(%environment, "no webhook is answered: probing one after the other"),
+        Change::OutageBegan => warn!(%environment, "API unreachable; probing one webhook at a time"),
         Change::OutageEnded(lasted) => {
-            info!(%environment, "the API answers again, after {:.0} s", lasted.as_secs_f64());
+            info!(%environment, "API reachable again after {:.0} s", lasted.as_secs_f64());
         }
     }
 }

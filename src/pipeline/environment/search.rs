@@ -1,5 +1,5 @@
-//! Discovery's part of the loop: its requests, and what their answers change of the targets. Changes a target only
-//! after the change is on disk. Called by the environment's loop alone.
+//! Discovery's part of the loop: its requests, and how their answers change the targets. Changes a target only after
+//! the change is on disk. Called by the environment's loop alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use talkover_core::server_time::{Certainty, Observed};
 pub(super) struct Search {
     environment: Arc<str>,
     pub(super) roster: Roster,
-    /// When the request under way was begun, in time since the start.
+    /// When the request under way began, in time since the start.
     asked_at: Duration,
     /// Failures in a row.
     failures: u32,
@@ -47,7 +47,7 @@ impl Search {
         self.asked_at = now;
     }
 
-    /// Takes in an answer at `now` since the start. Returns what it changes, if that has to be written down.
+    /// Processes an answer at `now` since the start. Returns what it changes, if that has to be written.
     fn absorb(
         &mut self,
         request: Request,
@@ -59,7 +59,8 @@ impl Search {
             Ok(found) => {
                 (self.failures, self.last) = (0, None);
                 if seen.certainty == Certainty::Assumed {
-                    // A webhook would be known since a time by a clock that may be wrong: the request is made again.
+                    // The time from which a webhook is known would come from a clock that may be wrong: the request is
+                    // made again.
                     self.roster.abandon();
                     return None;
                 }
@@ -119,7 +120,8 @@ impl EnvironmentLoop {
             Err(failure) => self.patience.fail_discovery(failure.failure(), self.search.asked_at, now, jitter()),
         }
         let Some(update) = self.search.absorb(request, answer.result, &seen, now) else { return self.end_search() };
-        // One that comes back while its last step is under way has to wait: what that commits is not loaded yet.
+        // If a webhook comes back while its last step is under way, it has to wait: what that step commits is not
+        // loaded yet.
         if update.changes.appeared.iter().any(|listed| self.members.is_leaving(&listed.target.webhook_id)) {
             self.search.roster.keep(update);
             return self.end_search();
@@ -128,7 +130,7 @@ impl EnvironmentLoop {
         tasks.spawn_blocking(move || Done::Registered(Box::new(register(&context, &name, update))));
     }
 
-    /// Puts an update in force that is on disk, or keeps it for later if it could not be written.
+    /// Puts an update in force if it is on disk; keeps it for later if it could not be written.
     pub(super) fn receive_registered(&mut self, registered: Registered) {
         let Registered { update, appeared } = registered;
         match appeared {
@@ -139,7 +141,7 @@ impl EnvironmentLoop {
             }
             Err(failure) => {
                 self.context.write_errors.inc();
-                error!(environment = %self.name, "failed to keep what discovery has found: {failure}");
+                error!(environment = %self.name, "failed to write what discovery found: {failure}");
                 self.search.roster.keep(update);
             }
         }
@@ -148,7 +150,7 @@ impl EnvironmentLoop {
 
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
         for (listed, loaded) in appeared {
-            info!(webhook = %listed.target, name = %listed.target.webhook_name, "found a webhook");
+            info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
             self.add(&listed, loaded);
         }
         update.changes.changed.iter().for_each(|listed| self.change(listed));
@@ -171,8 +173,8 @@ impl EnvironmentLoop {
         self.follow_enabled(id, listed, now);
     }
 
-    /// Takes over what discovery says of a target that is polled already. One that is away takes it over when it comes
-    /// back.
+    /// Updates a target that is polled already with what discovery says of it. If the target is away, it is updated
+    /// when it comes back.
     fn change(&mut self, listed: &ListedTarget) {
         let target = &listed.target;
         self.context.board.update(target, |view, _| {
@@ -187,7 +189,7 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Polls a webhook less often while TalkOver says that it delivers nothing.
+    /// Polls a webhook less often while it is disabled in TalkOver.
     fn follow_enabled(&mut self, id: TargetId, listed: &ListedTarget, now: Duration) {
         if listed.is_disabled() {
             self.scheduler.disable(id, now);
@@ -198,7 +200,7 @@ impl EnvironmentLoop {
 
     /// Stops polling a target; its series stay for a while.
     fn remove(&mut self, target: &Target) {
-        info!(webhook = %target, "not listed any more: its series go when it has been so for 24 h");
+        info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
         self.context.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.members.remove(&target.webhook_id) {
             self.scheduler.remove(id);

@@ -1,6 +1,6 @@
 //! What an environment may spend: every request is taken from the budget here, which is lowered to what the API's
-//! headers leave of it. While the budget is empty or cannot be used, spending is paused. Never lets a request through
-//! that the budget has not granted. Called by the environment's loop alone.
+//! headers leave of it. While the budget is exhausted or its file cannot be used, spending is paused. Never lets a
+//! request through that the budget has not granted. Called by the environment's loop alone.
 
 use std::io;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::budget::Budget;
 use talkover_core::schedule::allowance::Allowance;
 use talkover_core::schedule::scheduler::Supply;
 
-/// How soon a budget is retried whose file could not be used.
+/// How soon to retry when the budget's file could not be used.
 const BUDGET_RETRY: Duration = Duration::from_secs(1);
-/// How soon it is retried while it is lowered because others spend so much: they may stop at any time.
+/// How soon to retry while the budget is lowered because of what others spend: they may stop at any time.
 const LOWERED_RETRY: Duration = Duration::from_secs(2);
 
 /// The spending of one environment.
@@ -25,15 +25,15 @@ pub(super) struct Spender {
     allowance: Allowance,
     /// Requests a minute, as configured.
     configured: u32,
-    /// What is spent at the moment, in requests a minute.
+    /// The current rate, in requests a minute.
     rate: u32,
-    /// No request is made before that, in time since the start.
+    /// No request may be made before this, in time since the start.
     paused_until: Duration,
     /// Whether the budget could not be used at the last attempt.
     is_failing: bool,
 }
 
-/// What the budget says to a request.
+/// The budget's reply to a request.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Grant {
@@ -46,7 +46,7 @@ pub(super) enum Grant {
 }
 
 impl Spender {
-    /// Spends `configured` requests a minute at most, of which up to `concurrent` are under way at the same time.
+    /// Spends at most `configured` requests a minute, of which up to `concurrent` are under way at the same time.
     pub(super) fn new(environment: Arc<str>, budget: Budget, configured: u32, concurrent: u32) -> Self {
         Self {
             environment,
@@ -59,7 +59,7 @@ impl Spender {
         }
     }
 
-    /// Returns the requests a minute that are spent at the moment.
+    /// Returns the current rate, in requests a minute.
     pub(super) fn rate(&self) -> u32 {
         self.rate
     }
@@ -69,7 +69,7 @@ impl Spender {
         self.allowance.ceiling()
     }
 
-    /// Returns what there is to be spent at the moment.
+    /// Returns what may be spent now.
     pub(super) fn supply(&self) -> Supply {
         Supply { per_minute: f64::from(self.rate), per_second: self.budget.per_second() }
     }
@@ -79,14 +79,14 @@ impl Spender {
         self.paused_until
     }
 
-    /// Pays for one request at `now` since the start, which is `uptime_ns` by the clock of the budget.
+    /// Pays for one request at `now` since the start, which is `uptime_ns` by the budget's clock.
     pub(super) fn pay(&mut self, now: Duration, uptime_ns: u64) -> Grant {
         self.allowance.review(now);
         self.follow_allowance();
         match self.budget.take(uptime_ns) {
             Ok(None) => {
                 if std::mem::take(&mut self.is_failing) {
-                    info!(environment = %self.environment, "the memory of the request budget can be used again");
+                    info!(environment = %self.environment, "request budget file usable again");
                 }
                 self.allowance.sent(now);
                 Grant::Granted
@@ -99,7 +99,7 @@ impl Spender {
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     let name = &self.environment;
-                    error!(environment = %name, "nothing is asked without the memory of the request budget: {failure}");
+                    error!(environment = %name, "request budget file not usable; making no requests: {failure}");
                 }
                 self.pause(now + BUDGET_RETRY);
                 Grant::Failing(failure)
@@ -107,8 +107,8 @@ impl Spender {
         }
     }
 
-    /// Takes in what the headers of an answer, received at `now` since the start, say of the API's limit and of what
-    /// remains of it.
+    /// Learns from the headers of an answer, received at `now` since the start: the API's limit, and what remains of
+    /// it.
     pub(super) fn learn(&mut self, limit: Option<u64>, remaining: Option<u64>, now: Duration) {
         self.allowance.learn(limit, remaining, now);
         self.follow_allowance();
@@ -124,10 +124,10 @@ impl Spender {
             return;
         }
         let name = &self.environment;
-        debug!(environment = %name, "the budget is {rate} requests a minute now");
+        debug!(environment = %name, "request budget is now {rate} requests a minute");
         if (rate == configured) != (self.rate == configured) {
-            let why = if rate == configured { "all of the budget is spent again" } else { "the budget is lowered" };
-            info!(environment = %name, rate, configured, "by the API's rate limit headers, {why}");
+            let change = if rate == configured { "restored" } else { "lowered" };
+            info!(environment = %name, rate, configured, "request budget {change}, following the API's rate limit headers");
         }
         self.rate = rate;
         self.budget.lower_to((rate < configured).then_some(rate));

@@ -1,4 +1,4 @@
-//! The steps of targets: what starts one, and what its end changes. A step begins only when its request is paid for,
+//! The steps of targets: starts them, and processes their results. A step begins only when its request is paid for,
 //! with the reader that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;
@@ -19,7 +19,7 @@ use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
 use talkover_core::server_time::{DateHeader, ServerTime};
 
-/// How long rechecks wait that have failed: a page that always fails must not have a tenth of the budget.
+/// How long rechecks wait after a failure: a page that always fails must not use up a tenth of the budget.
 const RECHECK_RETRY: Duration = Duration::from_secs(60);
 
 impl EnvironmentLoop {
@@ -61,7 +61,7 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Takes in what a step brought.
+    /// Processes the result of a step.
     pub(super) fn receive_step(&mut self, ticket: Ticket, class: RequestClass, stepped: Stepped) {
         let Stepped { reader, exchange, date, result } = stepped;
         let (id, now) = (ticket.id(), self.now());
@@ -110,23 +110,23 @@ impl EnvironmentLoop {
         grant
     }
 
-    /// Nobody can be polled, so nobody's last poll says how things are.
+    /// Shows why no target can be polled, because the results of the last polls no longer do.
     fn show_unpaid(&self, failure: &io::Error) {
         self.context.write_errors.inc();
-        let failure = format!("failed to write the memory of the request budget: {failure}");
+        let failure = format!("failed to write the file of the request budget: {failure}");
         for idle in self.members.idle() {
             self.context.board.update(idle.target(), |view, _| view.fail(&failure));
         }
     }
 
-    /// Reads the token anew: its file may have changed, above all after a 401.
+    /// Reads the token again: its file may have changed, above all after a 401.
     pub(super) fn renew_token(&self) {
         if let Some(token) = (self.read_token)() {
             self.context.client.set_token(&token);
         }
     }
 
-    /// Takes in what an answer, received at `now`, says of the API's clock and limits.
+    /// Learns from an answer, received at `now`: the API's clock and limits.
     pub(super) fn learn(&mut self, exchange: &Exchange, now: Duration) {
         // A 429 says anyhow that nothing remains, and the pause that follows it deals with that.
         let remaining = exchange.rate_limit_remaining.filter(|_| exchange.code != Some(429));

@@ -1,4 +1,4 @@
-//! When open entries are read again: ever less often as they grow older, and once more when they are given up.
+//! When open entries are read again: less often as they grow older, and once more when they are given up.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,15 +15,17 @@ const GROWTH: u32 = 4;
 const SHORTEST: Duration = Duration::from_secs(15);
 /// and at least this often.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Entries looked for in one round; most of them share pages, and the round ends after a number of requests anyhow.
+/// Entries wanted in one round; most of them share pages, and the number of requests limits the round anyway.
 const MAX_IN_ROUND: usize = 200;
 
 /// What was read of open entries, and when, by the server's clock.
 #[derive(Debug, Default)]
 pub(super) struct Rechecks {
     checked: HashMap<RowKey, Timestamp>,
-    /// The entries that the round under way looks for.
+    /// The entries wanted by the round under way.
     wanted: Vec<RowKey>,
+    /// Rounds in a row that failed.
+    failed_rounds: u32,
 }
 
 impl Rechecks {
@@ -48,6 +50,21 @@ impl Rechecks {
         self.wanted.retain(|key| !put_off.contains(&key.id));
     }
 
+    /// Rounds in a row that failed before this one.
+    pub(super) fn failed_rounds(&self) -> u32 {
+        self.failed_rounds
+    }
+
+    /// Records that a request of the round failed.
+    pub(super) fn fail(&mut self) {
+        self.failed_rounds += 1;
+    }
+
+    /// Records that the round is complete.
+    pub(super) fn succeed(&mut self) {
+        self.failed_rounds = 0;
+    }
+
     /// Gives up the round.
     pub(super) fn forget_round(&mut self) {
         self.wanted.clear();
@@ -64,7 +81,7 @@ impl Rechecks {
         }
         let read: HashSet<&EntryId> = batch.attempts.iter().map(|attempt| &attempt.id).collect();
         let is_read = |key: &RowKey| read.contains(&key.id);
-        // What was looked for in vain was checked all the same: it waits for its turn like the others.
+        // What was looked for without success was checked all the same: it waits for its turn like the others.
         let checked = open.into_iter().filter(|key| is_read(key) || wanted.contains(key));
         self.checked.extend(checked.map(|key| (key.clone(), batch.now.timestamp())));
     }
@@ -77,7 +94,7 @@ impl Rechecks {
         let growth = checked.since(at) / GROWTH;
         let next = checked.plus(growth.clamp(SHORTEST, LONGEST));
         let settled = at.plus(windows.settle_after);
-        // Once more when it is given up, however far off the next recheck would be.
+        // Once more when it is given up, however far away the next recheck would be.
         if *checked < settled { next.min(settled) } else { next }
     }
 }

@@ -266,7 +266,7 @@ fn a_long_walk_is_staged_and_goes_on_where_it_stopped() {
     // Only the oldest part is left of what it has read; the next sweep need not go as far back.
     assert_eq!(batch.attempts.last().map(|entry| entry.created_at), Some(at(0)));
     desk.settle(&batch, 12_100);
-    assert_eq!(desk.reader.sweep_mark, Some(at(12_054)), "the newest entry of its first page");
+    assert_eq!(desk.reader.sweeps.mark, Some(at(12_054)), "the newest entry of its first page");
     let mut read: Vec<EntryId> = on_disk.into_iter().chain(batch.attempts.into_iter().map(|entry| entry.id)).collect();
     read.sort_unstable();
     read.dedup();
@@ -401,7 +401,7 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
         assert_eq!(found, sizes, "{asked:?}");
         desk.settle(&batch, 900);
         assert_eq!(desk.reader.ledger.open().count(), 0);
-        assert_eq!(desk.reader.failed_rounds, 0);
+        assert_eq!(desk.reader.rechecks.failed_rounds(), 0);
     }
 }
 

@@ -1,8 +1,7 @@
-//! What is shown: of each target the durable totals of its last commit, and of the daemon what it does.
+//! What is shown: the durable totals of each target's last commit, and what the daemon does.
 //!
-//! The pipeline writes here after each commit, in one step, so that a reader sees all of a decision or nothing of it.
-//! Whoever reads takes a snapshot, and then holds no lock: what is written meanwhile goes to a copy of what is written
-//! to.
+//! The pipeline writes here after each commit, in one step, so that a reader sees all of a decision or nothing of it. A
+//! reader takes a snapshot and then holds no lock: later writes go to a copy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,14 +21,14 @@ use talkover_core::ledger::totals::Totals;
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [AttemptStatus; 2] = [AttemptStatus::Pending, AttemptStatus::Retrying];
 
-/// What is shown of one target.
+/// What is shown about one target.
 #[derive(Clone, Debug)]
 pub struct TargetView {
     /// The target.
     pub target: Target,
     /// What discovery knows of the webhook.
     pub info: Option<WebhookInfo>,
-    /// When its series go, where it is not listed any more and so not polled.
+    /// When its series expire, if it is no longer listed and therefore not polled.
     pub retires: Option<Instant>,
     /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what was
     /// shown before.
@@ -40,11 +39,11 @@ pub struct TargetView {
     pub totals: Totals,
     /// Which of them are held at 0.
     pub exposure: Exposure,
-    /// Spans to look at for them.
+    /// Exemplars for them.
     pub exemplars: Exemplars,
     /// The watermark and the newest attempts.
     pub marks: Marks,
-    /// Entries followed, by [`OPEN_STATES`].
+    /// The number of entries that are followed, by [`OPEN_STATES`].
     pub open: [u64; 2],
     /// The oldest of them.
     pub oldest_open: [Option<Timestamp>; 2],
@@ -67,7 +66,7 @@ impl TargetView {
         self.failure = Some(failure.into());
     }
 
-    /// A target as the state file knows it.
+    /// A target as the state file remembers it.
     pub fn new(
         target: Target,
         ledger: &DurableLedger,
@@ -97,12 +96,12 @@ impl TargetView {
         view
     }
 
-    /// Whether TalkOver says that the webhook delivers nothing.
+    /// Whether the webhook is disabled in TalkOver.
     pub fn is_disabled(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.is_enabled)
     }
 
-    /// Shows what a commit has changed, with the attempts of it whose spans are sent.
+    /// Shows what a commit has changed, with those of its attempts whose spans are sent.
     pub fn show(&mut self, ledger: &DurableLedger, committed: &Committed, exemplars: &Exemplars) {
         self.totals.apply(committed.totals());
         self.exposure.add(committed.births(), committed.catching_up());
@@ -124,24 +123,24 @@ impl TargetView {
     }
 }
 
-/// What is shown of one environment.
+/// What is shown about one environment.
 #[derive(Clone, Debug, Default)]
 pub struct EnvironmentView {
     /// Entries read.
     pub entries_read: Tally,
-    /// The API's clock less ours, in seconds.
+    /// The API's clock minus the local one, in seconds.
     pub clock_offset: Option<f64>,
     /// `X-RateLimit-Limit`
     pub rate_limit: Option<u64>,
     /// `X-RateLimit-Remaining`
     pub rate_limit_remaining: Option<u64>,
-    /// Requests a minute allowed.
+    /// Requests a minute that may be made.
     pub budget: u32,
-    /// When discovery last knew everything.
+    /// When discovery last had read everything.
     pub discovery_last_success: Option<Timestamp>,
-    /// Whether it searches for webhooks and has not seen all of them yet.
+    /// Whether discovery is on and has not read everything yet.
     pub is_searching: bool,
-    /// Requests of discovery that have failed in a row.
+    /// Failed requests of discovery in a row.
     pub discovery_failures: u32,
 }
 
@@ -152,11 +151,11 @@ pub struct Display {
     pub duration_labels: Vec<AttemptLabel>,
     /// The upper bounds of its buckets, in seconds.
     pub duration_buckets: Arc<[f64]>,
-    /// For how long a series that is born is served as 0.
+    /// How long a new series is served as 0.
     pub birth_hold: Duration,
 }
 
-/// How the configuration fares.
+/// Whether the configuration is valid and current.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConfigStatus {
     /// Whether the last attempt to load it succeeded.
@@ -165,12 +164,12 @@ pub struct ConfigStatus {
     pub loaded_at: Timestamp,
 }
 
-/// All that is shown, by name.
+/// Everything that is shown, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
     /// How it is shown.
     pub display: Display,
-    /// How the configuration fares.
+    /// The status of the configuration.
     pub config: ConfigStatus,
     /// Targets by environment and webhook.
     pub targets: BTreeMap<(Arc<str>, Arc<str>), Arc<TargetView>>,
@@ -195,7 +194,7 @@ impl Views {
 pub struct Board(Arc<RwLock<Arc<Views>>>);
 
 impl Board {
-    /// Settles how everything is shown. Histograms of durations that were made otherwise are taken down.
+    /// Sets how everything is shown. Histograms of durations with other labels or buckets are removed.
     pub fn set_display(&self, display: Display) {
         self.write(|views| {
             let layout = |display: &Display| (display.duration_labels.clone(), display.duration_buckets.clone());
@@ -209,12 +208,12 @@ impl Board {
         });
     }
 
-    /// Shows how the configuration fares.
+    /// Changes the status of the configuration.
     pub fn set_config(&self, change: impl FnOnce(&mut ConfigStatus)) {
         self.write(|views| change(&mut views.config));
     }
 
-    /// Puts up a target. What this process has counted of one that was up before goes on.
+    /// Adds a target. If it was on the board before, this process's counts for it go on.
     pub fn add_target(&self, mut view: TargetView) {
         let key = (view.target.environment.clone(), view.target.webhook_id.clone());
         self.write(|views| {
@@ -227,7 +226,7 @@ impl Board {
         });
     }
 
-    /// Notes that a target is not listed any more, and when its series go. Says whether that is news.
+    /// Records that a target is no longer listed, and when its series expire. Returns whether that is news.
     pub fn retire_target(&self, target: &Target, at: Instant) -> bool {
         let key = (target.environment.clone(), target.webhook_id.clone());
         self.write(|views| match views.targets.get_mut(&key) {
@@ -236,18 +235,18 @@ impl Board {
         })
     }
 
-    /// Takes down a target.
+    /// Removes a target.
     pub fn remove_target(&self, target: &Target) {
         let key = (target.environment.clone(), target.webhook_id.clone());
         self.write(|views| views.targets.remove(&key));
     }
 
-    /// Puts up an environment, or changes its budget.
+    /// Adds an environment, or changes its budget.
     pub fn add_environment(&self, name: Arc<str>, budget: u32) {
         self.write(|views| views.environments.entry(name).or_default().budget = budget);
     }
 
-    /// Takes down an environment.
+    /// Removes an environment.
     pub fn remove_environment(&self, name: &str) {
         self.write(|views| views.environments.remove(name));
     }
@@ -273,12 +272,12 @@ impl Board {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads everything as of one moment.
+    /// Reads everything at one moment.
     pub fn read<T>(&self, look: impl FnOnce(&Views) -> T) -> T {
         look(&self.snapshot())
     }
 
-    /// Changes what is shown in one step, for those who look from now on.
+    /// Changes what is shown in one step, for later readers.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
         change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
     }

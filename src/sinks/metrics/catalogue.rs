@@ -1,8 +1,8 @@
 //! Every metric that is served, each defined once, as one row: what it is (name, type, labels, buckets, meaning) and
-//! how it is collected from what the board shows.
+//! how it is collected from the board.
 //!
-//! A new metric is a new row in the table of its scope, and a place where its value is kept. The scrape, the reference
-//! in the documentation and the checks of the dashboards follow from the tables.
+//! To add a metric, add a row to the table of its scope, and keep its value somewhere. The scrape, the reference in the
+//! documentation and the checks of the dashboards are derived from the tables.
 //!
 //! *Invariant:* rows only read what they are given, so that all rows of a scrape show one state.
 
@@ -14,7 +14,7 @@ pub mod work;
 
 pub use crate::exposition::model::Kind;
 
-/// What a metric is about, and with it the labels that come first.
+/// What a metric describes, and therefore its first labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricScope {
     /// Deliveries of one webhook: `environment`, `webhook_id`.
@@ -56,9 +56,9 @@ pub struct Metric {
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// What it is about.
+    /// What it describes.
     pub scope: MetricScope,
-    /// The labels beyond those of the scope.
+    /// The labels after those of the scope.
     pub labels: &'static [&'static str],
     /// Its buckets.
     pub buckets: Buckets,
@@ -75,7 +75,7 @@ impl Metric {
     }
 }
 
-/// What rows leave out.
+/// The defaults of rows.
 const BASE: Metric = Metric {
     name: "",
     kind: Kind::Gauge,
@@ -89,7 +89,7 @@ const BASE: Metric = Metric {
 /// A metric and how it is collected.
 #[derive(Clone, Copy, Debug)]
 pub struct MetricRow<C> {
-    /// What it is.
+    /// Its definition.
     pub metric: Metric,
     /// How its samples are collected.
     pub collect: C,

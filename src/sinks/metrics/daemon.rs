@@ -1,7 +1,6 @@
-//! The daemon's own counters, which it keeps in the `prometheus` crate's registry: requests to the API, and failed
-//! writes.
+//! The daemon's own counters, kept in the `prometheus` crate's registry: requests to the API, and failed writes.
 //!
-//! They start at 0 with the process. What is durable is never counted here.
+//! They start at 0 with the process. Durable values are never counted here.
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
@@ -12,13 +11,13 @@ use crate::client::Exchange;
 use talkover_core::delivery::OwnerType;
 use talkover_core::discovery::request::Request;
 
-/// The endpoint of delivery logs, as the label `endpoint` names it.
+/// The endpoint of delivery logs, in the label `endpoint`.
 pub const LOGS: &str = "logs";
 
-/// The label `code` where no answer came.
+/// The label `code` if there was no answer.
 const NO_ANSWER: &str = "none";
 
-/// The endpoint of what discovery asks, as the label `endpoint` names it.
+/// The endpoint of a request of discovery, in the label `endpoint`.
 pub const fn discovery_endpoint(request: &Request) -> &'static str {
     match request {
         Request::Owners { owner_type, .. } => list_endpoints(*owner_type)[0],
@@ -26,7 +25,7 @@ pub const fn discovery_endpoint(request: &Request) -> &'static str {
     }
 }
 
-/// The endpoints of owners of a type, and of their webhooks.
+/// The endpoints of a type of owners, and of their webhooks.
 const fn list_endpoints(owner_type: OwnerType) -> [&'static str; 2] {
     match owner_type {
         OwnerType::Agent => ["agents", "agent_webhooks"],
@@ -45,7 +44,7 @@ impl ApiMetrics {
     /// Registers the metrics of API requests.
     ///
     /// # Errors
-    /// Where the registry has them already.
+    /// If the registry has them already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(options(&API_REQUESTS), &API_REQUESTS.all_labels())?;
         let duration = HistogramOpts::from(options(&API_DURATION)).buckets(API_BUCKETS.to_vec());
@@ -55,7 +54,7 @@ impl ApiMetrics {
         Ok(Self { requests, durations })
     }
 
-    /// Shows the series of an environment before its first request, of all endpoints: a reload may switch discovery on.
+    /// Creates the series of an environment before its first request, for all endpoints: a reload may enable discovery.
     pub fn add_environment(&self, environment: &str) {
         self.add_endpoint(environment, LOGS);
         for owner_type in [OwnerType::Agent, OwnerType::Campaign] {
@@ -81,7 +80,7 @@ impl ApiMetrics {
 /// Registers the counter of commits that could not be written.
 ///
 /// # Errors
-/// Where the registry has it already.
+/// If the registry has it already.
 pub fn register_write_errors(registry: &Registry) -> prometheus::Result<IntCounter> {
     let counter = IntCounter::with_opts(options(&STATE_WRITE_ERRORS))?;
     registry.register(Box::new(counter.clone()))?;

@@ -1,7 +1,7 @@
-//! Exemplars: of each series, and of each bucket, the latest attempt whose span is sent
+//! Exemplars: for each series, and for each bucket, the latest attempt whose span is sent
 //! (<https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars>).
 //!
-//! They lead from a spike to a trace. Nothing durable: after a start there are none until attempts come. Shown in
+//! They link a spike to a trace. They are not durable: after a start there are none until attempts come. Shown in
 //! OpenMetrics only, and never on a series that is served as 0.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::exposition::model::Exemplar;
 pub struct Exemplars(BTreeMap<SeriesKey, Vec<(usize, Exemplar)>>);
 
 impl Exemplars {
-    /// Takes in attempts, with the labels and buckets that they count with.
+    /// Adds attempts, with the labels and buckets with which they count.
     pub fn observe(&mut self, sampled: &[SampledAttempt], policy: &LabelPolicy) {
         for attempt in sampled {
             let exemplar =
@@ -33,7 +33,7 @@ impl Exemplars {
         }
     }
 
-    /// Takes over those that are not older.
+    /// Takes over exemplars that are not older than the present ones.
     pub fn merge(&mut self, newer: &Self) {
         for (series, exemplars) in &newer.0 {
             for (position, exemplar) in exemplars {
@@ -50,7 +50,7 @@ impl Exemplars {
     fn set(&mut self, series: SeriesKey, position: usize, exemplar: Exemplar) {
         let exemplars = self.0.entry(series).or_default();
         match exemplars.binary_search_by_key(&position, |(at, _)| *at) {
-            // Prometheus refuses what is not newer than what it has, and warns of it at every scrape.
+            // Prometheus rejects an exemplar that is not newer than the last one, and warns about it at every scrape.
             Ok(found) if exemplar.at > exemplars[found].1.at => exemplars[found].1 = exemplar,
             Ok(_) => {}
             Err(free) => exemplars.insert(free, (position, exemplar)),

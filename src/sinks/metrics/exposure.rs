@@ -1,8 +1,8 @@
-//! Which series are served as 0 for the time being, and whether what is shown has just caught up with an outage.
+//! Which series are served as 0 for now, and whether what is shown has just caught up with an outage.
 //!
-//! PromQL's `increase()` does not see the first value of a series. So a series that is born while the daemon looks on
-//! is served as 0 until every scraper has had the time to see it, counted from the first scrape that showed it. What
-//! ends a hold is committed before it is shown (`pipeline::release`): no value is ever taken back.
+//! PromQL's `increase()` does not see the first value of a series. So a series that is born while the daemon is
+//! watching is served as 0 until every scraper has had time to see it, counted from the first scrape that showed it.
+//! The end of a hold is committed before it is shown (`pipeline::release`): no value ever goes back.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -17,27 +17,27 @@ use talkover_core::ledger::totals::Birth;
 /// The holds of one target.
 #[derive(Clone, Debug, Default)]
 pub struct Exposure {
-    /// When series were born, by the server's clock; nothing for those that history has made.
+    /// When series were born, by the server's clock; series that come from history have no birth.
     born: BTreeMap<SeriesKey, Timestamp>,
     /// The series that are served as 0.
     held: BTreeMap<SeriesKey, FirstShown>,
     catching_up: Option<CatchingUp>,
 }
 
-/// When a scrape first showed something. All copies of a view share it: a scrape reads a snapshot, of which the board
-/// may hold a newer copy by then.
+/// When a scrape first showed something. All copies of a view share it, because a scrape reads a snapshot, and the
+/// board may hold a newer copy by then.
 type FirstShown = Arc<OnceLock<Instant>>;
 
 #[derive(Clone, Debug)]
 struct CatchingUp {
     /// When the last batch of what was missed was read, by the server's clock.
     since: Timestamp,
-    /// When all of it was first shown, none of it held.
+    /// When all of it was first shown, with nothing held.
     complete: FirstShown,
 }
 
 impl Exposure {
-    /// Takes in the births of a commit, and whether it was made of what happened while nobody looked.
+    /// Adds the births of a commit; `catching_up` is set if it consists of what happened while nobody looked.
     pub fn add(&mut self, births: &BTreeMap<SeriesKey, Birth>, catching_up: Option<Timestamp>) {
         for (key, birth) in births {
             self.born.insert(key.clone(), birth.at);
@@ -60,12 +60,12 @@ impl Exposure {
         self.born.get(key).copied()
     }
 
-    /// Whether what happened while nobody looked has arrived only just now.
+    /// Whether what happened while nobody looked has only just arrived.
     pub fn is_catching_up(&self) -> bool {
         self.catching_up.is_some()
     }
 
-    /// Records that a scrape shows this now.
+    /// Records that a scrape shows this at `now`.
     pub fn note_scrape(&self, now: Instant) {
         for shown in self.held.values() {
             shown.get_or_init(|| now);
@@ -91,7 +91,7 @@ impl Exposure {
         Release { series, caught_up }
     }
 
-    /// Ends holds, once that is committed.
+    /// Ends holds, once their end is committed.
     pub fn release(&mut self, released: &Durable<Release>) {
         for key in &released.series {
             self.held.remove(key);

@@ -1,4 +1,4 @@
-//! The families of the `prometheus` crate's registry, where the daemon counts its own work, in terms of the exposition
+//! Converts the families of the `prometheus` crate's registry, where the daemon counts its own work, to the exposition
 //! model.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use crate::exposition::model::{FamilyHead, Histogram, Kind, Number, Sample, SampleValue};
 
-/// Returns what the samples of a family have in common; `None` if it is of a type that the daemon counts nothing in.
+/// Returns what the samples of a family share; `None` for types that the daemon does not use.
 pub fn family(family: &MetricFamily) -> Option<FamilyHead<'_>> {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
@@ -30,7 +30,7 @@ pub fn sample(metric: &Metric, kind: Kind) -> Sample<'_> {
     Sample { labels, value, created: None }
 }
 
-/// The crate's buckets are cumulative, and the last may be +Inf.
+/// Converts a histogram: the crate's buckets are cumulative, and the last one may be +Inf.
 fn histogram(histogram: &prometheus::proto::Histogram) -> Histogram<'static> {
     let finite = histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
     let (mut bounds, mut counts, mut below) = (Vec::new(), Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! The metrics: [`catalogue`] defines every series and how it is collected, [`board`] holds what is shown of each
+//! The metrics: [`catalogue`] defines every series and how it is collected, [`board`] holds what is shown about each
 //! target, [`daemon`] counts the daemon's own work, and [`scrape`] writes all of it as an exposition.
 //!
 //! *Invariant:* the board is changed only after the store has committed what it shows, and a scrape only reads.

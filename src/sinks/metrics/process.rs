@@ -9,25 +9,25 @@ pub struct ProcessFigures {
     pub resident_bytes: u64,
     /// Address space.
     pub virtual_bytes: u64,
-    /// Address space at most; `None` if there is no limit.
+    /// The limit of the address space; `None` if there is none.
     pub max_virtual_bytes: Option<u64>,
     /// The start, since the Unix epoch.
     pub start_seconds: f64,
     /// Open file descriptors.
     pub open_fds: u64,
-    /// File descriptors at most; `None` if there is no limit.
+    /// The limit of file descriptors; `None` if there is none.
     pub max_fds: Option<u64>,
     /// Threads.
     pub threads: u64,
 }
 
-/// Reads the figures; `None` where there is no `/proc`.
+/// Reads the figures; `None` if there is no `/proc`.
 #[cfg(target_os = "linux")]
 pub fn read() -> Option<ProcessFigures> {
     read_proc().ok()
 }
 
-/// Reads the figures; `None` where there is no `/proc`.
+/// Reads the figures; `None` if there is no `/proc`.
 #[cfg(not(target_os = "linux"))]
 pub fn read() -> Option<ProcessFigures> {
     None

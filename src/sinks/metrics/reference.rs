@@ -1,17 +1,17 @@
-//! The metric reference of the documentation, made from the catalogue.
+//! The metric reference of the documentation, generated from the catalogue.
 
 use std::fmt::Write;
 
 use super::catalogue::{Buckets, Kind, Metric, MetricScope, all};
 
-/// The reference as Markdown: one table for each kind of subject.
+/// The reference as Markdown: one table for each scope.
 pub fn markdown() -> String {
     let mut text = String::new();
     for (scope, title) in [
         (MetricScope::Deliveries, "Deliveries, by webhook"),
-        (MetricScope::Target, "The daemon's work, by webhook"),
-        (MetricScope::Environment, "The daemon's work, by environment"),
-        (MetricScope::Process, "The daemon itself"),
+        (MetricScope::Target, "The exporter's work, by webhook"),
+        (MetricScope::Environment, "The exporter's work, by environment"),
+        (MetricScope::Process, "The exporter itself"),
     ] {
         let common = scope.labels().iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let common = if common.is_empty() { String::new() } else { format!("Labels common to all: {common}.\n\n") };
@@ -22,7 +22,7 @@ pub fn markdown() -> String {
         }
         text.push('\n');
     }
-    text.push_str("† goes on from its value after a restart; every value served has been on disk before.\n");
+    text.push_str("† goes on from its value after a restart; every value is on disk before it is served.\n");
     text
 }
 

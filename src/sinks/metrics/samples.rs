@@ -1,5 +1,5 @@
-//! Where a row of the catalogue puts what it collects: the samples of one metric for one subject, that is one target,
-//! one environment or the process.
+//! Where a row of the catalogue puts what it collects: the samples of one metric for one subject, which is a target, an
+//! environment or the process.
 
 use talkover_core::delivery::Timestamp;
 
@@ -10,14 +10,14 @@ use crate::exposition::model::{Exemplar, Histogram, Number, Sample, SampleValue}
 pub struct Samples<'a> {
     /// The labels that all of them have.
     subject: Vec<(&'a str, &'a str)>,
-    /// The names of the labels that tell them apart.
+    /// The names of the labels that distinguish them.
     names: &'a [&'static str],
     samples: Vec<Sample<'a>>,
 }
 
 impl<'a> Samples<'a> {
-    /// No samples yet: all will have the labels of `subject`, and those with `names` in the order of the values that
-    /// rows give.
+    /// No samples yet. All samples have the labels of `subject`, and labels with these `names`, in the order in which
+    /// rows pass their values.
     pub fn new(subject: Vec<(&'a str, &'a str)>, names: &'a [&'static str]) -> Self {
         Self { subject, names, samples: Vec::new() }
     }
@@ -34,7 +34,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// Adds a counter, created and with an exemplar if those are known.
+    /// Adds a counter, with its created time and exemplar if they are known.
     pub fn push_counter(
         &mut self,
         labels: impl IntoIterator<Item = &'a str>,

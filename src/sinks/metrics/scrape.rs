@@ -1,8 +1,8 @@
 //! A scrape: the rows of the catalogue and the families of the registry, each sample written as soon as it is
 //! collected.
 //!
-//! *Invariant:* a scrape reads one snapshot of the board, so that it shows one committed state per webhook, in which
-//! the books balance. It holds no lock while it writes. Called by the server's thread for metrics.
+//! *Invariant:* a scrape reads one snapshot of the board, so it shows one committed state per webhook, in which the
+//! books balance. It holds no lock while it writes. Called by the server's thread for metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,12 +21,12 @@ use crate::exposition::model::FamilyHead;
 use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::store::handle::StoreInfo;
 
-/// What a scrape is made of. Clones share it.
+/// The sources of a scrape. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Scraper {
-    /// What is shown of targets and environments.
+    /// What is shown about targets and environments.
     pub board: Board,
-    /// What is shown of the state.
+    /// What is shown about the state.
     pub store: StoreInfo,
     /// Where the daemon counts its own work.
     pub registry: Registry,
@@ -41,7 +41,7 @@ enum Source<'a> {
     Registry(&'a MetricFamily),
 }
 
-/// One moment, as all rows see it.
+/// What all rows of a scrape read.
 struct ScrapeView<'a> {
     views: &'a Views,
     /// The labels of the duration histogram.
@@ -51,7 +51,7 @@ struct ScrapeView<'a> {
 }
 
 impl Scraper {
-    /// Writes what there is now. What is held at 0 counts as shown from now on.
+    /// Writes the current values. What is held at 0 counts as shown from now on.
     ///
     /// # Errors
     /// If `out` fails.
@@ -165,7 +165,7 @@ fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> 
     scope.labels().iter().copied().zip(values).collect()
 }
 
-/// Writes the samples of one subject; subjects come in the order of their labels already.
+/// Writes the samples of one subject; the caller passes subjects in the order of their labels.
 fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut FamilyWriter<'_, W>) -> fmt::Result {
     samples.sorted().iter().try_for_each(|sample| writer.sample(sample))
 }

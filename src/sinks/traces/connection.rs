@@ -1,4 +1,4 @@
-//! What both ways to a receiver have in common: certificates, time-outs, and what is told of an error.
+//! What both protocols to a receiver share: certificates, timeouts, and the text of errors.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use thiserror::Error;
 use crate::config::{LoadedFile, TracesConfig};
 use crate::tls_mismatch::{self, Acquaintance};
 
-/// A connection that takes longer than this will not come.
+/// A connection that takes longer than this will not be established.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How this program introduces itself.
+/// The `User-Agent` of this program.
 pub(super) const USER_AGENT: &str = concat!("talkover-exporter/", env!("CARGO_PKG_VERSION"));
 
-/// Why there is no way to the receiver.
+/// Why the receiver cannot be used.
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// No endpoint is set.
-    #[error("there is no endpoint for traces")]
+    #[error("no traces endpoint is configured")]
     NoEndpoint,
-    /// The HTTP library refuses the settings.
+    /// The HTTP library rejects the settings.
     #[error("traces: failed to set up the HTTP client: {0}")]
     Http(#[from] reqwest::Error),
-    /// The gRPC library refuses the settings.
+    /// The gRPC library rejects the settings.
     #[error("traces: failed to set up the gRPC client: {0}")]
     Grpc(#[source] tonic::transport::Error),
 }
@@ -44,7 +44,7 @@ impl Certificates {
     }
 }
 
-/// What is wrong with the URL's scheme, else the innermost cause: the outer ones name the URL, or say nothing.
+/// What is wrong with the URL's scheme, otherwise the innermost cause: the outer ones contain the URL, or say nothing.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static), scheme: &str) -> String {
     if let Some(reason) = tls_mismatch::explain(error, scheme, Acquaintance::Known) {
         return reason.to_owned();

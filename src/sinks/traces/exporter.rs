@@ -1,8 +1,8 @@
-//! Sends what waits in the outbox, oldest first, and removes it when the receiver has it: peek, send, acknowledge.
+//! Sends queued spans, oldest first, and removes them when the receiver has them: peek, send, acknowledge.
 //!
-//! A task of its own, which sleeps until a commit brings something. *Invariant:* a span leaves the outbox after the
-//! receiver has answered for it, and never before: a crash at any moment sends it again, under the same ids, and loses
-//! none. It touches nothing that scrapes or counters depend on. Started and stopped by the daemon.
+//! A task of its own, which sleeps until a commit adds spans. *Invariant:* a span leaves the queue after the receiver
+//! has accepted or rejected it, and never before: after a crash at any moment it is sent again, with the same ids, and
+//! none is lost. Touches nothing on which scrapes or counters depend. Started and stopped by the daemon.
 
 use std::time::Duration;
 
@@ -21,38 +21,37 @@ use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
 use talkover_core::schedule::backoff::Backoff;
 
-/// Bytes of encoded spans in one request at most, unless a single one is larger: servers take 4 MiB by default.
+/// The most bytes of encoded spans in one request, unless a single span is larger: servers accept 4 MiB by default.
 const MAX_BYTES: usize = 1024 * 1024;
-/// A request under way when the daemon stops has this long to end; what it sends is sent again by the next start
-/// otherwise.
+/// A request under way when the daemon stops has this long to end; otherwise the next start sends its spans again.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends spans to one receiver.
 pub struct Exporter {
     config: TracesConfig,
     envelope: ResourceScope,
-    /// `None` after a failure: the next attempt connects anew.
+    /// `None` after a failure: the next attempt connects again.
     transport: Option<Transport>,
     store: StoreHandle,
     write_errors: IntCounter,
     pace: Pace,
 }
 
-/// What a turn of the exporter came to.
+/// When the exporter sends again.
 enum NextExport {
-    /// The next one may follow after this long.
+    /// After this long.
     Again(Duration),
-    /// Nothing waits.
+    /// When something is queued.
     Idle,
-    /// The daemon is stopping.
+    /// Never: the daemon is stopping.
     Stopped,
 }
 
 impl Exporter {
-    /// An exporter to the receiver of `config`. Spans are labelled with `instance_id`, the identity of this state file.
+    /// An exporter to the receiver of `config`. Spans carry `instance_id`, the identity of this state file.
     ///
     /// # Errors
-    /// Where the settings or the certificates cannot be used.
+    /// If the settings or the certificates cannot be used.
     pub fn new(
         config: TracesConfig,
         instance_id: &str,
@@ -130,21 +129,21 @@ impl Exporter {
         let next = self.pace.judge(verdict, sent, rand::rng().random());
         let endpoint = self.config.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
         match &next.notice {
-            Some(Notice::Well) => info!(endpoint, "spans arrive again"),
+            Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts spans again"),
             Some(Notice::Failing(reason)) => {
-                warn!(endpoint, "failed to send spans: {reason}; they are kept, and sent again until they arrive");
+                warn!(endpoint, "failed to send spans; keeping them and retrying: {reason}");
             }
-            Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "the receiver of spans warns: {words}"),
+            Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "OTLP receiver warns: {words}"),
             Some(Notice::Rejecting(rejected, of, words)) => {
-                error!(endpoint, "the receiver has refused {rejected} of {of} spans for good: {words}; they are lost");
+                error!(endpoint, "OTLP receiver rejected {rejected} of {of} spans, which are lost: {words}");
             }
             None => {}
         }
         next
     }
 
-    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send
-    /// once more what has arrived. Says whether to go on.
+    /// Removes the spans for which the receiver has answered. If that cannot be written it is retried, so that spans
+    /// that have arrived are not sent again. Returns whether to go on.
     async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
         let mut backoff = Backoff::default();
         loop {
@@ -153,7 +152,7 @@ impl Exporter {
             };
             self.write_errors.inc();
             if backoff.failures() == 0 {
-                error!("spans that have been sent stay in the queue: {failure}");
+                error!("failed to remove sent spans from the queue; they will be sent again: {failure}");
             }
             let pause = backoff.fail(rand::rng().random());
             if !shutdown.wait(pause).await {

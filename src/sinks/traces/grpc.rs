@@ -1,8 +1,8 @@
 //! OTLP over gRPC.
 //!
 //! The library maps everything that can go wrong to a status, whether the receiver has sent one or the connection broke
-//! before it could. For the spans that makes the difference between "never" and "again", so a layer below the library
-//! watches for the receiver's own status.
+//! before it could. For spans this is the difference between "never" and "again", so a layer below the library watches
+//! for the receiver's own status.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,13 +30,13 @@ use super::verdict::Verdict;
 
 /// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-/// The field of headers or trailers with which a receiver ends an answer.
+/// The header or trailer with which a receiver ends an answer.
 const GRPC_STATUS: &str = "grpc-status";
 
 /// A client for one receiver.
 pub(super) struct Grpc {
     endpoint: Endpoint,
-    /// Made with the first request, as it needs the runtime.
+    /// Created with the first request, because it needs the runtime.
     channel: OnceLock<Channel>,
     metadata: MetadataMap,
     timeout: Duration,
@@ -49,7 +49,7 @@ impl Grpc {
         certificates: Certificates,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
-        // The specification knows no path here: the service has one of its own.
+        // The specification has no path here: the service has a path of its own.
         let mut base = url.clone();
         base.set_path("");
         let mut endpoint = Endpoint::from_shared(base.to_string())
@@ -88,7 +88,7 @@ impl Grpc {
     }
 }
 
-/// The scheme of which a connection's failure shows that it is wrong: over HTTP/2, only that of TLS.
+/// The scheme whose mistakes a failed connection reveals: over HTTP/2, only that of TLS.
 const SCHEME: &str = "https";
 
 fn cause(status: &Status) -> String {
@@ -120,7 +120,7 @@ fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, 
     })
 }
 
-/// A channel that notices whether the receiver itself has ended its answer.
+/// A channel that records whether the receiver itself has completed its answer.
 #[derive(Clone)]
 struct WatchedChannel {
     channel: Channel,
@@ -143,7 +143,7 @@ impl Service<HttpRequest<Body>> for WatchedChannel {
         let answer = Service::call(&mut self.channel, request);
         Box::pin(async move {
             let response = answer.await?;
-            // A proxy's own error has a status of HTTP, and no other.
+            // An error of a proxy has an HTTP status and no gRPC status.
             if response.headers().contains_key(GRPC_STATUS) || !response.status().is_success() {
                 has_answered.store(true, Ordering::Relaxed);
             }
@@ -152,7 +152,7 @@ impl Service<HttpRequest<Body>> for WatchedChannel {
     }
 }
 
-/// The body of an answer, which a status may follow.
+/// The body of an answer, which may be followed by a status.
 struct WatchedBody {
     body: Body,
     has_answered: Arc<AtomicBool>,

@@ -16,7 +16,7 @@ use super::verdict::Verdict;
 use crate::http_client;
 use crate::local_clock;
 
-/// Of an answer no more is read: it holds a number and a message at most.
+/// The limit of an answer that is read: it contains a number and a message at most.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// A client for one URL.
@@ -48,7 +48,7 @@ impl Http {
         };
         let client = http_client::build(settings, &own)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        // An answer is short, and read as far as it is of use.
+        // An answer is short, and is read only as far as needed.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(Self { client, url, headers })
     }
@@ -70,8 +70,7 @@ impl Http {
         };
         match read(&mut response).await {
             Ok(body) => Verdict::of_http(response.status(), response.headers(), &body, local_clock::now().timestamp()),
-            // What it means is certain from the status, unless that is a success, of which the body may take something
-            // back.
+            // The status alone is enough, unless it is a success, which the body may partly revoke.
             Err(_) if !response.status().is_success() => {
                 Verdict::of_http(response.status(), response.headers(), b"", local_clock::now().timestamp())
             }
@@ -81,7 +80,7 @@ impl Http {
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
-    // Level 1 makes a tenth of a batch of spans; higher ones cost twice the time for a few bytes less.
+    // Level 1 shrinks a batch of spans to a tenth; higher levels take twice the time and save few bytes.
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
     encoder.write_all(body)?;
     encoder.finish()

@@ -1,8 +1,8 @@
 //! Spans on their way to an OTLP receiver.
 //!
-//! `talkover_core::spans` makes them; the commit of their attempt puts them into the outbox of the state file.
-//! [`exporter`] takes them out of it when the receiver has them: [`otlp`] makes a request of a batch, [`transport`]
-//! sends it, and [`verdict`] says what the answer means. On that way no span is decoded.
+//! `talkover_core::spans` makes them; the commit of their attempt puts them into the queue in the state file.
+//! [`exporter`] removes them when the receiver has them: [`otlp`] makes a request from a batch, [`transport`] sends it,
+//! and [`verdict`] interprets the answer. No span is decoded on the way.
 
 pub mod connection;
 pub mod exporter;

@@ -1,8 +1,8 @@
-//! One batch of the outbox as the request that OTLP wants.
+//! Makes an OTLP request from a batch of the queue.
 //!
-//! The spans are there in encoded form. In Protocol Buffers an embedded message and a field of bytes look alike, so the
+//! The spans are encoded already. In Protocol Buffers an embedded message and a field of bytes look alike, so the
 //! messages around the spans are declared here with `bytes` in their place: what is sent is an
-//! `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`, and no span is decoded for it.
+//! `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`, although no span was decoded for it.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -21,7 +21,7 @@ pub struct ExportRequest {
 /// `ResourceSpans`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EncodedResourceSpans {
-    /// What the spans are of.
+    /// The resource that the spans describe.
     #[prost(message, optional, tag = "1")]
     pub resource: Option<Resource>,
     /// One scope: this crate.
@@ -32,7 +32,7 @@ pub struct EncodedResourceSpans {
 /// `ScopeSpans`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EncodedScopeSpans {
-    /// What has made the spans.
+    /// The instrumentation that made the spans.
     #[prost(message, optional, tag = "1")]
     pub scope: Option<InstrumentationScope>,
     /// Each an encoded `opentelemetry.proto.trace.v1.Span`.
@@ -40,7 +40,7 @@ pub struct EncodedScopeSpans {
     pub spans: Vec<Vec<u8>>,
 }
 
-/// What goes around every batch.
+/// What every batch says about its spans: the resource and the scope.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceScope {
     resource: Resource,
@@ -48,8 +48,8 @@ pub struct ResourceScope {
 }
 
 impl ResourceScope {
-    /// An envelope with these attributes of the resource. `service.version` and `service.instance.id` are added where
-    /// they are not among them.
+    /// The resource with these attributes, and the scope. `service.version` and `service.instance.id` are added if the
+    /// attributes lack them.
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
         let mut attributes = attributes.to_vec();
         for (key, value) in [("service.version", build_info::VERSION), ("service.instance.id", instance_id)] {

@@ -1,5 +1,4 @@
-//! How fast spans are sent: how many at once, how long to wait after what went wrong, and what of all that is worth a
-//! line in the log.
+//! How fast spans are sent: how many at once, how long to wait after a failure, and which changes to log.
 //!
 //! Pure: a verdict and a random number go in, the next step comes out. Called by [`super::exporter`] alone.
 
@@ -9,31 +8,31 @@ use super::verdict::Verdict;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::pause::LONGEST_RETRY_AFTER;
 
-/// Spans of one request at most. OpenTelemetry's own batch processors have the same limit.
+/// The most spans in one request. OpenTelemetry's own batch processors have the same limit.
 pub(super) const MAX_SPANS: usize = 512;
-/// After so many batches in a row that were taken in full, refusals are over. A receiver that refuses now and then has
-/// one line in the log, not two for each refusal.
+/// After this many batches in a row that were accepted completely, rejections are over. For a receiver that rejects
+/// spans now and then, one line is logged, not two for each rejection.
 const GOOD_IN_A_ROW: u32 = 20;
 
-/// What is to be done after a request.
+/// What to do after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NextSend {
-    /// Whether the spans leave the outbox, and how many of them because they were refused for good.
+    /// `Some` if the spans leave the queue: how many of them were rejected.
     pub(super) leaving: Option<u64>,
     /// How long to wait before the next request.
     pub(super) pause: Duration,
-    /// What is to be logged.
+    /// What to log.
     pub(super) notice: Option<Notice>,
 }
 
-/// A change of how things are.
+/// A change to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// Spans arrive again.
+    /// Spans are accepted again.
     Well,
-    /// Spans cannot be sent now: why.
+    /// Spans cannot be sent, and why.
     Failing(String),
-    /// Spans are refused for good: how many of how many, and why.
+    /// Spans are rejected: how many of how many, and why.
     Rejecting(u64, u64, String),
 }
 
@@ -44,7 +43,7 @@ enum Condition {
     Rejecting,
 }
 
-/// How the receiver has been doing.
+/// The receiver's recent behaviour.
 #[derive(Debug)]
 pub(super) struct Pace {
     backoff: Backoff,
@@ -60,12 +59,12 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// How many spans the next request may hold.
+    /// How many spans the next request may contain.
     pub(super) fn max_spans(&self) -> usize {
         self.max_spans
     }
 
-    /// Records what became of a request with `sent` spans. `jitter` is random, from 0 to 1.
+    /// Processes the verdict on a request with `sent` spans. `jitter` is random, from 0 to 1.
     pub(super) fn judge(&mut self, verdict: Verdict, sent: usize, jitter: f64) -> NextSend {
         match verdict {
             Verdict::Accepted { rejected, words } => self.accepted(rejected, words, sent as u64),
@@ -98,7 +97,7 @@ impl Pace {
         NextSend { leaving: Some(rejected), pause: Duration::ZERO, notice }
     }
 
-    /// The pause keeps a wrong key or path from costing a long queue within seconds: there is time to mend it.
+    /// The pause keeps a wrong key or path from losing a long queue within seconds: there is time to correct it.
     fn refused(&mut self, reason: String, sent: u64, jitter: f64) -> NextSend {
         self.good_in_a_row = 0;
         let notice = self.turn(Condition::Rejecting, Notice::Rejecting(sent, sent, reason));

@@ -1,9 +1,9 @@
-//! The way to a receiver: OTLP over gRPC or over HTTP, each request made once.
+//! The connection to a receiver: OTLP over gRPC or over HTTP, each request made once.
 //!
-//! It repeats nothing by itself and follows no redirect; but a receiver that says that it cannot decompress a request,
-//! where nobody has asked for compression, is sent the same as it is. Header values are secrets: they are in no error
-//! and no debug output. Called by [`super::exporter`]; set up by the daemon when it starts and reloads, so that an
-//! unusable certificate is told there.
+//! Retries nothing by itself and follows no redirect. One exception: if the receiver says that it cannot decompress a
+//! request, and no setting asks for compression, the request is sent again uncompressed. Header values are secrets:
+//! they appear in no error and no debug output. Called by [`super::exporter`]; set up by the daemon when it starts and
+//! reloads, so that an unusable certificate is reported then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::otlp::ExportRequest;
 use super::verdict::Verdict;
 use crate::config::{TracesConfig, TracesProtocol};
 
-/// The time for a request where no variable sets another: the specification's default.
+/// The timeout of a request if no variable sets another one: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the body of a request is encoded.
@@ -29,15 +29,15 @@ pub(super) enum Encoding {
     Gzip,
 }
 
-/// A way to the receiver.
+/// The connection to the receiver.
 pub struct Transport {
     way: Way,
     timeout: Duration,
     /// Whether requests are compressed.
     compresses: AtomicBool,
-    /// Whether a variable says so.
+    /// Whether a variable sets that.
     is_told_to: bool,
-    /// What must not be in the log.
+    /// Texts that must not be logged.
     secrets: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Transport {
     /// Sets the client up; connects to nothing yet.
     ///
     /// # Errors
-    /// Where a certificate cannot be used, or the settings contradict each other.
+    /// If a certificate cannot be used, or the settings contradict each other.
     pub fn open(config: &TracesConfig) -> Result<Self, TransportError> {
         let endpoint = config.endpoint.as_ref().ok_or(TransportError::NoEndpoint)?;
         let timeout = config.timeout.unwrap_or(TIMEOUT);
@@ -64,7 +64,7 @@ impl Transport {
         Ok(Self {
             way,
             timeout,
-            // The specification's default is none; a batch of spans shrinks to a tenth.
+            // The specification's default is no compression; but a batch of spans shrinks to a tenth.
             compresses: AtomicBool::new(config.gzip.unwrap_or(true)),
             is_told_to: config.gzip.is_some(),
             secrets: values.flat_map(secrets).collect(),
@@ -84,7 +84,7 @@ impl Transport {
         let plain = self.send_once(request, Encoding::Identity).await;
         if matches!(plain, Verdict::Accepted { .. }) {
             self.compresses.store(false, Ordering::Relaxed);
-            info!("the receiver of spans takes no compressed requests: they are sent as they are");
+            info!("OTLP receiver cannot decompress requests; sending them uncompressed");
         }
         plain
     }
@@ -104,7 +104,7 @@ impl Transport {
     }
 }
 
-/// What of a header's value must not be repeated: all of it, and its last word, as in `Bearer …`.
+/// The secret parts of a header's value: all of it, and its last word, as in `Bearer …`.
 fn secrets(value: &str) -> impl Iterator<Item = String> {
     let last = value.split_whitespace().next_back().unwrap_or_default();
     [value.trim(), last].into_iter().filter(|secret| !secret.is_empty()).map(str::to_owned)

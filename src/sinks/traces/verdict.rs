@@ -1,10 +1,10 @@
-//! What a receiver's answer means for the spans that were sent: gone, refused for good, too many at once, or to be sent
+//! What a receiver's answer means for the spans that were sent: accepted, rejected, too many at once, or to be sent
 //! again.
 //!
-//! The rules are those of the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response":
-//! over HTTP only 429, 502, 503 and 504 are tried again, over gRPC only the codes listed there, RESOURCE_EXHAUSTED only
-//! where the answer says when; a partial success never is. Beyond them, what may have been refused for its size alone
-//! is sent in smaller parts before anything is given up. Pure; called by the transports.
+//! The rules come from the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response":
+//! over HTTP only 429, 502, 503 and 504 are retried; over gRPC only the codes listed there, and RESOURCE_EXHAUSTED only
+//! if the answer says when; a partial success is never retried. In addition, what may have been rejected for its size
+//! alone is sent in smaller parts before anything is given up. Pure; called by the transports.
 
 use std::time::Duration;
 
@@ -17,40 +17,40 @@ use tonic::Code;
 use talkover_core::delivery::Timestamp;
 use talkover_core::schedule::limits::{self, http_date};
 
-/// Of a receiver's own words so much goes into the log.
+/// How much of a receiver's message is logged.
 const MAX_WORDS: usize = 200;
 
-/// What becomes of the spans of one request.
+/// What happens to the spans of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The receiver has them.
     Accepted {
-        /// How many it has refused for good nevertheless.
+        /// How many of them it has rejected nevertheless.
         rejected: u64,
-        /// What it says of that, or a warning.
+        /// Its message about that, or a warning.
         words: String,
     },
-    /// It will never take them.
+    /// It will never accept them.
     Refused(String),
-    /// It does not take so many at once.
+    /// It does not accept as many at once.
     TooLarge {
-        /// What it says.
+        /// Its message.
         reason: String,
-        /// Whether it will never take a single one that is too large.
+        /// Whether it will never accept a single span that is too large.
         is_final: bool,
     },
-    /// It may take them later.
+    /// It may accept them later.
     Later {
-        /// What it says.
+        /// Its message.
         reason: String,
-        /// How long it wants to be left alone.
+        /// How long to wait, if it says so.
         after: Option<Duration>,
     },
     /// It was not reached, or did not answer.
     Unreachable(String),
 }
 
-/// The part of `google.rpc.Status` that is of use here.
+/// The part of `google.rpc.Status` that is needed.
 #[derive(Clone, PartialEq, prost::Message)]
 struct RpcStatus {
     #[prost(string, tag = "2")]
@@ -85,7 +85,7 @@ struct RetryDelay {
 }
 
 impl Verdict {
-    /// The meaning of an answer over gRPC that was a success.
+    /// The meaning of a successful gRPC answer.
     pub fn of_success(response: &ExportTraceServiceResponse) -> Self {
         let partial = response.partial_success.clone().unwrap_or_default();
         Self::Accepted {
@@ -94,11 +94,11 @@ impl Verdict {
         }
     }
 
-    /// The meaning of an answer over HTTP. `now` stands in for a `Date` that is missing.
+    /// The meaning of an HTTP answer. `now` replaces a missing `Date`.
     pub fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
         if status.is_success() {
-            // Some receivers answer with no body, or with JSON: that they have taken the spans is certain from the
-            // status.
+            // Some receivers answer without a body, or with JSON: the status alone shows that they have accepted the
+            // spans.
             return Self::of_success(&ExportTraceServiceResponse::decode(body).unwrap_or_default());
         }
         let reason = with_words(format!("status {}", status.as_u16()), &error_words(headers, body));
@@ -112,7 +112,7 @@ impl Verdict {
         }
     }
 
-    /// The meaning of an error over gRPC that the receiver has sent.
+    /// The meaning of a gRPC error that the receiver has sent.
     pub fn of_status(code: Code, message: &str, details: &[u8]) -> Self {
         let reason = with_words(name(code).to_owned(), &first_words(message));
         let after = retry_delay(details);
@@ -121,17 +121,15 @@ impl Verdict {
                 Self::Later { reason, after }
             }
             Code::ResourceExhausted if after.is_some() => Self::Later { reason, after },
-            // Without a time to come back it is final. Most servers answer so to a message that is too large for them,
-            // too.
+            // Without a time to come back it is final. But most servers use it for a message that is too large, too.
             Code::ResourceExhausted => Self::TooLarge { reason, is_final: true },
-            // To be tried again; but some servers answer so to a message that is too large for them.
+            // This should be retried; but some servers use it for a message that is too large.
             Code::OutOfRange => Self::TooLarge { reason, is_final: false },
             _ => Self::Refused(reason),
         }
     }
 
-    /// Whether the receiver has refused the request because it does not know how to decompress it, as far as its words
-    /// tell.
+    /// Whether the receiver has rejected the request because it cannot decompress it, judging by its message.
     pub fn is_of_compression(&self) -> bool {
         const WORDS: [&str; 5] = ["status 415", "gzip", "compress", "encoding", "decod"];
         match self {
@@ -143,7 +141,7 @@ impl Verdict {
         }
     }
 
-    /// The same without the receiver's own words where these repeat what `is_secret` knows.
+    /// The same without the receiver's message, if that contains a secret.
     pub fn without_secrets(self, is_secret: impl Fn(&str) -> bool) -> Self {
         let clean = |text: String| {
             if is_secret(&text) { "what it says is left out: it repeats a header".to_owned() } else { text }
@@ -162,13 +160,13 @@ fn with_words(what: String, words: &str) -> String {
     if words.is_empty() { what } else { format!("{what} ({words})") }
 }
 
-/// The first line, without control characters, and not too long.
+/// The first line, without control characters, and of limited length.
 fn first_words(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     line.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
 }
 
-/// What an error over HTTP says: a `google.rpc.Status`, or else text.
+/// The message of an HTTP error: that of a `google.rpc.Status`, otherwise the text.
 fn error_words(headers: &HeaderMap, body: &[u8]) -> String {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.starts_with("application/x-protobuf") {
@@ -178,14 +176,14 @@ fn error_words(headers: &HeaderMap, body: &[u8]) -> String {
     if is_text { first_words(&String::from_utf8_lossy(body)) } else { String::new() }
 }
 
-/// `Retry-After`, where it is a date held against the receiver's own clock.
+/// `Retry-After`; a date is compared with the receiver's own clock.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let lines: Vec<&str> = headers.get_all(RETRY_AFTER).iter().filter_map(|line| line.to_str().ok()).collect();
     let date = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?));
     limits::wait(&lines, &[], date.unwrap_or(now))
 }
 
-/// The delay of a RetryInfo among the details of a status.
+/// The delay of a RetryInfo in the details of a status.
 fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = RpcStatus::decode(details).ok()?;
     let info = status.details.iter().find(|any| any.type_url.ends_with("google.rpc.RetryInfo"))?;
@@ -194,7 +192,7 @@ fn retry_delay(details: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())))
 }
 
-/// A code as the specification writes it.
+/// A code as the specification spells it.
 const fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

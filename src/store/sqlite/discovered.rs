@@ -11,7 +11,7 @@ use talkover_core::discovery::record::{DiscoveryRecord, ListRecord, OwnerRecord,
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::discovery::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};
 
-/// Reads all that is known of an environment.
+/// Reads everything that is known of an environment.
 pub(super) fn load(connection: &Connection, environment: &str) -> rusqlite::Result<DiscoveryRecord> {
     let mut record = DiscoveryRecord { lists: load_lists(connection, environment)?, owners: BTreeMap::new() };
     load_owners(connection, environment, &mut record.owners)?;

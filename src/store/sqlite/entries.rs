@@ -12,8 +12,8 @@ use talkover_core::delivery::{AttemptStatus, DeliveryResult, EntryId, Timestamp}
 use talkover_core::ledger::labels::HttpLabel;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
 
-// Bits of `flags` in the table `entries`, by the fields of [`Row`]. The last two have no migration of their own: rows
-// written without them read as what they were.
+// Bits of `flags` in the table `entries`, named after the fields of [`Row`]. The last two needed no migration: rows
+// written without them are read as what they were.
 const SUPERSEDED: i64 = 1;
 const OPEN: i64 = 2;
 const ENDED: i64 = 4;
@@ -22,7 +22,7 @@ const RETRY: i64 = 16;
 const OVERTAKEN: i64 = 32;
 const PRECEDED: i64 = 64;
 
-/// Writes rows that are new or different.
+/// Writes rows that are new or have changed.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -117,7 +117,7 @@ fn read_row(row: &rusqlite::Row<'_>, events: &mut Names) -> rusqlite::Result<(Ro
         (true, false) => Continued::InOrder,
         (false, false) => Continued::No,
     };
-    // Of an entry that is in order, its opening entry says the same.
+    // For an entry that is in order, its opening entry says the same.
     let is_preceded = flags & PRECEDED != 0 || (opening.is_some() && continued != Continued::Overtaken);
     let value = Row {
         at: Timestamp::from_micros(row.get(2)?),

@@ -1,10 +1,10 @@
-//! The outbox: encoded spans on their way to a receiver, and those that sampling leaves out and a later attempt may
-//! call back.
+//! The queue of spans (the outbox): encoded spans on their way to a receiver, and parked ones that sampling omits and a
+//! later attempt may need.
 //!
-//! Spans enter in the transaction that counts their attempt, so that a crash loses both or neither, and leave from the
-//! front, when a receiver has them, has refused them for good, or when there are too many. *Invariant:* the queue is
-//! one run of numbers, which are never used twice: its length is the distance of its ends, and an acknowledgement that
-//! comes late takes nothing that came since. Spans are bytes here; nothing in this file decodes them. Called by
+//! Spans enter in the transaction that counts their attempt, so that a crash loses both or neither. They leave from the
+//! front, when a receiver has accepted or rejected them, or when there are too many. *Invariant:* the queue is one run
+//! of numbers, which are never reused: its length is the distance of its ends, and a late acknowledgement removes
+//! nothing that was added since. Spans are bytes here; nothing in this file decodes them. Called by
 //! [`super::SqliteStore`] alone.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -15,11 +15,11 @@ use crate::store::{QueuedSpan, SpanBatch};
 use talkover_core::delivery::Timestamp;
 use talkover_core::spans::record::Fate;
 
-/// Parked spans that are forgotten with one commit, so that none takes long.
+/// Parked spans that one commit forgets, so that none takes long.
 const FORGOTTEN_AT_ONCE: i64 = 5_000;
 
-/// Takes in the spans of a decision. Where that makes the queue longer than `capacity`, the oldest are dropped; says
-/// how many, where any was queued at all.
+/// Adds the spans of a decision. If that makes the queue longer than `capacity`, the oldest are dropped; returns how
+/// many, if any span was queued at all.
 pub(super) fn add(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -52,7 +52,7 @@ pub(super) fn add(
     if has_queued { limit(transaction, capacity).map(Some) } else { Ok(None) }
 }
 
-/// Queues what is parked of a trace.
+/// Queues the parked spans of a trace.
 fn call_back(transaction: &Transaction<'_>, trace_id: &[u8; 16], now: i64) -> rusqlite::Result<()> {
     let moved = transaction
         .prepare_cached(
@@ -65,7 +65,7 @@ fn call_back(transaction: &Transaction<'_>, trace_id: &[u8; 16], now: i64) -> ru
     Ok(())
 }
 
-/// Forgets what was parked too long ago, the oldest first.
+/// Forgets spans that were parked too long ago, oldest first.
 fn forget_parked(transaction: &Transaction<'_>, target: TargetNumber, since: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
@@ -77,8 +77,8 @@ fn forget_parked(transaction: &Transaction<'_>, target: TargetNumber, since: Tim
     Ok(())
 }
 
-/// Forgets the oldest of all that is parked where it is more than `capacity`: sampling must not fill the disk. They
-/// were not to be sent; what a later attempt would have called back is missing from its trace.
+/// Forgets the oldest parked spans beyond `capacity`: sampling must not fill the disk. They were not to be sent; if a
+/// later attempt needs them, its trace lacks them.
 fn limit_parked(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::Result<()> {
     let capacity = i64::try_from(capacity).unwrap_or(i64::MAX);
     transaction
@@ -87,7 +87,7 @@ fn limit_parked(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::Resul
     Ok(())
 }
 
-/// Drops the oldest spans where more than `capacity` wait; says how many.
+/// Drops the oldest spans beyond `capacity`; returns how many.
 pub(super) fn limit(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::Result<u64> {
     let capacity = i64::try_from(capacity).unwrap_or(i64::MAX);
     let dropped = transaction
@@ -96,7 +96,7 @@ pub(super) fn limit(transaction: &Transaction<'_>, capacity: u64) -> rusqlite::R
     Ok(dropped as u64)
 }
 
-/// What waits.
+/// The state of the queue.
 pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<QueueOnDisk> {
     let first: Option<(i64, i64)> = connection
         .prepare_cached("SELECT seq, queued_at FROM outbox ORDER BY seq LIMIT 1")?
@@ -107,7 +107,7 @@ pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<QueueOnDisk> 
     Ok(QueueOnDisk { length: last.abs_diff(first) + 1, oldest: Some(Timestamp::from_micros(queued_at)) })
 }
 
-/// The oldest spans: at most `max_spans`, and together at most `max_bytes`, but one in any case where there is one.
+/// The oldest spans: at most `max_spans`, and together at most `max_bytes`, but always one if there is one.
 pub(super) fn oldest(connection: &Connection, max_spans: usize, max_bytes: usize) -> rusqlite::Result<Vec<QueuedSpan>> {
     let mut statement = connection.prepare_cached("SELECT seq, span FROM outbox ORDER BY seq")?;
     let mut rows = statement.query([])?;
@@ -125,7 +125,7 @@ pub(super) fn oldest(connection: &Connection, max_spans: usize, max_bytes: usize
     Ok(spans)
 }
 
-/// Removes the spans up to the number `through`, and that one; says how many there were.
+/// Removes the spans up to and including the number `through`; returns how many there were.
 pub(super) fn remove(transaction: &Transaction<'_>, through: i64) -> rusqlite::Result<u64> {
     let removed = transaction.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute(params![through])?;
     Ok(removed as u64)

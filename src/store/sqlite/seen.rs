@@ -1,9 +1,9 @@
-//! When each target was last read with success: beside the state file, in eight bytes for each, without waiting for the
-//! disk.
+//! When each target was last read successfully: in a file beside the state file, in eight bytes for each, without
+//! syncing.
 //!
-//! A poll that brings nothing new commits nothing, and still the next start must know whether there was an outage. What
-//! is written here survives the end of the process, however it ends. After a crash of the whole machine it may be older
-//! than it should be; then an outage seems longer than it was, which only makes the exporter careful for a minute.
+//! A poll without news commits nothing, but the next start must know whether there was an outage. What is written here
+//! survives the end of the process, however it ends. After a crash of the whole machine it may be too old; then an
+//! outage seems longer than it was, which only makes the exporter careful for a minute.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,8 +18,8 @@ use crate::store::place::{self, SEEN, beside};
 use talkover_core::delivery::Timestamp;
 
 const SLOT_BYTES: u64 = 8;
-/// How far the server's clock may be ahead of ours, 5 min: as much as two readings of it may differ. What is dated
-/// later has not happened yet.
+/// How far the server's clock may be ahead of ours, 5 min: as much as two readings of it may differ. A later date is
+/// corrupt.
 const AHEAD: Duration = Duration::from_secs(300);
 
 /// The open file: one slot of a little-endian number of microseconds since the Unix epoch for each target, by its
@@ -36,13 +36,13 @@ impl SeenFile {
         Ok(Self { file: place::open_beside(state, SEEN)?, path: beside(state, SEEN) })
     }
 
-    /// Forgets everything: the state is new, and its targets get the numbers of those before them.
+    /// Forgets everything: the state is new, and its targets get the numbers of earlier ones.
     pub(super) fn forget_all(&self) -> Result<(), StoreError> {
         self.file.set_len(0).map_err(|error| StoreError::Io { path: self.path.clone(), action: "truncate", error })
     }
 
-    /// Returns when the target was last read, `None` if that isn't known. It is never later than `now` by the local
-    /// clock: a damaged number would be shown for a success, and would hide an outage.
+    /// Returns when the target was last read; `None` if that is not known. The result is never later than `now` by the
+    /// local clock: a damaged number would be shown as a success, and would hide an outage.
     pub(super) fn get(&self, target: TargetNumber, now: Timestamp) -> Option<Timestamp> {
         let mut bytes = [0; SLOT_BYTES as usize];
         self.file.read_exact_at(&mut bytes, slot(target)?).ok()?;
@@ -56,7 +56,7 @@ impl SeenFile {
         Some(seen.min(now))
     }
 
-    /// Keeps when the target was last read.
+    /// Records when the target was last read.
     pub(super) fn set(&self, target: TargetNumber, date: Timestamp) {
         let Some(slot) = slot(target) else { return };
         if let Err(error) = self.file.write_all_at(&date.as_micros().to_le_bytes(), slot) {

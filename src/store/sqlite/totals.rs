@@ -14,15 +14,15 @@ use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::totals::{Birth, HistogramTotals, Total, Totals};
 
-/// The buckets of files that do not say with which fixed buckets they were written: those of the versions that did not
-/// say so yet. They stay what they are when [`Family::fixed_buckets`] changes.
+/// The buckets of files without a record of their fixed buckets: those of the versions that did not write one yet. They
+/// stay what they are when [`Family::fixed_buckets`] changes.
 const UNSAID_BUCKETS: [(Family, &str); 2] = [
     (Family::Delay, "[1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0]"),
     (Family::AttemptsPerDelivery, "[1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0]"),
 ];
 
-/// Remembers how the histograms are laid out. If the totals of one were written in another layout, they mean nothing
-/// any more and are dropped. Returns the families of which some were dropped.
+/// Records how the histograms are laid out. Totals in another layout are useless and are dropped. Returns the families
+/// of which some were dropped.
 pub(super) fn adopt_layouts(transaction: &Transaction<'_>, policy: &LabelPolicy) -> rusqlite::Result<Vec<Family>> {
     let mut dropped = Vec::new();
     for family in Family::ALL {
@@ -44,7 +44,7 @@ fn layout(family: Family, policy: &LabelPolicy) -> Option<String> {
     family.fixed_buckets().map(|buckets| format!("{buckets:?}"))
 }
 
-/// Remembers a family's layout, and drops its totals if they have another. Returns whether there were any to drop.
+/// Records a family's layout, and drops its totals if they have another. Returns whether there were any to drop.
 fn adopt_layout(transaction: &Transaction<'_>, family: Family, wanted: &str) -> rusqlite::Result<bool> {
     let key = format!("{}_layout", family.as_str());
     let said: Option<String> =
@@ -59,7 +59,7 @@ fn adopt_layout(transaction: &Transaction<'_>, family: Family, wanted: &str) -> 
     }
     let dropped = transaction.execute("DELETE FROM totals WHERE family = ?1", params![family.as_str()])? > 0;
     if dropped {
-        // For `verify`: from here on there are fewer observations than there is to observe.
+        // For `verify`: from here on there are fewer observations than attempts or deliveries.
         let key = format!("{}_dropped", family.as_str());
         transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, wanted])?;
     }
@@ -109,7 +109,7 @@ pub(super) fn release(
     Ok(())
 }
 
-/// Keeps what forgotten rows add to the counters.
+/// Adds what forgotten rows add to the counters.
 pub(super) fn add_pruned(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -131,7 +131,7 @@ fn labels_text(key: &SeriesKey) -> rusqlite::Result<String> {
     serde_json::to_string(&labels).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-/// SQLite's integers end at 2^63 − 1, where 292 years of nanoseconds end too.
+/// SQLite's integers end at 2^63 − 1, and so do 292 years of nanoseconds.
 fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -243,7 +243,7 @@ pub(crate) static TABLE: [Row; 28] = [
         result: "invalid_response",
         code: "200",
         concerned: Webhook,
-        logged: "the answer cannot be used: the answer is no JSON object: EOF while parsing",
+        logged: "the answer cannot be used: the answer is not a JSON object: EOF while parsing",
     },
     Row {
         name: "Connection reset before the answer",
@@ -297,7 +297,7 @@ pub(crate) static TABLE: [Row; 28] = [
         result: "invalid_response",
         code: "200",
         concerned: Webhook,
-        logged: "the answer cannot be used: the answer is no JSON object: EOF while parsing",
+        logged: "the answer cannot be used: the answer is not a JSON object: EOF while parsing",
     },
     Row {
         name: "Certificate not trusted (TLS)",

@@ -58,7 +58,7 @@ async fn a_full_disk_stops_the_counting_and_not_the_serving() {
     std::fs::remove_file(&ballast).unwrap();
     let after = scene.wait_for_truth(&exporter).await;
     after.assert_not_below(&before);
-    let is_told = |log: &[String]| log.iter().any(|line| line.contains("the state file can be written again"));
+    let is_told = |log: &[String]| log.iter().any(|line| line.contains("state file writable again"));
     exporter.wait_for_log("that it can be written", is_told).await;
     scene.assert_sound().await;
     assert_eq!(exporter.terminate().await, Some(0));

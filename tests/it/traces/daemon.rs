@@ -114,7 +114,7 @@ async fn what_waits_is_shown_and_a_receiver_that_hangs_delays_no_end() {
     assert_eq!(scrape.get(OLDEST), Some(1.7e9));
     assert_eq!(scrape.sum(SPANS, &["dropped"]), 1.0);
     assert_eq!(scrape.sum(SPANS, &["exported"]) + scrape.sum(SPANS, &["rejected"]), 0.0);
-    let is_told = |log: &[String]| log.iter().any(|line| line.contains("more spans wait than max_queued_spans"));
+    let is_told = |log: &[String]| log.iter().any(|line| line.contains("span queue longer than max_queued_spans"));
     exporter.wait_for_log("the spans that were dropped", is_told).await;
     assert_eq!(exporter.terminate().await, Some(0));
 
@@ -132,7 +132,7 @@ async fn an_endpoint_comes_changes_and_goes_without_a_restart() {
     scene.queue(names(0, 5));
     let [first, second] = [Receiver::start([]).await, Receiver::start([]).await];
     let exporter = Exporter::start(&scene.configure("")).await;
-    let waits = |line: &String| line.contains("no endpoint for traces is set") && line.contains("waiting=5");
+    let waits = |line: &String| line.contains("no traces endpoint configured") && line.contains("waiting=5");
     exporter.wait_for_log("what waits", |log| log.iter().any(waits)).await;
     scene.configure(&format!("endpoint: '{}'", first.url()));
     exporter.signal(Signal::HUP);
@@ -194,11 +194,11 @@ async fn the_log_tells_each_change_once_and_no_secret() {
     let variables = [("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "3000".to_owned()), ("RUST_LOG", "debug".to_owned())];
     let exporter = Exporter::start_with(&scene.configure(&traces), &variables).await;
     wait_for_empty(&exporter).await;
-    let is_told = |log: &[String]| log.iter().any(|line| line.contains("has refused 5 of 5 spans for good"));
+    let is_told = |log: &[String]| log.iter().any(|line| line.contains("rejected 5 of 5 spans"));
     let log = exporter.wait_for_log("what was refused", is_told).await;
     let lines = |text: &str| log.iter().filter(|line| line.contains(text)).count();
     assert_eq!(lines("failed to send spans"), 1, "{log:#?}");
-    assert_eq!(lines("has refused"), 1, "{log:#?}");
+    assert_eq!(lines("rejected 5 of 5"), 1, "{log:#?}");
     assert_eq!(lines("s3cret"), 0, "{log:#?}");
     assert_eq!(receiver.seen().last().unwrap().headers["authorization"], "Bearer s3cret-key");
     assert_eq!(exporter.scrape().await.sum(SPANS, &["rejected"]), 5.0);

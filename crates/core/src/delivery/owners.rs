@@ -1,14 +1,14 @@
-//! Who owns webhooks, and what the API's lists say of both: plain values, read by `reading::wire::lists` and kept by
-//! discovery.
+//! Who owns webhooks, and what the API's lists say of owners and webhooks: plain values, parsed by
+//! `reading::wire::lists` and kept by discovery.
 
 use std::sync::Arc;
 
 use super::{OwnerType, Timestamp};
 
-/// An agent or a campaign, told from all others of its environment. Agents come first.
+/// Identifies an agent or a campaign within its environment. Agents come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerKey {
-    /// Which of the two.
+    /// An agent or a campaign.
     pub owner_type: OwnerType,
     /// Its id.
     pub id: Arc<str>,
@@ -17,28 +17,28 @@ pub struct OwnerKey {
 /// What a list says of an agent or a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiOwner {
-    /// Its name, or its id where it has none.
+    /// Its name, or its id if it has none.
     pub name: Arc<str>,
-    /// `draft`, `published`; `draft`, `active`, `paused`, `completed`, `cancelled`; or what else the API says.
+    /// `draft`, `published`; `draft`, `active`, `paused`, `completed`, `cancelled`; or whatever else the API says.
     pub status: Option<Arc<str>>,
-    /// When it was last changed, where the list says so.
+    /// When it was last changed, if the list says so.
     pub updated_at: Option<Timestamp>,
 }
 
 /// What a list says of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiWebhook {
-    /// Its name, or its id where it has none.
+    /// Its name, or its id if it has none.
     pub name: Arc<str>,
     /// Where it delivers to.
     pub endpoint: Option<Endpoint>,
     /// How long an attempt may take, in seconds.
     pub timeout_seconds: Option<u32>,
-    /// How often a failed delivery is tried again.
+    /// How often a failed delivery is retried.
     pub max_retries: Option<u32>,
-    /// How it delivers.
+    /// The HTTP method of its requests.
     pub method: Method,
-    /// Whether it delivers at all; assumed where the list does not say.
+    /// Whether it delivers at all; true if the list does not say.
     pub is_enabled: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct ApiWebhook {
 pub struct Endpoint {
     /// The host, in lower case.
     pub host: Arc<str>,
-    /// The port, where the URL or its scheme names one.
+    /// The port, if the URL or its scheme names one.
     pub port: Option<u16>,
 }
 

@@ -1,9 +1,9 @@
-//! Which webhooks of those that discovery finds are wanted: `discovery.include` and `discovery.exclude`.
+//! Which of the discovered webhooks are wanted: `discovery.include` and `discovery.exclude`.
 
 use wildmatch::WildMatch;
 
-/// Globs to take and to leave. `*` matches any text, `/` included, and `?` one character; every other character is
-/// itself, so that a name with brackets needs no escapes.
+/// Globs to include and to exclude. `*` matches any text, also `/`, and `?` one character; every other character
+/// matches itself, so a name with brackets needs no escapes.
 #[derive(Clone, Debug)]
 pub struct Filter {
     include: Vec<WildMatch>,
@@ -11,7 +11,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// A filter that takes what matches a glob of `include` and none of `exclude`.
+    /// A filter that admits what matches a glob of `include` and none of `exclude`.
     pub fn new(include: &[String], exclude: &[String]) -> Self {
         let compile = |globs: &[String]| globs.iter().map(|glob| WildMatch::new(glob)).collect();
         Self { include: compile(include), exclude: compile(exclude) }

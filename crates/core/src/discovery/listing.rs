@@ -1,12 +1,12 @@
-//! Puts the pages of one list together, while the list may move.
+//! Joins the pages of a list that may change while it is read.
 //!
-//! Entries are told by their ids: one that is pushed to a later page is read twice and counts once. One that is pulled
-//! to an earlier page, because another was deleted meanwhile, is missed; whether that may have happened is what
-//! [`Completeness`] says.
+//! Entries are identified by their ids: an entry that is pushed to a later page is read twice and counts once. An entry
+//! that is pulled to an earlier page, because another was deleted meanwhile, is missed; [`Completeness`] says whether
+//! that may have happened.
 //!
 //! A page of owners that keeps failing is read in smaller parts, down to the entry that is the cause, which is skipped.
-//! A list that does not end is ended here ([`Bounds`]). Either way the list is [`Completeness::Partial`]: what it shows
-//! is used, and nothing is taken for gone because of what it does not show.
+//! A list that does not end is cut off ([`Bounds`]). In both cases the list is [`Completeness::Partial`]: what it shows
+//! is used, and nothing is taken to be gone because it is missing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use crate::delivery::Timestamp;
 use crate::reading::wire::lists::ListPage;
 
-/// How much it means that an entry is missing from a list that was read to its end.
+/// What it means that an entry is missing from a list that was read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// The list came in one answer, so it shows one moment.
+    /// The list came in one answer, so it shows a single moment.
     OneMoment,
-    /// As many entries were read as the API says that there are, and that number did not change meanwhile. An entry may
-    /// still be missing where one was deleted and another one made.
+    /// As many entries were read as the API says there are, and that number did not change meanwhile. An entry may
+    /// still be missing if one was deleted and another one created.
     Counted,
     /// Something moved, or the numbers do not add up.
     Moved,
@@ -29,32 +29,32 @@ pub enum Completeness {
     Partial,
 }
 
-/// So many failures in a row of a page, or of a single entry, are no accident.
+/// This many failures in a row of a page, or of a single entry, are no coincidence.
 const FAILURES: u32 = 3;
-/// So many single entries in a row that fail are no entries: what lies deeper is refused, or nobody is answered.
+/// This many failing single entries in a row are not to blame themselves: everything deeper is refused, or nothing is
+/// answered at all.
 const MAX_SKIPPED: u32 = 5;
 
 /// How much of a list is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Answers.
+    /// The number of answers.
     pub pages: u32,
-    /// Different entries.
+    /// The number of different entries.
     pub entries: usize,
 }
 
 impl Bounds {
-    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of
-    /// their own.
+    /// For agents, and for campaigns: many times what can be used, as the webhooks of each cost a request of their own.
     pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
-    /// Of the webhooks of one owner: the reference knows no pages of that list at all.
+    /// For the webhooks of one owner: the API's reference knows no pages of that list at all.
     pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
 }
 
 /// Why a list was read only in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortfall {
-    /// It is longer than is read, or never ends.
+    /// It is longer than the bounds, or never ends.
     Endless,
     /// Some of its pages cannot be read.
     Unreadable,
@@ -69,12 +69,12 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// How the reading of a list before this one came out.
+/// How the previous reading of a list went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastReading {
-    /// All pages could be read, or nothing is known: a failure is repeated before it is believed.
+    /// All pages could be read, or there was none: a failure is repeated before it is believed.
     Whole,
-    /// Some page could not be read: a failure is no surprise.
+    /// Some page could not be read: another failure is no surprise.
     Unreadable,
 }
 
@@ -82,20 +82,20 @@ pub enum LastReading {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListFailure {
-    /// The same page is wanted again, later.
+    /// Request the same page again, later.
     Retry,
-    /// Another page is wanted, now.
+    /// Request another page, now.
     Onward,
-    /// Nothing can be read: the list begins anew, later.
+    /// Nothing can be read: start the list over, later.
     GivenUp,
 }
 
-/// From this sum of weights on, a missing entry is gone.
+/// From this sum of weights on, a missing entry is taken to be gone.
 pub const GONE: u8 = 4;
 
 impl Completeness {
-    /// What one listing without an entry weighs: it is gone after one list in one answer, two counted ones in a row, or
-    /// four others. The last must be enough, else nothing would ever go where the API's numbers are wrong.
+    /// The weight of one list without an entry: an entry is gone after one list in a single answer, two counted lists
+    /// in a row, or four others. The last rule keeps wrong numbers of the API from holding entries forever.
     pub const fn weight(self) -> u8 {
         match self {
             Self::OneMoment => GONE,
@@ -114,22 +114,22 @@ pub struct Listing<T> {
     entries: BTreeMap<Arc<str>, T>,
     unusable: u64,
     total: Option<u64>,
-    /// The entries to ask for on a page; `None` if requests cannot say.
+    /// The entries to request per page; `None` if requests cannot say.
     wanted: Option<u32>,
-    /// The entries on a full page and on the next one, as far as is known.
+    /// The entries on a full page and on the next page, as far as is known.
     full: Option<u32>,
     per_page: Option<u32>,
-    /// The page that is to be read next, from 1.
+    /// The page to read next, from 1.
     page: u32,
-    /// How far the list was read: so many places from its top.
+    /// How many places of the list were read, from its top.
     reached: u32,
     /// Pages that were answered.
     read: u32,
     has_moved: bool,
     begun_at: Option<Timestamp>,
-    /// Whether pages are larger than was asked for: then a page cannot be read in parts.
+    /// Whether pages are larger than requested: then a page cannot be read in parts.
     is_oversized: bool,
-    /// Failures in a row of the page that is to be read next.
+    /// Failures in a row of the page to read next.
     failures: u32,
     /// Places that were skipped, in all and in a row.
     skipped: u32,
@@ -138,28 +138,28 @@ pub struct Listing<T> {
     is_probing: bool,
 }
 
-/// A list that was read to its end, or as far as it is read.
+/// A list that was read to its end, or as far as its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompleteList<T> {
     /// Its entries.
     pub entries: BTreeMap<Arc<str>, T>,
-    /// What it means that something is not among them.
+    /// What it means that an entry is missing.
     pub certainty: Completeness,
     /// The server's `Date` of its first answer.
     pub begun_at: Timestamp,
-    /// Why not all of it was read, if so.
+    /// Why it was read only in part, if it was.
     pub shortfall: Option<Shortfall>,
 }
 
 impl<T> CompleteList<T> {
-    /// Whether it holds, as far as can be known, everything that was there when it was begun.
+    /// Whether it holds, as far as can be known, everything that existed when its reading began.
     pub fn is_whole(&self) -> bool {
         !matches!(self.certainty, Completeness::Moved | Completeness::Partial)
     }
 }
 
 impl<T> Listing<T> {
-    /// A list of which nothing is read yet; requests ask for `per_page` entries on a page, if they can.
+    /// A list that has not been read yet; requests ask for `per_page` entries per page, if they can.
     pub fn new(bounds: Bounds, per_page: Option<u32>) -> Self {
         Self {
             bounds,
@@ -182,7 +182,7 @@ impl<T> Listing<T> {
         }
     }
 
-    /// The page that is to be read next, from 1, and the entries wanted on it.
+    /// The page to read next, from 1, and the entries to request.
     pub fn next_page(&self) -> (u32, Option<u32>) {
         if self.is_probing { (1, self.full) } else { (self.page, self.per_page) }
     }
@@ -192,12 +192,12 @@ impl<T> Listing<T> {
         self.per_page < self.full
     }
 
-    /// Notes that some time has passed since the last page.
+    /// Records that some time has passed since the last page.
     pub fn interrupt(&mut self) {
         self.has_moved |= self.read > 0;
     }
 
-    /// Records that the next page could not be read, in a list of which the last reading was like that.
+    /// Records that the next page could not be read; `last` says how the previous reading of the list went.
     pub fn fail(&mut self, last: LastReading) -> ListFailure {
         if self.is_probing {
             *self = Self::new(self.bounds, self.wanted);
@@ -223,7 +223,7 @@ impl<T> Listing<T> {
         ListFailure::Onward
     }
 
-    /// Takes in the next page, answered at `date`; returns the list if nothing more of it is read.
+    /// Adds the next page, answered at `date`; returns the list if no more of it is read.
     pub fn absorb(&mut self, page: ListPage<T>, date: Timestamp) -> Option<CompleteList<T>> {
         let begun_at = *self.begun_at.get_or_insert(date);
         if std::mem::take(&mut self.is_probing) {
@@ -246,8 +246,8 @@ impl<T> Listing<T> {
         self.unusable += page.invalid.len() as u64;
         let is_room = self.bounds.entries.saturating_sub(known);
         self.entries.extend(page.entries.into_iter().take(is_room));
-        // A server that returns the same page for every number would be asked for ever. A part may repeat what was
-        // pushed on, and one that turned out to be smaller than was asked for stands further up.
+        // A server that returns the same page for every number would be requested forever. A part may repeat what was
+        // pushed on, and a part that turned out smaller than requested is further up.
         let is_new = self.entries.len() > known || is_part || is_behind;
         let is_cut = !is_last && (self.read >= self.bounds.pages || self.entries.len() >= self.bounds.entries);
         if !is_last && is_new && !is_cut {
@@ -277,7 +277,7 @@ impl<T> Listing<T> {
         CompleteList { entries, certainty, begun_at, shortfall }
     }
 
-    /// Pages may be smaller than was asked for: then they count by their real size.
+    /// Records the real size of pages, which may be smaller than requested.
     fn note_size(&mut self, served: Option<u64>) {
         let (Some(served), Some(per_page)) = (served.and_then(|size| u32::try_from(size).ok()), self.per_page) else {
             return;
@@ -289,7 +289,7 @@ impl<T> Listing<T> {
         }
     }
 
-    /// Goes on behind the next page: with the largest page that begins there.
+    /// Moves on after the next page, to the largest page that begins there.
     fn advance(&mut self) {
         let (Some(per_page), Some(full)) = (self.per_page, self.full) else {
             self.page = self.page.saturating_add(1);
@@ -303,7 +303,7 @@ impl<T> Listing<T> {
         self.page = place / size + 1;
     }
 
-    /// Whether no page follows. The answer's own numbers count, not what was asked for.
+    /// Whether no page follows. The answer's own numbers count, not those requested.
     fn is_last(&self, page: &ListPage<T>) -> bool {
         let (at, count) = (u64::from(self.page), (page.entries.len() + page.invalid.len()) as u64);
         let numbers = page.pagination;
@@ -316,13 +316,13 @@ impl<T> Listing<T> {
             (None, Some(per_page), Some(total)) => at.saturating_mul(per_page) >= total,
             (None, Some(per_page), None) => count < per_page,
             (None, None, Some(total)) => passed.saturating_add(count) >= total,
-            // No numbers: the list has no pages.
+            // Without numbers the list has no pages.
             (None, None, None) => true,
         }
     }
 }
 
-/// The size of the parts in which a page of this size is read, a divisor of it; `None` if it holds one entry.
+/// The size of the parts in which a page of this size is read, a divisor of it; `None` if it holds a single entry.
 fn part_of(per_page: u32) -> Option<u32> {
     (2..=per_page).find(|divisor| per_page.is_multiple_of(*divisor)).map(|divisor| per_page / divisor)
 }

@@ -1,14 +1,15 @@
-//! What discovery asks next, and what the answers mean. Pure: times are passed in, one request is under way at a time.
+//! What discovery requests next, and what the answers mean. Pure: times are passed in, and one request is under way at
+//! a time.
 //!
-//! A refresh reads the lists of owners alone. An owner's webhooks are read when it is new, when the list tells of a
-//! change, and else in rotation: each at the latest when its period is over, and all of them evenly spread over it.
+//! A refresh reads only the lists of owners. An owner's webhooks are read when it is new, when the list shows a change,
+//! and otherwise in rotation: each owner at the latest at the end of its period, and all of them spread evenly over it.
 //!
-//! A page of owners that keeps failing is read in parts, and lists that do not end are ended ([`super::listing`]); both
-//! are news for the log, once each. Owners beyond [`Bounds::OWNERS`] of a type, and webhooks beyond
-//! [`Bounds::WEBHOOKS`] of an owner, are not kept.
+//! A page of owners that keeps failing is read in parts, and lists that do not end are cut off ([`super::listing`]);
+//! both are logged, once each. Owners beyond [`Bounds::OWNERS`] of a type, and webhooks beyond [`Bounds::WEBHOOKS`] of
+//! an owner, are not kept.
 //!
-//! Gone is a webhook that its owner's list leaves out, or one whose owner is gone
-//! ([`listing::GONE`](super::listing::GONE)); never one for which an answer failed.
+//! A webhook is gone when its owner's list leaves it out, or when its owner is gone
+//! ([`listing::GONE`](super::listing::GONE)); never because an answer failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,15 +29,15 @@ use crate::server_time::ServerTime;
 
 /// The documented maximum of entries on a page.
 const PER_PAGE: u32 = 100;
-/// The documented default, for a server that refuses more or whose answers are too large then.
+/// The documented default, for a server that refuses more or whose answers would be too large.
 const SMALL_PER_PAGE: u32 = 20;
-/// How soon a list is asked for again that failed once; each further failure doubles it, up to `refresh_interval`.
+/// How soon a failed list is retried; each further failure doubles the wait, up to `refresh_interval`.
 const LIST_RETRY: Duration = Duration::from_secs(15);
-/// A list that was refused so often in a row is begun anew: perhaps its next page does not exist any more.
+/// A list that was refused this often in a row starts over: perhaps its next page no longer exists.
 const REFUSALS_OF_LISTING: u32 = 3;
 /// The same for an owner's webhooks, up to the owner's period.
 const OWNER_RETRY: Duration = Duration::from_secs(60);
-/// Times are kept since this long before the start, so that those before it can be told. Longer than any period.
+/// Times count from this long before the start, so that earlier ones can be expressed. Longer than any period.
 const BEFORE_START: Duration = Duration::from_secs(48 * 3600);
 
 /// What is searched, and how often.
@@ -57,10 +58,10 @@ pub struct Discovery {
     filter: Filter,
     lists: BTreeMap<OwnerType, OwnerList>,
     owners: BTreeMap<OwnerKey, KnownOwner>,
-    /// The list of webhooks whose first pages were read.
+    /// The owner whose list of webhooks is being read, and its first pages.
     reading: Option<(OwnerKey, Listing<ApiWebhook>)>,
     is_asking: bool,
-    /// When the first wish is due; kept, since it is asked for much more often than it changes.
+    /// When the first wish is due; cached, because it is read much more often than it changes.
     due: Option<Duration>,
     unsaved: BTreeSet<OwnerKey>,
     unsaved_lists: BTreeSet<OwnerType>,
@@ -68,14 +69,14 @@ pub struct Discovery {
     news: Vec<ShortList>,
 }
 
-/// A list that was read only in part, though it was read whole before.
+/// A list that was read only in part, although it was read completely before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShortList {
     /// Whose webhooks it lists; `None` if it is the list of owners itself.
     pub owner: Option<OwnerKey>,
-    /// What owners it is about.
+    /// The type of its owners.
     pub owner_type: OwnerType,
-    /// Why it was not read to its end.
+    /// Why it was read only in part.
     pub shortfall: Shortfall,
 }
 
@@ -86,7 +87,7 @@ struct OwnerList {
     per_page: u32,
     due: Duration,
     failures: u32,
-    /// Why it was last read only in part, if so.
+    /// Why it was last read only in part, if it was.
     shortfall: Option<Shortfall>,
 }
 
@@ -94,7 +95,7 @@ struct OwnerList {
 struct KnownOwner {
     record: OwnerRecord,
     turn: OwnerTurn,
-    /// Why the list of its webhooks was last read only in part, if so.
+    /// Why the list of its webhooks was last read only in part, if it was.
     shortfall: Option<Shortfall>,
 }
 
@@ -103,7 +104,7 @@ fn new_list_of_owners(per_page: u32) -> Listing<ApiOwner> {
 }
 
 impl Discovery {
-    /// Goes on from what is remembered; `now` is the server's clock, as far as it is known.
+    /// Resumes from what is remembered; `now` is the server's clock, as far as it is known.
     pub fn new(settings: DiscoverySettings, filter: Filter, record: DiscoveryRecord, now: ServerTime) -> Self {
         let searched = [(OwnerType::Agent, settings.agents), (OwnerType::Campaign, settings.campaigns)];
         let types: Vec<OwnerType> = searched.into_iter().filter(|(_, is_on)| *is_on).map(|(owner, _)| owner).collect();
@@ -111,7 +112,7 @@ impl Discovery {
         let list = |owner_type| {
             let record = record.lists.get(owner_type).copied().unwrap_or_default();
             let due = record.completed_at.map_or(Duration::ZERO, |moment| at(moment) + settings.refresh_interval);
-            // A clock that was wrong must not put a refresh off.
+            // A clock that was wrong must not delay a refresh.
             let due = due.min(BEFORE_START + settings.refresh_interval);
             let listing = new_list_of_owners(PER_PAGE);
             (*owner_type, OwnerList { record, listing, per_page: PER_PAGE, due, failures: 0, shortfall: None })
@@ -142,13 +143,13 @@ impl Discovery {
         discovery
     }
 
-    /// All that is to be remembered.
+    /// Everything to remember.
     pub fn into_record(self) -> DiscoveryRecord {
         let lists = self.lists.into_iter().map(|(key, list)| (key, list.record)).collect();
         DiscoveryRecord { lists, owners: self.owners.into_iter().map(|(key, known)| (key, known.record)).collect() }
     }
 
-    /// A webhook that is left out now becomes known when it is let in again, not when it was first found.
+    /// A webhook that is excluded now becomes known when it is included again, not when it was first found.
     fn forget_unwanted_pasts(&mut self) {
         for (key, known) in &mut self.owners {
             let OwnerRecord { owner, webhooks, .. } = &mut known.record;
@@ -161,7 +162,7 @@ impl Discovery {
         }
     }
 
-    /// When the next request is due; nothing while one is under way.
+    /// When the next request is due; `None` while one is under way.
     pub fn due(&self) -> Option<Duration> {
         self.due.filter(|_| !self.is_asking).map(|due| due.saturating_sub(BEFORE_START))
     }
@@ -170,7 +171,7 @@ impl Discovery {
         self.due = self.wishes().map(|(due, _)| due).min();
     }
 
-    /// The request that is to be made at `now`, where one is due and none is under way.
+    /// The request to make at `now`, if one is due and none is under way.
     pub fn next(&self, now: Duration) -> Option<Request> {
         let now = now + BEFORE_START;
         let mut due = self.wishes().filter(|(due, _)| *due <= now && !self.is_asking);
@@ -187,18 +188,18 @@ impl Discovery {
         lists.chain(rest).chain(urgent).chain(rotating)
     }
 
-    /// Notes that a request is under way.
+    /// Records that a request is under way.
     pub fn start(&mut self) {
         self.is_asking = true;
     }
 
-    /// Notes that the request under way was given up before it was answered.
+    /// Records that the request under way was given up before it was answered.
     pub fn abandon(&mut self) {
         self.is_asking = false;
     }
 
-    /// Takes in what `request` brought at `now`; `date` is the server's clock. Says whether [`targets`](Self::targets)
-    /// may have changed.
+    /// Processes the answer to `request` at `now`; `date` is the server's clock. Returns whether
+    /// [`targets`](Self::targets) may have changed.
     pub fn finish(
         &mut self,
         request: Request,
@@ -248,7 +249,7 @@ impl Discovery {
         let Some(list) = self.lists.get_mut(&owner_type) else { return false };
         list.failures = 0;
         let absent_at = list.record.whole_at;
-        // An owner is news as soon as its page is there, not when the last one is.
+        // An owner is used as soon as its page has come, before the list is complete.
         let mut has_changed = false;
         let mut room = room_for(&self.owners, owner_type);
         for (id, owner) in &page.entries {
@@ -259,7 +260,7 @@ impl Discovery {
                 }
                 room -= 1;
             }
-            has_changed |= meet(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
+            has_changed |= record_owner(&mut self.owners, &key, owner, absent_at) && self.unsaved.insert(key);
         }
         let Some(complete) = list.listing.absorb(page, date) else { return has_changed };
         list.due = now + self.settings.refresh_interval;
@@ -275,9 +276,9 @@ impl Discovery {
         self.weigh_owners(owner_type, &complete) || has_changed
     }
 
-    /// Lets those owners go that are gone.
+    /// Forgets the owners that are gone.
     fn weigh_owners(&mut self, owner_type: OwnerType, complete: &CompleteList<ApiOwner>) -> bool {
-        // That everything is gone at once is more often a fault of the API's than the truth: it has to say so twice.
+        // If everything is gone at once, the API is more often wrong than right: it has to say so twice.
         let is_empty = complete.entries.is_empty() && complete.certainty != Completeness::Partial;
         let weight = if is_empty { GONE / 2 } else { complete.certainty.weight() };
         let mut gone = Vec::new();
@@ -302,7 +303,7 @@ impl Discovery {
     }
 
     fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<ApiWebhook>, date: Timestamp, now: Duration) -> bool {
-        // It may have gone while its answer was on the way.
+        // The owner may have gone while its answer was under way.
         let Some(known) = self.owners.get_mut(&key) else { return false };
         let mut listing = match self.reading.take() {
             Some((owner, listing)) if owner == key => listing,
@@ -318,7 +319,7 @@ impl Discovery {
         known.shortfall = complete.shortfall;
         let was_called = known.record.is_changed;
         let has_changed = known.record.take_over(&key, complete, &self.filter);
-        // What is missing and not yet known to be gone is looked for again, but not at once.
+        // What is missing and not yet known to be gone is read again, but not at once.
         if was_called && !has_changed || known.record.is_changed {
             known.turn.succeed_in_vain(now);
         } else {
@@ -349,7 +350,7 @@ impl Discovery {
         } else if list.failures.is_multiple_of(REFUSALS_OF_LISTING) {
             list.listing = new_list_of_owners(list.per_page);
         }
-        // While a cause is being looked for, no reason to wait longer each time.
+        // While the cause is being looked for, there is no reason to wait longer each time.
         let failures = if list.listing.is_looked_into() { 1 } else { list.failures };
         let pause = rotation::doubled(LIST_RETRY, failures, self.settings.refresh_interval);
         list.due = if failed == ListFailure::Onward { now } else { now + pause };
@@ -362,7 +363,7 @@ impl Discovery {
         }
     }
 
-    /// The webhooks that are there, wanted or not.
+    /// The webhooks that exist, wanted or not.
     pub fn targets(&self) -> impl Iterator<Item = Discovered<'_>> {
         self.owners.iter().flat_map(move |(key, known)| {
             let owner_name = &known.record.owner.name;
@@ -383,8 +384,8 @@ impl Discovery {
         times?.into_iter().min()
     }
 
-    /// Whether all lists were read, those of each owner's webhooks included; or asked for in vain, where only those
-    /// fail.
+    /// Whether all lists were read, including those of each owner's webhooks; or requested without success, if only
+    /// those fail.
     pub fn has_seen_all(&self) -> bool {
         let lists = self.lists.values().all(|list| list.record.completed_at.is_some());
         lists && self.owners.values().all(|known| known.turn.has_come())
@@ -395,7 +396,7 @@ impl Discovery {
         std::mem::take(&mut self.news)
     }
 
-    /// Takes what is to be written; where that fails it belongs back ([`keep_unsaved`](Self::keep_unsaved)).
+    /// Takes what is to be written; if that fails, give it back ([`keep_unsaved`](Self::keep_unsaved)).
     pub fn take_unsaved(&mut self) -> Unsaved {
         let owners = std::mem::take(&mut self.unsaved);
         let owners = owners.into_iter().filter_map(|key| Some((key.clone(), self.owners.get(&key)?.record.clone())));
@@ -405,16 +406,16 @@ impl Discovery {
         Unsaved { record, gone: std::mem::take(&mut self.gone).into_iter().collect() }
     }
 
-    /// Takes back what could not be written: it comes again with the next [`take_unsaved`](Self::take_unsaved).
+    /// Takes back what could not be written: the next [`take_unsaved`](Self::take_unsaved) returns it again.
     pub fn keep_unsaved(&mut self, unsaved: Unsaved) {
         self.unsaved.extend(unsaved.record.owners.into_keys());
         self.unsaved_lists.extend(unsaved.record.lists.into_keys());
-        // One that has come back meanwhile is written over.
+        // An owner that has come back meanwhile is written again.
         self.gone.extend(unsaved.gone);
     }
 }
 
-/// A request that is wanted at some time.
+/// A request that will be due at some time.
 enum Wish<'a> {
     Owners(OwnerType, &'a OwnerList),
     Webhooks(&'a OwnerKey),
@@ -436,14 +437,14 @@ impl Wish<'_> {
     }
 }
 
-/// How many more owners of a type are kept.
+/// How many more owners of a type fit.
 fn room_for(owners: &BTreeMap<OwnerKey, KnownOwner>, owner_type: OwnerType) -> usize {
     let known = owners.keys().filter(|key| key.owner_type == owner_type).count();
     Bounds::OWNERS.entries.saturating_sub(known)
 }
 
-/// Takes in what a list says of one owner; whether that is news.
-fn meet(
+/// Processes what a list says of one owner; returns whether that is news.
+fn record_owner(
     owners: &mut BTreeMap<OwnerKey, KnownOwner>,
     key: &OwnerKey,
     owner: &ApiOwner,

@@ -1,4 +1,4 @@
-//! What is remembered of owners and webhooks over restarts.
+//! What is remembered of owners and webhooks across restarts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use super::listing::{Bounds, CompleteList, GONE};
 use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::{OwnerType, Timestamp};
 
-/// All that is remembered of one environment.
+/// Everything that is remembered of one environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiscoveryRecord {
-    /// Of the two lists of owners.
+    /// The two lists of owners.
     pub lists: BTreeMap<OwnerType, ListRecord>,
-    /// Of the owners and their webhooks.
+    /// The owners and their webhooks.
     pub owners: BTreeMap<OwnerKey, OwnerRecord>,
 }
 
@@ -22,7 +22,7 @@ pub struct DiscoveryRecord {
 pub struct ListRecord {
     /// When it was last read to its end.
     pub completed_at: Option<Timestamp>,
-    /// When the last reading of it began that was certain to be whole: what appears later did not exist then.
+    /// When the last complete reading of it began: whatever appears later did not exist then.
     pub whole_at: Option<Timestamp>,
 }
 
@@ -31,25 +31,25 @@ pub struct ListRecord {
 pub struct OwnerRecord {
     /// What the list says.
     pub owner: ApiOwner,
-    /// When it is known not to have existed yet.
+    /// A time at which it is known not to have existed yet.
     pub absent_at: Option<Timestamp>,
-    /// When the last reading of its webhooks began that was certain to be whole.
+    /// When the last complete reading of its webhooks began.
     pub read_at: Option<Timestamp>,
-    /// Whether the list has told of a change since then.
+    /// Whether the list has shown a change since then.
     pub is_changed: bool,
-    /// How much speaks for its being gone ([`super::listing::GONE`]).
+    /// The weight of the evidence that it is gone ([`super::listing::GONE`]).
     pub missed: u8,
     /// Its webhooks by id.
     pub webhooks: BTreeMap<Arc<str>, WebhookRecord>,
 }
 
 impl OwnerRecord {
-    /// The record of an owner that was met just now.
+    /// The record of an owner that was just found.
     pub fn new(owner: ApiOwner, absent_at: Option<Timestamp>) -> Self {
         Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
     }
 
-    /// Takes in the list of its webhooks; whether that changes anything of them.
+    /// Takes over the list of its webhooks; returns whether any of them has changed.
     pub(super) fn take_over(&mut self, key: &OwnerKey, complete: CompleteList<ApiWebhook>, filter: &Filter) -> bool {
         let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
         let before = self.webhooks.clone();
@@ -70,7 +70,7 @@ impl OwnerRecord {
             let known_at = absent_at.filter(|_| is_wanted);
             self.webhooks.insert(id, WebhookRecord { webhook, known_at, missed: 0 });
         }
-        // What is missing and not known to be gone is looked for again soon.
+        // What is missing and not known to be gone is read again soon.
         self.is_changed = self.webhooks.values().any(|known| known.missed > 0);
         if is_whole {
             self.read_at = Some(begun_at);
@@ -84,19 +84,19 @@ impl OwnerRecord {
 pub struct WebhookRecord {
     /// What the list says.
     pub webhook: ApiWebhook,
-    /// The last time that discovery looked and did not find it, by the server's clock: what happened later is no
-    /// history. Nothing where there was no such time, or where the webhook was not wanted when it was found.
+    /// The last time that discovery looked for it without finding it, by the server's clock: what happened later is not
+    /// history. `None` if there was no such time, or if the webhook was not wanted when it was found.
     pub known_at: Option<Timestamp>,
-    /// How much speaks for its being gone.
+    /// The weight of the evidence that it is gone.
     pub missed: u8,
 }
 
-/// What has changed since it was last written.
+/// What has changed since the last write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsaved {
-    /// Lists and owners that are new or different, each with all its webhooks.
+    /// Lists and owners that are new or have changed, each owner with all its webhooks.
     pub record: DiscoveryRecord,
-    /// Owners that are to be forgotten.
+    /// Owners to forget.
     pub gone: Vec<OwnerKey>,
 }
 

@@ -1,10 +1,10 @@
-//! What discovery asks, and what it is answered.
+//! What discovery requests, and the answers.
 
 use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::OwnerType;
 use crate::reading::wire::lists::ListPage;
 
-/// A request that discovery wants to be made.
+/// A request of discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// A page of the list of agents or campaigns.
@@ -25,7 +25,7 @@ pub enum Request {
     },
 }
 
-/// What a request brought.
+/// A page that was requested.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiscoveredPage {
     /// A page of owners.

@@ -1,23 +1,23 @@
-//! Whose webhooks are read next: everybody within a period, evenly spread, and those at once of whom there is news.
+//! Whose webhooks are read next: everybody's within a period, evenly spread, and at once those of owners with news.
 
 use std::time::Duration;
 
 use super::OwnerKey;
 use super::record::OwnerRecord;
 
-/// Webhooks of agents and of campaigns that may still deliver are read within an hour.
+/// Webhooks of agents, and of campaigns that may still deliver, are read within an hour.
 const PERIOD: Duration = Duration::from_secs(3600);
 /// Those of campaigns that have ended, within a day.
 const ENDED_PERIOD: Duration = Duration::from_secs(24 * 3600);
-/// Within a period everybody has a turn, and a twentieth of it is left for turns that come late.
+/// Everybody has a turn within a period, and a twentieth of it is left for turns that are late.
 const SPREAD: f64 = 0.95;
-/// A change that the list told of and that was none of the owner's webhooks: the next one is not followed sooner than
-/// this, because some APIs touch `updated_at` at every call.
+/// After a reading in vain, the owner's next change is followed no sooner than this, because some APIs update
+/// `updated_at` with every call.
 const CHANGED_PERIOD: Duration = Duration::from_secs(15 * 60);
 /// The status of campaigns that have ended.
 const ENDED: [&str; 2] = ["completed", "cancelled"];
 
-/// How an owner is read.
+/// How often an owner is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OwnerClass {
     /// Whether it is a campaign that has ended.
@@ -32,7 +32,7 @@ impl OwnerClass {
     }
 }
 
-/// How an owner is read that looks like this.
+/// The class of an owner.
 pub(super) fn class(key: &OwnerKey, record: &OwnerRecord) -> OwnerClass {
     let is_campaign = key.owner_type == crate::delivery::OwnerType::Campaign;
     let has_ended = record.owner.status.as_deref().is_some_and(|status| ENDED.contains(&status));
@@ -43,7 +43,7 @@ pub(super) fn class(key: &OwnerKey, record: &OwnerRecord) -> OwnerClass {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnerTurn {
     read: Option<Duration>,
-    /// When they were last read for a change, and in vain.
+    /// When they were last read because of a change, but in vain.
     vain: Option<Duration>,
     not_before: Duration,
     failures: u32,
@@ -51,13 +51,12 @@ pub(super) struct OwnerTurn {
 
 impl OwnerTurn {
     /// The turn of an owner whose webhooks were last read then, if ever. That reading does not count as one in vain:
-    /// after a restart or a reload the next change is followed at once, as without it, at the cost of one reading per
-    /// touched owner.
+    /// after a restart or a reload the next change is followed at once, at the cost of one reading per changed owner.
     pub(super) fn read_at(read: Option<Duration>) -> Self {
         Self { read, ..Self::default() }
     }
 
-    /// When they are to be read ahead of all others, where they are.
+    /// When they are to be read before all others, if they are.
     pub(super) fn urgent_at(&self, class: OwnerClass) -> Option<Duration> {
         match self.read {
             None => Some(self.not_before),
@@ -68,7 +67,7 @@ impl OwnerTurn {
         }
     }
 
-    /// Whether they were read, or at least asked for in vain.
+    /// Whether they were read, or at least requested without success.
     pub(super) fn has_come(&self) -> bool {
         self.read.is_some() || self.failures > 0
     }
@@ -90,9 +89,9 @@ impl OwnerTurn {
     }
 }
 
-/// The owner whose turn is next in rotation, and when. Of each class the one comes that was read longest ago: one step
-/// after the last reading, a step being the period's share of one owner, and no later than its own period allows. So a
-/// burst of first readings does not come back as a burst.
+/// The owner whose turn is next in rotation, and when. From each class comes the owner that was read longest ago: one
+/// step after the last reading, a step being one owner's share of the period, and no later than its own period allows.
+/// So a burst of first readings does not come back as a burst.
 pub(super) fn next<'a>(
     turns: impl Iterator<Item = (&'a OwnerKey, &'a OwnerTurn, OwnerClass)>,
 ) -> Option<(Duration, &'a OwnerKey)> {
@@ -106,12 +105,12 @@ pub(super) fn next<'a>(
     [running.next(PERIOD), ended.next(ENDED_PERIOD)].into_iter().flatten().min()
 }
 
-/// What of a class decides who is next.
+/// What decides within a class who is next.
 #[derive(Default)]
 struct Ring<'a> {
     count: u32,
     newest: Duration,
-    /// The owner that has waited longest: since when, when it was read, from when on it may be, and whose it is.
+    /// The owner that has waited longest: since when, when it was read, from when on it may be read, and its key.
     oldest: Option<(Duration, Duration, Duration, &'a OwnerKey)>,
 }
 
@@ -130,7 +129,7 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// `first`, doubled at each failure after the first, up to `most`.
+/// `first`, doubled with each failure after the first, up to `most`.
 pub(super) fn doubled(first: Duration, failures: u32, most: Duration) -> Duration {
     // 2^16 times the shortest pause is longer than any period.
     first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most.max(first))

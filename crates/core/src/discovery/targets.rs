@@ -1,4 +1,4 @@
-//! What is to be polled: the webhooks named by hand and those that were discovered, and what of that has changed.
+//! What is polled: the webhooks named in the file and those that were discovered, and what has changed about them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,42 +17,42 @@ pub struct Discovered<'a> {
     pub webhook_id: &'a Arc<str>,
     /// What the list says of it.
     pub webhook: &'a ApiWebhook,
-    /// Whether include and exclude let it in.
+    /// Whether `include` and `exclude` admit it.
     pub is_wanted: bool,
-    /// What was created later is no history, where it is known ([`super::record::WebhookRecord::known_at`]).
+    /// Entries created later are not history ([`super::record::WebhookRecord::known_at`]); `None` if that is not known.
     pub known_at: Option<Timestamp>,
 }
 
 /// What discovery knows of a target beyond its ids and its name: for labels, gauges and spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookInfo {
-    /// The owner's name; empty where the webhook is named by hand under another owner.
+    /// The owner's name; empty if the file names the webhook under another owner.
     pub owner_name: Arc<str>,
     /// Where it delivers to.
     pub endpoint: Option<Endpoint>,
     /// Whether it delivers at all.
     pub is_enabled: bool,
-    /// How often a failed delivery is tried again.
+    /// How often a failed delivery is retried.
     pub max_retries: Option<u32>,
     /// How long an attempt may take, in seconds.
     pub timeout_seconds: Option<u32>,
-    /// How it delivers.
+    /// The HTTP method of its requests.
     pub method: Method,
 }
 
-/// A target that is to be polled.
+/// A target to poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedTarget {
     /// The target.
     pub target: Target,
     /// What discovery knows of it.
     pub info: Option<WebhookInfo>,
-    /// For its first contact: what was created later is live. Nothing where the first contact itself is to decide.
+    /// For its first contact: entries created later are live. `None` if the first contact itself decides.
     pub known_at: Option<Timestamp>,
 }
 
 impl ListedTarget {
-    /// Whether TalkOver says that the webhook delivers nothing.
+    /// Whether the webhook is disabled in TalkOver.
     pub fn is_disabled(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.is_enabled)
     }
@@ -61,8 +61,8 @@ impl ListedTarget {
 /// The targets of an environment, by the webhook's id.
 pub type Targets = BTreeMap<Arc<str>, ListedTarget>;
 
-/// Joins what is named by hand with what was discovered. A webhook is one target, however often it is found: under the
-/// owner and the name that were given by hand, else under the first owner that lists it.
+/// Joins the webhooks named in the file with those that were discovered. A webhook is one target, however often it is
+/// found: under the owner and the name in the file, otherwise under the first owner that lists it.
 pub fn join<'a>(environment: &Arc<str>, named: &[Target], discovered: impl Iterator<Item = Discovered<'a>>) -> Targets {
     let by_hand = |target: &Target| {
         (target.webhook_id.clone(), ListedTarget { target: target.clone(), info: None, known_at: None })
@@ -95,7 +95,7 @@ fn discovered_target(environment: &Arc<str>, found: &Discovered<'_>) -> ListedTa
     ListedTarget { target, info: Some(info(found, found.owner_name.clone())), known_at: found.known_at }
 }
 
-/// Adds to a target named by hand what discovery knows of it, best from under the same owner.
+/// Adds to a target named in the file what discovery knows of it, preferably from under the same owner.
 fn add_info(named: &mut ListedTarget, found: &Discovered<'_>) {
     let target = &mut named.target;
     let is_same_owner = (target.owner_type, &target.owner_id) == (found.owner.owner_type, &found.owner.id);
@@ -117,11 +117,11 @@ fn info(found: &Discovered<'_>, owner_name: Arc<str>) -> WebhookInfo {
 /// How targets differ from those before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetChanges {
-    /// Targets that were not there.
+    /// New targets.
     pub appeared: Vec<ListedTarget>,
-    /// Targets with another name, owner or info; as they are now.
+    /// Targets whose name, owner or info has changed; as they are now.
     pub changed: Vec<ListedTarget>,
-    /// Targets that are not there any more.
+    /// Targets that are gone.
     pub disappeared: Vec<Target>,
 }
 

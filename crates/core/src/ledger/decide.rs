@@ -1,4 +1,5 @@
-//! Compares what was read with what is remembered, and says what follows. Pure and total; where all correctness lives.
+//! Compares what was read with what is remembered, and decides what follows. Pure and total: all correctness lives
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU8;
@@ -22,13 +23,13 @@ use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, GroupKey,
 use crate::server_time::ServerTime;
 
 /// Unusable entries have no time of their own; a day after the log itself has dropped them (30 days of retention) they
-/// can turn up no more.
+/// cannot turn up any more.
 const INVALID_RETENTION: Duration = Duration::from_secs(31 * 24 * 3600);
 /// How long the API keeps its log: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// So many rows to forget are worth a commit of their own: a target that has become quiet would keep them for ever.
+/// This many rows to forget are worth a commit of their own: a target that has become quiet would keep them forever.
 const WORTH_PRUNING: usize = 1_000;
-/// Rows forgotten in one decision at most, so that no commit takes long.
+/// The most rows that one decision forgets, so that no commit takes long.
 const MAX_PRUNED: usize = 20_000;
 
 /// The settings that a decision depends on.
@@ -38,9 +39,9 @@ pub struct Policy {
     pub windows: Windows,
     /// How series are labelled.
     pub labels: LabelPolicy,
-    /// After so long without a successful poll, what is read is not what happens but what has happened.
+    /// After this long without a successful poll, what is read counts as the past, not as live.
     pub catch_up_after: Duration,
-    /// Whether a series that is born is served as 0 at first.
+    /// Whether a new series is first served as 0.
     pub holds_births: bool,
 }
 
@@ -51,47 +52,46 @@ pub struct Batch {
     pub attempts: Vec<Attempt>,
     /// The keys of the entries that were not usable.
     pub invalid: Vec<Box<str>>,
-    /// Followed entries that were looked for where they must stand, and are not there any more.
+    /// Followed entries that were looked for at their place in the list, but are gone.
     pub missing: Vec<EntryId>,
     /// What the reading covers.
     pub coverage: Coverage,
-    /// Which part of a reading that is decided in parts.
+    /// The part of the reading, if it is decided in parts.
     pub pass: Pass,
-    /// Whether the log ended before anything was met that was known.
+    /// Whether the log ended before anything known was met.
     pub is_torn: bool,
-    /// Whether the reading of a first contact has ended before the cut, because deeper pages cannot be read.
+    /// Whether the reading of a first contact ended before the history cutoff, because deeper pages cannot be read.
     pub is_cut_short: bool,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
-    /// When the target became known, where that was before its first answer.
+    /// When the target became known, if that was before its first answer.
     pub known_at: Option<Timestamp>,
-    /// The time of the first entry of the reading, though it may be on disk already.
+    /// The time of the first entry of the reading, even if that is on disk already.
     pub newest: Option<Timestamp>,
     /// The server's clock at the end of the reading.
     pub now: ServerTime,
-    /// When its first page was read; `None` if that was the only one. What was made since then has not all been
-    /// read.
+    /// When its first page was read; `None` if there was only one. Entries created since then have not all been read.
     pub began: Option<Timestamp>,
 }
 
-/// A long reading is decided in parts, oldest first: all of them are taken into the books before any of them is
-/// settled, because joins come before ends.
+/// A long reading is decided in parts, oldest first: every part is registered before any of them is settled, because
+/// deliveries are joined before they end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pass {
     /// All of a reading at once.
     #[default]
     Whole,
-    /// A part, to be taken into the books.
+    /// A part to be registered.
     Register,
-    /// A part that is in the books, to be settled.
+    /// A registered part, to be settled.
     Settle,
     /// The last part, which holds the newest entries.
     Last,
 }
 
 impl Pass {
-    /// Whether nothing of the reading is left to be decided. What is forgotten is forgotten then: what is known must
-    /// not depend on how a reading is cut into parts.
+    /// Whether the reading is decided completely. Only then is anything forgotten: what is known must not depend on how
+    /// a reading is cut into parts.
     fn is_end(self) -> bool {
         matches!(self, Self::Whole | Self::Last)
     }
@@ -107,33 +107,33 @@ pub enum Coverage {
     Head,
     /// Everything from the newest entry to the end of the window in which late entries may turn up.
     Sweep,
-    /// Nothing yet: the first answer of a target that was not known before. It settles what is history, and how far
-    /// back the first contact reads.
+    /// Nothing yet: the first answer of a new target. It settles what is history, and how far back the first contact
+    /// reads.
     FirstResponse,
-    /// Everything from the newest entry to the cut of a target that was met before.
+    /// Everything from the newest entry to the history cutoff.
     FirstContact,
-    /// Nothing: the target was met by a clock that was ahead, and its marks are set back to where that should have
-    /// been. `known_at` says when. What was ignored meanwhile is in nobody's books, so the sweep that follows counts it
-    /// for the first time; what was counted before is remembered as far back as the horizon, and what is older than
-    /// that stays ignored.
+    /// Nothing: the target was first contacted while the clock was ahead, and its marks are set back to where they
+    /// should have been. `known_at` says when. Entries that were ignored meanwhile were never counted, so the next
+    /// sweep counts them for the first time; what was counted before is remembered as far back as the horizon, and what
+    /// is older than that stays ignored.
     Mended,
 }
 
 impl Coverage {
-    /// Whether it reaches from the newest entry to known ground, so that the watermark moves with it.
+    /// Whether it reaches from the newest entry to known ground, so that the watermark moves.
     fn is_walk(self) -> bool {
         matches!(self, Self::Head | Self::Sweep | Self::FirstContact)
     }
 }
 
-/// How many entries were read, and what they told.
+/// How many entries were read, and how many of them were news.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Entries first seen.
     pub new: u64,
     /// Known entries whose state had changed.
     pub changed: u64,
-    /// Entries that told nothing.
+    /// Entries without news.
     pub unchanged: u64,
 }
 
@@ -142,9 +142,9 @@ pub struct Tally {
 pub struct Decision {
     /// What happened, in order.
     pub transitions: Vec<Transition>,
-    /// What is different from now on.
+    /// What changes.
     pub changes: Changes,
-    /// What the reading was good for.
+    /// How much of the reading was news.
     pub tally: Tally,
 }
 
@@ -153,7 +153,7 @@ pub struct Decision {
 pub fn decide<'a>(memory: impl Into<Memory<'a>>, batch: &'a Batch, policy: &'a Policy) -> Decision {
     let mut draft = Draft::new(memory.into(), batch, policy);
     let entries = in_order(&batch.attempts);
-    // Joins come before ends: an attempt that ends its delivery must not do so if a later one is in the same batch.
+    // Deliveries are joined before they end: an attempt must not end its delivery if a later one is in the same batch.
     for &attempt in &entries {
         draft.register(attempt);
     }
@@ -177,17 +177,17 @@ fn in_order(attempts: &[Attempt]) -> Vec<&Attempt> {
     entries
 }
 
-/// How far the ledger's tips of one group and number are used up. Attempts come oldest first, and each takes the first
-/// tip that it can: what it passed over is used up, or too old for all that follow.
+/// How many of the ledger's tips of one group and number are used up. Attempts come oldest first, and each takes the
+/// first tip that it can: tips that it skips are used up, or too old for all attempts that follow.
 #[derive(Debug, Default)]
 struct Used {
-    /// The last waiting one taken: its delivery's opening entry, and its own key.
+    /// The last waiting tip that was taken: its delivery's opening entry, and its own key.
     waiting: Option<(RowKey, RowKey)>,
-    /// The oldest resting one taken.
+    /// The oldest resting tip that was taken.
     resting: Option<RowKey>,
 }
 
-/// The memory as it would be, written over the memory as it is.
+/// The memory as it will be, written over the memory as it is.
 struct Draft<'a> {
     memory: Memory<'a>,
     batch: &'a Batch,
@@ -196,15 +196,15 @@ struct Draft<'a> {
     history_cutoff: Option<Timestamp>,
     horizon: Option<Timestamp>,
     rows: BTreeMap<RowKey, Row>,
-    /// Where rows are that are not in the ledger yet.
+    /// The places of rows that are not in the ledger yet.
     placed: HashMap<EntryId, Timestamp>,
     /// Latest attempts of deliveries that are not in the ledger yet.
     tips: Tips,
-    /// How far the latest attempts that are in the ledger have been continued by this batch.
+    /// How far this batch has continued the latest attempts that are in the ledger.
     used: HashMap<(GroupKey, u8), Used>,
     /// Late attempts that are not in the ledger yet.
     late: LateAttempts,
-    /// The last attempt of each group and number that this batch has brought the predecessor of.
+    /// The last attempt of each group and number of which this batch has brought the predecessor.
     preceded: HashMap<(GroupKey, u8), RowKey>,
     ignored: BTreeSet<EntryId>,
     invalid: BTreeMap<Box<str>, Timestamp>,
@@ -259,7 +259,7 @@ impl<'a> Draft<'a> {
         self.transitions.push(Transition::Logged(outcome));
     }
 
-    /// First pass: takes unknown entries into the books and finds their deliveries.
+    /// First pass: registers unknown entries and finds their deliveries.
     fn register(&mut self, attempt: &Attempt) {
         if self.find(&attempt.id).is_some() {
             return;
@@ -305,8 +305,8 @@ impl<'a> Draft<'a> {
         self.rows.insert(key, row);
     }
 
-    /// Single pages may show a later attempt without the one before it, which stands on a page that was not read. What
-    /// is that new is left to the next walk, which reads both.
+    /// Single pages may show a later attempt without the one before it, which is on a page that was not read. Such news
+    /// is left to the next walk, which reads both.
     fn belongs_to_next_walk(&self, attempt: &Attempt) -> bool {
         let head = self.memory.marks().watermark.map(|watermark| self.policy.windows.head_until(watermark));
         self.batch.coverage == Coverage::Pages && Some(attempt.created_at) >= head
@@ -339,17 +339,17 @@ impl<'a> Draft<'a> {
         Some(DeliveryRef { opening, is_retry })
     }
 
-    /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up before it: the
-    /// oldest of the next number whose predecessor is not known, made not before it and at most `settle_after` later.
-    /// Marks that one's predecessor as known, and returns its delivery.
+    /// Finds the attempt that continues attempt `number`, made at `made_at`, although it turned up first: the oldest
+    /// attempt with the next number whose predecessor is not known, made no earlier and at most `settle_after` later.
+    /// Marks its predecessor as known, and returns its delivery.
     ///
-    /// An attempt for which there is one is [`Continued::Overtaken`]. It counts as an attempt and ends nothing, because
-    /// its delivery went on: it ends with a later attempt. While it is pending it stays open for its outcome, so that
-    /// the books balance; as `retrying` it is not followed. If it continues a delivery itself, it belongs to that one,
-    /// else to its successor's. Then its own predecessor, should that turn up later still, is placed before it in the
-    /// same way.
+    /// An attempt that is continued in this way is [`Continued::Overtaken`]. It counts as an attempt and ends nothing,
+    /// because its delivery went on: the delivery ends with a later attempt. While it is pending it stays open for its
+    /// outcome, so that the books balance; a `retrying` one is not followed. If it continues a delivery itself, it
+    /// belongs to that one, otherwise to its successor's. If its own predecessor turns up even later, that is placed
+    /// before it in the same way.
     ///
-    /// The successor is always of an earlier batch: within a batch, what was made later is registered later.
+    /// The successor is always from an earlier batch: within a batch, what was made later is registered later.
     fn precede(&mut self, group: GroupKey, number: u8, made_at: Timestamp) -> Option<DeliveryRef> {
         let place = (group, number.checked_add(1)?);
         // Late attempts come oldest first, and each takes the oldest that it can: those before the last one taken are
@@ -364,8 +364,8 @@ impl<'a> Draft<'a> {
         Some(delivery)
     }
 
-    /// The latest attempt, of that number, of the delivery that `attempt` continues: the oldest delivery that waits for
-    /// one, else the one whose latest attempt is newest.
+    /// The latest attempt, with that number, of the delivery that `attempt` continues: the oldest delivery that waits
+    /// for one, otherwise the one whose latest attempt is newest.
     fn joinable(&self, attempt: &Attempt, number: u8) -> Option<RowKey> {
         let group = attempt.group;
         let settle_after = self.policy.windows.settle_after;
@@ -384,7 +384,7 @@ impl<'a> Draft<'a> {
         known.into_iter().chain(added).map(|entry| &entry.key).max().cloned()
     }
 
-    /// Remembers how far the ledger's tips are used up, so that no join looks at those before it again.
+    /// Records how far the ledger's tips are used up, so that no join looks at the earlier ones again.
     fn use_up(&mut self, group: GroupKey, number: u8, key: &RowKey, row: &Row) {
         let used = self.used.entry((group, number)).or_default();
         if matches!(row.status, AttemptStatus::Pending | AttemptStatus::Retrying) {
@@ -444,7 +444,7 @@ impl<'a> Draft<'a> {
             AttemptStatus::Success => DeliveryResult::Success,
             // A superseded attempt that is written off later ends nothing: its successor does.
             AttemptStatus::Failed if was_counted && !row.is_latest() => return,
-            // As far as anybody looked, it was still retrying when its time was over.
+            // As far as anybody saw, it was still retrying when its time was up.
             AttemptStatus::Failed if was_counted && is_settled => DeliveryResult::Abandoned,
             AttemptStatus::Failed => DeliveryResult::Failed,
             _ => return,
@@ -468,13 +468,13 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// When the first attempt was made of the delivery that `opening` opened, as far as is remembered.
+    /// When the first attempt of the delivery that `opening` opened was made, as far as is remembered.
     fn began(&self, opening: &RowKey) -> Timestamp {
         let late = [self.memory.first_of(opening), self.late.first_of(opening)];
         late.into_iter().flatten().fold(opening.created_at, Timestamp::min)
     }
 
-    /// What the first walk finds that is older than the first answer is history.
+    /// Entries that the first walk finds and that are older than the first answer are history.
     fn origin(&self, key: &RowKey) -> Origin {
         let is_first = self.batch.coverage == Coverage::FirstContact;
         if is_first && Some(key.created_at) < self.memory.marks().known_at { Origin::History } else { Origin::Live }
@@ -489,7 +489,7 @@ impl<'a> Draft<'a> {
         self.invalid.insert(key.into(), self.batch.now.timestamp());
     }
 
-    /// Stops following entries that are older than `settle_after` and were just seen to be open still, or to be gone.
+    /// Stops following entries that are older than `settle_after` and were just seen to be still open, or to be gone.
     fn give_up(&mut self) {
         let settled = self.settled();
         if settled.is_empty() {
@@ -521,7 +521,7 @@ impl<'a> Draft<'a> {
         if row.status == AttemptStatus::Pending {
             self.log(LogOutcome::Expired);
         }
-        // An earlier version of this program did not see that an attempt which was late had been continued.
+        // An earlier version of this program did not notice that a late attempt had been continued.
         if row.is_latest() && self.precede(row.group, row.attempt, key.created_at).is_some() {
             row.continued = Continued::Overtaken;
         }
@@ -577,7 +577,7 @@ impl<'a> Draft<'a> {
         }
         if self.batch.coverage.is_walk() {
             let newest = self.batch.attempts.iter().map(|attempt| self.time_of(attempt)).max();
-            // An entry that is dated ahead does not tell how far the reading has come.
+            // An entry dated in the future does not show how far the reading has come.
             let newest = newest.map(|newest| newest.min(self.batch.began.unwrap_or(now)));
             marks.watermark = marks.watermark.max(newest);
         }
@@ -599,7 +599,7 @@ impl<'a> Draft<'a> {
         marks
     }
 
-    /// Sets back what lies ahead of the server's clock, and has the next sweep read down to the cut.
+    /// Sets back the marks that are ahead of the server's clock, and makes the next sweep read down to the cutoff.
     fn mend(&self, marks: &mut Marks) {
         let now = self.batch.now.timestamp();
         let known_at = self.batch.known_at.map_or(now, |known_at| known_at.min(now));
@@ -607,12 +607,12 @@ impl<'a> Draft<'a> {
         (marks.known_at, marks.history_cutoff) = (Some(known_at), Some(cut));
         marks.watermark = marks.watermark.map(|watermark| watermark.min(now));
         marks.swept = marks.watermark.map(|watermark| watermark.min(cut.plus(self.policy.windows.lookback)));
-        // That sweep may end where the log does without having met anything known: nothing was lost by that.
+        // That sweep may reach the end of the log without having met anything known: nothing was lost by that.
         marks.gap_at = marks.watermark;
         marks.last_attempt = marks.last_attempt.map(|newest| newest.map(|newest| newest.min(now)));
     }
 
-    /// The time that an entry stands for: where it was dated ahead, that of its first sight.
+    /// The time that an entry stands for: if it is dated in the future, when it was first seen.
     fn time_of(&self, attempt: &Attempt) -> Timestamp {
         let placed = self.placed.get(&attempt.id).copied();
         let key = placed.map(|created_at| RowKey { created_at, id: attempt.id.clone() });
@@ -620,7 +620,7 @@ impl<'a> Draft<'a> {
         row.map_or(attempt.created_at, |row| row.at)
     }
 
-    /// Whether what this batch brings has happened while nobody looked.
+    /// Whether this batch brings what happened while nobody looked.
     fn is_catching_up(&self) -> bool {
         match self.batch.coverage {
             Coverage::FirstResponse | Coverage::Mended => false,
@@ -633,9 +633,9 @@ impl<'a> Draft<'a> {
         self.batch.last_success.is_none_or(|last| self.batch.now.timestamp().since(last) > time)
     }
 
-    /// Whether entries may have been lost to retention: the log has ended before anything known, although the newest
-    /// known entry should still be in it, or nobody has looked for as long as entries are kept: once for each newest
-    /// known entry. A first contact has one if not all of its window could be read.
+    /// Whether entries may have been lost to retention: the log ended before anything known, although the newest known
+    /// entry should still be in it, or nobody has looked for as long as entries are kept. Counted once for each newest
+    /// known entry. A first contact has a gap if not all of its window could be read.
     fn has_gap(&self) -> bool {
         let marks = self.memory.marks();
         if self.batch.coverage == Coverage::FirstContact {
@@ -680,8 +680,7 @@ fn is_followed(row: &Row) -> bool {
     }
 }
 
-/// The mark of a sweep that began at `began`. In an empty log there was nothing up to then; what is dated earlier is
-/// late.
+/// The mark of a sweep that began at `began`. An empty log had nothing up to then; what is dated earlier is late.
 fn swept_to(watermark: Option<Timestamp>, began: Timestamp) -> Timestamp {
     watermark.map_or(began, |watermark| watermark.min(began))
 }

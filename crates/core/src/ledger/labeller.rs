@@ -1,4 +1,4 @@
-//! Gives attempts their labels, within the limits of cardinality.
+//! Assigns labels to attempts, within the limits of cardinality.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::labels::{AttemptLabels, HttpLabel, LabelPolicy, MAX_EVENT_BYTES, OVER
 use super::totals::Totals;
 use crate::delivery::Attempt;
 
-/// Gives out labels, and knows those given out before.
+/// Assigns labels, and knows those that were assigned before.
 pub struct Labeller<'a> {
     policy: &'a LabelPolicy,
     events: BTreeSet<Arc<str>>,
@@ -28,7 +28,7 @@ impl<'a> Labeller<'a> {
         Self { policy, events, sets: totals.attempt_label_sets().collect() }
     }
 
-    /// The event's label: its name while there is room, else `overflow`.
+    /// The event's label: its name while there is room, otherwise `overflow`.
     pub fn event(&mut self, name: &Arc<str>) -> Arc<str> {
         if self.events.contains(name) {
             return name.clone();
@@ -40,7 +40,7 @@ impl<'a> Labeller<'a> {
         name.clone()
     }
 
-    /// The labels that `attempt`, an outcome, is counted with under the event label `event`.
+    /// The labels with which `attempt`, an outcome, is counted, given the event label `event`.
     pub fn attempt(&mut self, attempt: &Attempt, event: Arc<str>) -> AttemptLabels {
         let http_status = HttpLabel::of(attempt.http_status, self.policy.http_status);
         let mut labels = AttemptLabels { event, status: attempt.status, http_status };

@@ -1,5 +1,4 @@
-//! From an attempt to the label values that it is counted with, within the bounds that keep the number of series
-//! finite.
+//! The label values with which an attempt is counted, within the limits that keep the number of series finite.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +6,7 @@ use std::sync::Arc;
 use super::series::{Family, SeriesKey};
 use crate::delivery::{AttemptStatus, HttpStatus};
 
-/// The label value of what exceeds a bound.
+/// The label value for what exceeds a limit.
 pub(super) const OVERFLOW: &str = "overflow";
 /// Longer event names count as overflow, in bytes.
 pub(crate) const MAX_EVENT_BYTES: usize = 128;
@@ -59,7 +58,7 @@ pub struct LabelPolicy {
     pub duration_buckets: Arc<[f64]>,
     /// Events of one webhook that get series of their own.
     pub max_events: usize,
-    /// Combinations of labels of one webhook's attempts beyond which `http_status` is no longer told apart.
+    /// Combinations of labels of one webhook's attempts, beyond which `http_status` is no longer distinguished.
     pub max_label_sets: usize,
 }
 
@@ -70,9 +69,9 @@ pub enum HttpLabel {
     Exact(HttpStatus),
     /// The hundreds of the code.
     Class(u8),
-    /// Not told apart by setting.
+    /// Not distinguished, because of a setting.
     Off,
-    /// Not told apart because there are too many already.
+    /// Not distinguished, because there are too many already.
     Overflow,
 }
 

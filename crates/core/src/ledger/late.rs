@@ -1,6 +1,6 @@
 //! Finds the delivery of an attempt that turns up after its successor.
 //!
-//! Both indices hold few entries: attempts in order are in neither. They are made of the rows alone, so that a restart
+//! Both indices hold few entries: attempts in order are in neither. They are derived from the rows alone, so a restart
 //! knows what was known before it.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub struct LateAttempts {
 }
 
 impl LateAttempts {
-    /// Takes in an entry where it is one of them.
+    /// Adds an entry if it is one of them.
     pub fn insert(&mut self, entry: &KeyedRow) {
         let KeyedRow { key, row } = entry;
         if row.attempt > 1 && !row.is_preceded {
@@ -31,7 +31,7 @@ impl LateAttempts {
         }
     }
 
-    /// Takes out an entry, which is as it was when it was taken in.
+    /// Removes an entry, which must be as it was when it was added.
     pub fn remove(&mut self, entry: &KeyedRow) {
         let KeyedRow { key, row } = entry;
         if row.attempt > 1 && !row.is_preceded {
@@ -42,8 +42,8 @@ impl LateAttempts {
         }
     }
 
-    /// The attempts of that number whose predecessor is not known, oldest first: those that were made at `from` or
-    /// later and stand behind `after`.
+    /// The attempts with that number whose predecessor is not known, oldest first: those made at `from` or later that
+    /// follow `after`.
     pub fn awaiting(
         &self,
         (group, attempt): (GroupKey, u8),

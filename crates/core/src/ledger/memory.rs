@@ -2,10 +2,10 @@
 //! yet.
 //!
 //! A walk of a million entries is decided in parts and committed as one. Each part has to see what the parts before it
-//! changed, while the ledger itself, and whoever shows it, must not: nothing of it is durable. So the parts collect in
-//! a layer. If the commit fails, the layer is dropped, and the ledger is what it always was; else the layer settles
-//! into it. An entry is in the layer or in the ledger, seldom in both, so a layer costs no memory that the ledger would
-//! not take.
+//! have changed, but the ledger itself, and whoever shows it, must not: nothing of it is durable yet. So the parts
+//! collect in a layer. If the commit fails, the layer is dropped and the ledger is unchanged; otherwise the layer
+//! becomes part of it. An entry is in the layer or in the ledger, seldom in both, so a layer needs no memory that the
+//! ledger would not need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,12 +47,12 @@ impl Layer {
         self.changed.apply(changes);
     }
 
-    /// Takes out the births of the series that were not there before and owe nothing to history.
+    /// Takes out the births of new series that owe nothing to history.
     pub fn take_births(&mut self) -> BTreeMap<SeriesKey, Birth> {
         std::mem::take(&mut self.births)
     }
 
-    /// When this was read, if it had happened while nobody looked.
+    /// When this was read, if it happened while nobody looked.
     pub fn catching_up(&self) -> Option<Timestamp> {
         self.catching_up
     }
@@ -82,7 +82,7 @@ impl<'a> Memory<'a> {
         Self { base, layer: Some(layer) }
     }
 
-    /// The ledgers that it is made of: the upper one first.
+    /// The ledgers of which it consists: the upper one first.
     fn ledgers(self) -> impl Iterator<Item = &'a Ledger> {
         self.layer.map(|layer| &layer.changed).into_iter().chain([self.base])
     }
@@ -126,12 +126,12 @@ impl<'a> Memory<'a> {
 
     /// The entries that are followed, in no order.
     pub fn open(self) -> impl Iterator<Item = &'a KeyedRow> {
-        // What is in the layer is as it will be: only what lies under it may have changed.
+        // The layer is as it will be: only what lies under it may have changed.
         let above = self.layer.into_iter().flat_map(|layer| layer.changed.entries().open());
         above.chain(self.base.entries().open().filter(move |entry| self.is_current(entry)))
     }
 
-    /// The first of the waiting attempts of that number that `is_wanted`; see [`Tips::waiting`].
+    /// The first of the waiting attempts with that number that `is_wanted`; see [`Tips::waiting`].
     pub fn waiting(
         self,
         (group, attempt): (GroupKey, u8),
@@ -145,7 +145,7 @@ impl<'a> Memory<'a> {
         found.min_by_key(|entry| Tips::place_of_waiting(entry))
     }
 
-    /// The newest of the other attempts of that number, of those that are `is_recent`, that `is_wanted`; see
+    /// The newest of the other attempts with that number that `is_wanted`, among those that are `is_recent`; see
     /// [`Tips::resting`].
     pub fn resting(
         self,
@@ -155,7 +155,7 @@ impl<'a> Memory<'a> {
         is_wanted: impl Fn(&KeyedRow) -> bool,
     ) -> Option<&'a KeyedRow> {
         let found = self.ledgers().filter_map(|ledger| {
-            // Newest first: behind one that is too old there are only older ones.
+            // Newest first: those after one that is too old are older still.
             let mut tips = ledger.tips().resting(group, attempt, before).take_while(|entry| is_recent(entry));
             tips.find(|entry| is_wanted(entry) && self.is_current(entry))
         });
@@ -175,7 +175,7 @@ impl<'a> Memory<'a> {
         self.ledgers().filter_map(|ledger| ledger.late().first_of(opening)).min()
     }
 
-    /// The entries older than `horizon` that may be forgotten, oldest first: not those that are followed, nor the
+    /// The entries older than `horizon` that may be forgotten, oldest first: neither those that are followed nor the
     /// newest of all.
     pub fn forgettable(self, horizon: Timestamp) -> impl Iterator<Item = &'a KeyedRow> {
         let current = |rows: &'a Rows| rows.iter().filter(move |entry| self.is_current(entry));

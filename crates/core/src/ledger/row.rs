@@ -6,7 +6,7 @@ use super::labels::{AttemptLabels, HttpLabel};
 use super::series::{Family, LogOutcome, SeriesKey};
 use crate::delivery::{AttemptStatus, DeliveryResult, EntryId, GroupKey, Timestamp};
 
-/// Where an entry stands: newest entries have the greatest keys.
+/// Where an entry is in the order of time: newer entries have greater keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
     /// The entry's `created_at`, as the log has it.
@@ -18,7 +18,7 @@ pub struct RowKey {
 /// Whether the attempt after an entry is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continued {
-    /// Not yet: the entry is the latest attempt of its delivery, as far as anybody knows.
+    /// Not yet: the entry is the latest attempt of its delivery, as far as is known.
     No,
     /// By an attempt that turned up after it.
     InOrder,
@@ -29,7 +29,7 @@ pub enum Continued {
 /// What is remembered of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The time it stands for: `created_at`, unless that lay ahead of the server's clock.
+    /// The time for which it stands: `created_at`, unless that was ahead of the server's clock.
     pub at: Timestamp,
     /// Its attempt number.
     pub attempt: u8,
@@ -37,15 +37,15 @@ pub struct Row {
     pub status: AttemptStatus,
     /// The event's label.
     pub event: Arc<str>,
-    /// The labels `status` and `http_status` with which it was counted; nothing while it is pending.
+    /// The labels `status` and `http_status` with which it was counted; `None` while it is pending.
     pub counted: Option<(AttemptStatus, HttpLabel)>,
     /// What it shares with the other attempts of its delivery.
     pub group: GroupKey,
-    /// When the attempt was over; the time of its creation while it is pending.
+    /// When the attempt ended; when it was created while it is pending.
     pub finished_at: Timestamp,
     /// Whether an earlier attempt of its delivery did not succeed, as far as was known when this one turned up.
     pub is_retry: bool,
-    /// The entry that opened its delivery: the attempt of it that turned up first. `None` if that is itself.
+    /// The entry that opened its delivery: its first attempt to turn up. `None` if that is this entry.
     pub opening: Option<Arc<RowKey>>,
     /// Whether the attempt before it is known.
     pub is_preceded: bool,
@@ -53,11 +53,11 @@ pub struct Row {
     pub continued: Continued,
     /// Whether it is followed because it may still change.
     pub open: bool,
-    /// Whether it has ended its delivery, or was given up: then nothing that becomes of it counts any more.
+    /// Whether it has ended its delivery, or was given up: then its later changes do not count.
     pub ended: bool,
     /// Whether it turned up late.
     pub late: bool,
-    /// How its delivery ended with it, where it did.
+    /// How its delivery ended, if it ended with this entry.
     pub result: Option<DeliveryResult>,
 }
 
@@ -94,7 +94,7 @@ impl Row {
 /// An entry, and what is remembered of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyedRow {
-    /// Where it stands.
+    /// Its key.
     pub key: RowKey,
     /// What is remembered.
     pub row: Row,

@@ -1,6 +1,7 @@
 //! The entries of the window, each kept once and found in three ways: by time, by id, and by its place in its delivery.
 //!
-//! There may be a million of them, so an index costs one pointer an entry: it is ordered by what the pointer leads to.
+//! There may be a million of them, so an index costs one pointer for each entry, and orders pointers by what they point
+//! to.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -26,12 +27,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Takes in an entry, in place of what was remembered of it.
+    /// Adds an entry, or replaces what was remembered of it.
     pub fn insert(&mut self, key: RowKey, row: Row) {
         self.put(Arc::new(KeyedRow { key, row }));
     }
 
-    /// Takes in all of `others`, each in place of what was remembered of it.
+    /// Adds all of `others`, or replaces what was remembered of them.
     pub fn absorb(&mut self, others: Self) {
         if self.is_empty() {
             *self = others;

@@ -6,16 +6,16 @@ use std::sync::Arc;
 pub const DELAY_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
 /// Buckets of the attempts that a delivery took: up to the largest `max_retries` of 10, and the first attempt.
 pub const ATTEMPTS_BUCKETS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0];
-/// What became of a log entry when it was read: the label `outcome` of `talkover_exporter_log_entries_total`.
+/// What became of a log entry: the label `outcome` of `talkover_exporter_log_entries_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogOutcome {
-    /// First seen, not older than the watermark.
+    /// Seen for the first time, not older than the watermark.
     New,
-    /// First seen, and older than the watermark.
+    /// Seen for the first time, and older than the watermark.
     Late,
     /// Still pending when it was no longer followed.
     Expired,
-    /// Older than the first contact's cut, or than all that is remembered.
+    /// Older than the history cutoff, or than all that is remembered.
     Ignored,
     /// Not usable.
     Invalid,
@@ -91,7 +91,7 @@ impl Family {
         }
     }
 
-    /// Whether its series are born: those of deliveries are, those that count the daemon's own work are there from the
+    /// Whether its series are born: those of deliveries are; those that count the daemon's own work exist from the
     /// start.
     pub const fn is_born(self) -> bool {
         !matches!(self, Self::LogEntries | Self::HistoryGaps)
@@ -118,7 +118,7 @@ impl SeriesKey {
         Self::new(Family::LogEntries, [outcome.as_str().into()])
     }
 
-    /// The series of gaps in what could be read.
+    /// The series of history gaps.
     pub fn history_gaps() -> Self {
         Self::new(Family::HistoryGaps, [])
     }

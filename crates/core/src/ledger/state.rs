@@ -18,25 +18,25 @@ use crate::server_time::{ServerTime, TOLERANCE};
 pub struct Marks {
     /// When the target became known: the time of its first answer. What is older is history.
     pub known_at: Option<Timestamp>,
-    /// Entries older than this are outside the books: how far back the first contact read.
+    /// Entries older than this are not counted: how far back the first contact read.
     pub history_cutoff: Option<Timestamp>,
-    /// The newest time up to which all has been read.
+    /// The newest time up to which everything has been read.
     pub watermark: Option<Timestamp>,
-    /// The watermark as it stood at the last sweep.
+    /// The watermark at the last sweep.
     pub swept: Option<Timestamp>,
     /// Rows older than this have been forgotten.
     pub horizon: Option<Timestamp>,
-    /// Whether a first walk has been completed.
+    /// Whether a first walk is complete.
     pub contacted: bool,
-    /// The watermark as it stood when a gap was last counted, so that each counts once.
+    /// The watermark when a gap was last counted, so that each gap counts once.
     pub gap_at: Option<Timestamp>,
     /// The newest time with each outcome, in the order of [`OUTCOMES`].
     pub last_attempt: [Option<Timestamp>; 4],
 }
 
 impl Marks {
-    /// Whether the target was met by a clock that was ahead: then nothing would be counted before the true one has come
-    /// so far.
+    /// Whether the target was first contacted while the clock was ahead: then nothing would be counted until the true
+    /// time catches up.
     pub fn are_ahead_of(&self, now: ServerTime) -> bool {
         // Clocks that are believed one after the other may differ by as much.
         let latest = now.plus(TOLERANCE).timestamp();
@@ -48,10 +48,10 @@ impl Marks {
 pub const OUTCOMES: [AttemptStatus; 4] =
     [AttemptStatus::Success, AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown];
 
-/// What a decision changes; empty where nothing has to be written.
+/// What a decision changes; empty if nothing has to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Rows that are new or different.
+    /// Rows that are new or have changed.
     pub rows: BTreeMap<RowKey, Row>,
     /// Rows that are forgotten.
     pub pruned: Vec<RowKey>,
@@ -63,11 +63,11 @@ pub struct Changes {
     pub pruned_invalid: Vec<Box<str>>,
     /// Series with their new totals.
     pub totals: BTreeMap<SeriesKey, Total>,
-    /// The births of those of them that were not there before and owe nothing to history.
+    /// The births of those of them that are new and owe nothing to history.
     pub births: BTreeMap<SeriesKey, Birth>,
-    /// When this was read, where it happened while nobody looked and arrives all at once.
+    /// When this was read, if it happened while nobody looked and arrives all at once.
     pub catching_up: Option<Timestamp>,
-    /// The marks, where they differ.
+    /// The marks, if they have changed.
     pub marks: Option<Marks>,
     /// Ignored entries that need not be counted again while this process lives.
     pub ignored: Vec<EntryId>,
@@ -76,7 +76,7 @@ pub struct Changes {
     pub must_commit: bool,
 }
 
-/// Ignored ids are remembered only to save commits; beyond this many they are forgotten and may be counted again.
+/// Ignored ids are remembered only to save commits; beyond this number they are forgotten and may be counted again.
 const MAX_IGNORED: usize = 100_000;
 
 /// The memory of one target.
@@ -90,12 +90,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The memory that the state file holds, but for its entries.
+    /// What the state file holds, except for the entries.
     pub fn restore(marks: Marks, invalid: BTreeMap<Box<str>, Timestamp>, totals: Totals) -> Self {
         Self { marks, invalid, totals, ..Self::default() }
     }
 
-    /// Takes in an entry that the state file holds.
+    /// Adds an entry that the state file holds.
     pub fn remember(&mut self, key: RowKey, row: Row) {
         self.rows.insert(key, row);
     }
@@ -190,7 +190,7 @@ impl Ledger {
         self.rows.is_empty()
     }
 
-    /// All entries, and the ways to find them.
+    /// All entries, with the ways to find them.
     pub(super) fn entries(&self) -> &Rows {
         &self.rows
     }
@@ -214,7 +214,7 @@ impl Ledger {
         }
     }
 
-    /// Makes the changes of several decisions part of the memory: what is new or different, and what is forgotten.
+    /// Makes the changes of several decisions part of the memory: what is new or has changed, and what is forgotten.
     pub(super) fn absorb(&mut self, changed: Self, pruned: &BTreeSet<RowKey>, pruned_invalid: &BTreeSet<Box<str>>) {
         for key in pruned {
             self.rows.remove(key);

@@ -1,4 +1,4 @@
-//! The latest attempt of every delivery, found by what the next attempt would share with it.
+//! The latest attempt of every delivery, found by what the next attempt has in common with it.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,8 +11,8 @@ use crate::delivery::{AttemptStatus, EntryId, GroupKey, Timestamp};
 
 /// Latest attempts, by group and attempt number.
 ///
-/// Attempts without a payload all share one group, so a group may hold any number of deliveries: none of the questions
-/// asked here looks at all of them.
+/// Attempts without a payload all share one group, so a group may hold any number of deliveries: no query here looks at
+/// all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Tips {
     /// Pending or retrying ones, by the time at which their delivery was opened.
@@ -22,14 +22,14 @@ pub struct Tips {
 }
 
 impl Tips {
-    /// Takes in an entry, unless a later attempt of its delivery is known.
+    /// Adds an entry, unless a later attempt of its delivery is known.
     pub fn insert(&mut self, entry: &Arc<KeyedRow>) {
         if entry.row.is_latest() {
             self.side(entry).insert(Tip(entry.clone()));
         }
     }
 
-    /// Takes out an entry, which is as it was when it was taken in.
+    /// Removes an entry, which must be as it was when it was added.
     pub fn remove(&mut self, entry: &KeyedRow) {
         self.side(entry).remove(entry as &dyn Placed);
     }
@@ -38,7 +38,7 @@ impl Tips {
         if is_waiting(&entry.row) { &mut self.waiting } else { &mut self.resting }
     }
 
-    /// The waiting attempts of that number, oldest delivery first, beginning behind the one at `after`: the key of its
+    /// The waiting attempts with that number, oldest delivery first, beginning after the one at `after`: the key of its
     /// opening entry, and its own.
     pub fn waiting(
         &self,
@@ -55,12 +55,12 @@ impl Tips {
             .take_while(move |entry| (entry.row.group, entry.row.attempt) == (group, attempt))
     }
 
-    /// What the waiting attempts of one group and number are ordered by.
+    /// The order of the waiting attempts of one group and number.
     pub fn place_of_waiting(entry: &KeyedRow) -> (&RowKey, &RowKey) {
         (entry.row.opening(&entry.key), &entry.key)
     }
 
-    /// The other attempts of that number, newest first, beginning behind `before`.
+    /// The other attempts with that number, newest first, beginning before `before`.
     pub fn resting(&self, group: GroupKey, attempt: u8, before: Option<&RowKey>) -> impl Iterator<Item = &KeyedRow> {
         let least = least();
         let start = TipKey { group, attempt, first: &least, own: &least };
@@ -85,21 +85,21 @@ fn least() -> RowKey {
     RowKey { created_at: Timestamp::from_micros(i64::MIN), id: EntryId::new("") }
 }
 
-/// An entry among others in the order of its side.
+/// An entry, compared by its place.
 #[derive(Clone, Debug)]
 struct Tip(Arc<KeyedRow>);
 
-/// Where an entry stands, or would stand: what a side is ordered by.
+/// The place of an entry, present or not, in the order of its side.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct TipKey<'a> {
     group: GroupKey,
     attempt: u8,
-    /// For a waiting attempt the key of the entry that opened its delivery, else its own.
+    /// For a waiting attempt the key of the entry that opened its delivery, otherwise its own.
     first: &'a RowKey,
     own: &'a RowKey,
 }
 
-/// What has a place, so that a side can be searched without making an entry.
+/// Anything with a place, so that a side can be searched without an entry.
 trait Placed {
     fn place(&self) -> TipKey<'_>;
 }

@@ -28,7 +28,7 @@ pub enum Total {
 pub struct Birth {
     /// When, by the server's clock.
     pub at: Timestamp,
-    /// Whether it is served as 0 for the time being, so that no scraper misses its first value.
+    /// Whether it is served as 0 for now, so that no scraper misses its first value.
     pub is_held: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Birth {
 pub struct HistogramTotals {
     /// Upper bounds, ascending, without +Inf.
     pub bounds: Arc<[f64]>,
-    /// Observations in each bucket alone; one more than bounds, for +Inf.
+    /// Observations in each bucket alone; one more than `bounds`, for +Inf.
     pub counts: Box<[u64]>,
     /// The sum of what was observed, in units of 1/`per_unit`.
     pub sum: u64,
@@ -84,7 +84,7 @@ impl Totals {
         self.0.get(key)
     }
 
-    /// The counter's value, 0 where there is no such series.
+    /// The counter's value; 0 if there is no such series.
     pub fn counter(&self, key: &SeriesKey) -> u64 {
         match self.0.get(key) {
             Some(Total::Counter(value)) => *value,
@@ -121,7 +121,7 @@ impl Totals {
         })
     }
 
-    /// What `transitions` make of these totals.
+    /// These totals after `transitions`.
     pub fn after(&self, transitions: &[Transition], policy: &LabelPolicy) -> ChangedTotals {
         let mut changed = Changed {
             before: self,
@@ -137,7 +137,7 @@ impl Totals {
         ChangedTotals { totals: changed.after, born: live.map(|(key, _)| key).collect() }
     }
 
-    /// Takes over the values of changed series.
+    /// Sets the values of changed series.
     pub fn apply(&mut self, changed: &BTreeMap<SeriesKey, Total>) {
         for (key, total) in changed {
             self.0.insert(key.clone(), total.clone());
@@ -145,12 +145,12 @@ impl Totals {
     }
 }
 
-/// What transitions change of totals.
+/// What transitions change in the totals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChangedTotals {
     /// The series that change, with their new values.
     pub totals: BTreeMap<SeriesKey, Total>,
-    /// Those of them that were not there before and owe nothing to history.
+    /// Those of them that are new and owe nothing to history.
     pub born: Vec<SeriesKey>,
 }
 
@@ -158,7 +158,7 @@ pub struct ChangedTotals {
 struct Changed<'a> {
     before: &'a Totals,
     after: BTreeMap<SeriesKey, Total>,
-    /// Series that `before` does not have, and the earliest that they owe to.
+    /// Series that `before` does not have, and the earliest origin of what they count.
     first_seen: BTreeMap<SeriesKey, Origin>,
     delay_buckets: Arc<[f64]>,
     attempts_buckets: Arc<[f64]>,

@@ -1,4 +1,4 @@
-//! What can happen to an entry or a delivery: the only thing that the totals are made of.
+//! What can happen to an entry or a delivery: totals consist of nothing else.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use super::row::RowKey;
 use super::series::LogOutcome;
 use crate::delivery::{Attempt, DeliveryResult, EntryId, Timestamp};
 
-/// Whether something was there before the daemon could have seen it happen.
+/// Whether something had happened before the daemon could have seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// Found by the first walk, and older than the first contact.
     History,
-    /// Everything else, however old it says it is.
+    /// Everything else, however old its date.
     Live,
 }
 
@@ -28,9 +28,9 @@ pub struct DeliveryRef {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
-    /// An entry was taken into the books, or out of them.
+    /// An entry was registered or given up.
     Logged(LogOutcome),
-    /// An attempt was first seen with an outcome.
+    /// An attempt was seen with an outcome for the first time.
     Counted {
         /// The entry as it was read.
         attempt: Box<Attempt>,
@@ -38,7 +38,7 @@ pub enum Transition {
         at: Timestamp,
         /// Its delivery.
         delivery: DeliveryRef,
-        /// The labels it counts with.
+        /// The labels with which it counts.
         labels: AttemptLabels,
         /// From creation to delivery, in nanoseconds.
         delay_ns: Option<u64>,
@@ -51,16 +51,16 @@ pub enum Transition {
         id: EntryId,
         /// The delivery.
         delivery: DeliveryRef,
-        /// When its first attempt was made, as far as is remembered: before the opening entry where that one turned up
+        /// When its first attempt was made, as far as is remembered: before the opening entry if that attempt turned up
         /// late.
         began: Timestamp,
-        /// When its last attempt was over.
+        /// When its last attempt ended.
         at: Timestamp,
-        /// The event's name, or its label where the entry could not be read again.
+        /// The event's name, or its label if the entry could not be read again.
         name: Arc<str>,
         /// The label `event`.
         event: Arc<str>,
-        /// How.
+        /// How it ended.
         result: DeliveryResult,
         /// The attempt number with which it ended.
         attempts: u8,

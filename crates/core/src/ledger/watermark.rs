@@ -1,14 +1,14 @@
-//! The rules of time: how far back is read, remembered and followed. The server's clock alone is asked.
+//! The rules of time: how far back is read, remembered and followed. Only the server's clock matters.
 
 use std::time::Duration;
 
 use crate::delivery::Timestamp;
 
-/// The log shows whole seconds: the second of the watermark, and the one before it, may still be filling while they are
+/// The log shows whole seconds: the second of the watermark, and the one before it, may still be growing while they are
 /// read.
 const TIE_MARGIN: Duration = Duration::from_secs(2);
-/// How far ahead of the server's `Date`, which is cut to whole seconds, an entry may be dated before it is taken as
-/// `Date`.
+/// How far ahead of the server's `Date`, which is cut to whole seconds, an entry may be dated before `Date` is used in
+/// its place.
 const DATE_MARGIN: Duration = Duration::from_secs(1);
 
 /// The settings of `poll` that decide what is read and remembered.
@@ -35,16 +35,15 @@ impl Windows {
         watermark.minus(TIE_MARGIN)
     }
 
-    /// A sweep ends at the first entry older than this, where `mark` is the watermark as it stood at the previous
-    /// sweep: an entry that turned up late right after that sweep lies in the window of this one.
+    /// A sweep ends at the first entry older than this; `mark` is the watermark at the previous sweep: an entry that
+    /// turned up late right after that sweep is in the window of this one.
     pub fn sweep_until(&self, mark: Timestamp) -> Timestamp {
         mark.minus(self.lookback).minus(TIE_MARGIN)
     }
 
     /// Every id not older than this is remembered; an unknown entry that is older cannot be told from a forgotten one.
-    /// `mark` is the watermark as it stood at the previous sweep: what the next one reads must not be forgotten,
-    /// however long it takes. An attempt joins one that is `settle_after` older than itself, and may be seen as late as
-    /// the next sweep finds it.
+    /// `mark` is the watermark at the previous sweep: what the next one reads must not be forgotten, however long it
+    /// takes. An attempt can join one that is `settle_after` older, and may only be seen when the next sweep finds it.
     pub fn horizon(&self, now: Timestamp, watermark: Timestamp, mark: Timestamp) -> Timestamp {
         let latest_find = |time: Timestamp| time.minus(self.lookback).minus(self.sweep_interval);
         latest_find(now.minus(self.settle_after)).min(latest_find(watermark)).min(self.sweep_until(mark))
@@ -56,7 +55,7 @@ impl Windows {
     }
 }
 
-/// The time that an entry stands for in gauges, ages and the watermark: never far ahead of the server's clock.
+/// The time of an entry for gauges, ages and the watermark: never far ahead of the server's clock.
 pub fn effective_time(created_at: Timestamp, now: Timestamp) -> Timestamp {
     if created_at > now.plus(DATE_MARGIN) { now } else { created_at }
 }

@@ -1,21 +1,21 @@
-//! When a walk goes back: deletions have pulled entries that it has not read to pages that it has.
+//! When a walk goes back: deletions have pulled entries that it has not read to pages that it has read.
 //!
-//! A list that has become shorter by some entries has pulled at most as many across the border before the page that
-//! shows it. They may stand on any page of the second that the first of them has, as its order is not promised: it is
-//! read from where it begins. Pure, like the walk that uses it.
+//! If the list has become shorter by some entries, at most as many were pulled across the border before the page that
+//! shows it. They may be on any page of the second to which the first of them belongs, as the order within a second is
+//! not promised: the walk reads that second again from its beginning. Pure, like the walk that uses it.
 
 use super::cursor::PageRequest;
 use super::wire::LogPage;
 use crate::delivery::Timestamp;
 
-/// How many pages, for each that a walk has come to, are read again: a length that is told wrongly must not hold it up
-/// for ever.
+/// How many pages are read again for each page that the walk has reached: a wrong `total` must not hold up the walk
+/// forever.
 const REPEATS_PER_PAGE: u64 = 5;
 
-/// How a walk has been sent back.
+/// How a walk was sent back.
 #[derive(Debug, Default)]
 pub(super) struct Backtrack {
-    /// The highest page that the walk has come to, and over how many in all it has been sent back.
+    /// The highest page that the walk has reached, and how many pages it was sent back in all.
     highest: u32,
     repeats: u64,
     state: BacktrackState,
@@ -23,19 +23,19 @@ pub(super) struct Backtrack {
 
 #[derive(Clone, Copy, Debug, Default)]
 enum BacktrackState {
-    /// Where it was sent is behind it.
+    /// The walk has passed the page to which it was sent.
     #[default]
     Over,
     /// To the next page, on which what was pulled begins at this place.
     Sent(usize),
-    /// To where this second begins.
+    /// To the beginning of this second.
     Within(Timestamp),
 }
 
 impl Backtrack {
-    /// The page to which the walk must go back from one that was read. What may have been pulled stood behind the
-    /// border before page `begin`: before this page, or before the run that it belongs to. `growth` is by how much the
-    /// list has grown since the page before, where that is known.
+    /// Returns the page to which the walk must go back from a page that was read. What may have been pulled was after
+    /// the border before page `begin`: before this page, or before the run that it belongs to. `growth` is how much the
+    /// list has grown since the page before, if known.
     pub(super) fn see(&mut self, at: PageRequest, begin: u32, page: &LogPage, growth: Option<i64>) -> Option<u32> {
         if at.page <= 1 {
             self.state = BacktrackState::Over;
@@ -53,7 +53,7 @@ impl Backtrack {
         Some(to)
     }
 
-    /// The page to which so many entries may have been pulled from behind the border before page `begin`.
+    /// The page to which this many entries may have been pulled from after the border before page `begin`.
     fn before(&mut self, begin: u32, removed: u64, per_page: u64) -> u32 {
         let pages = removed.div_ceil(per_page);
         let place = pages.saturating_mul(per_page) - removed;
@@ -61,7 +61,7 @@ impl Backtrack {
         begin.saturating_sub(u32::try_from(pages).unwrap_or(u32::MAX)).max(1)
     }
 
-    /// Whether the second that is looked for may begin on the page before this one.
+    /// Whether the second that the walk looks for may begin on the page before this one.
     fn is_within_second(&mut self, page: &LogPage) -> bool {
         let time = |place: usize| page.attempts.get(place).map(|attempt| attempt.created_at);
         let second = match self.state {

@@ -1,6 +1,6 @@
-//! Where a walk is: a page number and a page size, which changes where answers are too large.
+//! The position of a walk: a page number and a page size. The size changes when answers are too large.
 
-/// The page to ask for.
+/// The page to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// Its number, from 1.
@@ -9,9 +9,9 @@ pub struct PageRequest {
     pub per_page: u32,
 }
 
-/// The sizes in which a page is requested again that is too large.
+/// The sizes with which a page is requested again that is too large.
 const SMALLER: [u32; 4] = [50, 25, 5, 1];
-/// The sizes in which a page is requested again that fails because of one of its entries.
+/// The sizes with which a page is requested again that fails because of one of its entries.
 const PARTS: [u32; 5] = [50, 25, 10, 5, 1];
 
 /// A position in a list that is read in pages.
@@ -21,9 +21,9 @@ pub(super) struct Cursor {
     per_page: u32,
     /// The size of pages that are not too large.
     full: u32,
-    /// How many entries lie before the place from which on full pages are tried again.
+    /// How many entries precede the place from which on full pages are tried again.
     wide_from: Option<u64>,
-    /// Whether pages grow again before that place: the cause for smaller ones is a single entry.
+    /// Whether pages grow again before that place, because a single entry is the cause for smaller ones.
     grows: bool,
 }
 
@@ -34,7 +34,7 @@ impl Cursor {
         Self { page: 1, per_page, full: per_page, wide_from: None, grows: false }
     }
 
-    /// With a smaller page first, behind which they are full again, from the top.
+    /// At a smaller first page; the pages after it are full again, from the top.
     pub(super) fn with_first_page(self, per_page: u32) -> Self {
         let per_page = per_page.clamp(1, self.full);
         let wide_from = (per_page < self.full).then_some(u64::from(per_page));
@@ -50,7 +50,8 @@ impl Cursor {
         u64::from(self.page - 1) * u64::from(self.per_page)
     }
 
-    /// The server may cut smaller pages than it was asked for; its page numbers go by those.
+    /// Records the page size that the server uses, which may be smaller than requested: its page numbers count such
+    /// pages.
     pub(super) fn note_served(&mut self, per_page: Option<u64>) {
         if let Some(served) = per_page.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..self.per_page).contains(n)) {
             self.per_page = served;
@@ -58,7 +59,7 @@ impl Cursor {
         }
     }
 
-    /// To the next page; behind a stretch of smaller ones they are full again.
+    /// Moves to the next page; after a stretch of smaller pages they are full again.
     pub(super) fn advance(&mut self) {
         self.page = self.page.saturating_add(1);
         if let Some(end) = self.wide_from.filter(|end| self.offset() >= *end) {
@@ -71,7 +72,7 @@ impl Cursor {
         }
     }
 
-    /// To the largest page that begins here and ends before full ones follow.
+    /// Moves to the largest page that begins here and ends before full pages follow.
     fn grow(&mut self) {
         let (offset, Some(end)) = (self.offset(), self.wide_from) else { return };
         let fits = |size: &u32| offset.is_multiple_of(u64::from(*size)) && offset + u64::from(*size) <= end;
@@ -91,7 +92,7 @@ impl Cursor {
         self.wide_from.is_none()
     }
 
-    /// To the single entry with `offset` entries before it; behind it pages grow again.
+    /// Moves to the single entry that `offset` entries precede; after it pages grow again.
     pub(super) fn go_to_single(&mut self, offset: u64) {
         let full = u64::from(self.full);
         self.wide_from = Some(self.wide_from.unwrap_or(0).max((offset / full + 1) * full));
@@ -100,11 +101,12 @@ impl Cursor {
         self.page = page_of(offset, 1);
     }
 
-    /// Like [`Cursor::narrow`], but only around one entry: behind it pages grow again.
+    /// Like [`Cursor::narrow`], but only around one entry: after it pages grow again.
     pub(super) fn narrow_around(&mut self) -> bool {
         self.grows |= self.per_page > 1;
         let offset = self.offset();
-        // One that begins here too: else what was read before this page would be read again, and could fail again.
+        // Only sizes with a page that begins here too: otherwise entries before this page would be read again, and
+        // could fail again.
         self.narrow_to(PARTS.into_iter().filter(|size| offset.is_multiple_of(u64::from(*size))))
     }
 
@@ -112,12 +114,12 @@ impl Cursor {
         self.page = page.max(1);
     }
 
-    /// To the page before the one on which the entry with `offset` entries before it must stand, but onward.
+    /// Moves to the page before the one on which the entry that `offset` entries precede must be, but never backwards.
     pub(super) fn leap_to(&mut self, offset: u64) {
         self.page = page_of(offset, self.per_page).saturating_sub(1).max(self.page.saturating_add(1));
     }
 
-    /// Asks for the same entries in smaller pages; says whether there are any.
+    /// Requests the same entries with smaller pages; returns whether there is a smaller size.
     pub(super) fn narrow(&mut self) -> bool {
         self.narrow_to(SMALLER.into_iter())
     }
@@ -132,7 +134,7 @@ impl Cursor {
     }
 }
 
-/// The number of the page on which the entry with `offset` entries before it stands.
+/// The number of the page that holds the entry that `offset` entries precede.
 pub(super) fn page_of(offset: u64, per_page: u32) -> u32 {
     u32::try_from(offset / u64::from(per_page)).map_or(u32::MAX, |before| before.saturating_add(1))
 }

@@ -1,4 +1,4 @@
-//! Why a request brought nothing: each variant answers whether to try again, when, and who else is concerned.
+//! Why a request failed: each variant says whether to retry, when, and who else is affected.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::schedule::patience::RequestFailure;
 
-/// What a poll came to: the label `result` of `talkover_exporter_polls_total`.
+/// How a poll ended: the label `result` of `talkover_exporter_polls_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PollResult {
     /// Everything due was read and is durable.
@@ -21,7 +21,7 @@ pub enum PollResult {
     RateLimited,
     /// The token was not accepted.
     Unauthorized,
-    /// The answer made no sense.
+    /// The answer could not be used.
     InvalidResponse,
 }
 
@@ -51,7 +51,7 @@ impl PollResult {
     }
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApiError {
     /// 401. Every request with this token will fail.
@@ -60,10 +60,10 @@ pub enum ApiError {
         /// What the API said.
         message: Option<String>,
     },
-    /// 429. Nothing may be asked of this environment for a while.
+    /// 429. The whole environment has to pause.
     #[error("the API's rate limit is reached (429)")]
     RateLimited {
-        /// How long, where the API says so.
+        /// How long to wait, if the API says so.
         retry_after: Option<Duration>,
     },
     /// Any other answer than 200.
@@ -73,7 +73,7 @@ pub enum ApiError {
         status: u16,
         /// What the API said.
         message: Option<String>,
-        /// How long to wait, where the API says so.
+        /// How long to wait, if the API says so.
         retry_after: Option<Duration>,
     },
     /// No complete answer within `request_timeout`.
@@ -82,21 +82,21 @@ pub enum ApiError {
     /// No connection, or a broken one.
     #[error("the connection failed: {0}")]
     Connection(String),
-    /// An answer that is too large to be read: it is asked for in smaller pages.
+    /// An answer that is too large to be read: smaller pages are requested.
     #[error("the answer is larger than {limit_mib} MiB")]
     TooLarge {
         /// The limit.
         limit_mib: usize,
-        /// A digest of the answer's beginning, by which an entry that alone is too large is known again.
+        /// A digest of the answer's beginning, which identifies an entry that is too large by itself.
         key: Box<str>,
     },
-    /// An answer that is not what the API's reference says.
+    /// An answer that contradicts the API's reference.
     #[error("the answer cannot be used: {0}")]
     InvalidResponse(String),
 }
 
 impl ApiError {
-    /// What a poll that ended like this came to.
+    /// The result of a poll that failed like this.
     pub fn poll_result(&self) -> PollResult {
         match self {
             Self::Unauthorized { .. } => PollResult::Unauthorized,
@@ -108,7 +108,7 @@ impl ApiError {
         }
     }
 
-    /// What this means for those that are asked next.
+    /// What this means for the requests that follow.
     pub fn failure(&self) -> RequestFailure {
         match self {
             Self::Unauthorized { .. } => RequestFailure::Rejected(None),

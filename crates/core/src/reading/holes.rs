@@ -1,21 +1,21 @@
-//! Entries that no page can show: each makes every page that holds it fail. They are told apart by where they stand.
+//! Entries that no page can show: every page that holds one of them fails. They are identified by their position.
 //!
-//! Nothing of such an entry can be read, but the list is in order of time: it was created between its neighbours. New
-//! entries and deletions move it, and may give it closer neighbours; the times still overlap. Pure; walks and the
-//! ledger's memory of unusable entries share its keys.
+//! Nothing of such an entry can be read, but the list is in order of time, so the entry was created between its
+//! neighbours. New entries and deletions move it and may bring closer neighbours; the intervals still overlap. Pure;
+//! walks and the ledger's memory of unusable entries share its keys.
 
 use crate::delivery::Timestamp;
 
-/// How the keys of such entries begin, in the memory of unusable entries.
+/// The prefix of such entries' keys, in the memory of unusable entries.
 pub const PREFIX: &str = "unreadable:";
-/// The times that keys hold are this wide: as many digits as the longest number has, so that none is the prefix of
+/// Separates the two times of a key, which have as many digits as the longest number has: no key is the prefix of
 /// another.
 const SEPARATOR: char = '~';
 
 /// An entry that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// By this it is counted once.
+    /// Its key, by which it is counted once.
     pub key: Box<str>,
     older: Timestamp,
     newer: Timestamp,
@@ -36,18 +36,18 @@ impl Hole {
         Self { key, older, newer }
     }
 
-    /// Whether it may have been created at `time` or later, as far as its neighbours tell.
+    /// Whether it may have been created at `time` or later, judging by its neighbours.
     pub fn may_be_since(&self, time: Timestamp) -> bool {
         self.newer >= time
     }
 
-    /// Whether it stands behind an entry of time `newer`, as far as times tell. Behind its older neighbour it does not.
+    /// Whether it follows an entry of time `newer`, judging by times. It does not follow its older neighbour.
     fn is_behind(&self, newer: Timestamp) -> bool {
         self.older < newer || self.older == newer && self.newer == newer
     }
 
-    /// Whether this may be an entry that stands between `older` and `newer`. Neighbours that share a second may have
-    /// changed places; otherwise, intervals that merely touch are on the two sides of an entry.
+    /// Whether this may be an entry between `older` and `newer`. Neighbours that share a second may have changed
+    /// places; otherwise, intervals that merely touch lie on both sides of an entry.
     fn may_be(&self, older: Timestamp, newer: Timestamp) -> bool {
         let (from, to) = (self.older.max(older), self.newer.min(newer));
         from < to || from == to && (self.older == self.newer || older == newer)
@@ -58,7 +58,7 @@ impl Hole {
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     known: Vec<Hole>,
-    /// Those that wait for an entry behind them.
+    /// Those for which no entry after them was read yet.
     waiting: Option<PendingHole>,
 }
 
@@ -68,7 +68,7 @@ struct PendingHole {
     /// The time of the entry before them.
     newer: Timestamp,
     places: u64,
-    /// How long the list was before them, as far as was told.
+    /// The length of the list before them, if it was stated.
     total: Option<u64>,
 }
 
@@ -77,31 +77,30 @@ impl Holes {
         self.known = known;
     }
 
-    /// Whether a known one may stand among the entries behind one of time `newer`; behind the top of the list if
+    /// Whether a known one may be among the entries after one of time `newer`; after the top of the list if that is
     /// `None`.
     pub(super) fn is_one_behind(&self, newer: Option<Timestamp>) -> bool {
         self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer)))
     }
 
-    /// Whether a known one may stand directly behind an entry of time `newer`, or at the top of the list.
+    /// Whether a known one may directly follow an entry of time `newer`, or may be at the top of the list.
     pub(super) fn is_one_at(&self, newer: Option<Timestamp>) -> bool {
         self.known.iter().any(|hole| newer.is_none_or(|newer| hole.is_behind(newer) && newer <= hole.newer))
     }
 
-    /// Drops those that wait: the walk is about to read them again from the top. What it reads next stands before them,
-    /// not behind.
+    /// Drops those that wait: the walk is about to read them again from the top. What it reads next precedes them.
     pub(super) fn begin_again(&mut self) {
         self.waiting = None;
     }
 
-    /// Records that an entry cannot be read, behind one of time `newer`, in a list of `total` entries.
+    /// Records that an entry cannot be read, after one of time `newer`, in a list of `total` entries.
     pub(super) fn meet(&mut self, newer: Timestamp, total: Option<u64>) {
         let waiting = self.waiting.get_or_insert(PendingHole { newer, places: 0, total });
         waiting.places += 1;
     }
 
-    /// Returns the keys of those that wait: behind them stands an entry of time `older`, or the end of the list. The
-    /// list has `total` entries by now: as many of the places as it has grown by may be those of entries that were
+    /// Returns the keys of those that wait: an entry of time `older`, or the end of the list, follows them. The list
+    /// now has `total` entries: as many of the unreadable places as it has grown by may belong to entries that were
     /// pushed on.
     pub(super) fn close(&mut self, older: Option<Timestamp>, total: Option<u64>) -> Vec<Box<str>> {
         let Some(PendingHole { newer, places, total: before }) = self.waiting.take() else { return Vec::new() };

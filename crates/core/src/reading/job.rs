@@ -1,8 +1,8 @@
 //! One reading of a log that is under way: a walk, or a round of rechecks.
 //!
-//! A job is handed on by value. A request is made of a job, and its answer turns the job into one that needs another
-//! page, or into what was read. So nothing can be requested that was not begun, and nothing goes on that is over;
-//! whoever drops a job gives up what it has read. Pure, like all of `reading`.
+//! A job is passed on by value. A request is made for a job, and its answer turns the job into one that needs another
+//! page, or into what it has read. So nothing can be requested before it was begun, and nothing can go on after its
+//! end; whoever drops a job gives up what it has read. Pure, like all of `reading`.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum Job {
     Recheck(Recheck),
 }
 
-/// What an answer makes of a job.
+/// What becomes of a job after an answer.
 #[must_use]
 #[derive(Debug)]
 pub enum AfterPage {
@@ -33,21 +33,21 @@ pub enum AfterPage {
     Done(JobOutput),
 }
 
-/// What a failed request makes of a job.
+/// What becomes of a job after a failed request.
 #[must_use]
 #[derive(Debug)]
 pub enum AfterFailure {
-    /// The target fails, for all that is known: back off, longer each time, and go on with the job if there is one.
+    /// The target fails, as far as is known: back off, longer each time, and go on with the job if there is one.
     BackOff(Option<Job>),
-    /// The cause is being looked for in smaller parts.
+    /// The walk looks for the cause in smaller parts.
     Narrowed(Job),
-    /// It was to be expected, of an entry that is known to be unreadable.
+    /// The failure was expected, because of an entry that is known to be unreadable.
     Expected(Job),
-    /// What lies deeper cannot be read: the job is over.
+    /// Nothing deeper can be read: the job is over.
     Done(JobOutput),
 }
 
-/// What a job has read.
+/// What a job has read, when it is over.
 #[derive(Debug)]
 pub enum JobOutput {
     /// By a walk.
@@ -57,7 +57,7 @@ pub enum JobOutput {
 }
 
 impl Job {
-    /// The page that is wanted now.
+    /// The page to request now.
     pub fn request(&self) -> PageRequest {
         match self {
             Self::Walk(job) => job.walk.request(),
@@ -65,10 +65,10 @@ impl Job {
         }
     }
 
-    /// Takes in the page that was requested, as of `date`.
+    /// Processes the page that was requested, as of `date`.
     ///
     /// # Errors
-    /// If the server's pages do not lead on: the job is given up.
+    /// If the server's pages lead nowhere: the job is given up.
     pub fn absorb(self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<AfterPage, WalkError> {
         match self {
             Self::Walk(mut job) => {
@@ -82,7 +82,7 @@ impl Job {
         }
     }
 
-    /// Takes in that the page is too large to be read; `key` stands for what is on it.
+    /// Handles a page that is too large to be read; `key` stands for what is on it.
     ///
     /// # Errors
     /// If page after page is too large in the same way: the job is given up.
@@ -96,10 +96,10 @@ impl Job {
         }
     }
 
-    /// Takes in that a request failed, at `date`, for a reason that may lie with the page. A walk requests the same
-    /// page again, and after some failures finds out what the cause is. A round of rechecks is given up, because what
-    /// it looked for is somewhere else by the next turn, unless rounds have `failed_before`, more than
-    /// [`FAILED_ROUNDS`] in a row: then it narrows.
+    /// Handles a request that failed, at `date`, for a reason that may lie with the page. A walk requests the same page
+    /// again, and looks for the cause after some failures. A round of rechecks is given up, because the entries that it
+    /// looks for have moved by the next turn; but after [`FAILED_ROUNDS`] failed rounds in a row (`failed_before`) it
+    /// requests smaller pages.
     ///
     /// # Errors
     /// If no cause can be found: the job is given up.
@@ -120,7 +120,7 @@ impl Job {
     }
 }
 
-/// After so many rounds of rechecks in a row that failed, smaller pages are requested.
+/// After this many failed rounds of rechecks in a row, smaller pages are requested.
 pub const FAILED_ROUNDS: u32 = 3;
 
 fn narrow_recheck(mut recheck: Recheck) -> AfterPage {
@@ -135,10 +135,10 @@ fn after_recheck(recheck: Recheck, progress: Progress) -> AfterPage {
     }
 }
 
-/// Which of a target's walks it is. One of each may be under way.
+/// Which of a target's walks it is. One of each kind may be under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// The head walk, or the first walk of all or after a start.
+    /// The head walk; also the very first walk, and the first one after a start.
     Head,
     /// The sweep.
     Sweep,
@@ -159,7 +159,7 @@ pub struct WalkJob {
     first_read: Option<Timestamp>,
     /// The time of the first entry that it has read.
     newest: Option<Timestamp>,
-    /// Whether it goes on from what another walk has put on disk.
+    /// Whether it resumes what another walk has put on disk.
     is_resumed: bool,
 }
 
@@ -178,13 +178,13 @@ pub struct WalkRead {
     pub began: Option<Timestamp>,
     /// The time of the first entry that it has read: some of what it has read may be on disk.
     pub newest: Option<Timestamp>,
-    /// Whether it went on from what another walk had put on disk.
+    /// Whether it resumed what another walk had put on disk.
     pub is_resumed: bool,
     /// Whether it met anything that was known before.
     pub has_met_known: bool,
-    /// Whether it came to the end of the list before it came to where it was to end.
+    /// Whether it reached the end of the list before it reached the time where it was to end.
     pub has_reached_end: bool,
-    /// Why it ended before its time, if it did.
+    /// Why it ended early, if it did.
     pub cut_short: Option<CutShort>,
     /// The place from which on nothing can be read, as far as is known.
     pub bottom: Option<u64>,
@@ -192,14 +192,14 @@ pub struct WalkRead {
     pub total: Option<u64>,
 }
 
-/// A part of a long walk that is ready to be put on disk.
+/// A part of a long walk, ready to be put on disk.
 #[derive(Debug)]
 pub struct Part {
     /// What the whole walk covers when it is complete.
     pub coverage: Coverage,
     /// Where it ends.
     pub until: Timestamp,
-    /// What it has read without a gap, with this part.
+    /// What the walk has read without a gap, including this part.
     pub stretch: Stretch,
     /// Whether it has met anything that was known before.
     pub has_met_known: bool,
@@ -215,7 +215,7 @@ impl WalkJob {
         Self { lane, coverage, began, until, walk, first_read: None, newest: None, is_resumed: false }
     }
 
-    /// The same walk, which goes on from what another one has put on disk.
+    /// The same walk, which resumes what another one has put on disk.
     pub fn resumed(self) -> Self {
         Self { is_resumed: true, ..self }
     }
@@ -225,8 +225,8 @@ impl WalkJob {
         self.walk.reached()
     }
 
-    /// Takes out what it has read if that is `least` entries or more, without a gap behind `before`, which is on disk;
-    /// `date` is the time at which it was read.
+    /// Takes out what the walk has read, if that is at least `least` entries and follows `before`, which is on disk,
+    /// without a gap; `date` is when it was read.
     pub fn take_part(&mut self, least: usize, before: Option<Stretch>, date: ServerTime) -> Option<Part> {
         if self.walk.len() < least || !self.walk.has_attempts() || !self.walk.is_contiguous() {
             return None;
@@ -240,7 +240,7 @@ impl WalkJob {
 
     fn absorb(&mut self, page: LogPage, date: ServerTime, ledger: &Ledger) -> Result<Progress, WalkError> {
         if self.coverage == Coverage::FirstContact {
-            // The cut becomes known with the first answer.
+            // The first answer decides where the history is cut.
             self.until = ledger.marks().history_cutoff.unwrap_or_default();
             self.walk.set_until(self.until);
         }
@@ -276,10 +276,10 @@ impl WalkJob {
     }
 }
 
-/// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`.
+/// What has been read without a gap: `before`, and what a walk that began at `began` has read after it.
 fn join(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
     let times = || read.iter().map(|attempt| attempt.created_at);
-    // What is dated ahead says nothing of how far the reading has come.
+    // Entries dated in the future say nothing of how far the walk has come.
     let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
     let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
     let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;

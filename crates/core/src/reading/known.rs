@@ -1,4 +1,4 @@
-//! What a reading is told of the memory that it is made for.
+//! What a walk knows of the memory for which it reads.
 
 use crate::delivery::EntryId;
 

@@ -1,7 +1,7 @@
-//! Whether a page brings anything that a walk has not read before: how lists that repeat themselves are found out.
+//! Whether a page brings anything that a walk has not read before: this is how repeating lists are detected.
 //!
-//! It remembers hashes of the last ten thousand entries or so, so that its memory does not grow with the list. Pure;
-//! the walk calls it once a page.
+//! Hashes of about the last ten thousand entries are remembered, so memory does not grow with the list. Pure; the walk
+//! calls it once for each page.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::wire::LogPage;
 
-/// So many entries are remembered for certain, and at most twice as many and a page: a hundred full pages.
+/// This many entries are remembered for certain, and at most twice as many plus a page: a hundred full pages.
 const REMEMBERED: usize = 10_000;
 
 /// The entries that were read last.
@@ -18,30 +18,30 @@ pub(super) struct Novelty {
     hasher: RandomState,
     young: HashSet<u64>,
     old: HashSet<u64>,
-    /// The place behind the deepest page.
+    /// The place after the deepest page.
     deepest: u64,
 }
 
-/// A page, judged.
+/// The verdict on a page.
 #[derive(Debug)]
 pub(super) struct Judged {
     /// What it brought.
     pub(super) news: Brought,
-    /// Of each of its unusable entries, whether it was not read before.
+    /// For each of its unusable entries, whether it was not read before.
     pub(super) unknown: Vec<bool>,
 }
 
 /// What a page brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Brought {
-    /// Entries that were not read before; or the page is one that a walk had reason to read again.
+    /// Entries that were not read before, or a page that the walk had a reason to read again.
     Something,
-    /// Nothing but what was read before, although it lies deeper in the list than all pages before it.
+    /// Only what was read before, although the page is deeper in the list than all pages before it.
     Nothing,
 }
 
 impl Novelty {
-    /// Takes in a page that begins behind `offset` entries.
+    /// Judges a page that `offset` entries precede.
     pub(super) fn see(&mut self, offset: u64, page: &LogPage) -> Judged {
         let end = offset + page.len() as u64;
         let is_deeper = end > self.deepest;

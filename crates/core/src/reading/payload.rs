@@ -1,7 +1,8 @@
-//! Which attempts belong to one delivery: a digest of the event and of the payload, equal where they are equal as JSON.
+//! Which attempts belong to one delivery: those with the same digest of event and payload. Payloads that are equal as
+//! JSON have equal digests.
 //!
-//! The payload is read as it lies in the answer, never built into a value, never kept: only 16 bytes of a SHA-256 leave
-//! this file. `source::wire` calls it for every entry.
+//! The payload is read in place, never built into a value and never kept: only 16 bytes of a SHA-256 leave this file.
+//! `wire` calls it for every entry.
 
 use sha2::{Digest, Sha256};
 
@@ -10,7 +11,7 @@ use crate::delivery::GroupKey;
 /// Values nested deeper are compared as the bytes they were written with.
 const MAX_DEPTH: usize = 128;
 
-/// Digests event and payload. `payload` is the text of a valid JSON value, or nothing where the entry has none.
+/// Returns a digest of event and payload. `payload` is the text of a valid JSON value; `None` if the entry has none.
 ///
 /// Two payloads are equal whatever the order of their keys, their white space and the escapes in their strings; numbers
 /// are compared by their text, and the last of duplicate keys counts.
@@ -53,14 +54,14 @@ impl Canonical<'_> {
         }
     }
 
-    /// A number or a literal: its text, closed by a byte that stands in none.
+    /// Writes a number or a literal: its text, followed by a byte that none of them contains.
     fn word(&mut self) {
         let start = self.position;
         while let Some(b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') = self.text.get(self.position) {
             self.position += 1;
         }
-        // Text that is no JSON, against the caller's promise, may end inside an escape or a member: a strange digest is
-        // better than a panic or an endless loop.
+        // Text that is not JSON, against the caller's promise, may end inside an escape or a member: a strange digest
+        // is better than a panic or an endless loop.
         self.out.extend_from_slice(self.text.get(start..self.position).unwrap_or_default());
         self.out.push(b';');
         if self.position == start {
@@ -114,7 +115,7 @@ impl Canonical<'_> {
         if members.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])) {
             return;
         }
-        // Stable, so that among equal keys the last one written is the last one here.
+        // The sort is stable, so that among equal keys the last one written remains last.
         members.sort_by(|a, b| key(a).cmp(key(b)));
         let mut sorted = Vec::with_capacity(written.len() - start);
         for (position, member) in members.iter().enumerate() {
@@ -127,7 +128,7 @@ impl Canonical<'_> {
         self.out.extend_from_slice(&sorted);
     }
 
-    /// A string's unescaped bytes, led by their number so that nothing in them can be mistaken for structure.
+    /// Writes a string's unescaped bytes after their number, so that nothing in them can be mistaken for structure.
     fn string(&mut self) {
         self.out.push(b'"');
         let length_at = self.out.len();
@@ -159,7 +160,7 @@ impl Canonical<'_> {
         }
     }
 
-    /// `\uXXXX`, two of them where they are a surrogate pair. A lone surrogate is written as the three bytes of its
+    /// Reads `\uXXXX`, two of them if they are a surrogate pair. A lone surrogate is written as the three bytes of its
     /// number.
     fn unicode_escape(&mut self) {
         let unit = self.hex4();
@@ -195,7 +196,7 @@ impl Canonical<'_> {
         u16::from_str_radix(text, 16).unwrap_or_default()
     }
 
-    /// An object or array below the deepest level that is understood: its bytes as they are.
+    /// Writes an object or array that is nested too deeply to be normalised: its bytes as they are.
     fn raw(&mut self) {
         let start = self.position;
         let mut open = 0_usize;
@@ -218,7 +219,7 @@ impl Canonical<'_> {
     }
 }
 
-/// Where one member of an object stands in the output.
+/// The position of an object's member in the output.
 struct MemberSpan {
     start: usize,
     key_end: usize,

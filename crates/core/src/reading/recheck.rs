@@ -1,8 +1,7 @@
-//! Reads open entries again, wherever in the list they stand: by the page on which their rank lets expect them.
+//! Reads open entries again, wherever they are in the list: starting with the page that their rank suggests.
 //!
-//! There is no endpoint for one entry. How many known entries are newer than it tells its page; what stands on that
-//! page tells whether to look before or behind it. One page serves all open entries that stand on it. Pure, like the
-//! walk.
+//! There is no endpoint for a single entry. The number of newer known entries suggests its page, and what is on that
+//! page shows whether to look before or after it. One page serves all open entries on it. Pure, like the walk.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -12,9 +11,9 @@ use super::walk::Progress;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
-/// Pages looked at for one entry in one round; where it is not found by then, the next round tries again.
+/// Pages read for one entry in one round; if it is not found by then, the next round tries again.
 const MAX_PAGES_PER_ENTRY: u32 = 12;
-/// Pages read in one round: what is new in the log must not wait for long.
+/// Pages read in one round: new entries must not wait for long.
 const MAX_PAGES: u32 = 25;
 
 /// An open entry to be read again.
@@ -24,7 +23,7 @@ pub struct Wanted {
     pub id: EntryId,
     /// Its `created_at`.
     pub created_at: Timestamp,
-    /// How many entries are newer, as far as is known.
+    /// How many newer entries there are, as far as is known.
     pub rank: usize,
 }
 
@@ -40,25 +39,26 @@ pub struct Recheck {
     requests: u32,
     /// The last page that ended before the first wanted entry, and the first one that began behind it.
     between: (u32, Option<u32>),
-    /// How far to leap while only one of them is known.
+    /// How far to jump while only one of them is known.
     leap: u32,
-    /// How much further back entries were found than their rank said: entries that were added since, or never known.
+    /// How much deeper entries were found than their rank said, because of entries that were added since or were never
+    /// known.
     shift: i64,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
     missing: Vec<EntryId>,
 }
 
-/// What a round of rechecks brought.
+/// What a round of rechecks has read.
 #[derive(Debug)]
 pub struct Rechecked {
     /// Every usable entry of the pages that were read.
     pub attempts: Vec<Attempt>,
     /// The keys of the others.
     pub invalid: Vec<Box<str>>,
-    /// Entries that are not where they must be: the log has dropped them.
+    /// Entries that are not where they would have to be: the log has dropped them.
     pub missing: Vec<EntryId>,
-    /// Entries that were not looked for yet.
+    /// Entries that the round has not looked for.
     pub put_off: HashSet<EntryId>,
 }
 
@@ -83,15 +83,15 @@ impl Recheck {
         recheck
     }
 
-    /// The page that is wanted now.
+    /// The page to request now.
     pub fn request(&self) -> PageRequest {
         PageRequest { page: self.page, per_page: self.per_page }
     }
 
-    /// Takes in the page that was asked for.
+    /// Processes the page that was requested.
     pub fn absorb(&mut self, page: LogPage) -> Progress {
         if let Some(served) = page.pagination.per_page.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
-            // Ranks become pages by the size that the server really cuts.
+            // Ranks become page numbers by the page size that the server really uses.
             self.per_page = served;
         }
         self.looked_at += 1;
@@ -111,7 +111,7 @@ impl Recheck {
     fn look_elsewhere(&mut self, whereabouts: Option<Whereabouts>) -> Progress {
         match whereabouts {
             Some(Whereabouts::Before) => self.between.1 = Some(self.page),
-            // A page behind this one may have got the entry while this one was read: it has to be looked at again.
+            // A page after this one may have received the entry while this one was read: look at it again.
             Some(Whereabouts::Behind) => {
                 self.between = (self.page, self.between.1.filter(|behind| *behind > self.page + 1));
             }
@@ -132,14 +132,14 @@ impl Recheck {
         Progress::More
     }
 
-    /// The first wanted entry is on no page: the log has dropped it.
+    /// Gives up the first wanted entry: it is on no page, so the log has dropped it.
     fn give_up_first(&mut self) -> Progress {
         self.missing.extend(self.wanted.front().map(|entry| entry.id.clone()));
         self.skip_first()
     }
 
-    /// Records that a page is too large to be read: smaller ones are wanted. An entry that alone is too large is
-    /// left alone.
+    /// Records that a page is too large to be read: smaller ones are requested. An entry that is too large by itself is
+    /// skipped.
     pub fn absorb_too_large(&mut self) -> Progress {
         let mut cursor = Cursor::new(self.per_page);
         self.requests += 1;
@@ -183,7 +183,7 @@ impl Recheck {
         }
     }
 
-    /// An entry that was found tells how far the others have moved.
+    /// Learns from an entry that was found how far the others have moved.
     fn learn_shift(&mut self, page: &LogPage) {
         let before = i64::from(self.page - 1) * i64::from(self.per_page);
         for (position, attempt) in (0_i64..).zip(&page.attempts) {
@@ -194,7 +194,7 @@ impl Recheck {
     }
 }
 
-/// Where an entry stands that is not on a page.
+/// Where an entry is that is not on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whereabouts {
     Before,
@@ -204,7 +204,7 @@ enum Whereabouts {
 
 fn whereabouts(wanted: &Wanted, page: &LogPage) -> Whereabouts {
     let (Some(newest), Some(oldest)) = (page.attempts.first(), page.attempts.last()) else {
-        // Behind the end of the list.
+        // After the end of the list.
         return Whereabouts::Before;
     };
     if wanted.created_at >= newest.created_at && wanted.created_at > oldest.created_at {

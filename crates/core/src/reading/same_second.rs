@@ -1,10 +1,10 @@
-//! Runs of entries with equal `created_at` that cross a page's border.
+//! Runs of entries with equal `created_at` that cross a page border.
 //!
-//! The API promises no order among them, not even the same one at the next request: while one page is read, an entry of
-//! the run may move from the next page to one that was read before. A run is complete when as many different entries of
-//! it were seen as it has places in the list; until then it is read again, or until several rounds bring nothing new.
-//! An unusable entry has no time: where one may be of the run, its places cannot be counted, and only rounds that bring
-//! nothing new are trusted. Pure, like the walk that uses it.
+//! The API promises no order within a run, not even the same order for the next request: while one page is read, an
+//! entry of the run may move from the next page to one that was read before. A run is complete when as many different
+//! entries were seen as it has places in the list; until then it is read again, or until several rounds bring nothing
+//! new. An unusable entry has no time: if one may belong to the run, its places cannot be counted, and only rounds that
+//! bring nothing new are trusted. Pure, like the walk that uses it.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use super::known::KnownEntries;
 use super::wire::LogPage;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 
-/// A run is taken for complete when so many rounds in a row have brought nothing new;
+/// A run counts as complete after this many rounds in a row that brought nothing new;
 const QUIET_ROUNDS: u32 = 3;
-/// or so many, where its places say that something is missing.
+/// or this many, if its number of places says that something is missing;
 const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
-/// or so many, where unusable entries keep its places from being counted. A round hides an entry with a probability
+/// or this many, if unusable entries keep its places from being counted. The probability that a round hides an entry is
 /// below 0.4.
 const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 
@@ -27,11 +27,11 @@ const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 pub(super) enum RunStep {
     /// To the next page, if the walk is not over.
     Onward,
-    /// To this one: a run is to be read again, or to its end.
+    /// To this one: a run is to be read again, or on to its end.
     To(u32),
 }
 
-/// Where a page stands in the list.
+/// The position of a page in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PagePosition {
     /// Others may follow it.
@@ -49,13 +49,13 @@ pub(super) enum NextPage {
     Overlaps,
 }
 
-/// What a walk has met of runs.
+/// What a walk has met of such runs.
 #[derive(Debug, Default)]
 pub(super) struct SameSecond {
     tail: Option<Tail>,
     run: Option<Run>,
-    /// The first of the pages just read that hold unusable entries alone, if no page before them tells which second may
-    /// go on there: the second with which the next usable entry begins may have begun on them.
+    /// The first of the latest pages that hold only unusable entries, if no page before them tells which second may go
+    /// on there: the second of the next usable entry may have begun on them.
     blank_from: Option<u32>,
 }
 
@@ -67,9 +67,9 @@ struct Tail {
     ids: Vec<EntryId>,
     /// Whether the next page may begin before this one has ended.
     overlaps: bool,
-    /// Whether some of that second may be among the page's unusable entries.
+    /// Whether some of the page's unusable entries may belong to that second.
     has_unusable: bool,
-    /// Whether the last entry of all on the page is unusable: then the page may end with another second than this.
+    /// Whether the very last entry on the page is unusable: then the page may end with another second.
     ends_unusable: bool,
 }
 
@@ -78,17 +78,17 @@ struct Tail {
 struct Run {
     time: Timestamp,
     first_page: u32,
-    /// The last page of its longest round: where unusable entries stand behind it, a shorter one does not tell that it
-    /// has ended.
+    /// The last page of its longest round: if unusable entries follow, a shorter round does not show that the run has
+    /// ended.
     last_page: u32,
     ids: HashSet<EntryId>,
-    /// How many places in the list it has, by this round; `None` if the list's length is not told.
+    /// How many places in the list it has, by this round; `None` if the list's length is not stated.
     places: Option<i64>,
-    /// How many of them were on the page before.
+    /// How many of them were on the previous page.
     before: i64,
-    /// Whether the list was not as it is told to be while this round went on.
+    /// Whether the list changed in an unexpected way during this round.
     is_disturbed: bool,
-    /// Whether some of it may be among the unusable entries of its pages.
+    /// Whether some of the unusable entries of its pages may belong to it.
     has_unusable: bool,
     is_first_round: bool,
     has_news: bool,
@@ -96,8 +96,7 @@ struct Run {
 }
 
 impl SameSecond {
-    /// Takes in a page that was read; `growth` is by how much the list has grown since the page before, where that is
-    /// known.
+    /// Processes a page that was read; `growth` is how much the list has grown since the page before, if known.
     pub(super) fn see(
         &mut self,
         page: u32,
@@ -108,7 +107,7 @@ impl SameSecond {
     ) -> RunStep {
         let is_end = position == PagePosition::Last;
         if page == 1 && growth.is_some_and(|growth| growth < 0) {
-            // Some of what was seen of a run may be gone: it would be counted for others.
+            // Some of what was seen of a run may be gone: it would be counted in place of others.
             *self = Self::default();
         }
         let attempts = &read.attempts;
@@ -124,7 +123,7 @@ impl SameSecond {
             return RunStep::Onward;
         };
         if page == run.first_page && page > 1 && times.is_none_or(|(first, _)| first == run.time) {
-            // Deletions have pulled the run's beginning to the page before.
+            // Deletions have pulled the beginning of the run to the previous page.
             run.first_page -= 1;
             run.places = Some(0);
             return RunStep::To(run.first_page);
@@ -148,8 +147,8 @@ impl SameSecond {
         self.run.as_ref().map(|run| run.first_page)
     }
 
-    /// The walk reads on somewhere else: what was the end of a page is no border any more, and places cannot be
-    /// counted.
+    /// Records that the walk continues somewhere else: the end of the last page is no longer a border, and places
+    /// cannot be counted.
     pub(super) fn leap(&mut self) {
         (self.tail, self.blank_from) = (None, None);
         if let Some(run) = &mut self.run {
@@ -174,8 +173,8 @@ impl SameSecond {
         }
     }
 
-    /// The last second of the page before goes on with this one, or may do so because an unusable entry stands at the
-    /// border.
+    /// Begins a run if the last second of the previous page goes on with this one, or may do so because an unusable
+    /// entry is at the border.
     fn begin_run(&mut self, page: u32, read: &LogPage, times: Option<(Timestamp, Timestamp)>, known: KnownEntries<'_>) {
         let begins_unusable = read.invalid.first().is_some_and(|entry| entry.place == 0);
         let goes_on = |tail: &mut Tail| {
@@ -210,7 +209,7 @@ impl SameSecond {
             before: tail.ids.len() as i64,
             ids: tail.ids.into_iter().collect(),
             is_disturbed: tail.overlaps,
-            // What stands at the very border is counted with the pages on both sides of it.
+            // An unusable entry at the very border counts for the pages on both sides.
             has_unusable: tail.has_unusable,
             is_first_round: true,
             quiet: 0,
@@ -230,7 +229,7 @@ impl SameSecond {
             // A single entry on both sides of the border was pushed there by a new one.
             None => run.ids.len() == 1 && !run.is_disturbed,
         };
-        // Where the first reading brings only what was known before, what may hide in the run is left to the next poll.
+        // If the first reading brings only known entries, whatever may hide in the run is left to the next poll.
         let is_known = run.is_first_round && !run.has_news;
         run.is_first_round = false;
         run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
@@ -255,7 +254,7 @@ impl Run {
                 self.has_news = true;
             }
         }
-        // What new entries have pushed on from the page before is here for the second time.
+        // What new entries have pushed on from the previous page is here for the second time.
         let pushed = if page <= self.first_page { Some(0) } else { growth.filter(|growth| *growth >= 0) };
         self.is_disturbed |= growth.is_some_and(|growth| growth < 0);
         let before = std::mem::replace(&mut self.before, count);
@@ -274,8 +273,8 @@ fn tail(page: u32, read: &LogPage, time: Timestamp) -> Tail {
     }
 }
 
-/// Whether an unusable entry of the page may be of `time`: it is where the usable one before or behind it is, as the
-/// list is in order.
+/// Whether an unusable entry of the page may be of `time`: if the usable entry before or after it is, as the list is in
+/// order.
 fn may_hold_unusable(read: &LogPage, time: Timestamp) -> bool {
     let is_of_time = |place: usize| read.attempts.get(place).is_none_or(|attempt| attempt.created_at == time);
     read.invalid.iter().any(|entry| is_of_time(entry.place) || entry.place.checked_sub(1).is_none_or(is_of_time))

@@ -1,9 +1,9 @@
 //! Walks a list that moves while it is read: newest first, by page numbers, from page 1 towards older entries.
 //!
-//! New entries push others to later pages, so that a walk meets some twice and misses none. Deletions pull entries to
-//! earlier pages: where the list has become shorter, the pages before are read again. Runs of one second that cross a
-//! border are read several times (see `same_second.rs`, and `backtrack.rs` for the way back). Pure: it says which page
-//! to ask for, and is given what came. A walk that was interrupted goes on where it stopped.
+//! New entries push others to later pages, so a walk meets some entries twice but misses none. Deletions pull entries
+//! to earlier pages: when the list has become shorter, the walk reads the pages before again (`backtrack.rs`). Runs of
+//! entries of one second that cross a page border are read several times (`same_second.rs`). Pure: the walk says which
+//! page to request next, and receives the answer. An interrupted walk resumes where it stopped.
 
 use thiserror::Error;
 
@@ -21,12 +21,12 @@ use crate::delivery::{Attempt, Timestamp};
 
 mod failing;
 
-/// After so many pages in a row that bring nothing new, the list repeats itself.
+/// After this many pages in a row without anything new, the list repeats itself.
 const MAX_REPEATED_PAGES: u32 = 20;
-/// After so many unusable entries in a row, all of them different, nothing usable is expected any more: as unusable
-/// entries show no time, no walk would end among them. Two hundred full pages.
+/// After this many different unusable entries in a row, a walk no longer expects usable ones: unusable entries have no
+/// time, so no walk would end among them. Two hundred full pages.
 const MAX_UNUSABLE: u64 = 20_000;
-/// What is staged is met again from so far above its newest entry: the log has ties of whole seconds.
+/// A resumed walk overlaps what is staged by this much, because times in the log are whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a walk needs next.
@@ -35,22 +35,22 @@ const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 pub enum Progress {
     /// Another page.
     More,
-    /// Nothing: all there is was read.
+    /// Nothing: everything was read.
     Done,
 }
 
 /// Why a walk cannot be finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WalkError {
-    /// Every answer is too large, and begins in the same way.
+    /// Every answer is too large and begins with the same bytes.
     #[error("the last {MAX_REPEATED_PAGES} answers were too large in the same way")]
     Repeating,
-    /// Pages fail, and those that are answered do not tell why.
-    #[error("some pages fail and others do not, for no cause that can be found")]
+    /// Some pages fail, and the pages that are answered do not show why.
+    #[error("some pages fail and others do not, and no cause can be found")]
     Unreadable,
 }
 
-/// Why a walk has ended before the end of the list, and before what it was to read to.
+/// Why a walk has ended before the end of the list and before its target time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CutShort {
     /// Pages beyond some depth are refused.
@@ -80,13 +80,13 @@ pub struct Stretch {
 pub struct Walk {
     until: Timestamp,
     cursor: Cursor,
-    ties: SameSecond,
+    runs: SameSecond,
     /// What need not be read again, while the walk is still above it.
     skip: Option<Stretch>,
-    /// After the leap over that: its oldest entry, and the page before which no landing need be looked for.
+    /// After the jump over that stretch: its oldest entry, and the page before which the walk does not look for it.
     landing: Option<(Timestamp, u32)>,
     leap: u32,
-    returns: Backtrack,
+    backtrack: Backtrack,
     total: Option<u64>,
     repeated: u32,
     novelty: Novelty,
@@ -98,10 +98,10 @@ pub struct Walk {
     last_read: Option<Timestamp>,
     cut_short: Option<CutShort>,
     pages: u64,
-    /// The key of the page before that was too large though it held one entry only, and how many such pages in a row
-    /// had it.
+    /// The key of the previous page that was too large although it held one entry only, and how many such pages in a
+    /// row had this key.
     too_large: (Box<str>, u32),
-    /// Whether the size of pages is that of the first one, because nothing tells it.
+    /// Whether the page size was taken from the first page, because no answer states it.
     is_size_guessed: bool,
     attempts: Vec<Attempt>,
     invalid: Vec<Box<str>>,
@@ -110,16 +110,16 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A walk that ends behind the first entry older than `until`.
+    /// A walk that ends after the first entry older than `until`.
     pub fn new(until: Timestamp, per_page: u32) -> Self {
         Self {
             until,
             cursor: Cursor::new(per_page),
-            ties: SameSecond::default(),
+            runs: SameSecond::default(),
             skip: None,
             landing: None,
             leap: 1,
-            returns: Backtrack::default(),
+            backtrack: Backtrack::default(),
             total: None,
             repeated: 0,
             novelty: Novelty::default(),
@@ -138,8 +138,8 @@ impl Walk {
         }
     }
 
-    /// Asks for a page of another size first. A walk that has to go on begins again at the top with full pages: what
-    /// the small one held is read twice, and nothing depends on what has moved in between.
+    /// Requests a page of another size first. If the walk needs more pages, it starts over at the top with full pages:
+    /// the entries of the small page are read twice, and it does not matter what has moved in between.
     pub fn with_first_page(mut self, per_page: u32) -> Self {
         self.cursor = self.cursor.with_first_page(per_page);
         self
@@ -150,34 +150,34 @@ impl Walk {
         Self { skip: Some(read), ..Self::new(until, per_page) }
     }
 
-    /// Tells the walk what earlier ones have found: entries that cannot be read, and the place from which on nothing
-    /// can be.
+    /// Tells the walk what earlier walks have found: unreadable entries, and the place from which on nothing can be
+    /// read.
     pub fn expecting(mut self, holes: Vec<Hole>, bottom: Option<u64>) -> Self {
         self.holes.expect(holes);
         self.failing.bottom = bottom;
         self
     }
 
-    /// Tells the walk that one of the entries that cannot be read may stand on the first page.
+    /// Tells the walk that an unreadable entry may be on the first page.
     pub fn expecting_on_first_page(mut self) -> Self {
         self.failing.is_hole_on_first_page = true;
         self
     }
 
-    /// Moves the end of the walk, where it becomes known only with the first answer.
+    /// Moves the end of the walk, if only the first answer decides it.
     pub fn set_until(&mut self, until: Timestamp) {
         self.until = until;
     }
 
-    /// The page that is wanted now; the same one until it is given to [`Walk::absorb`].
+    /// The page to request now; the same one until it is passed to [`Walk::absorb`].
     pub fn request(&self) -> PageRequest {
         self.failing.probe().unwrap_or_else(|| self.cursor.request())
     }
 
-    /// Takes in the page that was asked for.
+    /// Processes the page that was requested.
     ///
     /// # Errors
-    /// If the cause of earlier failures cannot be found: the walk must start anew.
+    /// If the cause of earlier failures cannot be found: the walk must start over.
     pub fn absorb(&mut self, page: LogPage, known: KnownEntries<'_>) -> Result<Progress, WalkError> {
         self.pages += 1;
         self.too_large.1 = 0;
@@ -203,15 +203,15 @@ impl Walk {
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
         let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
-        let begin = self.ties.first_page().unwrap_or(at);
-        let back = self.returns.see(self.cursor.request(), begin, &page, growth);
+        let begin = self.runs.first_page().unwrap_or(at);
+        let back = self.backtrack.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
-        let step = if back.is_some() { RunStep::Onward } else { self.ties.see(at, &page, growth, position, known) };
+        let step = if back.is_some() { RunStep::Onward } else { self.runs.see(at, &page, growth, position, known) };
         let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
         self.keep(page, &brought.unknown, known);
 
         if let Some(page) = back {
-            self.ties = SameSecond::default();
+            self.runs = SameSecond::default();
             self.cursor.go_to(page);
             return Progress::More;
         }
@@ -219,7 +219,7 @@ impl Walk {
             self.cursor.go_to(page);
             return Progress::More;
         }
-        // Within a run none of these holds: the walk would have ended, or leapt, on the page with which its second
+        // None of these holds within a run: the walk would have ended, or jumped, on the page with which its second
         // began.
         if self.is_before_landing(at, newest) {
             return Progress::More;
@@ -245,18 +245,17 @@ impl Walk {
         Progress::More
     }
 
-    /// Ends the walk where it is; the next one ends here at once.
+    /// Ends the walk here; the caller ends it at once.
     fn cut_short_by(&mut self, cause: CutShort) -> Progress {
         self.cut_short = Some(cause);
         Progress::Done
     }
 
-    /// Records that the page is too large to be read: smaller ones are wanted. Where it holds one entry only, that
-    /// is unusable, counted under `key` and walked past.
+    /// Records that the page is too large to be read: the walk requests smaller pages. If the page holds one entry
+    /// only, that entry is unusable, is counted under `key`, and the walk goes on after it.
     ///
     /// # Errors
-    /// Where page after page is too large in the same way: then it is no entry that is, but whatever the server
-    /// answers.
+    /// If page after page is too large in the same way: then the cause is not an entry but whatever the server answers.
     pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
         let before = self.cursor.request().per_page;
         let place = self.cursor.offset();
@@ -272,26 +271,26 @@ impl Walk {
         before.clone_from(&key);
         self.invalid.push(key);
         self.advance();
-        self.ties.leap();
+        self.runs.leap();
         Ok(())
     }
 
-    /// Entries read that nobody has taken yet.
+    /// The number of entries that were read and not taken yet.
     pub fn len(&self) -> usize {
         self.attempts.len() + self.invalid.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no such entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is a usable one among them.
+    /// Whether one of them is usable.
     pub fn has_attempts(&self) -> bool {
         !self.attempts.is_empty()
     }
 
-    /// Whether what was read, together with what it was to go on from, has no gap.
+    /// Whether what was read, together with the stretch that the walk resumed, has no gap.
     pub fn is_contiguous(&self) -> bool {
         self.skip.is_none() && self.landing.is_none()
     }
@@ -301,17 +300,17 @@ impl Walk {
         (std::mem::take(&mut self.attempts), std::mem::take(&mut self.invalid))
     }
 
-    /// Whether the list has ended before anything older than asked for was met.
+    /// Whether the list ended before the walk met anything older than `until`.
     pub fn has_reached_end(&self) -> bool {
         self.has_reached_end
     }
 
-    /// Whether anything was met that was known before.
+    /// Whether the walk met anything that was known before.
     pub fn has_met_known(&self) -> bool {
         self.has_met_known
     }
 
-    /// The length of the list when it was last told.
+    /// The length of the list, as the last answer stated it.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
@@ -331,11 +330,11 @@ impl Walk {
         (self.pages, self.last_read)
     }
 
-    /// Records that pages had another size before, and that all before `place` was read.
+    /// Records that pages had another size before, and that everything before `place` was read.
     fn rescale(&mut self, before: u32, place: u64) {
         let PageRequest { page, per_page } = self.cursor.request();
         let next = if self.cursor.offset() < place { NextPage::Overlaps } else { NextPage::Adjoins };
-        self.ties.rescale(before, per_page, page, next);
+        self.runs.rescale(before, per_page, page, next);
     }
 
     fn keep(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {
@@ -351,22 +350,22 @@ impl Walk {
         self.attempts.extend(page.attempts);
     }
 
-    /// How many entries of the list stand above a stretch, where this page reaches it.
+    /// How many entries of the list precede a stretch that begins on this page.
     fn entries_above(&self, page: &LogPage, stretch: Stretch) -> u64 {
         let above = page.attempts.iter().take_while(|attempt| attempt.created_at >= stretch.newest.minus(OVERLAP));
         self.cursor.offset() + above.count() as u64
     }
 
-    /// To the page before the one on which the stretch must end.
+    /// Jumps to the page before the one on which the stretch must end.
     fn leap_over(&mut self, stretch: Stretch, above: u64) {
         let floor = self.cursor.request().page;
         self.cursor.leap_to(above + stretch.count);
         self.skip = None;
         self.landing = Some((stretch.oldest, floor));
-        self.ties.leap();
+        self.runs.leap();
     }
 
-    /// Whether the leap has gone too far: then further back, until the page begins within the stretch.
+    /// Whether the walk has jumped too far. Then it goes back until a page begins within the stretch.
     fn is_before_landing(&mut self, at: u32, newest: Option<Timestamp>) -> bool {
         let Some((oldest, floor)) = self.landing else { return false };
         if at <= floor || newest.is_some_and(|newest| newest > oldest) {
@@ -375,7 +374,7 @@ impl Walk {
         }
         self.cursor.go_to(at.saturating_sub(self.leap).max(floor));
         self.leap *= 2;
-        self.ties.leap();
+        self.runs.leap();
         true
     }
 
@@ -385,8 +384,8 @@ impl Walk {
         self.cursor.advance();
         let PageRequest { page, per_page } = self.cursor.request();
         if page == 1 {
-            // From the top, in larger pages: there is no border that a run could have crossed.
-            self.ties = SameSecond::default();
+            // It starts from the top with larger pages: no run has crossed a border yet.
+            self.runs = SameSecond::default();
             self.last_read = None;
             self.holes.begin_again();
             self.failing.begin_again();
@@ -400,8 +399,8 @@ impl Walk {
         i64::try_from(after).ok()?.checked_sub(i64::try_from(before).ok()?)
     }
 
-    /// How large the server cuts its pages: as it says, unless the first page is shorter and the list is told to be
-    /// longer than that, or nothing is told at all. Then a short page need not be the last one.
+    /// The page size that the server uses: as stated, unless the first page is shorter and the list is stated to be
+    /// longer than that, or nothing is stated at all. Then a short page need not be the last one.
     fn served(&mut self, page: &LogPage) -> Option<u64> {
         let PageRequest { page: at, per_page } = self.cursor.request();
         let Pagination { per_page: told, total, .. } = page.pagination;
@@ -416,8 +415,8 @@ impl Walk {
     }
 
     /// Whether the list ends with this page. `total` and `last_page` may be missing or wrong: a page that is not full
-    /// is the last one unless they promise more, and an empty one is behind the end whatever they say. One that is
-    /// always the same is the whole list, where nothing tells of more.
+    /// is the last one unless they promise more, and an empty page is past the end whatever they say. A page that is
+    /// always the same is the whole list, unless something promises more.
     fn is_end(&self, page: &LogPage, is_repeated: bool) -> bool {
         let PageRequest { page: at, per_page } = self.cursor.request();
         let is_full = page.len() as u64 >= u64::from(per_page);

@@ -1,7 +1,6 @@
-//! What the API's answers mean, field by field. It rejects and never guesses: an entry that cannot be used costs only
-//! itself.
+//! What the API's answers mean, field by field. Rejects rather than guesses: an unusable entry affects only itself.
 //!
-//! Payloads, response bodies and headers hold personal data: they are skipped (the payload digested) and never leave
+//! Payloads, response bodies and headers hold personal data: they are skipped (the payload is digested) and never leave
 //! this file. The client calls it with the bytes of one answer.
 
 mod entries;
@@ -21,9 +20,9 @@ use sha2::{Digest, Sha256};
 use super::payload::group_key;
 use crate::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus, Timestamp};
 
-/// The event of an entry that names none.
+/// The event of an entry without one.
 const NO_EVENT: &str = "none";
-/// A duration or delay of more than a day is no measurement: 24 h in milliseconds.
+/// A duration or delay of more than a day is not a measurement: 24 h in milliseconds.
 const MAX_DURATION_MS: f64 = 86_400_000.0;
 
 /// One page of a delivery log.
@@ -49,10 +48,10 @@ impl LogPage {
     }
 }
 
-/// The numbers beside a page; each may be missing or wrong.
+/// What an answer says about its list; each number may be missing or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pagination {
-    /// Entries on a full page, as the server cut them.
+    /// Entries on a full page, as the server counts pages.
     pub per_page: Option<u64>,
     /// Entries in the whole list.
     pub total: Option<u64>,
@@ -63,18 +62,18 @@ pub struct Pagination {
 /// An entry that cannot be counted as an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidEntry {
-    /// Its id where that can be read, else a digest of its bytes: by this it is counted only once.
+    /// Its id if that can be read, otherwise a digest of its bytes: this key keeps it from being counted twice.
     pub key: Box<str>,
     /// What is wrong with it.
     pub reason: &'static str,
-    /// How many usable entries stand before it on its page.
+    /// How many usable entries precede it on its page.
     pub place: usize,
 }
 
-/// Reads an answer of one of the two log endpoints.
+/// Parses an answer of one of the two log endpoints.
 ///
 /// # Errors
-/// A sentence that says why the answer as a whole is no page of a log.
+/// A sentence that says why the answer as a whole is not a page of a log.
 pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
@@ -91,19 +90,19 @@ pub fn parse_logs(body: &[u8]) -> Result<LogPage, String> {
     Ok(page)
 }
 
-/// The text of an answer; what is not UTF-8 in it is replaced.
+/// The text of an answer; bytes that are not UTF-8 are replaced.
 fn readable(body: &[u8]) -> Cow<'_, str> {
     let body = without_mark(body);
     // The usual case first: reading lossily is several times slower.
     std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed)
 }
 
-/// The body without a byte order mark before it, which a parser may ignore (RFC 8259, section 8.1).
+/// The body without a byte order mark, which a parser may ignore (RFC 8259, section 8.1).
 fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
-/// What stands in the envelope of a good answer, and the numbers beside it.
+/// Returns the data of a good answer, and what it says about its list.
 fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
     let envelope: AnswerEnvelope<'_> = serde_json::from_str(text).map_err(|error| no_object(&error))?;
     if envelope.success.map(RawValue::get) == Some("false") {
@@ -113,12 +112,12 @@ fn open(text: &str) -> Result<(&RawValue, Pagination), String> {
     Ok((data, parse_pagination(envelope.pagination.or(envelope.meta))))
 }
 
-/// JSON of another type is not described: serde would quote a text in full.
+/// For JSON of another type serde's text is not used: it would quote the text in full.
 fn no_object(error: &serde_json::Error) -> String {
     if error.is_data() {
-        return "the answer is no JSON object".to_owned();
+        return "the answer is not a JSON object".to_owned();
     }
-    format!("the answer is no JSON object: {error}")
+    format!("the answer is not a JSON object: {error}")
 }
 
 /// The text of an error answer: `message`, or `error.message`, on one line and at most 200 characters long.
@@ -142,7 +141,7 @@ struct AnswerEnvelope<'a> {
     success: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     pagination: Option<&'a RawValue>,
-    /// The same under the name that the list of agents has for it.
+    /// The same, under the name that the list of agents uses.
     meta: Option<&'a RawValue>,
 }
 
@@ -202,7 +201,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
         return Pagination::default();
     };
     let count = |raw: Option<&RawValue>| raw.and_then(number).filter(|n| *n >= 0.0 && *n < 1e15).map(|n| n as u64);
-    // No page holds nothing, and none is the last one before the first.
+    // A page size of zero and a last page of zero make no sense.
     let positive = |raw| count(raw).filter(|count| *count > 0);
     Pagination {
         per_page: positive(fields.per_page),
@@ -211,7 +210,7 @@ fn parse_pagination(raw: Option<&RawValue>) -> Pagination {
     }
 }
 
-/// The fields of an entry as they stand in the answer, unread.
+/// The fields of an entry, not yet parsed.
 #[derive(Default)]
 struct RawEntry<'a> {
     id: Option<&'a RawValue>,
@@ -281,16 +280,16 @@ impl<'de> Deserialize<'de> for RawEntry<'de> {
     }
 }
 
-/// Reads entries one by one; keeps what they share.
+/// Parses entries one by one; keeps what they share.
 #[derive(Default)]
 struct EntryReader {
-    /// The names met on this page: an event occurs many times.
+    /// The names on this page: an event occurs many times.
     events: HashSet<Arc<str>>,
     scratch: Vec<u8>,
 }
 
 impl EntryReader {
-    /// The entry, or else the key and what is wrong of [`InvalidEntry`].
+    /// Returns the entry, or the key and the reason for an [`InvalidEntry`].
     fn read(&mut self, text: &str) -> Result<Attempt, (Box<str>, &'static str)> {
         let Ok(raw) = serde_json::from_str::<RawEntry<'_>>(text) else {
             return Err((digest(text.as_bytes()), "it is no object"));
@@ -328,14 +327,14 @@ impl EntryReader {
     }
 }
 
-/// The key of something that shows no id: a digest of its bytes.
+/// The key of something without an id: a digest of its bytes.
 pub fn digest(bytes: &[u8]) -> Box<str> {
     let digest = Sha256::digest(bytes);
     let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}").into()
 }
 
-/// The string, where the value is one that can be read.
+/// The string, if the value is one that can be decoded.
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -348,7 +347,7 @@ fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-/// A number, or a text that reads as one.
+/// A number, or a text that contains one.
 fn number(raw: &RawValue) -> Option<f64> {
     let text = string(raw).unwrap_or(Cow::Borrowed(raw.get()));
     let text = text.trim();
@@ -361,8 +360,8 @@ fn id_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// RFC 3339 in any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A day alone is no moment, and the time of
-/// a zone that is only named would be taken for UTC.
+/// RFC 3339 with any offset, or Laravel's `2024-05-01 12:34:56`, which is UTC. A date alone is not a moment, and a time
+/// in a zone that is only named would be mistaken for UTC.
 fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     let text = string(raw)?;
     let text = with_short_fraction(&text);
@@ -375,8 +374,8 @@ fn timestamp(raw: &RawValue) -> Option<Timestamp> {
     parsed.ok().map(|moment| Timestamp::from_micros(moment.as_microsecond()))
 }
 
-/// The text with at most nine digits in a fraction of a second, which is as many as can be read: RFC 3339 allows any
-/// number.
+/// The text with at most nine digits in the fraction of a second, which is as many as can be parsed: RFC 3339 allows
+/// any number.
 fn with_short_fraction(text: &str) -> Cow<'_, str> {
     const DIGITS: usize = 9;
     let Some((whole, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };

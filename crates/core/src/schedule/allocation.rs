@@ -1,23 +1,23 @@
-//! The best intervals for known rates of arrival: mean waiting is least when polling frequencies are proportional to
+//! The best intervals for known rates of arrival: the mean wait is least when polling frequencies are proportional to
 //! the square root of the rates, as far as the bounds allow.
 //!
-//! An entry that arrives at a moment of its own waits for half an interval on average, so that what is to be made small
-//! is Σ λᵢ·Tᵢ under Σ 1/Tᵢ = requests a second: Lagrange's multiplier gives Tᵢ = scale / √λᵢ, and where a bound holds,
-//! the bound (Karush–Kuhn–Tucker; "water-filling"). A poll counts as one request here. The further pages of a walk
-//! follow from how many entries there are, not from how often they are asked for, so they are no part of the choice:
-//! they lessen what is left for polls.
+//! An entry waits for half an interval on average. So Σ λᵢ·Tᵢ is to be minimised under Σ 1/Tᵢ = requests a second:
+//! Lagrange's multiplier yields Tᵢ = scale / √λᵢ, and the bound where a bound holds (Karush–Kuhn–Tucker;
+//! "water-filling"). A poll counts as one request here. The number of further pages of a walk follows from the number
+//! of entries, not from how often they are requested, so those pages are not part of the choice: they reduce what is
+//! left for polls.
 
 use std::time::Duration;
 
 use super::Intervals;
 
-/// Halvings of the range in which the scale lies: enough for the last bit of it.
+/// How often the range of the scale is halved: enough for the last bit of it.
 const HALVINGS: u32 = 60;
-/// A target that would bring something to fewer polls than one in so many, asked every `max_interval`, is asleep: it is
-/// asked no more often than that, whatever budget there is.
+/// A target that would bring something to fewer than one in this many polls, if polled every `max_interval`, is asleep:
+/// it is polled no more often than that, however large the budget is.
 const ASLEEP: f64 = 300.0;
 
-/// Intervals for all rates.
+/// The intervals for all rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allocation {
     bounds: Intervals,
@@ -25,10 +25,10 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// The best intervals within `bounds` for targets with these rates, in entries a second, where `polls_per_second`
-    /// are to be had. Where even the longest intervals need more, the longest.
+    /// The best intervals within `bounds` for targets with these rates, in entries a second, if the budget allows
+    /// `polls_per_second`; the longest intervals if even they need more.
     pub fn new(rates: &[f64], bounds: Intervals, polls_per_second: f64) -> Self {
-        // At 0 all targets are at their shortest interval, at the upper end all at their longest.
+        // At 0 all targets have their shortest interval, at the upper end all have their longest.
         let widest = rates.iter().fold(0.0, |widest: f64, rate| widest.max(rate.sqrt()));
         let (mut low, mut high) = (0.0, widest * bounds.max.as_secs_f64());
         for _ in 0..HALVINGS {
@@ -58,12 +58,12 @@ fn interval(scale: f64, bounds: Intervals, rate: f64) -> f64 {
     if rate > 0.0 { (scale / rate.sqrt()).clamp(min, max) } else { max }
 }
 
-/// Whether a target with this rate is asked no more often than every `max_interval`.
+/// Whether a target with this rate is polled no more often than every `max_interval`.
 pub fn is_asleep(rate: f64, max_interval: Duration) -> bool {
     rate * max_interval.as_secs_f64() * ASLEEP < 1.0
 }
 
-/// The longest interval that `targets` targets can have within half of a budget, where that is longer than
+/// The longest interval with which `targets` targets need at most half of a budget, if that is longer than
 /// `max_interval`; the other half is for busy targets, sweeps and rechecks.
 pub fn stretched(max_interval: Duration, targets: usize, requests_per_minute: f64) -> Duration {
     let needed = 120.0 * targets as f64 / requests_per_minute.max(f64::MIN_POSITIVE);

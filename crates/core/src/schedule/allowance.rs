@@ -1,23 +1,23 @@
-//! How much of the budget may be spent just now: less where the API's headers say that its limit is lower, or that
-//! somebody else is spending too. Pure; time is passed in.
+//! How much of the budget may be spent now: less if the API's headers say that its limit is lower, or that somebody
+//! else is spending too. Pure; time is passed in.
 //!
-//! `X-RateLimit-Remaining` counts our own requests too, in windows of 60 s that begin with a request of anybody's. What
-//! others spend is what is used of a window beyond what we have sent in it. What is left of it, less what the others
-//! will want, is spread over its rest.
+//! `X-RateLimit-Remaining` counts our own requests too, in windows of 60 s that begin with anybody's request. What is
+//! used of a window beyond our own requests was spent by others. What is left of it, minus what the others will want,
+//! is spread over the rest of the window.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The window of the API's limit.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Never less than this: else nobody would see that the others have stopped.
+/// Never less than this: otherwise nobody would notice that the others have stopped.
 const LEAST: u32 = 1;
-/// Rates are lowered by steps of so many parts of what is allowed at most, so that not every answer changes them.
+/// Rates change in steps of this fraction of the highest allowed rate, so that not every answer changes them.
 const STEPS: f64 = 20.0;
 
-/// One or two requests may be ours, counted at the border of a window.
+/// This many requests may be our own, counted at the border of a window.
 const UNCERTAIN: u64 = 2;
-/// Of a small limit even they are a part that others would miss: no more than a tenth is taken for ours.
+/// Of a small limit even they would be a large part: at most a tenth is taken for ours.
 const SMALL_PART: u64 = 10;
 
 /// What may be spent of a budget.
@@ -26,18 +26,18 @@ pub struct Allowance {
     configured: u32,
     limit: Option<u64>,
     remaining: Option<u64>,
-    /// When the API's present window began, as far as can be seen.
+    /// When the API's current window began, as far as is known.
     window: Option<Duration>,
-    /// Our requests, the oldest first, as far as they may be in the present window.
+    /// Our requests that may be in the current window, oldest first.
     sent: VecDeque<Duration>,
-    /// What others have spent in the present window, and in the one before.
+    /// What others have spent in the current window, and in the one before.
     foreign: [u64; 2],
     per_minute: u32,
     concurrent: u32,
 }
 
 impl Allowance {
-    /// All of a budget of `configured` requests a minute, of which up to `concurrent` are under way at the same time.
+    /// The whole budget of `configured` requests a minute, of which up to `concurrent` are under way at the same time.
     pub fn new(configured: u32, concurrent: u32) -> Self {
         Self {
             configured,
@@ -62,11 +62,11 @@ impl Allowance {
         self.forget(now);
     }
 
-    /// Takes in the headers of an answer.
+    /// Learns from the headers of an answer.
     pub fn learn(&mut self, limit: Option<u64>, remaining: Option<u64>, now: Duration) {
         self.limit = limit.filter(|limit| *limit > 0).or(self.limit);
         let Some(remaining) = remaining else { return self.choose(now) };
-        // Answers may overtake each other: it takes more than that for a new window.
+        // Answers may overtake each other: a larger jump than this shows a new window.
         let jump = u64::from(self.concurrent);
         let is_new = self.remaining.is_none_or(|before| remaining > before.saturating_add(jump));
         if is_new || self.window_is_over(now) {
@@ -78,14 +78,15 @@ impl Allowance {
         self.remaining = Some(lowest);
         self.forget(now);
         if let Some(limit) = self.limit {
-            // Requests under way may be counted already or not yet: taking them for ours errs by what is under way.
+            // Requests under way may be counted already or not: counting them as ours is wrong by no more than their
+            // number.
             let used = limit.saturating_sub(lowest);
             self.foreign[0] = self.foreign[0].max(used.saturating_sub(self.sent.len() as u64));
         }
         self.choose(now);
     }
 
-    /// Looks at the clock: a window that is over no longer limits anything. Gives whether the rate has changed.
+    /// Checks the time: a window that is over no longer limits anything. Returns whether the rate has changed.
     pub fn review(&mut self, now: Duration) -> bool {
         let before = self.per_minute;
         self.choose(now);
@@ -102,8 +103,7 @@ impl Allowance {
         }
     }
 
-    /// Requests a minute that may be made while nobody else makes any: the configured ones, or fewer if the API allows
-    /// fewer.
+    /// Requests a minute that may be made while nobody else makes any: as configured, or fewer if the API allows fewer.
     pub fn ceiling(&self) -> u32 {
         let limit = self.limit.and_then(|limit| u32::try_from(limit).ok());
         limit.map_or(self.configured, |limit| limit.min(self.configured))
@@ -117,7 +117,7 @@ impl Allowance {
         self.per_minute = (floored.max(0.0) as u32).clamp(LEAST.min(ceiling), ceiling);
     }
 
-    /// Requests a minute that leave to others what they have been seen to spend; `None` if nobody else is.
+    /// Requests a minute that leave others what they were seen to spend; `None` if nobody else spends.
     fn fair_share(&self, now: Duration) -> Option<f64> {
         let (limit, remaining) = self.limit.zip(self.remaining)?;
         let foreign = self.foreign[0].max(self.foreign[1]);
@@ -128,9 +128,9 @@ impl Allowance {
         let began = self.window.filter(|began| now < *began + WINDOW);
         let Some(began) = began else { return Some(steady) };
         let rest = (began + WINDOW).saturating_sub(now).as_secs_f64() / WINDOW.as_secs_f64();
-        // What they will spend of it is taken from what they are used to; of this window, only what is known is known.
+        // What they will spend of the rest is estimated from the window before.
         let left = remaining as f64 - self.foreign[1] as f64 * rest;
-        // In the last seconds of a window hardly anything can be spent any more.
+        // In the last seconds of a window hardly anything can be spent.
         Some(steady.min(left / rest.max(0.1)))
     }
 }

@@ -1,4 +1,4 @@
-//! How long to leave alone what failed: ever longer, and never for all at the same time.
+//! How long to leave alone what failed: longer each time, and never the same for all.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
-    /// Those that there were before the present attempt.
+    /// Failures before the current attempt.
     before: u32,
 }
 
 impl Backoff {
-    /// Records a failure, and gives the pause that follows: `jitter`, from 0 to 1, says where between half and
-    /// all of it.
+    /// Records a failure, and returns the pause that follows: `jitter`, from 0 to 1, chooses between half and all of
+    /// it.
     pub fn fail(&mut self, jitter: f64) -> Duration {
         let doubled = BASE.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
         self.failures = self.failures.saturating_add(1);
         doubled.min(LONGEST).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
-    /// Records that an attempt of several steps begins anew.
+    /// Records that a new attempt of several steps begins.
     pub fn begin(&mut self) {
         self.before = self.failures;
     }
 
-    /// Records that one of its steps has succeeded: what has failed on the way to it is over, but not what failed
-    /// before the attempt, which may fail in the same way at its end.
+    /// Records that one of its steps has succeeded: failures on the way to it no longer count, but those before the
+    /// attempt do, because its end may fail in the same way.
     pub fn progress(&mut self) {
         self.failures = self.before;
     }

@@ -1,10 +1,10 @@
 //! The arithmetic of the request budget: the generic cell rate algorithm, with time passed in.
 //!
-//! A plain token bucket of R with R/60 a second lets nearly 2R requests through in the minute that follows a pause.
+//! A plain token bucket of R, refilled at R/60 a second, lets nearly 2R requests through in the minute after a pause.
 //! Here a burst of b is paid for by a slower rate, so that no minute, wherever it begins, holds more than R requests.
 
-/// Nanoseconds in the minute for which the budget is given, and a second more: what is sent within a minute may arrive
-/// within a little less.
+/// Nanoseconds in the minute of the budget, plus one second: what is sent within a minute may arrive within a little
+/// less.
 pub const WINDOW_NS: u64 = 61_000_000_000;
 
 /// A budget of R requests in any minute, with bursts of at most b.
@@ -12,7 +12,7 @@ pub const WINDOW_NS: u64 = 61_000_000_000;
 pub struct Gcra {
     interval_ns: u64,
     burst: u64,
-    /// How far ahead the arrival time of a budget is of which nothing is left.
+    /// How far ahead the arrival time of an exhausted budget is.
     exhausted_ns: u64,
 }
 
@@ -20,24 +20,24 @@ impl Gcra {
     /// A budget of `per_minute` requests, of which up to `burst` may go out together after a pause.
     pub fn new(per_minute: u32, burst: u32) -> Self {
         let rate = u64::from(per_minute.max(1));
-        // Half of a small budget, so that something is left for the steady rate; a budget of one has no burst.
+        // At most half of a small budget, so that something is left for the steady rate; a budget of one has no burst.
         let burst = u64::from(burst).clamp(1, (rate / 2).max(1));
         let steady = rate - burst;
         let interval_ns = WINDOW_NS.checked_div(steady).unwrap_or(WINDOW_NS);
         Self { interval_ns, burst, exhausted_ns: interval_ns * burst }
     }
 
-    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because bursts that could
-    /// be had at each change would exceed it in the end, and never faster than the budget gives them itself.
+    /// The same budget, of which only `per_minute` requests may be spent for a while: evenly, because a burst at each
+    /// change would exceed it in the end, and never faster than the budget itself allows.
     pub fn lowered(self, per_minute: u32) -> Self {
         let interval_ns = self.interval_ns.max(WINDOW_NS / u64::from(per_minute.max(1)));
         Self { interval_ns, burst: 1, exhausted_ns: self.exhausted_ns.max(interval_ns) }
     }
 
-    /// The theoretical arrival time after a request at `now`, where one is allowed.
+    /// The theoretical arrival time after a request at `now`, if one is allowed.
     ///
     /// # Errors
-    /// The nanoseconds to wait, where it is not.
+    /// The nanoseconds to wait, if not.
     pub fn take(&self, arrival: u64, now: u64) -> Result<u64, u64> {
         let arrival = self.clamp(arrival, now).max(now);
         let earliest = arrival.saturating_sub(self.interval_ns * (self.burst - 1));
@@ -57,12 +57,12 @@ impl Gcra {
         1e9 / self.interval_ns as f64
     }
 
-    /// The arrival time of a budget of which nothing is left: for a past that is not known.
+    /// The arrival time of an exhausted budget: for a past that is not known.
     pub fn exhausted(&self, now: u64) -> u64 {
         now + self.exhausted_ns
     }
 
-    /// The arrival time, no further ahead than that of an exhausted budget: no honest past is.
+    /// The arrival time, no further ahead than that of an exhausted budget: anything further is corrupt.
     pub fn clamp(&self, arrival: u64, now: u64) -> u64 {
         arrival.min(self.exhausted(now))
     }

@@ -1,10 +1,9 @@
 //! What headers say about limits and waits: `Retry-After`, `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
 //! `X-RateLimit-Reset`.
 //!
-//! Servers, gateways and proxies write these numbers in many ways, and several of them may have a say in one answer.
-//! They are read as leniently as they can be meant: a fraction is rounded up, of several values the strictest counts,
-//! and a value that makes no sense counts as absent. Pure; called by the client of the API and by the one of the OTLP
-//! receiver.
+//! Servers, gateways and proxies write these numbers in many ways, and several of them may add to one answer. They are
+//! read leniently: a fraction is rounded up, the strictest of several values counts, and a value that makes no sense
+//! counts as absent. Pure; called by the API's client and the OTLP receiver's.
 
 use std::time::Duration;
 
@@ -15,28 +14,28 @@ use jiff::tz::Offset;
 use super::pause::LONGEST_RETRY_AFTER;
 use crate::delivery::Timestamp;
 
-/// The window of a limit that names none, in seconds: the API's reference counts requests a minute.
+/// The window of a limit without one, in seconds: the API's reference counts requests a minute.
 const MINUTE_SECONDS: f64 = 60.0;
-/// A wait of more seconds than this is milliseconds: quotas of a day are common, longer ones aren't.
+/// A wait of more seconds than this is meant in milliseconds: quotas of a day are common, longer ones are not.
 const DAY_SECONDS: f64 = 86_400.0;
-/// Numbers of this size are seconds since the Unix epoch: from 2001 to 2286. No wait is that long.
+/// Numbers of this size are seconds since the Unix epoch, from 2001 to 2286. No wait is that long.
 const EPOCH_SECONDS: std::ops::Range<f64> = 1e9..1e10;
-/// The formats of dates that RFC 9110 (section 5.6.7) calls obsolete but has recipients accept, without the day of the
-/// week that a comma follows: that of RFC 850, and C's `asctime`.
+/// The formats of dates that RFC 9110 (section 5.6.7) calls obsolete but requires recipients to accept, without the day
+/// of the week and its comma: that of RFC 850, and C's `asctime`.
 const OBSOLETE_DATES: [&str; 2] = ["%d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// The lines of one header, in any order.
 pub type Lines<'a> = &'a [&'a str];
 
-/// Returns how long an answer asks to be left alone from `now` on, in whole seconds and an hour at most: the longest
-/// wait of `Retry-After` (RFC 9110, section 10.2.3), else of `X-RateLimit-Reset`. `None` if neither names a time that
-/// is still ahead.
+/// Returns how long an answer asks clients to wait from `now` on, in whole seconds and at most an hour: the longest
+/// wait of `Retry-After` (RFC 9110, section 10.2.3), otherwise of `X-RateLimit-Reset`. `None` if neither names a time
+/// in the future.
 pub fn wait(retry_after: Lines<'_>, reset: Lines<'_>, now: Timestamp) -> Option<Duration> {
     longest(retry_after, now).or_else(|| longest(reset, now))
 }
 
-/// Returns the requests a minute that `X-RateLimit-Limit` allows. A value that names its window (`1000;w=3600`) counts
-/// for its part of a minute.
+/// Returns the requests a minute that `X-RateLimit-Limit` allows. A value with a window (`1000;w=3600`) counts for its
+/// part of a minute.
 pub fn limit(lines: Lines<'_>) -> Option<u64> {
     let per_minute = |item: &str| {
         let window = parameters(item).find_map(|(name, value)| (name == "w").then(|| number(value)).flatten());
@@ -51,8 +50,7 @@ pub fn remaining(lines: Lines<'_>) -> Option<u64> {
     items(lines).filter_map(number).map(|left| left.ceil().max(0.0) as u64).min()
 }
 
-/// Returns the moment that `text` names in any of the formats of HTTP (RFC 9110, section 5.6.7), or in that of RFC
-/// 3339.
+/// Returns the moment that `text` names in any of HTTP's formats (RFC 9110, section 5.6.7), or in that of RFC 3339.
 pub fn http_date(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let undated = text.split_once(',').map_or(text, |(_weekday, rest)| rest.trim());
@@ -66,7 +64,7 @@ fn longest(lines: Lines<'_>, now: Timestamp) -> Option<Duration> {
     items(lines).filter_map(|item| wait_of(item, now)).max()
 }
 
-/// Now, or a moment that has passed, doesn't answer the question of when.
+/// "Now", or a moment in the past, does not say when to come back.
 fn wait_of(item: &str, now: Timestamp) -> Option<Duration> {
     let duration = || item.parse::<SignedDuration>().ok()?.try_into().ok();
     let by_date = || http_date(item).map(|moment| moment.since(now));
@@ -91,12 +89,12 @@ fn items<'a>(lines: Lines<'a>) -> impl Iterator<Item = &'a str> {
     lines.iter().flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// The parameters of an item, as structured fields have them (RFC 9651).
+/// The parameters of an item, as in structured fields (RFC 9651).
 fn parameters(item: &str) -> impl Iterator<Item = (&str, &str)> {
     item.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='))
 }
 
-/// The number that an item is, apart from its parameters.
+/// The number of an item, without its parameters.
 fn number(item: &str) -> Option<f64> {
     let text = item.split(';').next().unwrap_or_default().trim().trim_matches('"');
     text.parse().ok().filter(|number: &f64| number.is_finite())

@@ -1,10 +1,10 @@
-//! Targets in an order of their own: whoever has the smallest key is first, and everybody can leave at any time.
+//! A queue in the order of a key: the target with the smallest key is first, and any target can leave at any time.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::TargetId;
 
-/// A waiting line.
+/// A queue of targets.
 #[derive(Debug)]
 pub(super) struct WaitingLine<K> {
     order: BTreeSet<(K, TargetId)>,
@@ -16,7 +16,7 @@ impl<K: Ord + Copy> WaitingLine<K> {
         Self { order: BTreeSet::new(), keys: HashMap::new() }
     }
 
-    /// Puts a target in its place; one that is in the line already changes its place.
+    /// Puts a target in its place; a target that is already in the queue changes its place.
     pub(super) fn put(&mut self, target: TargetId, key: K) {
         self.remove(target);
         self.keys.insert(target, key);

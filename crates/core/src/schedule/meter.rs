@@ -1,16 +1,16 @@
-//! How many events a second there have been of late.
+//! How many events a second there were recently.
 
 use std::time::Duration;
 
-/// How long an event is remembered, in seconds: as long as the default `sweep_interval`, so that sweeps all at once do
-/// not show as a flood followed by nothing.
+/// How long an event is remembered, in seconds: as long as the default `sweep_interval`, so that many sweeps at once do
+/// not look like a flood.
 const MEMORY: f64 = 300.0;
 
-/// Counts events, and fades them with age.
+/// Counts events with a weight that fades with age.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
     events: f64,
-    /// The seconds that they stand for: fewer than the memory at first.
+    /// The seconds that they represent: fewer than the memory at first.
     seconds: f64,
     at: Duration,
 }

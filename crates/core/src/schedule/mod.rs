@@ -1,10 +1,12 @@
-//! Which target to ask next, and whether the budget allows it. Time is passed in; nothing here waits or asks.
+//! Which target makes a request next, and whether the budget allows it. Time is passed in; nothing here waits or makes
+//! requests.
 //!
-//! [`gcra`] is the arithmetic of the budget, [`limits`] reads the API's headers and [`allowance`] is what they make of
-//! the budget. [`backoff`] says how long to leave alone what failed, [`pause`] when the API refuses a whole
-//! environment, and [`outage`] when nobody in it is answered; [`patience`] puts these together. [`scheduler`] is the
-//! order in which targets are asked: it learns from what polls bring ([`rate`]) and spends its requests where they
-//! shorten waiting most. [`allocation`] is what that comes to, in closed form; [`page_size`] says how much to ask for.
+//! [`gcra`] is the arithmetic of the budget, [`limits`] reads the API's headers, and [`allowance`] derives from them
+//! what may be spent. [`backoff`] says how long to leave alone what failed; [`pause`] is for when the API rejects a
+//! whole environment, and [`outage`] for when nothing in it is answered; [`patience`] combines these. [`scheduler`] is
+//! the order in which targets make requests: it learns from what polls bring ([`rate`]) and spends requests where they
+//! shorten waiting most. [`allocation`] is the resulting intervals in closed form; [`page_size`] says how many entries
+//! to request.
 
 pub mod allocation;
 pub mod allowance;
@@ -49,12 +51,12 @@ pub enum RequestClass {
     Discovery,
 }
 
-/// Something to be asked.
+/// A turn to make a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Of a target, for the sake of this class of work.
+    /// To a target, for this class of work.
     Ask(TargetId, RequestClass),
-    /// Of the lists of owners and webhooks.
+    /// To discovery, for the lists of owners and webhooks.
     Discover,
 }
 

@@ -1,20 +1,19 @@
-//! Tells an environment that nobody can reach from webhooks that fail for themselves. Time is passed in, as the time
-//! since any fixed moment.
+//! Distinguishes an unreachable environment from webhooks that fail by themselves. Time is passed in, as the time since
+//! any fixed moment.
 //!
-//! A webhook whose requests fail backs off for itself and says nothing about its neighbours. An environment is *out*
-//! when nobody in it is answered: each webhook's last request went unanswered, or several in a row did that had been
-//! answered before. While it is out, one webhook is probed after the other, at growing distances; a single answer ends
-//! it. Called by the environment's loop.
+//! A webhook whose requests fail backs off by itself and says nothing about the others. An environment is *out* when
+//! none of its webhooks is answered: the last request of each went unanswered, or several in a row that had been
+//! answered before. While it is out, one webhook at a time is probed, at growing intervals; a single answer ends the
+//! outage. Called by the environment's loop.
 
 use std::time::Duration;
 
 use super::backoff::Backoff;
 
-/// So many webhooks in a row, each answered at its request before, that an outage is more likely than that many faults
-/// of their own.
+/// This many webhooks in a row, each answered at its previous request, make an outage more likely than separate faults.
 const UNEXPECTED_IN_A_ROW: u32 = 3;
 
-/// Whether a webhook's requests are answered, with success or with an error of the API's own.
+/// Whether a webhook's requests are answered, successfully or with an error of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
     /// No request has ended yet.
@@ -22,7 +21,7 @@ pub enum Reach {
     Unknown,
     /// The last request was answered, at that time.
     Answered(Duration),
-    /// The last request was not: a time-out, a broken connection, or a 5xx.
+    /// The last request was not answered: a time-out, a broken connection, or a 5xx.
     Unanswered {
         /// When one was last answered; `None` if never.
         last_answer: Option<Duration>,
@@ -41,7 +40,7 @@ impl Reach {
         }
     }
 
-    /// What it is after a request that was not answered.
+    /// The reach after a request that was not answered.
     #[must_use]
     pub fn unanswered(self) -> Self {
         let requests = if let Self::Unanswered { requests, .. } = self { requests.saturating_add(1) } else { 1 };
@@ -53,7 +52,7 @@ impl Reach {
         !matches!(self, Self::Unanswered { .. })
     }
 
-    /// The order in which webhooks are probed, smallest first: in turns, and those that answered last before the
+    /// The order in which webhooks are probed, smallest first: in turns, those that were answered last before the
     /// others.
     pub fn probe_order(self) -> impl Ord + use<> {
         let requests = if let Self::Unanswered { requests, .. } = self { requests } else { 0 };
@@ -75,16 +74,16 @@ pub struct Unanswered {
 /// What an unanswered request means for the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutageVerdict {
-    /// The webhook fails for itself.
+    /// The webhook fails by itself.
     OfTarget,
-    /// Nobody is answered: nothing is to be requested for that long, and then one webhook is to be probed.
+    /// Nothing is answered: make no request for that long, then probe one webhook.
     Out(Duration),
 }
 
 /// The outages of one environment.
 #[derive(Debug, Default)]
 pub struct Outage {
-    /// When the present outage began; `None` while somebody is answered.
+    /// When the current outage began; `None` if there is none.
     began: Option<Duration>,
     /// Webhooks in a row that had been answered before.
     unexpected: u32,
@@ -92,26 +91,25 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Whether nobody is answered.
+    /// Whether there is an outage.
     pub fn is_on(&self) -> bool {
         self.began.is_some()
     }
 
-    /// Records an answer, and returns how long the outage had lasted that it ends, if it does.
+    /// Records an answer, and returns how long the outage that it ends has lasted, if it ends one.
     pub fn answered(&mut self, now: Duration) -> Option<Duration> {
         let began = std::mem::take(self).began;
         began.map(|began| now.saturating_sub(began))
     }
 
-    /// Records an unanswered request at `now`. `jitter`, from 0 to 1, says where between half and all of a pause to end
-    /// it.
+    /// Records an unanswered request at `now`. `jitter`, from 0 to 1, chooses between half and all of a pause.
     pub fn unanswered(&mut self, request: Unanswered, now: Duration, jitter: f64) -> OutageVerdict {
         self.unexpected += u32::from(matches!(request.before, Reach::Answered(_)));
         if self.began.is_none() && request.has_hopeful_neighbours && self.unexpected < UNEXPECTED_IN_A_ROW {
             return OutageVerdict::OfTarget;
         }
         let began = *self.began.get_or_insert(now);
-        // Requests that were under way when the outage began are part of it: they make no pause longer.
+        // Requests that were under way when the outage began are part of it: they do not prolong the pause.
         if request.asked_at < began && self.backoff.failures() > 0 {
             return OutageVerdict::OfTarget;
         }

@@ -1,18 +1,17 @@
-//! How many entries to ask for: few where little is expected, but enough that one page nearly always reaches known
-//! ground.
+//! How many entries to request: few if little is expected, but enough that one page nearly always reaches known ground.
 
-/// What may come beyond what is expected, in standard deviations of a Poisson process: a page is too small one time in
+/// How much more than expected may come, in standard deviations of a Poisson process: a page is too small one time in
 /// 700, which costs a second request.
 const DEVIATIONS: f64 = 3.0;
-/// And always so many: an entry beyond known ground has to be seen, and arrivals that were never seen cannot be
-/// expected.
+/// This many entries are always added: an entry beyond known ground has to be seen, and arrivals that were never seen
+/// cannot be expected.
 const SPARE: f64 = 5.0;
-/// A page that is no larger may reach as far as a sweep: that spares the sweep.
+/// A page of at most this size may be enlarged to reach as far as a sweep, which saves the sweep.
 const SMALL: u32 = 25;
-/// The sizes that are asked for: few, so that what lies between the API and here can keep answers.
+/// The page sizes: only a few, so that caches between the API and here are of use.
 const SIZES: [u32; 4] = [10, SMALL, 50, 100];
 
-/// When a sweep is due that a poll may take the place of.
+/// When the next sweep is due that a poll may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextSweep {
     /// Soon.
@@ -21,9 +20,9 @@ pub enum NextSweep {
     Later,
 }
 
-/// The size of a poll's first page, of `full` at most: `expected` new entries, and `known` ones that have to be met
-/// again. Where `known_to_sweep` says how many known ones there are as far as a sweep reaches, the page is made large
-/// enough for them when it stays small or when the sweep is due soon.
+/// The size of a poll's first page, at most `full`: room for `expected` new entries and for `known` ones that have to
+/// be met again. `known_to_sweep` is the number of known entries within the reach of a sweep: the page is made large
+/// enough for them if it stays small or if the sweep is due soon.
 pub fn first_page(expected: f64, known: usize, known_to_sweep: usize, sweep: NextSweep, full: u32) -> u32 {
     let size = |known: usize| (expected + DEVIATIONS * expected.sqrt() + SPARE + known as f64).ceil();
     let largest = if sweep == NextSweep::Soon { full } else { SMALL };

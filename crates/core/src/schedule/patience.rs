@@ -1,14 +1,13 @@
-//! What failures make of the scheduler's order: who is left alone, and for how long. Time is passed in, as the time
-//! since any fixed moment.
+//! What failures change in the scheduler's order: which targets are left alone, and for how long. Time is passed in, as
+//! the time since any fixed moment.
 //!
-//! - A target that fails backs off for itself: after a few failures in a row it is asked no more often than an idle
-//!   one.
-//! - 401 and 429 concern everybody: the environment is paused ([`Pause`]).
-//! - While nobody is answered ([`Outage`]), one target is probed after the other, and everybody resumes at the first
-//!   answer.
+//! - A target that fails backs off by itself: after a few failures in a row it is polled no more often than an
+//!   idle one.
+//! - 401 and 429 concern all targets: the environment is paused ([`Pause`]).
+//! - During an outage ([`Outage`]), one target at a time is probed, and all resume at the first answer.
 //!
-//! Called by the environment's loop, which makes the requests. Must never hold back a target because of a neighbour
-//! that fails for itself.
+//! Called by the environment's loop, which makes the requests. Must never hold back a target because another one fails
+//! by itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,10 +21,10 @@ use super::{RequestClass, TargetId, Turn};
 /// After more failures in a row than this, a target costs no more requests than an idle one.
 const FAILURES_AT_FULL_PACE: u32 = 5;
 
-/// Why a request brought nothing. Each may carry the wait that the API asked for.
+/// Why a request failed. Each variant may carry the wait that the API asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFailure {
-    /// Every other request would be refused too: 401 or 429.
+    /// Every other request would be rejected too: 401 or 429.
     Rejected(Option<Duration>),
     /// The API did not answer, or only with a 5xx.
     Unanswered(Option<Duration>),
@@ -33,7 +32,7 @@ pub enum RequestFailure {
     Answered(Option<Duration>),
 }
 
-/// How a step of a target ended.
+/// How a step of a target ended: what the schedule needs of the pipeline's `StepResult`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
     /// The program is stopping.
@@ -46,19 +45,19 @@ pub enum StepOutcome {
     NotWritten,
     /// The request failed.
     Failed(RequestFailure),
-    /// The request failed, and others of the same list did not: its cause is being looked for. May carry the wait that
+    /// The request failed, but others of the same list did not: the walk looks for the cause. May carry the wait that
     /// the API asked for.
     Narrowed(Option<Duration>),
-    /// The request failed as it was to, for an entry that is known to be unreadable. Says nothing of the API.
+    /// The request failed as expected, because of an entry that is known to be unreadable. Says nothing of the API.
     Expected,
 }
 
-/// A change of the environment that is worth a line in the log.
+/// A change of the environment to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nobody is answered from now on.
+    /// No request is answered any more.
     OutageBegan,
-    /// Somebody was answered, after this long.
+    /// A request was answered again, after this long.
     OutageEnded(Duration),
 }
 
@@ -73,7 +72,7 @@ enum Activity {
     Asking(Duration),
 }
 
-/// One target.
+/// The patience with one target.
 #[derive(Debug, Default)]
 struct TargetPatience {
     work: Activity,
@@ -83,13 +82,13 @@ struct TargetPatience {
     asked_to_wait_until: Duration,
 }
 
-/// How the targets of one environment fare, and the environment itself.
+/// Which targets of an environment are left alone, and whether the environment itself is.
 #[derive(Debug, Default)]
 pub struct Patience {
     pause: Pause,
     outage: Outage,
     members: HashMap<TargetId, TargetPatience>,
-    /// How many members are [hopeful](Reach::is_hopeful).
+    /// How many targets are [hopeful](Reach::is_hopeful).
     hopeful: usize,
     /// When the next probe of an outage may begin.
     probe_at: Duration,
@@ -113,13 +112,12 @@ impl Patience {
         self.probe = self.probe.filter(|probe| *probe != target);
     }
 
-    /// Whether nobody is answered.
+    /// Whether there is an outage.
     pub fn is_out(&self) -> bool {
         self.outage.is_on()
     }
 
-    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change
-    /// anything.
+    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change that.
     pub fn next(&self, scheduler: &mut Scheduler, now: Duration) -> Option<Next> {
         let next = if self.is_out() && !self.members.is_empty() {
             soonest(self.next_probe(now), scheduler.next_discovery(now))
@@ -129,7 +127,7 @@ impl Patience {
         next.map(|next| next.not_before(self.pause.until(), now))
     }
 
-    /// The next probe of an outage.
+    /// The next probe during an outage.
     fn next_probe(&self, now: Duration) -> Option<Next> {
         if self.probe.is_some() {
             return None;
@@ -144,7 +142,7 @@ impl Patience {
         Some(Next::Turn(Turn::Ask(*target, RequestClass::Heads)))
     }
 
-    /// Records that a target begins a walk or a round anew, rather than going on with one.
+    /// Records that a target begins a new walk or round, rather than going on with one.
     pub fn begin(&mut self, target: TargetId) {
         if let Some(member) = self.members.get_mut(&target) {
             member.backoff.begin();
@@ -168,8 +166,8 @@ impl Patience {
         }
     }
 
-    /// Takes in at `now` how a target's step ended, and returns what that means for its turn. `jitter`, from 0 to 1,
-    /// says where between half and all of a pause to end it.
+    /// Records how a target's step ended at `now`, and returns what that means for its turn. `jitter`, from 0 to 1,
+    /// chooses between half and all of a pause.
     pub fn end(
         &mut self,
         scheduler: &mut Scheduler,
@@ -185,15 +183,15 @@ impl Patience {
             (Activity::Nothing | Activity::Writing, _)
             | (_, StepOutcome::Stopped | StepOutcome::Expected | StepOutcome::Narrowed(_)) => None,
             (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Unanswered(_))) => {
-                self.miss(target, at, now, jitter)
+                self.record_unanswered(target, at, now, jitter)
             }
             (Activity::Asking(at), StepOutcome::Failed(RequestFailure::Rejected(retry_after))) => {
                 self.pause.reject(Rejection { asked_at: at, retry_after }, now, jitter);
-                self.hear(scheduler, target, now)
+                self.record_answer(scheduler, target, now)
             }
             (Activity::Asking(_), _) => {
                 self.pause.accept();
-                self.hear(scheduler, target, now)
+                self.record_answer(scheduler, target, now)
             }
         };
         let is_out = self.outage.is_on();
@@ -214,7 +212,7 @@ impl Patience {
                 TurnOutcome::Failed(pause)
             }
             StepOutcome::Narrowed(retry_after) => {
-                // There is a cause to find, not an outage to sit out.
+                // There is a cause to find, not an outage to wait for.
                 member.backoff.progress();
                 let (asked, backoff) = (asked_for(retry_after), member.backoff.fail(jitter));
                 member.asked_to_wait_until = asked.map_or(Duration::ZERO, |wait| now + wait);
@@ -231,12 +229,12 @@ impl Patience {
         (outcome, change)
     }
 
-    /// Records a request of discovery that was answered, and was not rejected.
+    /// Records a request of discovery that was answered and not rejected.
     pub fn accept(&mut self) {
         self.pause.accept();
     }
 
-    /// Records a request of discovery, begun at `asked_at`, that failed. Only a rejection concerns the targets: lists
+    /// Records a failed request of discovery that began at `asked_at`. Only a rejection concerns the targets: lists
     /// have a back-off of their own.
     pub fn fail_discovery(&mut self, failure: RequestFailure, asked_at: Duration, now: Duration, jitter: f64) {
         if let RequestFailure::Rejected(retry_after) = failure {
@@ -244,7 +242,13 @@ impl Patience {
         }
     }
 
-    fn miss(&mut self, target: TargetId, asked_at: Duration, now: Duration, jitter: f64) -> Option<Change> {
+    fn record_unanswered(
+        &mut self,
+        target: TargetId,
+        asked_at: Duration,
+        now: Duration,
+        jitter: f64,
+    ) -> Option<Change> {
         let member = self.members.get_mut(&target)?;
         let before = member.reach;
         member.reach = before.unanswered();
@@ -257,8 +261,8 @@ impl Patience {
         (!was_out && self.outage.is_on()).then_some(Change::OutageBegan)
     }
 
-    /// Records an answer. Where it ends an outage, those that had been answered before it resume at once.
-    fn hear(&mut self, scheduler: &mut Scheduler, target: TargetId, now: Duration) -> Option<Change> {
+    /// Records an answer. If it ends an outage, the targets that were answered before it resume at once.
+    fn record_answer(&mut self, scheduler: &mut Scheduler, target: TargetId, now: Duration) -> Option<Change> {
         let member = self.members.get_mut(&target)?;
         self.hopeful += usize::from(!member.reach.is_hopeful());
         member.reach = Reach::Answered(now);

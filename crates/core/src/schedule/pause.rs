@@ -1,33 +1,33 @@
-//! When the API refuses a whole environment, and until when it is left alone. Time is passed in, as the time since any
+//! When the API rejects a whole environment, and until when it is left alone. Time is passed in, as the time since any
 //! fixed moment.
 
 use std::time::Duration;
 
 use super::backoff::Backoff;
 
-/// A longer `Retry-After` is taken for a mistake: the API is asked again after an hour at the latest.
+/// A longer `Retry-After` counts as a mistake: the API is tried again after an hour at the latest.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The pauses of one environment.
 #[derive(Debug, Default)]
 pub struct Pause {
     until: Duration,
-    /// When the last pause began to which a rejection has led.
+    /// When the latest pause after a rejection began.
     began: Option<Duration>,
     backoff: Backoff,
 }
 
-/// An answer that every other request would get too: 401 or 429.
+/// An answer that any other request would get too: 401 or 429.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection {
     /// When the request was begun.
     pub asked_at: Duration,
-    /// How long the API asks to be left alone, where it says so.
+    /// How long the API asks clients to wait, if it says so.
     pub retry_after: Option<Duration>,
 }
 
 impl Pause {
-    /// Nothing is to be asked before this time.
+    /// No request may be made before this time.
     pub fn until(&self) -> Duration {
         self.until
     }
@@ -41,8 +41,9 @@ impl Pause {
         self.backoff.succeed();
     }
 
-    /// Records a rejection at `now`. What was asked before a pause began does not make it longer by being rejected too:
-    /// requests that are under way at the same time are one rejection, not many. What the API asks for always counts.
+    /// Records a rejection at `now`. Requests from before the current pause do not prolong it when they are rejected
+    /// too: requests that are under way at the same time are one rejection, not many. What the API asks for always
+    /// counts.
     pub fn reject(&mut self, rejection: Rejection, now: Duration, jitter: f64) {
         let is_known = self.began.is_some_and(|began| rejection.asked_at < began);
         let backoff = (!is_known).then(|| self.backoff.fail(jitter));
@@ -53,9 +54,9 @@ impl Pause {
     }
 }
 
-/// The pause that an API asks for with this `Retry-After`.
+/// The pause for this `Retry-After`.
 pub fn asked_for(retry_after: Option<Duration>) -> Option<Duration> {
-    // Now, or a moment that has passed, is no answer to the question of when.
+    // "Now", or a moment in the past, does not say when to come back.
     retry_after.filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_RETRY_AFTER))
 }
 

@@ -1,15 +1,14 @@
 //! How many entries a second a webhook's log gets, estimated from what polls bring.
 //!
-//! Five windows of memory, from two minutes to a day, are kept side by side. A long one is exact, a short one quick.
-//! The longest that no shorter one contradicts is believed (the rule of Lepski for choosing a bandwidth): a webhook
-//! that wakes up contradicts its past within one poll, a burst that ends does so within minutes, and a steady one is
-//! known ever better.
+//! Five windows of memory, from two minutes to a day, are kept side by side. A long one is precise, a short one quick.
+//! The longest window that no shorter one contradicts is believed (Lepski's rule for choosing a bandwidth): a webhook
+//! that wakes up contradicts its past within one poll, the end of a burst is noticed within minutes, and the rate of a
+//! steady webhook becomes ever more precise.
 
 use std::time::Duration;
 
 /// The time constants of the windows in seconds. The shortest spans several polls of a busy webhook; the longest is how
-/// long a single entry is remembered; neighbours differ by so little that a change is seen by the next one when it is
-/// too small for the one before.
+/// long a single entry is remembered; neighbours are so close that a change too small for one is seen by the next.
 const MEMORY: [f64; 5] = [120.0, 720.0, 4_320.0, 21_600.0, 86_400.0];
 /// By how many standard deviations windows must differ to contradict each other: one in a hundred does by chance.
 const CONTRADICTION: f64 = 2.5;
@@ -22,7 +21,7 @@ pub struct Rate {
     windows: [FadingWindow; MEMORY.len()],
 }
 
-/// Entries and the seconds in which they came, both faded with age.
+/// Entries and the seconds in which they came, both fading with age.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct FadingWindow {
     entries: f64,
@@ -34,7 +33,7 @@ impl FadingWindow {
         if self.seconds > 0.0 { self.entries / self.seconds } else { 0.0 }
     }
 
-    /// Whether a rate cannot have brought what came in this window.
+    /// Whether this rate cannot have brought what came in this window.
     fn contradicts(self, rate: f64) -> bool {
         let expected = rate * self.seconds;
         (self.entries - expected).abs() > CONTRADICTION * expected.sqrt() + SINGLE_ENTRY
@@ -62,7 +61,7 @@ impl Rate {
         Self { windows: MEMORY.map(|seconds| FadingWindow { entries: per_second * seconds, seconds }) }
     }
 
-    /// Takes in that `entries` came within `elapsed`, which begins where the last observation ended.
+    /// Records that `entries` came within `elapsed`, which begins where the last observation ended.
     pub fn observe(&mut self, entries: u64, elapsed: Duration) {
         let elapsed = elapsed.as_secs_f64();
         if elapsed <= 0.0 {

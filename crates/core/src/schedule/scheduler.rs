@@ -1,15 +1,15 @@
-//! Which target is asked next, and for what. Pure: time is passed in, as the time since any fixed moment.
+//! Which target makes a request next, and for what. Pure: time is passed in, as the time since any fixed moment.
 //!
 //! *Between the kinds of work*, `Shares` decides. *Among heads*, polls that are due and walks that need further pages
-//! take turns. *Among polls*, whoever has waited for `max_interval` comes first; the others are ordered by virtual time
-//! (stride scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the last poll that came
-//! in this order. So frequencies are proportional to √λ whatever the budget really is at the moment; nobody is asked
-//! before `min_interval` is over, and what those at a bound leave or need is shared by the rest in the same proportion,
-//! which is the water-filled optimum of [`super::allocation`]. *Sweeps and rechecks* go by who has been due for
-//! longest, so that one that was begun comes to its end.
+//! take turns. *Among polls*, targets that have waited for `max_interval` come first; the others are ordered by virtual
+//! time (stride scheduling): a poll sets a target's next one 1/√λ ahead, and virtual time is that of the latest poll
+//! made in this order. So frequencies are proportional to √λ whatever the budget really is at the moment; no target is
+//! polled again before `min_interval` is over, and what targets at a bound leave or need is shared by the rest in the
+//! same proportion, which is the water-filled optimum of [`super::allocation`]. *Sweeps and rechecks* go to the target
+//! that has been due for longest, so that what was begun is completed.
 //!
 //! *Targets whose last request failed, or that made none yet,* take at most half of the places for requests as soon as
-//! anybody is answered: those that time out hold theirs for long.
+//! any target is answered: requests that time out hold their places for long.
 //!
 //! Everything is kept in ordered sets: a turn costs a few logarithms of the number of targets.
 
@@ -28,26 +28,26 @@ mod slot;
 
 use slot::Slot;
 
-/// How often the intervals that are shown are worked out anew: it costs a look at every target.
+/// How often the intervals that are shown are recomputed: that costs a look at every target.
 const REVIEW_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What there is to be spent.
+/// What may be spent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Supply {
     /// Requests a minute that are allowed.
     pub per_minute: f64,
-    /// Requests a second that the budget gives in the long run: less than that, because bursts are paid for.
+    /// Requests a second that the budget allows in the long run: less than that, because bursts are paid for.
     pub per_second: f64,
 }
 
-/// What a turn came to.
+/// How a turn ended: what the scheduler needs of a `StepOutcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnOutcome {
-    /// The walk or the round is complete, and has brought so many entries that were not known.
+    /// The walk or the round is complete, and has brought this many new entries.
     Complete(u64),
     /// It needs further pages.
     Unfinished,
-    /// It failed, and the target is to be left alone for that long; what was begun goes on then.
+    /// It failed, and the target is left alone for this long; then what was begun goes on.
     Failed(Duration),
     /// It ended for a reason that says nothing of the target; what was begun goes on.
     Interrupted,
@@ -58,7 +58,7 @@ pub enum TurnOutcome {
 pub enum Next {
     /// This, as soon as the budget allows it.
     Turn(Turn),
-    /// Nothing before that moment.
+    /// Nothing before this moment.
     At(Duration),
 }
 
@@ -74,14 +74,14 @@ impl Next {
     }
 }
 
-/// The order in which the targets of one environment are asked.
+/// The order in which the targets of one environment make requests.
 #[derive(Debug)]
 pub struct Scheduler {
     bounds: Intervals,
     supply: Supply,
     slots: HashMap<TargetId, Slot>,
     shares: Shares,
-    /// Targets of which something may be asked from a moment on that may not be asked before.
+    /// Targets that may make a request from some moment on, but not before.
     waiting: WaitingLine<Duration>,
     /// Polls that may be made, by virtual time.
     ready: WaitingLine<Duration>,
@@ -91,23 +91,23 @@ pub struct Scheduler {
     walks: WaitingLine<u64>,
     sweeps: WaitingLine<Duration>,
     rechecks: WaitingLine<Duration>,
-    /// How many unproven targets may be asked at the same time.
+    /// How many unproven targets may make requests at the same time.
     unproven_limit: usize,
     unproven_running: usize,
     /// How many targets are proven.
     proven: usize,
-    /// Unproven targets that were due while that many were being asked, first come, first served.
+    /// Unproven targets that were due while that many others were making requests, first come, first served.
     blocked: WaitingLine<u64>,
-    /// Those that are back in the other lines since, and were not started yet.
+    /// Those of them that were put back in the other queues and have not started yet.
     unblocked: BTreeSet<TargetId>,
     blocks: u64,
     discovery_due: Option<Duration>,
     is_discovering: bool,
     virtual_now: Duration,
     turns: u64,
-    /// Whether a walk under way is next where polls are due too.
+    /// Whether a walk under way is next if polls are due too.
     is_walks_turn: bool,
-    /// Requests that are not the first one of a poll: what they take is not left for polls.
+    /// Requests other than the first one of a poll: they reduce what is left for polls.
     others: Meter,
     allocation: Allocation,
     reviewed: Option<Duration>,
@@ -144,14 +144,14 @@ impl Scheduler {
         }
     }
 
-    /// Lets targets that may fail have at most half of `places` for requests at the same time, and at least one.
+    /// Lets unproven targets have at most half of `places` for requests at the same time, and at least one.
     #[must_use]
     pub fn with_places(mut self, places: u32) -> Self {
         self.unproven_limit = (places as usize / 2).max(1);
         self
     }
 
-    /// Adds a target, which is due at once; one that is there already stays as it is.
+    /// Adds a target, which is due at once; a target that was added before stays as it is.
     pub fn add(&mut self, target: TargetId, now: Duration) {
         if let Entry::Vacant(vacant) = self.slots.entry(target) {
             vacant.insert(Slot::default());
@@ -159,7 +159,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes a target out; a turn of it that is under way may end as it likes.
+    /// Removes a target; its turn under way may still end.
     pub fn remove(&mut self, target: TargetId) {
         self.unqueue(target);
         if let Some(slot) = self.slots.remove(&target) {
@@ -168,37 +168,37 @@ impl Scheduler {
         }
     }
 
-    /// Lets a target that failed rest until `rests_until` only, where that is earlier than before.
+    /// Shortens the rest of a target that failed to `rests_until`, if that is earlier.
     pub fn wake(&mut self, target: TargetId, rests_until: Duration, now: Duration) {
         self.change(target, now, |slot| slot.rests_until = slot.rests_until.min(rests_until));
     }
 
-    /// Polls a target once in every longest interval from now on, and neither sweeps nor rechecks it by itself.
+    /// Polls a target only once in every longest interval from now on, without sweeps and rechecks.
     pub fn disable(&mut self, target: TargetId, now: Duration) {
         self.change(target, now, |slot| slot.is_disabled = true);
     }
 
-    /// Polls a target as often as the others again.
+    /// Polls a target as often as others again.
     pub fn enable(&mut self, target: TargetId, now: Duration) {
         self.change(target, now, |slot| slot.is_disabled = false);
     }
 
-    /// Says when the target's next sweep and its next recheck are due; `None` if there is none.
+    /// Sets when the target's next sweep and its next recheck are due; `None` if there is none.
     pub fn set_due(&mut self, target: TargetId, sweep: Option<Duration>, recheck: Option<Duration>, now: Duration) {
         self.change(target, now, |slot| (slot.sweep_due, slot.recheck_due) = (sweep, recheck));
     }
 
-    /// Says when discovery has something to ask; `None` if it has not.
+    /// Sets when discovery has a request to make; `None` if it has none.
     pub fn set_discovery_due(&mut self, due: Option<Duration>) {
         self.discovery_due = due;
     }
 
-    /// Tells what is known of a target's arrivals up to `now` from elsewhere.
+    /// Sets what is known of a target's arrivals up to `now` from elsewhere.
     pub fn seed(&mut self, target: TargetId, rate: Rate, now: Duration) {
         self.change(target, now, |slot| slot.seed(rate, now));
     }
 
-    /// Sets what there is to be spent.
+    /// Sets what may be spent.
     pub fn set_supply(&mut self, supply: Supply) {
         if self.supply != supply {
             self.supply = supply;
@@ -206,7 +206,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the longest interval as the budget allows it.
+    /// Returns the longest interval, as the budget allows it.
     pub fn max_interval(&self) -> Duration {
         self.max_interval_at(self.supply.per_minute)
     }
@@ -216,7 +216,7 @@ impl Scheduler {
         stretched(self.bounds.max, self.slots.len(), per_minute)
     }
 
-    /// The present choice of the time between two polls of a target. Worked out anew at most every ten seconds.
+    /// The current interval between two polls of a target. Recomputed at most every ten seconds.
     pub fn interval(&mut self, target: TargetId, now: Duration) -> Duration {
         if self.reviewed.is_none_or(|reviewed| now >= reviewed + REVIEW_INTERVAL) {
             self.review(now);
@@ -224,12 +224,12 @@ impl Scheduler {
         self.allocation.interval(self.slots.get(&target).map_or(0.0, |slot| self.pace(slot)))
     }
 
-    /// The entries that a poll of the target may be expected to bring at `now`.
+    /// How many new entries a poll of the target at `now` is expected to bring.
     pub fn expected(&self, target: TargetId, now: Duration) -> f64 {
         self.slots.get(&target).map_or(0.0, |slot| slot.expected(now))
     }
 
-    /// Whose turn it is at `now`, or when to ask again; `None` if only turns under way can change anything.
+    /// Whose turn it is at `now`, or when to call again; `None` if only turns under way can change that.
     pub fn next(&mut self, now: Duration) -> Option<Next> {
         while let Some((_, target)) = self.waiting.first().filter(|(moment, _)| *moment <= now) {
             self.waiting.remove(target);
@@ -249,7 +249,7 @@ impl Scheduler {
         others.into_iter().chain([first_poll]).flatten().min().map(Next::At)
     }
 
-    /// Discovery's next turn, or when to ask again, as if there were no targets.
+    /// Discovery's next turn, or when to call again, as if there were no targets.
     pub fn next_discovery(&self, now: Duration) -> Option<Next> {
         self.discovery_due().map(|due| if due <= now { Next::Turn(Turn::Discover) } else { Next::At(due) })
     }
@@ -279,7 +279,7 @@ impl Scheduler {
             self.is_walks_turn = slot.walk.is_none();
         }
         if class == RequestClass::Heads && slot.walk.is_none() {
-            // A poll that is made because its time is over stands outside the order of virtual time.
+            // A poll that is made because its time is over is outside the order of virtual time.
             if slot.polled.is_some_and(|polled| now < polled + max) {
                 self.virtual_now = self.virtual_now.max(slot.virtual_due);
             }
@@ -290,8 +290,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes in at `now` what a turn came to. When the next sweep and recheck are due must be said again where it has
-    /// changed.
+    /// Records how a turn ended at `now`. If the times of the next sweep and recheck have changed, they must be set
+    /// again.
     pub fn finish(&mut self, turn: Turn, outcome: TurnOutcome, now: Duration) {
         let Turn::Ask(target, class) = turn else {
             self.is_discovering = false;
@@ -309,7 +309,7 @@ impl Scheduler {
                 (TurnOutcome::Unfinished | TurnOutcome::Interrupted, _) => {}
                 (TurnOutcome::Failed(pause), _) => {
                     slot.rests_until = now + pause;
-                    // The page that failed is asked for again, and then the walk goes on.
+                    // The page that failed is requested again, and then the walk goes on.
                     slot.walk = if class == RequestClass::Heads { Some(turns) } else { slot.walk };
                 }
             }
@@ -329,12 +329,12 @@ impl Scheduler {
         self.proven += usize::from(slot.is_proven);
     }
 
-    /// Whether there is a place for another unproven target: always while there is nobody whom they keep waiting.
+    /// Whether there is a place for another unproven target: always while no proven target would have to wait for it.
     fn has_place_for_unproven(&self, taken: usize) -> bool {
         self.proven == 0 || taken < self.unproven_limit
     }
 
-    /// Whether a target is unproven, and the places for such are taken.
+    /// Whether a target is unproven and no place for such targets is free.
     fn must_wait(&self, target: TargetId) -> bool {
         !self.has_place_for_unproven(self.unproven_running)
             && self.slots.get(&target).is_some_and(|slot| !slot.is_proven)
@@ -346,7 +346,7 @@ impl Scheduler {
         self.blocked.put(target, self.blocks);
     }
 
-    /// Puts back as many blocked targets as there are places for, so that a turn stays cheap however many are blocked.
+    /// Puts back as many blocked targets as there are free places, so that a turn stays cheap however many are blocked.
     fn unblock(&mut self, now: Duration) {
         while self.has_place_for_unproven(self.unproven_running + self.unblocked.len()) {
             let Some((_, target)) = self.blocked.first() else { return };
@@ -355,7 +355,7 @@ impl Scheduler {
         }
     }
 
-    /// What is first in a class, where that is due.
+    /// The first of a class, if that is due.
     fn first(&self, class: RequestClass, now: Duration) -> Option<Turn> {
         let due = |line: &WaitingLine<Duration>| line.first().filter(|(due, _)| *due <= now).map(|(_, target)| target);
         let target = match class {
@@ -376,12 +376,12 @@ impl Scheduler {
         if self.is_walks_turn { walk.or(poll) } else { poll.or(walk) }
     }
 
-    /// When a target must be polled that was last polled then.
+    /// When a target with this last poll must be polled again.
     fn deadline(&self, polled: Option<Duration>) -> Duration {
         polled.map_or(Duration::ZERO, |polled| polled.saturating_add(self.max_interval()))
     }
 
-    /// The rate by which a target's interval is chosen: none where it is asked at its longest interval in any case.
+    /// The rate by which a target's interval is chosen: zero if it is polled at its longest interval in any case.
     fn pace(&self, slot: &Slot) -> f64 {
         let rate = slot.rate.per_second();
         if slot.is_disabled || is_asleep(rate, self.bounds.max) { 0.0 } else { rate }
@@ -402,7 +402,7 @@ impl Scheduler {
         }
     }
 
-    /// Puts a target in all lines in which it has to stand.
+    /// Puts a target in all queues to which it belongs.
     fn queue(&mut self, target: TargetId, now: Duration) {
         self.unqueue(target);
         let Some(slot) = self.slots.get(&target).filter(|slot| !slot.is_running) else { return };

@@ -1,17 +1,17 @@
-//! How requests are shared between the kinds of work: three have a guaranteed share while they are due, heads get the
-//! rest, and what one does not need goes to the others.
+//! How requests are shared between the kinds of work: three classes have a guaranteed share while they are due, heads
+//! get the rest, and what one class does not need goes to the others.
 //!
-//! While a class is due it earns a tenth of a request with every request that anybody makes, and pays a whole one for
-//! each of its own. Who has earned a request comes first, then heads, then whoever is due: deficit round-robin with
-//! heads as the remainder.
+//! While a class is due it earns a tenth of a request with every request of any class, and pays a whole one for each of
+//! its own. A class that has earned a request comes first, then heads, then any class that is due: deficit round-robin
+//! with heads as the remainder.
 
 use super::RequestClass;
 
 /// The share of sweeps, of rechecks and of discovery each.
 const GUARANTEED: f64 = 0.1;
-/// The classes that have it.
+/// The classes with a guaranteed share.
 const RESERVED: [RequestClass; 3] = [RequestClass::Sweeps, RequestClass::Rechecks, RequestClass::Discovery];
-/// Earned ahead at most: a class that others kept waiting for its turn must not have a row of turns then.
+/// The most that can be earned ahead: a class that had to wait for its turn must not have a row of turns then.
 const MOST: f64 = 2.0;
 /// Sums of tenths are not exact.
 const WHOLE: f64 = 1.0 - 1e-9;

@@ -1,5 +1,5 @@
-//! The ids of traces and spans: functions of the log alone, so that whoever reads it again, in whatever order and after
-//! whatever crash, comes to the same ones.
+//! The ids of traces and spans: they depend on the log alone, so every reading of it produces the same ids, in whatever
+//! order and after whatever crash.
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ pub fn trace(target: &Target, opening: &EntryId) -> TraceId {
     digest([&target.environment, &target.webhook_id, &opening.to_string()])
 }
 
-/// The span of the attempt that the entry `id` is.
+/// The span of the attempt with the entry `id`.
 pub fn attempt(target: &Target, id: &EntryId) -> SpanId {
     digest(["attempt", &target.environment, &id.to_string()])
 }

@@ -1,4 +1,4 @@
-//! An encoded span, and what becomes of it. The store keeps it without decoding it.
+//! An encoded span, and what happens to it. The store keeps it without decoding it.
 
 /// A span to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,18 +7,18 @@ pub struct SpanRecord {
     pub trace_id: [u8; 16],
     /// An encoded `opentelemetry.proto.trace.v1.Span`.
     pub span: Vec<u8>,
-    /// What becomes of it.
+    /// What happens to it.
     pub fate: Fate,
 }
 
-/// What becomes of a span.
+/// What happens to a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is sent.
     Queue,
-    /// It is sent, and what is parked of its trace before it.
+    /// It is sent after what is parked of its trace.
     QueueWithParked,
-    /// It is kept for the case that a later span calls it back.
+    /// It is kept in case a later span of its trace needs it.
     Park,
 }
 

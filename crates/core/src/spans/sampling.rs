@@ -1,7 +1,8 @@
-//! Which spans are sent: of deliveries that succeeded at once a share, drawn by trace id, of all others everything.
+//! Which spans are sent: those of a share of the deliveries that succeeded at once, drawn by trace id, and those of all
+//! other deliveries.
 //!
-//! What is left out is parked: should an attempt of the same delivery not succeed later (after a retry by hand), its
-//! span calls back those before it, and the trace is whole.
+//! Spans that are not sent are parked: if a later attempt of the same delivery does not succeed (after a manual retry),
+//! its span is sent after the parked ones, and the trace is complete.
 
 use super::ids::TraceId;
 use crate::delivery::{AttemptStatus, DeliveryResult};
@@ -18,7 +19,7 @@ pub enum Before {
     Failure,
 }
 
-/// Draws deliveries by their trace ids, so that all of a delivery, and every daemon, comes to the same.
+/// Draws deliveries by their trace ids, so that every span of a delivery, and every daemon, gets the same result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
     success_ratio: f64,
@@ -33,7 +34,7 @@ impl Sampler {
         Self { success_ratio }
     }
 
-    /// What becomes of the span of an attempt with that outcome.
+    /// What happens to the span of an attempt with that outcome.
     pub fn attempt(self, trace_id: TraceId, status: AttemptStatus, before: Before) -> Fate {
         match (before, status) {
             (Before::Failure, _) => Fate::Queue,
@@ -43,7 +44,7 @@ impl Sampler {
         }
     }
 
-    /// What becomes of the root span of a delivery that ended so with an attempt after those `before` it.
+    /// What happens to the root span of a delivery that ended like this, with an attempt after those `before` it.
     pub fn root(self, trace_id: TraceId, result: DeliveryResult, before: Before) -> Fate {
         match (before, result) {
             (Before::Failure, _) => Fate::Queue,
@@ -52,7 +53,7 @@ impl Sampler {
         }
     }
 
-    /// Takes the last eight bytes of the id for a number between 0 and 1, as the SDKs' samplers by trace id do.
+    /// Reads the last eight bytes of the id as a number between 0 and 1, as the SDKs' samplers by trace id do.
     fn draw(self, trace_id: TraceId) -> Fate {
         let [.., a, b, c, d, e, f, g, h] = trace_id;
         let place = u64::from_be_bytes([a, b, c, d, e, f, g, h]) as f64 / 2_f64.powi(64);

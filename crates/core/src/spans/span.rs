@@ -1,12 +1,13 @@
-//! From transitions to spans: one per attempt whose outcome was first seen, one root per delivery that ended.
+//! Turns transitions into spans: one for each attempt whose outcome was first seen, and one root for each delivery that
+//! ended.
 //!
-//! Pure: the same transitions give the same spans, ids included, so that a span that is sent twice is recognised as
-//! one. Payloads, answers and headers do not come near this file; of errors it sees the cleaned text. The pipeline asks
+//! Pure: the same transitions always make the same spans, ids included, so that a span that is sent twice is recognised
+//! as one. Payloads, answers and headers never reach this file; of errors it sees the cleaned text. The pipeline calls
 //! it before each commit, and the spans are part of that commit.
 //!
-//! Names of attributes are those of OpenTelemetry's semantic conventions for HTTP client spans (`http.*`, `error.type`,
-//! `server.*`; <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span>); what they have no name
-//! for stands below `talkover.`.
+//! Attributes have the names of OpenTelemetry's semantic conventions for HTTP client spans (`http.*`, `error.type`,
+//! `server.*`; <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client-span>); others are below
+//! `talkover.`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,13 +29,13 @@ use crate::spans::record::SpanRecord;
 /// The settings that spans depend on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpanPolicy {
-    /// Which deliveries are sent.
+    /// Which deliveries are sampled.
     pub sampler: Sampler,
     /// Whether history becomes spans too.
     pub history: bool,
 }
 
-/// Whose deliveries they are.
+/// The webhook whose deliveries they are.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanWebhook<'a> {
     /// The target.
@@ -43,7 +44,7 @@ pub struct SpanWebhook<'a> {
     pub info: Option<&'a WebhookInfo>,
 }
 
-/// The spans that follow from a decision.
+/// The spans for a decision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Made {
     /// The spans, in the order in which they are to be sent.
@@ -59,7 +60,7 @@ pub struct SampledAttempt {
     pub labels: AttemptLabels,
     /// How long it took, in nanoseconds.
     pub duration_ns: Option<u64>,
-    /// When it was made; never far ahead of the server's clock.
+    /// When it was created; never far ahead of the server's clock.
     pub at: Timestamp,
     /// Its delivery.
     pub trace_id: TraceId,
@@ -67,11 +68,11 @@ pub struct SampledAttempt {
     pub span_id: SpanId,
 }
 
-/// The spans that `transitions` of a webhook's deliveries give.
+/// The spans for `transitions` of a webhook's deliveries.
 pub fn spans(transitions: &[Transition], webhook: SpanWebhook<'_>, policy: &SpanPolicy) -> Made {
     let mut made = Made::default();
     let wanted = |origin: Origin| origin == Origin::Live || policy.history;
-    // Of a delivery that ends more than once in a batch, the last end is the one that is told.
+    // If a delivery ends more than once in a batch, its last end counts.
     let mut last_ends = HashMap::new();
     for (place, transition) in transitions.iter().enumerate() {
         if let Transition::Ended { delivery, .. } = transition {
@@ -215,7 +216,7 @@ fn webhook_attributes(target: &Target) -> Vec<KeyValue> {
     ]
 }
 
-/// What went wrong, in few different words: the status code, or one of two names where there is none.
+/// What went wrong, with low cardinality: the status code, or one of two names if there is none.
 fn error_type(status: HttpStatus) -> String {
     match status {
         HttpStatus::Code(code) => code.to_string(),
@@ -228,7 +229,7 @@ fn method(webhook: SpanWebhook<'_>) -> &'static str {
     webhook.info.map(|info| info.method).unwrap_or_default().as_str()
 }
 
-/// The event's name, or its label where it is too long for one.
+/// The event's name, or its label if the name is too long.
 fn short<'a>(name: &'a Arc<str>, label: &'a Arc<str>) -> &'a Arc<str> {
     if name.len() > MAX_EVENT_BYTES { label } else { name }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-/// The lines of a document's keys and items. Its debug output is empty: a key may be a secret that somebody pasted.
+/// The lines of a document's keys and items. Its debug output is empty, because a key may be a secret that was pasted.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Outline {
     nodes: Vec<Node>,
@@ -21,7 +21,7 @@ struct Node {
 #[derive(Clone, PartialEq, Eq)]
 enum Children {
     None,
-    /// By key; with the key's line, as a value that is an alias stands elsewhere.
+    /// By key; with the line of the key, because a value that is an alias is elsewhere.
     Map(HashMap<String, (usize, NodeId)>),
     List(Vec<NodeId>),
 }
@@ -33,24 +33,24 @@ impl fmt::Debug for Outline {
 }
 
 impl Outline {
-    /// The line, from 1, of the key at `path`, such as `environments[1].webhooks[0].name`; of the nearest section
-    /// around it if the text does not have it. `None` if it has nothing of the path.
+    /// The line, from 1, of the key at `path`, such as `environments[1].webhooks[0].name`; of the nearest enclosing
+    /// section if the text does not have it. `None` if the text has nothing of the path.
     pub fn line_of(&self, path: &str) -> Option<usize> {
         let (mut rest, mut id, mut found) = (path, 0, None);
-        // The root itself is no answer: its line says nothing about a key that is missing.
+        // The root itself does not count: its line says nothing about a missing key.
         while let Some((line, child, after)) = self.step(id, rest) {
             (found, id, rest) = (Some(line), child, after);
         }
         found
     }
 
-    /// The child of the node `id` with which `path` begins, its line, and the rest of the path.
+    /// The first node of `path` below the node `id`, its line, and the rest of the path.
     fn step<'p>(&self, id: NodeId, path: &'p str) -> Option<(usize, NodeId, &'p str)> {
         match &self.nodes.get(id)?.children {
             Children::None => None,
             Children::Map(children) => {
                 let path = path.strip_prefix('.').unwrap_or(path);
-                // Keys may hold dots and brackets: the longest that fits.
+                // Keys may contain dots and brackets: take the longest that fits.
                 let ends = path.char_indices().map(|(at, _)| at).filter(|at| path[*at..].starts_with(['.', '[']));
                 let ends = std::iter::once(path.len()).chain(ends.collect::<Vec<_>>().into_iter().rev());
                 ends.filter_map(|end| children.get(&path[..end]).map(|(line, id)| (*line, *id, &path[end..]))).next()
@@ -80,7 +80,7 @@ impl Outline {
         self.nodes.len() - 1
     }
 
-    /// Puts `child` at the end of the list `parent`.
+    /// Appends `child` to the list `parent`.
     pub(super) fn push(&mut self, parent: NodeId, child: NodeId) {
         if let Some(Node { children: Children::List(items), .. }) = self.nodes.get_mut(parent) {
             items.push(child);
@@ -95,7 +95,7 @@ impl Outline {
         }
     }
 
-    /// Puts `child` into the map `parent` under a key on `line`.
+    /// Adds `child` to the map `parent`, under a key on `line`.
     pub(super) fn insert(&mut self, parent: NodeId, key: String, line: usize, child: NodeId) {
         if let Some(Node { children: Children::Map(children), .. }) = self.nodes.get_mut(parent) {
             children.insert(key, (line, child));

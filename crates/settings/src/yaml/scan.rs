@@ -1,7 +1,8 @@
-//! Weighs a text by the parser's events, one at a time, before anything is built of it, and notes where its keys are.
+//! Weighs a text by the parser's events, one at a time, before anything is built from it, and records the lines of its
+//! keys.
 //!
-//! Never recurses, and keeps nothing that grows faster than the text. Refuses what the tree's builder would refuse too,
-//! so that the line can be named.
+//! Never recurses, and keeps nothing that grows faster than the text. Rejects what building the tree would reject too,
+//! so that the message can name the line.
 
 use std::collections::HashMap;
 
@@ -12,12 +13,12 @@ use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 use super::Flaw;
 use super::outline::{NodeId, Outline};
 
-/// Levels of maps and lists within each other, aliases resolved. What builds the tree recurses once for each; no file
-/// of ours has more than six.
+/// The nesting of maps and lists, with aliases resolved. Building the tree recurses once for each level; no file of
+/// ours has more than six.
 const MAX_DEPTH: usize = 64;
-/// Values, aliases resolved: twice what ten thousand webhooks named by hand have, at about 300 bytes of memory each.
+/// Values, with aliases resolved: twice as many as ten thousand webhooks in a file, at about 300 bytes of memory each.
 const MAX_VALUES: usize = 200_000;
-/// Bytes of all scalars, aliases resolved.
+/// Bytes of all scalars, with aliases resolved.
 const MAX_SCALAR_BYTES: usize = 2 * super::MAX_BYTES;
 
 const NO_NUMBERS: [&str; 12] =
@@ -47,9 +48,9 @@ fn syntax(error: &ScanError) -> Flaw {
 #[derive(Default)]
 struct Scan {
     outline: Outline,
-    /// Maps and lists that have not ended, from the root.
+    /// Maps and lists that have not ended, starting at the root.
     open: Vec<OpenNode>,
-    /// What anchors that have ended stand for.
+    /// The values of anchors that have ended.
     anchors: HashMap<usize, ClosedNode>,
     documents: usize,
     total: Weight,
@@ -60,7 +61,7 @@ struct OpenNode {
     anchor: usize,
     content: Content,
     weight: Weight,
-    /// Of what is within it.
+    /// The height of what is inside.
     height: usize,
 }
 
@@ -70,7 +71,7 @@ enum Content {
     Map(Option<(String, usize)>),
 }
 
-/// What a value costs, aliases resolved.
+/// What a value costs, with aliases resolved.
 #[derive(Clone, Copy, Default)]
 struct Weight {
     values: usize,
@@ -165,7 +166,7 @@ impl Scan {
         if self.expects_key() {
             return Err(Flaw::at(line, "a key must be text, not an alias"));
         }
-        // The parser itself refuses an alias without an anchor.
+        // The parser itself rejects an alias without an anchor.
         let Some(target) = self.anchors.get(&anchor).copied() else {
             return Err(Flaw::at(line, "the alias stands within the value that it stands for"));
         };
@@ -190,7 +191,7 @@ impl Scan {
         self.complete(ClosedNode { node, weight, height: height + 1 }, anchor, line)
     }
 
-    /// Notes what an anchor stands for, and adds the value to what is around it.
+    /// Records the value of an anchor, and adds the value to its parent.
     fn complete(&mut self, value: ClosedNode, anchor: usize, line: usize) -> Result<(), Flaw> {
         if anchor > 0 {
             // The parser keeps a copy for each anchor.
@@ -219,7 +220,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Adds to what the whole file costs.
+    /// Adds to the cost of the whole file.
     fn count(&mut self, weight: Weight, line: usize) -> Result<(), Flaw> {
         self.total.add(weight);
         if self.total.values > MAX_VALUES {

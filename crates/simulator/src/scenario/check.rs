@@ -1,6 +1,6 @@
 //! Checks of a scenario that its types do not express: ranges, weights, and ids that must differ.
 //!
-//! Used by `load` after parsing. It changes nothing and fills in nothing.
+//! Used by `load` after parsing. Changes nothing and adds no defaults.
 
 use std::collections::HashSet;
 
@@ -63,12 +63,12 @@ fn probabilities(scenario: &Scenario) -> Option<KeyFault> {
 fn intervals(scenario: &Scenario) -> Option<KeyFault> {
     for (place, spike) in scenario.spikes.iter().enumerate() {
         if spike.every.is_some_and(|every| every.is_zero()) {
-            return fault(format!("spikes[{place}].every"), "must be longer than nothing");
+            return fault(format!("spikes[{place}].every"), "must be longer than zero");
         }
     }
     for (place, burst) in scenario.bursts.iter().enumerate() {
         if burst.every.is_zero() {
-            return fault(format!("bursts[{place}].every"), "must be longer than nothing");
+            return fault(format!("bursts[{place}].every"), "must be longer than zero");
         }
     }
     if !(1.0..=100.0).contains(&scenario.retries.factor) {
@@ -82,9 +82,9 @@ fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
     let key = |name: &str| format!("webhooks[{place}].{name}");
     let texts = [("id", &webhook.id), ("owner.id", &webhook.owner.id)];
     if let Some((name, _)) = texts.iter().find(|(_, text)| !is_segment(text)) {
-        return fault(key(name), "must be a text that can stand in a path");
+        return fault(key(name), "must be text that can be part of a path");
     }
-    // The ranges that TalkOver documents.
+    // The ranges in TalkOver's documentation.
     if webhook.max_retries > 10 {
         return fault(key("max_retries"), "must lie between 0 and 10");
     }
@@ -100,14 +100,14 @@ fn webhook_fault(place: usize, webhook: &Webhook) -> Option<KeyFault> {
     weights(webhook).map(|(name, reason)| (key(name), reason)).or_else(|| latency(webhook, &key("latency")))
 }
 
-/// Whether a text can stand in a path.
+/// Whether a text can be a segment of a path.
 pub(crate) fn is_segment(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', '?', '#', ' '])
 }
 
 fn owner_fault(place: usize, owner: &ListedOwner) -> Option<KeyFault> {
     if !is_segment(&owner.id) {
-        return fault(format!("owners[{place}].id"), "must be a text that can stand in a path");
+        return fault(format!("owners[{place}].id"), "must be text that can be part of a path");
     }
     let statuses = owner.kind.statuses();
     let is_known = owner.status.as_deref().is_none_or(|status| statuses.contains(&status));
@@ -140,5 +140,5 @@ fn latency(webhook: &Webhook, path: &str) -> Option<KeyFault> {
 fn doubled_id(scenario: &Scenario) -> Option<KeyFault> {
     let mut seen = HashSet::new();
     let place = scenario.webhooks.iter().position(|webhook| !seen.insert(webhook.id.as_str()))?;
-    fault(format!("webhooks[{place}].id"), "is the id of another webhook too")
+    fault(format!("webhooks[{place}].id"), "is also the id of another webhook")
 }

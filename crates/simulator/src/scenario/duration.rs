@@ -1,6 +1,6 @@
 //! Durations in scenario files, for the fields' `deserialize_with`: written as in the daemon's configuration.
 //!
-//! It knows nothing of any field.
+//! Knows nothing of any field.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use talkover_settings::duration::parse_duration;
 
-/// A field that must be there.
+/// A required field.
 pub(crate) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// A field that may be absent.
+/// An optional field.
 pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| parse_duration(&text).map_err(D::Error::custom)).transpose()

@@ -1,6 +1,6 @@
-//! Reads a scenario from YAML, and says of every fault in it where it is.
+//! Reads a scenario from YAML, and reports where each fault is.
 //!
-//! Used by `simulate`, by the demo and by tests. It reads no environment variables: a scenario is a file.
+//! Used by `simulate`, by the demo and by tests. Reads no environment variables: a scenario is a file.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use config::{ConfigError, Value, ValueKind};
 use super::{DEMO_YAML, Scenario, check};
 use talkover_settings::yaml::{self, Flaw};
 
-/// Why a scenario cannot be played. The text names the file and, within it, the path of the key.
+/// Why a scenario cannot be played. The text names the file and the path of the key within it.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// The file cannot be read, or is no tree of keys.
+    /// The file cannot be read, or is not a tree of keys.
     #[error("{}", flaw.in_file(name))]
     Unusable {
         /// The file.
@@ -33,7 +33,7 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
-    /// The scenario that `text` describes; `name` stands for the file in errors.
+    /// The scenario in `text`; `name` is the name of the file in errors.
     pub fn from_yaml(text: &str, name: &str) -> Result<Self, ScenarioError> {
         Self::from_document(yaml::parse(text.as_bytes()), name)
     }
@@ -66,12 +66,12 @@ impl Scenario {
 /// The reason of `error`, which happened at `path`.
 fn reason(path: &str, error: ConfigError) -> String {
     match error {
-        // Its own text runs the path and the field into one word.
+        // Its own text joins the path and the field to one word.
         ConfigError::NotFound(key) => {
             let field = key.strip_prefix(path).unwrap_or(&key).trim_start_matches('.');
             format!("the key `{field}` is missing")
         }
-        // Its text may end with the key, which stands before the reason already.
+        // Its text may end with the key, which the reason names already.
         other => {
             let text = other.to_string();
             text.split(" for key `").next().unwrap_or(&text).to_owned()

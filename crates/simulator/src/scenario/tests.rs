@@ -31,15 +31,15 @@ fn what_a_file_leaves_out_is_at_its_default() {
 fn faults_of_a_file_are_told_with_their_path() {
     let cases = [
         ("colour: red", "f.yml: ", "colour"),
-        ("history: 5 minutes", "f.yml: history: ", "is no duration"),
+        ("history: 5 minutes", "f.yml: history: ", "is not a duration"),
         ("late: {probability: 1.5, up_to: 1s}", "f.yml: late.probability: ", "between 0 and 1"),
         ("retries: {superseded: forget}", "f.yml: retries.superseded", "forget"),
         ("retries: {factor: 0.5}", "f.yml: retries.factor: ", "between 1 and 100"),
         ("tokens: []", "f.yml: tokens: ", "at least one"),
         ("max_per_page: 200", "f.yml: max_per_page: ", "between 1 and 100"),
-        ("bursts: [{every: 0s, entries: 1}]", "f.yml: bursts[0].every: ", "longer than nothing"),
+        ("bursts: [{every: 0s, entries: 1}]", "f.yml: bursts[0].every: ", "longer than zero"),
         ("faults: {script: [{kind: reset}, {kind: html}]}", "f.yml: faults.script[1]", "needs `status`"),
-        ("faults: {script: [{kind: reset, status: 500}]}", "f.yml: faults.script[0]", "has no `status`"),
+        ("faults: {script: [{kind: reset, status: 500}]}", "f.yml: faults.script[0]", "does not use `status`"),
         ("faults: {script: [{kind: html, status: 200}]}", "f.yml: faults.script[0]", "between 400 and 599"),
         ("faults: {script: [{kind: drip}]}", "f.yml: faults.script[0]", "needs `hold`"),
         ("faults: {script: [{kind: drip, hold: 0s}]}", "f.yml: faults.script[0]", "longer than zero"),
@@ -47,8 +47,8 @@ fn faults_of_a_file_are_told_with_their_path() {
         ("faults: {script: [{kind: rate_limited_in_fractions}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
         ("faults: {script: [{kind: rate_limited_by_reset}]}", "f.yml: faults.script[0]", "needs `retry_after`"),
         ("faults: {script: [{kind: date_ahead}]}", "f.yml: faults.script[0]", "needs `offset`"),
-        ("faults: {script: [{kind: no_date, offset: 1d}]}", "f.yml: faults.script[0]", "has no `offset`"),
-        ("faults: {script: [{kind: reset, location: /x}]}", "f.yml: faults.script[0]", "has no `location`"),
+        ("faults: {script: [{kind: no_date, offset: 1d}]}", "f.yml: faults.script[0]", "does not use `offset`"),
+        ("faults: {script: [{kind: reset, location: /x}]}", "f.yml: faults.script[0]", "does not use `location`"),
         ("faults: {script: [{kind: redirect, location: \"a\\nb\"}]}", "f.yml: faults.script[0]", "HTTP header"),
         (
             "faults: {random: [{probability: -1, fault: {kind: reset}}]}",
@@ -88,7 +88,7 @@ fn faults_of_a_webhook_are_told_with_their_path() {
 fn webhooks_need_ids_of_their_own() {
     let second = MINIMAL.trim_start_matches("webhooks:\n");
     let text = Scenario::from_yaml(&format!("{MINIMAL}{second}"), "f.yml").unwrap_err().to_string();
-    assert_eq!(text, "f.yml: webhooks[1].id: is the id of another webhook too");
+    assert_eq!(text, "f.yml: webhooks[1].id: is also the id of another webhook");
     let missing = Scenario::from_yaml(&MINIMAL.replace("id: w, ", ""), "f.yml").unwrap_err().to_string();
     assert_eq!(missing, "f.yml: webhooks[0]: the key `id` is missing");
 }

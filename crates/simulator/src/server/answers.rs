@@ -1,6 +1,6 @@
-//! The answers that say no: the documented error envelopes, and what faults answer.
+//! The answers without data: the documented error envelopes, and the answers of faults.
 //!
-//! Bodies only, from constants; they know nothing of the world. Used by `server` and `routes`.
+//! Bodies only, from constants; knows nothing of the world. Used by `server` and `routes`.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ pub(super) fn missing_token() -> Response<Body> {
     json(StatusCode::UNAUTHORIZED, &json!({"message": "Missing Bearer Token"}))
 }
 
-/// 401 with a token that nobody knows.
+/// 401 with an unknown token.
 pub(super) fn invalid_token() -> Response<Body> {
     let error = json!({"code": "INVALID_API_KEY", "message": "The provided API key is invalid", "details": {}});
     json(StatusCode::UNAUTHORIZED, &json!({"success": false, "error": error}))
 }
 
-/// 404 for something of the API that is not there.
+/// 404 for something of the API that does not exist.
 pub(super) fn not_found(message: &str) -> Response<Body> {
     json(StatusCode::NOT_FOUND, &json!({"success": false, "message": message}))
 }
@@ -38,7 +38,7 @@ pub(super) fn no_route(path: &str) -> Response<Body> {
     json(StatusCode::NOT_FOUND, &json!({"message": message}))
 }
 
-/// 405 for a method that the path does not have.
+/// 405 for a method that the path does not support.
 pub(super) fn wrong_method() -> Response<Body> {
     json(StatusCode::METHOD_NOT_ALLOWED, &json!({"message": "The method is not supported for this route."}))
 }
@@ -74,7 +74,7 @@ pub(super) fn too_many_requests_saying(retry_after: &str) -> Response<Body> {
     response
 }
 
-/// 500, when the answer cannot be written.
+/// 500, if the answer cannot be written.
 pub(super) fn server_error() -> Response<Body> {
     let error = json!({"code": "SERVER_ERROR", "message": "Server Error", "details": {}});
     json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"success": false, "error": error}))
@@ -95,7 +95,7 @@ pub(super) fn documented(status: u16) -> Response<Body> {
     }
 }
 
-/// What a gateway in front of the API answers.
+/// The answer of a gateway in front of the API.
 pub(super) fn html(status: u16) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
@@ -111,18 +111,18 @@ pub(super) fn invalid_json() -> Response<Body> {
     response(StatusCode::OK, "application/json", r#"{"success": true, "data": [{"id": "9f"#)
 }
 
-/// 200, and no success.
+/// 200, but no success.
 pub(super) fn not_success() -> Response<Body> {
     json(StatusCode::OK, &json!({"success": false, "message": "Something went wrong."}))
 }
 
-/// 302 to `location`, else to the log-in page.
+/// 302 to `location`, otherwise to the log-in page.
 pub(super) fn redirect(location: Option<&str>) -> Response<Body> {
     const LOGIN: &str = "/login";
     let location = location.unwrap_or(LOGIN);
     let body = format!("<html><body>Redirecting to {location}</body></html>");
     let mut redirect = response(StatusCode::FOUND, "text/html", body);
-    // A scenario's locations have been checked; a test's own that no header can carry is its mistake.
+    // A scenario's locations have been checked; an invalid one in a test is the test's mistake.
     let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static(LOGIN));
     redirect.headers_mut().insert(LOCATION, location);
     redirect

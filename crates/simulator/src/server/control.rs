@@ -1,7 +1,7 @@
-//! What is no part of TalkOver: `/_simulator/…`, by which another process learns the truth, adds entries, stops the
-//! world, and does what an operator does to webhooks, agents and campaigns.
+//! What TalkOver does not have: `/_simulator/…`, through which another process learns the truth, adds entries, stops
+//! the world, and acts as an operator on webhooks, agents and campaigns.
 //!
-//! These requests need no token, are not counted, and never go wrong on purpose. Used by `server`.
+//! These requests need no token, are not counted, and never fail on purpose. Used by `server`.
 
 use std::collections::HashMap;
 
@@ -18,22 +18,22 @@ use crate::scenario::check::is_segment;
 use crate::scenario::{Owner, OwnerKind, Webhook};
 use crate::world::{EntrySpec, Status, World};
 
-/// The parameters of `POST /_simulator/entries`: the entry of a delivery's first attempt, made now.
+/// The parameters of `POST /_simulator/entries`: the entry of a delivery's first attempt, created now.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewEntry {
     webhook_id: String,
     event: String,
-    /// A `pending` one stays so.
+    /// A `pending` entry stays pending.
     status: Status,
-    /// What the endpoint answered; absent where no answer came.
+    /// The endpoint's answer; `None` if there was none.
     http_status: Option<u16>,
 }
 
 /// Answers `GET /_simulator/truth`, `GET /_simulator/requests`, `POST /_simulator/freeze[?settle=true]`, `POST
 /// /_simulator/entries?webhook_id=…&event=…&status=…[&http_status=…]`, and, below `/_simulator/`, `POST` and `DELETE`
-/// of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` makes what is not there and changes what is: `name` and
-/// `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
+/// of `agents/ID`, `campaigns/ID` and `webhooks/ID`. `POST` creates what does not exist and changes what does: `name`
+/// and `status` of an owner; `name` and `enabled` of a webhook, and for a new one `agent_id` or `campaign_id`.
 pub(super) fn answer(shared: &ServerState, request: &Parts) -> Response<Body> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/_simulator/truth") => truth(shared),

@@ -1,7 +1,7 @@
 //! The documented endpoints: agents, campaigns, their webhooks, and the delivery logs.
 //!
-//! Shapes follow the documented samples, also where these differ among each other: agents have `meta`, campaigns
-//! `pagination`; an agent's webhooks stand under `data.webhooks`, a campaign's are `data`; a campaign's log has no
+//! The shapes follow the documented samples, even where these differ from each other: agents have `meta`, campaigns
+//! `pagination`; an agent's webhooks are under `data.webhooks`, a campaign's are `data`; a campaign's log has no
 //! `last_page`. Used by `server`, after the token was checked.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,28 +17,28 @@ use crate::clock::Moment;
 use crate::scenario::{OwnerKind, Webhook};
 use crate::world::{ManualRetry, OwnerState, World};
 
-/// Entries on a page of logs that does not say how many it wants.
+/// Entries on a page of logs if the request does not say how many.
 const LOGS_PER_PAGE: u32 = 25;
 
-/// The same of agents and campaigns.
+/// The same for agents and campaigns.
 const OWNERS_PER_PAGE: u32 = 20;
 
 /// The most entries on any page.
 const MAX_PER_PAGE: u32 = 100;
 
-/// When all agents, campaigns and webhooks were made, and last changed before the start: the time of the documented
+/// When all agents, campaigns and webhooks were created, and last changed before the start: the time of the documented
 /// samples.
 const MADE_AT: Moment = Moment::from_seconds(1_756_941_591);
 
-/// A page that was asked for.
+/// The page that is requested.
 struct Paging {
     page: usize,
     per_page: usize,
 }
 
-/// Why there is nothing to answer with.
+/// Why a request has no answer.
 enum RequestError {
-    /// A parameter is out of its range: its name, and what is wrong with it.
+    /// A parameter is out of range: its name, and what is wrong with it.
     Parameter(&'static str, &'static str),
     /// There is no such agent or campaign.
     UnknownOwner(OwnerKind),
@@ -57,7 +57,7 @@ impl RequestError {
     }
 }
 
-/// Answers a request whose token is known.
+/// Answers a request with a valid token.
 pub(super) fn answer(shared: &ServerState, request: &Parts) -> Response<Body> {
     let path = request.uri.path();
     let Some(path_below) = path.strip_prefix("/api/v1/") else { return answers::no_route(path) };
@@ -220,7 +220,7 @@ fn webhook_json(webhook: &Webhook, changed_at: Option<Moment>) -> Value {
     fields
 }
 
-/// The place of the log of a webhook, or what is missing.
+/// The index of a webhook's log, or what is missing.
 fn find_log(world: &World, kind: OwnerKind, owner_id: &str, webhook_id: &str) -> Result<usize, RequestError> {
     if !world.has_owner(kind, owner_id) {
         return Err(RequestError::UnknownOwner(kind));

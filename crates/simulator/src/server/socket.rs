@@ -1,7 +1,7 @@
-//! Connections that can be made to break: reset, cut in the middle of an answer, dripping, or lying about its length.
+//! Connections that can be made to break: reset, cut in the middle of an answer, dripping, or wrong about its length.
 //!
-//! HTTP libraries refuse to send what is wrong, so the faults of the transport are committed here, below them. A
-//! connection that is not told to break is passed through unchanged. Used by `Simulator` and `server`.
+//! HTTP libraries refuse to send what is wrong, so the transport's faults are committed here, below them. Other
+//! connections are passed through unchanged. Used by `Simulator` and `server`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use tokio::time::{Instant, Interval, interval_at};
 
 use super::lock;
 
-/// How long a client has for reading half a body before the connection is reset: a reset may discard what was not read.
+/// How long a client may read half a body before the connection is reset: a reset may discard what was not read.
 const BEFORE_RESET: Duration = Duration::from_millis(50);
 
-/// What becomes of a connection.
+/// What happens to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Break {
     /// It works.
@@ -33,7 +33,7 @@ pub(super) enum Break {
     Reset,
     /// The next answer ends in the middle of its body, and the connection is reset (RST).
     ResetInBody,
-    /// The next answer's body comes a byte at a time, with such pauses between them.
+    /// The next answer's body is sent a byte at a time, with this pause between bytes.
     Drip(Duration),
     /// The next answer promises twice the body.
     DoubleLength,
@@ -43,12 +43,12 @@ pub(super) enum Break {
     Over,
 }
 
-/// By what a request's handler breaks the connection that the request came on.
+/// Breaks the connection on which a request came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wire(Arc<Mutex<Break>>);
 
 impl Wire {
-    /// Has the answer to this request go wrong on its way.
+    /// Makes the answer to this request fail on its way.
     pub(super) fn break_next(&self, how: Break) {
         *lock(&self.0) = how;
     }
@@ -73,7 +73,7 @@ impl Listener for BreakableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Small answers wait for nothing; a connection that refuses works all the same.
+        // Sends small answers at once; if that cannot be set, the connection works all the same.
         let _refused = stream.set_nodelay(true);
         (BreakableStream { stream, wire: Wire::default(), unsent: Vec::new(), pause: None }, address)
     }
@@ -87,14 +87,14 @@ impl Listener for BreakableListener {
 pub(crate) struct BreakableStream {
     stream: TcpStream,
     wire: Wire,
-    /// What was taken over from the server and not sent yet.
+    /// Bytes of the server that were not sent yet.
     unsent: Vec<u8>,
-    /// What the next piece waits for.
+    /// The pause before the next piece.
     pause: Option<Interval>,
 }
 
 impl BreakableStream {
-    /// Sends what was taken over.
+    /// Sends the bytes of the server.
     fn poll_unsent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))?;
@@ -116,7 +116,7 @@ impl BreakableStream {
         self.pause = Some(interval_at(Instant::now() + duration, duration));
     }
 
-    /// Sends a piece of an answer, and then leaves the connection to `next` after a pause.
+    /// Sends a piece of an answer, and then switches the connection to `next` after a pause.
     fn poll_piece(
         &mut self,
         context: &mut Context<'_>,
@@ -162,7 +162,7 @@ impl AsyncWrite for BreakableStream {
                 Poll::Ready(Ok(bytes.len()))
             }
             Break::Reset => {
-                // Closing a socket that lingers for no time resets the connection instead of ending it.
+                // Closing a socket with a zero linger time resets the connection instead of ending it.
                 self.stream.set_zero_linger()?;
                 Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
@@ -183,13 +183,13 @@ impl AsyncWrite for BreakableStream {
     }
 }
 
-/// Where the body of an answer begins. The server writes an answer of known length in one piece; in what is left of one
-/// there is no head.
+/// Where the body of an answer begins. The server writes an answer of known length in one piece; what is left of one
+/// has no head.
 fn body_start(answer: &[u8]) -> usize {
     answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4)
 }
 
-/// The head of an answer and half of its body. Where the head comes alone, the body is missing altogether.
+/// The head of an answer and half of its body. If the head is sent alone, the body is missing altogether.
 fn half_of_body(answer: &[u8]) -> &[u8] {
     let start = body_start(answer);
     &answer[..start + (answer.len() - start) / 2]
@@ -209,7 +209,7 @@ fn with_length(answer: &[u8], change: impl FnOnce(usize) -> usize) -> Vec<u8> {
             changed.extend_from_slice(line);
         }
     }
-    // The head ends with an empty line, before which there is room for another.
+    // The head ends with an empty line; add the header before that.
     changed.truncate(changed.len().saturating_sub(2));
     changed.extend_from_slice(format!("content-length: {}\r\n\r\n", change(body.len())).as_bytes());
     changed.extend_from_slice(body);

@@ -1,6 +1,6 @@
-//! What becomes of an attempt: drawn when it begins, from its delivery's own stream.
+//! The outcome of an attempt: drawn when it begins, from its delivery's own stream.
 //!
-//! Nothing here has an effect; `log` keeps what is drawn, the world plans when it shows.
+//! Nothing here has an effect; `log` keeps what is drawn, and the world plans when it shows.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::random::Random;
 use crate::scenario::{Latency, Retries, Spike, Webhook};
 
-/// The longest latency that is drawn, before the webhook's timeout cuts it: keeps the arithmetic finite.
+/// The longest latency that is drawn, before the webhook's timeout limits it: keeps the arithmetic finite.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The outcome of attempt number `attempt` that begins at `begin`, and when it is known.
@@ -41,14 +41,14 @@ pub(super) fn draw(
     (outcome, end)
 }
 
-/// The wait before the attempt that follows the failed one of number `attempt`.
+/// The wait after the failed attempt number `attempt`.
 pub(super) fn wait_before_retry(retries: &Retries, attempt: u8) -> Duration {
     let factor = retries.factor.powi(i32::from(attempt.max(1)) - 1);
     let seconds = retries.first.as_secs_f64() * factor;
     Duration::try_from_secs_f64(seconds).unwrap_or(retries.max).min(retries.max)
 }
 
-/// Whether `offset` (in microseconds from the world's start) lies within the spike.
+/// Whether `offset` (in microseconds from the world's start) is within the spike.
 pub(super) fn is_within(spike: &Spike, offset: i64) -> bool {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let lasts = micros(spike.lasts);
@@ -69,8 +69,8 @@ fn latency(random: &mut Random, latency: &Latency) -> Duration {
     }
 }
 
-/// An error without an answer, in the words of PHP's Guzzle, which Laravel delivers webhooks with. The address in it
-/// carries a secret, as customers' addresses do.
+/// An error without an answer, as worded by PHP's Guzzle, with which Laravel delivers webhooks. Its address contains a
+/// secret, like the addresses of customers.
 fn connection_error(random: &mut Random, url: &str, duration_ms: u64) -> String {
     let host = url.split("://").nth(1).unwrap_or(url).split('/').next().unwrap_or(url);
     let documentation = "(see https://curl.haxx.se/libcurl/c/libcurl-errors.html)";

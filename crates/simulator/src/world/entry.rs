@@ -34,7 +34,7 @@ impl Status {
     }
 }
 
-/// In which way an entry is not as documented.
+/// How an entry deviates from the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anomaly {
@@ -44,11 +44,11 @@ pub enum Anomaly {
     GarbageId,
     /// There is no `created_at`.
     MissingCreatedAt,
-    /// `created_at` is a text that is no time.
+    /// `created_at` is a text that is not a time.
     GarbageCreatedAt,
-    /// `status` is a word that nobody knows.
+    /// `status` is an unknown word.
     UnknownStatus,
-    /// `event`, `attempt`, `http_status` and `duration_ms` have types or values that cannot be used.
+    /// `event`, `attempt`, `http_status` and `duration_ms` have unusable types or values.
     GarbageFields,
     /// The entry was given as raw text.
     Raw,
@@ -65,18 +65,18 @@ impl Anomaly {
         Self::GarbageFields,
     ];
 
-    /// Whether the entry lacks what nobody can do without: its id or its time. Not known of raw entries.
+    /// Whether the entry lacks what every reader needs: its id or its time. Not known for raw entries.
     pub const fn is_invalid(self) -> bool {
         matches!(self, Self::MissingId | Self::GarbageId | Self::MissingCreatedAt | Self::GarbageCreatedAt)
     }
 }
 
-/// What an entry shows, as tests give and change it.
+/// What an entry shows; tests set and change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntrySpec {
-    /// Its id; `None` lets the world make one.
+    /// Its id; if `None`, the world makes one.
     pub id: Option<String>,
-    /// When it was made; the log shows whole seconds and is ordered by them.
+    /// When it was created; the log shows whole seconds and is ordered by them.
     pub created_at: Moment,
     /// The event's name.
     pub event: Arc<str>,
@@ -84,7 +84,7 @@ pub struct EntrySpec {
     pub attempt: u8,
     /// What has become of it.
     pub status: Status,
-    /// What the endpoint answered; `None` where no answer came.
+    /// The endpoint's answer; `None` if there was none.
     pub http_status: Option<u16>,
     /// The error text of a failure.
     pub error: Option<String>,
@@ -92,7 +92,7 @@ pub struct EntrySpec {
     pub duration_ms: Option<u64>,
     /// When it was delivered.
     pub delivered_at: Option<Moment>,
-    /// The delivery that it belongs to, and with it the payload; `None` opens a new one.
+    /// The delivery to which it belongs, and thereby the payload; `None` opens a new one.
     pub delivery: Option<u32>,
     /// A payload of its own, instead of its delivery's.
     pub payload: Option<serde_json::Value>,
@@ -120,17 +120,17 @@ impl Default for EntrySpec {
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryPlace {
-    /// Made, but not in the list yet.
+    /// Created, but not in the list yet.
     Hidden,
-    /// In the list; among entries of one second, a higher rank stands before a lower.
+    /// In the list; among entries of one second, a higher rank comes before a lower one.
     Shown { rank: u64 },
-    /// It was in the list and has vanished.
+    /// It was in the list and was deleted.
     Deleted,
     /// It was in the list until its retention was over.
     Expired,
 }
 
-/// An outcome that is drawn and not yet shown.
+/// An outcome that was drawn and is not shown yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DrawnOutcome {
     pub(super) status: Status,
@@ -150,19 +150,19 @@ pub(crate) struct Entry {
     pub(crate) anomaly: Option<Anomaly>,
     /// Whether it was `retrying` until its delivery's last attempt had failed.
     pub(crate) superseded: bool,
-    /// Whether the list showed it only some time after it was made.
+    /// Whether the list showed it only some time after its creation.
     pub(crate) late: bool,
     pub(super) coming: Option<Box<DrawnOutcome>>,
     pub(super) raw: Option<Box<str>>,
 }
 
 impl Entry {
-    /// The second by which the list is ordered.
+    /// The second that orders the list.
     pub(super) fn second(&self) -> i64 {
         self.spec.created_at.as_seconds()
     }
 
-    /// Shows the outcome that was drawn. Whether there was one.
+    /// Shows the outcome that was drawn. Returns whether there was one.
     pub(super) fn settle(&mut self) -> bool {
         let Some(outcome) = self.coming.take() else { return false };
         self.spec.status = outcome.status;

@@ -1,4 +1,4 @@
-//! What tests do to the world by hand, and manual retries, which the API's users do.
+//! What tests do to the world by hand, and the manual retries of the API's users.
 //!
 //! None of it shifts a random number of the world's own course; a manual retry draws from its delivery's stream.
 
@@ -9,20 +9,20 @@ use super::log::{WebhookLog, ordered_uuid};
 use super::{What, World};
 use crate::clock::Moment;
 
-/// Why something cannot be done to the world by hand.
+/// Why the world cannot be changed by hand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandError {
     /// There is no such webhook.
     #[error("the simulated world has no webhook {0}")]
     UnknownWebhook(String),
-    /// The webhook has no delivery of that number.
+    /// The webhook has no delivery with that number.
     #[error("the webhook has no delivery {0}")]
     UnknownDelivery(u32),
 }
 
-/// What came of asking for a manual retry.
+/// The result of a manual retry.
 pub(crate) enum ManualRetry {
-    /// A new entry, of this id, was made.
+    /// A new entry with this id was created.
     Queued(String),
     /// The entry succeeded or is still pending.
     NotRetriable,
@@ -31,7 +31,8 @@ pub(crate) enum ManualRetry {
 }
 
 impl World {
-    /// Puts an entry into the list of `webhook_id`; its id. A pending one stays pending until it is changed.
+    /// Inserts an entry into the list of `webhook_id`, and returns its id. A pending entry stays pending until it is
+    /// changed.
     pub fn insert(&mut self, webhook_id: &str, spec: EntrySpec) -> Result<String, HandError> {
         let log = self.log_of(webhook_id)?;
         if let Some(delivery) = spec.delivery.filter(|delivery| *delivery >= log.deliveries()) {
@@ -40,14 +41,15 @@ impl World {
         Ok(put(log, spec, None))
     }
 
-    /// Puts `raw` into the list of `webhook_id` as it is, JSON or not, where an entry made at `created_at` stands.
-    /// The id that [`Self::delete`] takes; the text itself may hold another.
+    /// Inserts `raw` into the list of `webhook_id` as it is, JSON or not, at the place of an entry created at
+    /// `created_at`. Returns the id for [`Self::delete`]; the text itself may contain another one.
     pub fn insert_raw(&mut self, webhook_id: &str, created_at: Moment, raw: &str) -> Result<String, HandError> {
         let log = self.log_of(webhook_id)?;
         Ok(put(log, EntrySpec { created_at, ..EntrySpec::default() }, Some(raw.into())))
     }
 
-    /// Changes what the entry `id` shows, and forgets any outcome that was still to come. Whether there is one.
+    /// Changes what the entry `id` shows, and drops an outcome that was still to come. Returns whether there is such an
+    /// entry.
     pub fn change(&mut self, id: &str, change: impl FnOnce(&mut EntrySpec)) -> bool {
         let found = self.logs.iter_mut().find_map(|log| log.find(id).map(|entry| (log, entry)));
         let Some((log, entry)) = found else { return false };
@@ -55,7 +57,7 @@ impl World {
         true
     }
 
-    /// Takes the entry `id` out of its list. Whether there was one.
+    /// Deletes the entry `id` from its list. Returns whether there was one.
     pub fn delete(&mut self, id: &str) -> bool {
         let found = self.logs.iter_mut().find_map(|log| log.find(id).map(|entry| (log, entry)));
         let Some((log, entry)) = found else { return false };
@@ -63,13 +65,13 @@ impl World {
         true
     }
 
-    /// The number of the delivery that the entry `id` belongs to, for [`EntrySpec::delivery`].
+    /// The number of the delivery to which the entry `id` belongs, for [`EntrySpec::delivery`].
     pub fn delivery_of(&self, id: &str) -> Option<u32> {
         self.logs.iter().find_map(|log| log.find(id).map(|entry| log.delivery_of(entry).0))
     }
 
-    /// Queues another attempt of the delivery that the entry `id` of `webhook_id` belongs to. In a frozen world the
-    /// new entry stays as it is made.
+    /// Queues another attempt of the delivery to which the entry `id` of `webhook_id` belongs. In a frozen world the
+    /// new entry stays as it was created.
     pub(crate) fn retry(&mut self, webhook_id: &str, id: &str) -> ManualRetry {
         let found = self.logs.iter().position(|log| log.is(webhook_id));
         let found = found.and_then(|place| self.logs[place].find(id).map(|entry| (place, entry)));
@@ -80,7 +82,7 @@ impl World {
         let (delivery, _) = self.logs[place].delivery_of(entry);
         let begun = self.logs[place].begin_attempt(delivery, self.now, 0.0, &self.scenario);
         let new = begun.entry;
-        // Whoever asked for it finds it at once.
+        // The user sees it at once.
         self.logs[place].show(new);
         match begun.settled_at {
             Some(at) => self.queue.plan(at, place, What::Settle(new)),

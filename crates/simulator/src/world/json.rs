@@ -1,7 +1,7 @@
-//! Writes entries as the API shows them, straight into the answer's bytes.
+//! Writes entries as the API shows them, directly into the answer's bytes.
 //!
-//! The shape is that of the documented samples: `http_status`, `error`, `duration_ms` and `delivered_at` are absent
-//! where there is nothing to say, and a campaign's entries have no `webhook_id`. Used by the server.
+//! The shape is that of the documented samples: `http_status`, `error`, `duration_ms` and `delivered_at` are absent if
+//! they have no value, and a campaign's entries have no `webhook_id`. Used by the server.
 
 use serde::Serializer;
 use serde::ser::SerializeMap;
@@ -19,7 +19,7 @@ type ObjectWriter<'a> = serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_jso
 pub(crate) enum KeyOrder {
     /// The same in all attempts of a delivery.
     Same,
-    /// Another one in each attempt.
+    /// A different one in each attempt.
     ByAttempt,
 }
 

@@ -1,8 +1,8 @@
 //! The delivery log of one webhook: its entries, and the list that the API shows of them.
 //!
-//! The list is kept oldest first, ordered by the second of `created_at` and then by the order of appearing, so that
-//! a new entry is appended, a page is a slice, and neither depends on how long the list is. It plans nothing: the
-//! world says when what happens.
+//! The list is kept oldest first, ordered by the second of `created_at` and then by the order of appearance, so that a
+//! new entry is appended, a page is a slice, and neither depends on the length of the list. Plans nothing: the world
+//! decides when things happen.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, Superseded, Webhook};
 pub(crate) struct WebhookLog {
     pub(crate) webhook: Webhook,
     pub(crate) removed: bool,
-    /// When the webhook itself was last changed, where it was.
+    /// When the webhook itself was last changed, if it was.
     pub(super) changed_at: Option<Moment>,
     pub(crate) entries: Vec<Entry>,
     pub(super) arrivals: Random,
@@ -26,7 +26,7 @@ pub(crate) struct WebhookLog {
     pub(super) number: u64,
     events: Vec<Arc<str>>,
     deliveries: Vec<Delivery>,
-    /// Deliveries of the world's own course; those made by hand are not among them, so that they shift none.
+    /// Deliveries of the world's own course; those made by hand are not counted, so that they do not shift any.
     arrived: u64,
     list: VecDeque<u32>,
     ranks: u64,
@@ -43,7 +43,7 @@ struct Delivery {
     anomaly: Option<Anomaly>,
 }
 
-/// An attempt that has begun, and when what becomes of it.
+/// An attempt that has begun, and when its outcome is due.
 pub(super) struct Begun {
     pub(super) entry: u32,
     pub(super) shown_at: Option<Moment>,
@@ -91,7 +91,7 @@ impl WebhookLog {
         self.push_delivery(event, random, anomaly)
     }
 
-    /// Opens a delivery for an entry that is made by hand.
+    /// Opens a delivery for an entry that is added by hand.
     pub(super) fn open_by_hand(&mut self, event: Arc<str>) -> u32 {
         let random = Random::stream(self.seed, &[self.number, u64::MAX, self.deliveries.len() as u64]);
         self.push_delivery(event, random, None)
@@ -103,7 +103,7 @@ impl WebhookLog {
         self.deliveries() - 1
     }
 
-    /// From what the payload of an entry's delivery is made.
+    /// The seed of the payload of an entry's delivery.
     pub(super) fn payload_seed(&self, entry: &Entry) -> u64 {
         self.deliveries.get(entry.delivery as usize).map_or(0, |delivery| delivery.payload)
     }
@@ -113,7 +113,7 @@ impl WebhookLog {
         self.deliveries.len() as u32
     }
 
-    /// Makes the entry of a delivery's next attempt, and draws what becomes of it.
+    /// Creates the entry of a delivery's next attempt, and draws its outcome.
     pub(super) fn begin_attempt(&mut self, number: u32, at: Moment, spike: f64, scenario: &Scenario) -> Begun {
         let attempt = self.next_attempt(number);
         let delivery = &mut self.deliveries[number as usize];
@@ -127,7 +127,7 @@ impl WebhookLog {
         if anomaly.is_some() && outcome.status == Status::Retrying {
             outcome.status = Status::Failed;
         }
-        // An entry that cannot be recognized when it is read again must not change.
+        // An entry that cannot be recognised when it is read again must not change.
         let settled_at = (anomaly.is_none() && !self.webhook.pending.max.is_zero()).then_some(end);
         let entry =
             self.add(new_entry(id, number, attempt, &self.deliveries[number as usize].event, at, outcome, anomaly));
@@ -141,7 +141,7 @@ impl WebhookLog {
         Begun { entry, shown_at: late.map(|late| at.plus(late)), settled_at, deleted_at }
     }
 
-    /// Adds a delivery that was over long ago: one attempt, with its outcome.
+    /// Adds a delivery that ended long ago: one attempt, with its outcome.
     pub(super) fn add_finished(&mut self, at: Moment) {
         let number = self.open_delivery(0.0);
         let delivery = &mut self.deliveries[number as usize];
@@ -166,7 +166,7 @@ impl WebhookLog {
         place
     }
 
-    /// Puts a hidden entry into the list, before those of the same second that are there.
+    /// Moves a hidden entry into the list, before entries of the same second.
     pub(super) fn show(&mut self, entry: u32) {
         if self.entries[entry as usize].place != EntryPlace::Hidden {
             return;
@@ -178,19 +178,19 @@ impl WebhookLog {
         self.list.insert(position, entry);
     }
 
-    /// Gives a pending entry its outcome. Whether it had none before.
+    /// Gives a pending entry its outcome. Returns whether it had none before.
     pub(super) fn settle(&mut self, entry: u32) -> bool {
         self.entries[entry as usize].settle()
     }
 
-    /// Takes an entry out of the list, as if it had been deleted.
+    /// Deletes an entry from the list.
     pub(super) fn delete(&mut self, entry: u32) {
         if self.take_out(entry) || self.entries[entry as usize].place == EntryPlace::Hidden {
             self.entries[entry as usize].place = EntryPlace::Deleted;
         }
     }
 
-    /// Takes entries out of the list that were made before `oldest`.
+    /// Removes entries from the list that were created before `oldest`.
     pub(super) fn expire(&mut self, oldest: Moment) {
         while let Some(first) = self.list.front().copied() {
             let entry = &mut self.entries[first as usize];
@@ -202,7 +202,7 @@ impl WebhookLog {
         }
     }
 
-    /// Changes what an entry shows, and moves it where its time has changed.
+    /// Changes what an entry shows, and moves it if its time has changed.
     pub(super) fn change(&mut self, entry: u32, change: impl FnOnce(&mut EntrySpec)) {
         let was_shown = self.take_out(entry);
         let changed = &mut self.entries[entry as usize];
@@ -220,13 +220,13 @@ impl WebhookLog {
         self.entries[entry as usize].spec.status
     }
 
-    /// The delivery and the attempt number of an entry.
+    /// The delivery of an entry, and its attempt number.
     pub(super) fn delivery_of(&self, entry: u32) -> (u32, u8) {
         let entry = &self.entries[entry as usize];
         (entry.delivery, entry.spec.attempt)
     }
 
-    /// What becomes of the `retrying` entries of a delivery whose last attempt has failed.
+    /// Ends the `retrying` entries of a delivery whose last attempt has failed.
     pub(super) fn end_superseded(&mut self, last: u32, superseded: Superseded) {
         let most = match superseded {
             Superseded::Keep => 0,
@@ -249,13 +249,13 @@ impl WebhookLog {
         self.list.iter().copied().filter(pending).collect()
     }
 
-    /// The entry of that id which the list shows. Looks at every entry: for what is done rarely.
+    /// The entry with that id, if the list shows it. Looks at every entry: only for rare operations.
     pub(super) fn find(&self, id: &str) -> Option<u32> {
         self.list.iter().copied().find(|entry| *self.entries[*entry as usize].id == *id)
     }
 
-    /// The entries from `skip` to `skip + count` of the list, newest first. With `shuffle`, those of one second come
-    /// in an order drawn from it.
+    /// The entries from `skip` to `skip + count` of the list, newest first. With `shuffle`, those of one second come in
+    /// an order that is drawn from it.
     pub(crate) fn page(&self, skip: usize, count: usize, shuffle: Option<Random>) -> Vec<&Entry> {
         let end = self.list.len().saturating_sub(skip);
         let begin = end.saturating_sub(count);
@@ -295,7 +295,7 @@ impl WebhookLog {
         self.list.insert(position, entry);
     }
 
-    /// By what the list is ordered.
+    /// The key that orders the list.
     fn key(&self, entry: u32) -> (i64, u64) {
         let entry = &self.entries[entry as usize];
         let rank = if let EntryPlace::Shown { rank } = entry.place { rank } else { 0 };
@@ -347,7 +347,7 @@ fn new_entry(
     }
 }
 
-/// An id as Laravel's `Str::orderedUuid` makes them: the time in steps of 10 µs in the first 48 bits.
+/// An id like those of Laravel's `Str::orderedUuid`: the time in steps of 10 µs in the first 48 bits.
 pub(super) fn ordered_uuid(at: Moment, random: &mut Random) -> String {
     let time = at.as_micros() / 10;
     let (version, variant) = (random.next() & 0xfff, random.next() & 0x3fff | 0x8000);

@@ -17,12 +17,12 @@ pub(super) struct Owners(BTreeMap<(OwnerKind, String), OwnerState>);
 pub(crate) struct OwnerState {
     pub(crate) owner: Owner,
     pub(crate) status: String,
-    /// When it was last changed, where it was.
+    /// When it was last changed, if it was.
     pub(crate) changed_at: Option<Moment>,
 }
 
 impl Owners {
-    /// The owners that a scenario lists by themselves.
+    /// The owners that a scenario lists explicitly.
     pub(super) fn new(scenario: &Scenario) -> Self {
         let mut owners = Self::default();
         for listed in &scenario.owners {
@@ -32,7 +32,7 @@ impl Owners {
         owners
     }
 
-    /// Adds an owner that is not there yet.
+    /// Adds an owner, unless it exists.
     pub(super) fn add(&mut self, owner: &Owner, status: Option<&str>) {
         let usual = owner.kind.statuses().first().copied().unwrap_or_default();
         let state = OwnerState { owner: owner.clone(), status: status.unwrap_or(usual).to_owned(), changed_at: None };
@@ -41,24 +41,24 @@ impl Owners {
 }
 
 impl World {
-    /// Adds an agent or a campaign without webhooks, with its usual status. One that is there stays as it is.
+    /// Adds an agent or a campaign without webhooks, with its usual status. An existing one is not changed.
     pub fn add_owner(&mut self, owner: &Owner) {
         self.owners.add(owner, None);
     }
 
-    /// Removes an agent or a campaign with all its webhooks. Whether there was one.
+    /// Removes an agent or a campaign with all its webhooks. Returns whether there was one.
     pub fn remove_owner(&mut self, kind: OwnerKind, id: &str) -> bool {
         let owned = self.logs.iter_mut().filter(|log| log.webhook.owner.kind == kind && log.webhook.owner.id == id);
         owned.for_each(|log| log.removed = true);
         self.owners.0.remove(&(kind, id.to_owned())).is_some()
     }
 
-    /// Gives an agent or a campaign another name. Whether there is one.
+    /// Renames an agent or a campaign. Returns whether there is one.
     pub fn rename_owner(&mut self, kind: OwnerKind, id: &str, name: &str) -> bool {
         self.change_owner(kind, id, |state| name.clone_into(&mut state.owner.name))
     }
 
-    /// Gives an agent or a campaign another status, documented or not. Whether there is one.
+    /// Sets the status of an agent or a campaign, documented or not. Returns whether there is one.
     pub fn set_status(&mut self, kind: OwnerKind, id: &str, status: &str) -> bool {
         self.change_owner(kind, id, |state| status.clone_into(&mut state.status))
     }
@@ -70,8 +70,8 @@ impl World {
         true
     }
 
-    /// Changes what a webhook is: its name, whether it is enabled, and so on, but neither its id nor its owner. Whether
-    /// there is one. Its traffic goes on with the rate that it began with.
+    /// Changes a webhook: its name, whether it is enabled, and so on, but neither its id nor its owner. Returns whether
+    /// there is one. Its traffic keeps the rate with which it began.
     pub fn change_webhook(&mut self, webhook_id: &str, change: impl FnOnce(&mut Webhook)) -> bool {
         let Some(log) = self.logs.iter_mut().find(|log| log.is(webhook_id)) else { return false };
         let (id, owner) = (log.webhook.id.clone(), log.webhook.owner.clone());

@@ -1,4 +1,4 @@
-//! What TalkOver would deliver: a payload of some ten fields, made from one number and never kept.
+//! What TalkOver would deliver: a payload of about ten fields, made from one number and never kept.
 //!
 //! All attempts of a delivery have the same payload; only the order of its keys may differ. The people, numbers and
 //! words in it are invented (telephone numbers 555-01xx are reserved for fiction). Used by `json`.
@@ -9,13 +9,13 @@ use serde::{Serialize, Serializer};
 use crate::clock::Moment;
 use crate::random::Random;
 
-/// A delivery's payload, ready to be written.
+/// A delivery's payload, which is generated while it is written.
 pub(super) struct Payload<'a> {
-    /// From what it is made.
+    /// The number from which it is made.
     pub(super) seed: u64,
     /// The event's name.
     pub(super) event: &'a str,
-    /// By how many places the keys are turned.
+    /// By how many places the keys are rotated.
     pub(super) turn: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What is served of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
+//! The metrics of the daemon as a whole: the queue of spans, the state, the configuration, the log, the program.
 
 use super::{BASE, Kind, Metric, MetricRow};
 use crate::build_info;
@@ -8,10 +8,10 @@ use crate::sinks::metrics::samples::Samples;
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
 
-/// What is shown of the daemon.
+/// The source of the daemon's samples.
 #[derive(Debug)]
 pub struct DaemonSource<'a> {
-    /// How the configuration fares.
+    /// Whether the configuration is valid and current.
     pub config: ConfigStatus,
     /// Whether the state is older than what was shown.
     pub is_behind: bool,
@@ -24,9 +24,9 @@ pub struct DaemonSource<'a> {
 /// How the samples of the daemon are collected.
 #[derive(Clone, Copy, Debug)]
 pub enum DaemonCollector {
-    /// From what is shown.
+    /// Read from the source.
     Board(for<'a> fn(&'a DaemonSource<'_>, &mut Samples<'a>)),
-    /// By the `prometheus` crate's registry, where they are counted.
+    /// Counted and collected by the `prometheus` crate's registry.
     Registry,
 }
 
@@ -34,7 +34,7 @@ pub enum DaemonCollector {
 pub const STATE_WRITE_ERRORS: Metric = Metric {
     name: "talkover_exporter_state_write_errors_total",
     kind: Kind::Counter,
-    help: "Writes to the state that failed: commits, which are not shown and are tried again, and the memory of the request budget.",
+    help: "Failed writes to the state: commits, which are retried and not shown until then, and records of the request budget.",
     ..BASE
 };
 
@@ -66,7 +66,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_capacity",
-            help: "Spans that may wait at most (traces.max_queued_spans); beyond it the oldest are dropped.",
+            help: "Most spans that may wait (traces.max_queued_spans); beyond it the oldest are dropped.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
@@ -75,7 +75,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
             durable: true,
-            help: "When the oldest span that waits was queued, by the local clock; absent where none waits.",
+            help: "When the oldest waiting span was queued, by the local clock; absent if none waits.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
@@ -93,7 +93,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_state_created_timestamp_seconds",
             durable: true,
-            help: "Creation time of the state file: when it is recent, what came before was lost.",
+            help: "Creation time of the state file. If it is recent, what was counted before was lost.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
@@ -115,7 +115,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_config_last_reload_successful",
-            help: "1 when the configuration was last loaded without a fault.",
+            help: "1 if the configuration was last loaded without a fault, else 0.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.config.is_good)),
@@ -132,7 +132,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_log_lines_dropped_total",
             kind: Kind::Counter,
-            help: "Log lines that were dropped because nobody read stderr in time, or it could not be written to.",
+            help: "Log lines that were dropped, because stderr was not read in time or could not be written to.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| samples.push([], logging::lines_dropped())),

@@ -1,4 +1,4 @@
-//! What is served of a webhook's deliveries, and of the webhook itself.
+//! The metrics of a webhook's deliveries, and of the webhook itself.
 
 use std::borrow::Cow;
 
@@ -12,17 +12,17 @@ use crate::exposition::model::{Histogram, Number};
 use crate::sinks::metrics::board::{OPEN_STATES, TargetView};
 use crate::sinks::metrics::samples::Samples;
 
-/// Reads samples from what is shown of a target.
+/// Collects samples from what is shown about a target.
 pub type ReadSamples = for<'a> fn(&'a TargetView, &mut Samples<'a>);
 
-/// How the samples of targets are collected, and of which targets.
+/// How the samples of targets are collected, and for which targets.
 #[derive(Clone, Copy, Debug)]
 pub enum TargetCollector {
-    /// Of targets whose first walk is complete.
+    /// For targets whose first walk is complete.
     OnceRead(ReadSamples),
-    /// Of targets that are listed.
+    /// For targets that are listed.
     WhileListed(ReadSamples),
-    /// Of all.
+    /// For all targets.
     Always(ReadSamples),
 }
 
@@ -51,7 +51,7 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "status", "http_status"],
             durable: true,
-            help: "Delivery attempts by outcome, each log entry counted once, when it is first seen with an outcome.",
+            help: "Delivery attempts by outcome. Each log entry is counted once, when it is first seen with an outcome.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
@@ -86,7 +86,7 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "result"],
             durable: true,
-            help: "Deliveries that came to an end: success, failed, or abandoned (still open after poll.settle_after).",
+            help: "Deliveries that ended, by result: success, failed, or abandoned (still open after poll.settle_after).",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
@@ -98,7 +98,7 @@ pub static ROWS: &[TargetRow] = &[
             labels: &["event", "result"],
             buckets: Buckets::Fixed(&ATTEMPTS_BUCKETS),
             durable: true,
-            help: "The number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
+            help: "Number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -109,7 +109,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_deliveries_open",
             labels: &["status"],
-            help: "Log entries now followed because they are pending or retrying.",
+            help: "Log entries that are followed now, because they are pending or retrying.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -122,7 +122,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_oldest_open_timestamp_seconds",
             labels: &["status"],
-            help: "Creation time of the oldest log entry that is pending or retrying; absent where there is none.",
+            help: "Creation time of the oldest log entry that is pending or retrying; absent if there is none.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -136,7 +136,7 @@ pub static ROWS: &[TargetRow] = &[
             name: "talkover_webhook_last_attempt_timestamp_seconds",
             labels: &["status"],
             durable: true,
-            help: "Newest creation time seen with that outcome.",
+            help: "Creation time of the newest attempt with that outcome.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -149,7 +149,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_info",
             labels: &["webhook_name", "owner_type", "owner_id", "owner_name", "url_host"],
-            help: "Always 1; names of the webhook and its owner, for joins. What is not known is empty.",
+            help: "Always 1; names of the webhook and its owner, for joins. Unknown names are empty.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -163,7 +163,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_enabled",
-            help: "1 where the webhook is enabled, 0 where it is disabled; from discovery, absent without it.",
+            help: "1 if the webhook is enabled, 0 if it is disabled; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -173,7 +173,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_max_retries",
-            help: "How often a failed delivery is tried again at most; from discovery, absent without it.",
+            help: "How often a failed delivery is retried at most; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -183,7 +183,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_timeout_seconds",
-            help: "How long a delivery attempt may take; from discovery, absent without it.",
+            help: "How long a delivery attempt may take; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -196,7 +196,7 @@ fn label_values(key: &SeriesKey) -> impl Iterator<Item = &str> {
     key.labels.iter().map(|value| &**value)
 }
 
-/// The counters of a family. Those that are held are 0, and have no exemplars.
+/// Collects the counters of a family. Those that are held are 0, and have no exemplars.
 fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>) {
     for (key, total) in view.totals.family(family) {
         let Total::Counter(value) = total else { continue };
@@ -210,8 +210,8 @@ fn counters<'a>(view: &'a TargetView, family: Family, samples: &mut Samples<'a>)
     }
 }
 
-/// The histograms of a family, whose sums are kept in the unit that `sum` makes a number of. Those that are held are
-/// empty, and have no exemplars.
+/// Collects the histograms of a family; `sum` converts their sums from the unit in which they are kept. Those that are
+/// held are empty, and have no exemplars.
 fn histograms<'a>(view: &'a TargetView, family: Family, sum: fn(u64) -> Number, samples: &mut Samples<'a>) {
     for (key, total) in view.totals.family(family) {
         let Total::Histogram(histogram) = total else { continue };

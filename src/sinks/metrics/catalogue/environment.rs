@@ -1,26 +1,26 @@
-//! What is served of the daemon's work on an environment.
+//! The metrics of the daemon's work on an environment.
 
 use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
 use crate::sinks::metrics::board::{EnvironmentView, TargetView, Views};
 use crate::sinks::metrics::samples::Samples;
 
-/// What is shown of an environment, and of everything around it.
+/// The source of an environment's samples.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvironmentSource<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What is shown of it.
+    /// What is shown about it.
     pub view: &'a EnvironmentView,
-    /// Everything that is shown.
+    /// Everything on the board.
     pub views: &'a Views,
 }
 
 /// How the samples of environments are collected.
 #[derive(Clone, Copy, Debug)]
 pub enum EnvironmentCollector {
-    /// From the board.
+    /// Read from the source.
     Board(for<'a> fn(EnvironmentSource<'a>, &mut Samples<'a>)),
-    /// By the `prometheus` crate's registry, where they are counted.
+    /// Counted and collected by the `prometheus` crate's registry.
     Registry,
 }
 
@@ -31,7 +31,7 @@ pub const API_REQUESTS: Metric = Metric {
     name: "talkover_api_requests_total",
     kind: Kind::Counter,
     labels: &["endpoint", "code"],
-    help: "Requests to the TalkOver API by endpoint and HTTP status; code none where no answer came.",
+    help: "Requests to the TalkOver API by endpoint and HTTP status; code none if there was no answer.",
     ..ENVIRONMENT
 };
 
@@ -86,7 +86,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_api_clock_offset_seconds",
-            help: "The API's clock (Date, whole seconds) less the local one.",
+            help: "The API's clock (Date, whole seconds) minus the local one.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
@@ -94,7 +94,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_budget_requests_per_minute",
-            help: "Requests a minute that this daemon allows itself.",
+            help: "Requests a minute that this exporter allows itself.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.budget)),
@@ -103,7 +103,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_targets",
             labels: &["state"],
-            help: "Webhooks by state: failing where the last poll failed, disabled where TalkOver says so, else healthy.",
+            help: "Webhooks by state: failing if the last poll failed, disabled if it is disabled in TalkOver, else healthy.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| {
@@ -116,14 +116,14 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_discovery_last_success_timestamp_seconds",
-            help: "When all lists that discovery searches had last been read to their end; absent until then, and without discovery.",
+            help: "When discovery last read all of its lists to the end; absent until then, and without discovery.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
     },
 ];
 
-/// How many targets are healthy, failing and disabled: each is one of them.
+/// Counts the targets that are healthy, failing and disabled: each is exactly one of these.
 fn states<'a>(targets: impl Iterator<Item = &'a TargetView>) -> [u64; 3] {
     let mut counts = [0; 3];
     for target in targets {

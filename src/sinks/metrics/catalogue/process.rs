@@ -1,6 +1,6 @@
 //! The usual `process_*` series.
 //!
-//! Not the `prometheus` crate's own collector: that one counts processor time in whole seconds.
+//! These replace the `prometheus` crate's collector, which counts processor time in whole seconds.
 
 use super::{BASE, Kind, Metric, MetricRow};
 use crate::exposition::model::Number;
@@ -15,17 +15,13 @@ pub static ROWS: &[MetricRow<ProcessCollector>] = &[
         metric: Metric {
             name: "process_cpu_seconds_total",
             kind: Kind::Counter,
-            help: "Processor time spent by the process, in user and system mode.",
+            help: "CPU time of the process, in user and system mode.",
             ..BASE
         },
         collect: |process| Some(process.cpu_seconds.into()),
     },
     MetricRow {
-        metric: Metric {
-            name: "process_resident_memory_bytes",
-            help: "Memory of the process that is resident.",
-            ..BASE
-        },
+        metric: Metric { name: "process_resident_memory_bytes", help: "Resident memory of the process.", ..BASE },
         collect: |process| Some(process.resident_bytes.into()),
     },
     MetricRow {
@@ -35,13 +31,13 @@ pub static ROWS: &[MetricRow<ProcessCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "process_virtual_memory_max_bytes",
-            help: "Address space that the process may have at most; absent where there is no limit.",
+            help: "Limit of the address space of the process; absent if there is none.",
             ..BASE
         },
         collect: |process| process.max_virtual_bytes.map(Number::from),
     },
     MetricRow {
-        metric: Metric { name: "process_start_time_seconds", help: "Start of the process.", ..BASE },
+        metric: Metric { name: "process_start_time_seconds", help: "Start time of the process.", ..BASE },
         collect: |process| Some(process.start_seconds.into()),
     },
     MetricRow {
@@ -49,7 +45,7 @@ pub static ROWS: &[MetricRow<ProcessCollector>] = &[
         collect: |process| Some(process.open_fds.into()),
     },
     MetricRow {
-        metric: Metric { name: "process_max_fds", help: "File descriptors that the process may open at most.", ..BASE },
+        metric: Metric { name: "process_max_fds", help: "Limit of open file descriptors of the process.", ..BASE },
         collect: |process| process.max_fds.map(Number::from),
     },
     MetricRow {

@@ -1,5 +1,5 @@
-//! What is served of the daemon's work on a webhook's log. The counts of entries go on while a webhook that is no
-//! longer listed keeps its series, so that the books balance.
+//! The metrics of the daemon's work on a webhook's log. While a webhook that is no longer listed keeps its series, the
+//! counts of entries stay too, so that the books balance.
 
 use talkover_core::ledger::totals::Total;
 
@@ -18,7 +18,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_up",
-            help: "1 when the last poll of the webhook's log succeeded, 0 when it failed; absent until one has ended.",
+            help: "1 if the last poll of the webhook's log succeeded, 0 if it failed; absent until one has ended.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push_known([], view.up)),
@@ -27,7 +27,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_exporter_watermark_timestamp_seconds",
             durable: true,
-            help: "Newest creation time up to which the whole log has been read. It stands still where nothing happens.",
+            help: "Newest creation time up to which the whole log has been read. It stands still if nothing happens.",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| samples.push_known([], view.marks.watermark)),
@@ -43,7 +43,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_poll_interval_seconds",
-            help: "The scheduler's present choice between poll.min_interval and poll.max_interval.",
+            help: "Present time between two polls, chosen by the scheduler between poll.min_interval and poll.max_interval.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.poll_interval)),
@@ -81,8 +81,8 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_catching_up",
-            help: "1 while the counters take in what happened while nobody looked: after a first contact or an outage, until every \
-                   scraper has seen the result. Rates that span it are no spikes.",
+            help: "1 while the counters take in what happened before the exporter read this log: after a first contact or an outage, \
+                   until every scraper has seen the result. Rates over this time are not spikes.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
@@ -100,7 +100,7 @@ pub static ROWS: &[TargetRow] = &[
             name: "talkover_exporter_history_gaps_total",
             kind: Kind::Counter,
             durable: true,
-            help: "Times that log entries may have been lost to the API's retention before they could be read.",
+            help: "How often log entries may have been deleted by the API before they could be read.",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -109,7 +109,7 @@ pub static ROWS: &[TargetRow] = &[
     },
 ];
 
-/// The attempts that are counted, but in series that are served as 0.
+/// The attempts that are counted in series that are served as 0.
 fn attempts_held(view: &TargetView) -> u64 {
     let held = view.totals.family(Family::Attempts).filter(|(key, _)| view.exposure.is_held(key));
     held.map(|(_, total)| if let Total::Counter(value) = total { *value } else { 0 }).sum()

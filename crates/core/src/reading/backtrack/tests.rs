@@ -19,8 +19,8 @@ fn page(seconds: &[i64]) -> LogPage {
     page
 }
 
-fn sees(returns: &mut Backtrack, pages: &[(&[i64], Option<i64>)]) -> Vec<Option<u32>> {
-    pages.iter().map(|(seconds, growth)| returns.see(HERE, HERE.page, &page(seconds), *growth)).collect()
+fn sees(backtrack: &mut Backtrack, pages: &[(&[i64], Option<i64>)]) -> Vec<Option<u32>> {
+    pages.iter().map(|(seconds, growth)| backtrack.see(HERE, HERE.page, &page(seconds), *growth)).collect()
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn a_shorter_list_sends_back_as_many_pages_as_it_has_lost() {
 
 #[test]
 fn it_does_so_over_five_pages_for_each_that_the_walk_has_come_to() {
-    let mut returns = Backtrack::default();
+    let mut backtrack = Backtrack::default();
     let mut is_sent = |number, removed: i64| {
-        returns.see(PageRequest { page: number, ..HERE }, number, &page(&[7, 6]), Some(-removed)).is_some()
+        backtrack.see(PageRequest { page: number, ..HERE }, number, &page(&[7, 6]), Some(-removed)).is_some()
     };
     assert_eq!(
         [(3, 40), (2, 4), (3, 40), (3, 40), (3, 40), (3, 40), (3, 40)].map(|(at, removed)| is_sent(at, removed)),
@@ -75,25 +75,25 @@ fn the_second_of_what_was_pulled_is_read_from_where_it_begins() {
         (1, [&[], &[7, 6, 6, 6]], &[Some(8), Some(8)]),
     ];
     for (removed, pages, expected) in cases {
-        let mut returns = Backtrack::default();
-        assert!(sees(&mut returns, &[(&[5, 4, 3, 2], Some(-removed))])[0].is_some());
+        let mut backtrack = Backtrack::default();
+        assert!(sees(&mut backtrack, &[(&[5, 4, 3, 2], Some(-removed))])[0].is_some());
         let pages = pages.map(|seconds| (seconds, None));
-        assert_eq!(sees(&mut returns, &pages), expected, "{removed} removed: {pages:?}");
+        assert_eq!(sees(&mut backtrack, &pages), expected, "{removed} removed: {pages:?}");
     }
 }
 
 #[test]
 fn nothing_sends_a_walk_back_that_has_not_lost_anything() {
-    let mut returns = Backtrack::default();
-    assert_eq!(sees(&mut returns, &[(&[6, 6, 6, 6], None), (&[6, 6, 6, 6], Some(0)), (&[], Some(2))]), [None; 3]);
+    let mut backtrack = Backtrack::default();
+    assert_eq!(sees(&mut backtrack, &[(&[6, 6, 6, 6], None), (&[6, 6, 6, 6], Some(0)), (&[], Some(2))]), [None; 3]);
 }
 
 #[test]
 fn nothing_is_before_the_first_page() {
     let first = PageRequest { page: 1, ..HERE };
-    let mut returns = Backtrack::default();
-    assert_eq!(returns.see(first, 1, &page(&[5, 4]), Some(-1)), None);
-    assert_eq!(sees(&mut returns, &[(&[5, 5, 5, 5], None), (&[5, 5, 5, 5], Some(-1))]), [None, Some(8)]);
-    assert_eq!(returns.see(first, 1, &page(&[5, 5, 5, 5]), None), None);
-    assert_eq!(sees(&mut returns, &[(&[5, 5, 5, 5], None)]), [None]);
+    let mut backtrack = Backtrack::default();
+    assert_eq!(backtrack.see(first, 1, &page(&[5, 4]), Some(-1)), None);
+    assert_eq!(sees(&mut backtrack, &[(&[5, 5, 5, 5], None), (&[5, 5, 5, 5], Some(-1))]), [None, Some(8)]);
+    assert_eq!(backtrack.see(first, 1, &page(&[5, 5, 5, 5]), None), None);
+    assert_eq!(sees(&mut backtrack, &[(&[5, 5, 5, 5], None)]), [None]);
 }

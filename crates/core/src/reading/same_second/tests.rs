@@ -20,32 +20,32 @@ fn page(entries: &str) -> LogPage {
 }
 
 /// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each.
-fn see(ties: &mut SameSecond, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<RunStep> {
+fn see(runs: &mut SameSecond, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<RunStep> {
     (from..)
         .zip(pages)
-        .map(|(number, entries)| ties.see(number, &page(entries), growth, PagePosition::Inner, NOTHING))
+        .map(|(number, entries)| runs.see(number, &page(entries), growth, PagePosition::Inner, NOTHING))
         .collect()
 }
 
 #[test]
 fn what_was_deleted_is_not_counted_for_what_was_not_seen() {
-    let mut ties = SameSecond::default();
+    let mut runs = SameSecond::default();
     assert_eq!(
-        see(&mut ties, 1, Some(0), &["a2 b2", "b2 c2", "z1 y1"]),
+        see(&mut runs, 1, Some(0), &["a2 b2", "b2 c2", "z1 y1"]),
         [RunStep::Onward, RunStep::Onward, RunStep::To(1)]
     );
     // `a` is gone: three of three places were seen, but `d` was not.
-    assert_eq!(see(&mut ties, 1, Some(-1), &["b2 c2"]), [RunStep::Onward]);
-    assert_eq!(see(&mut ties, 2, Some(0), &["c2 z1"]), [RunStep::To(1)]);
-    assert_eq!(see(&mut ties, 1, Some(0), &["b2 d2", "c2 z1"]), [RunStep::Onward; 2]);
+    assert_eq!(see(&mut runs, 1, Some(-1), &["b2 c2"]), [RunStep::Onward]);
+    assert_eq!(see(&mut runs, 2, Some(0), &["c2 z1"]), [RunStep::To(1)]);
+    assert_eq!(see(&mut runs, 1, Some(0), &["b2 d2", "c2 z1"]), [RunStep::Onward; 2]);
 }
 
 #[test]
 fn a_leap_leaves_no_border_behind() {
-    let mut ties = SameSecond::default();
-    assert_eq!(see(&mut ties, 1, None, &["a3 b2"]), [RunStep::Onward]);
-    ties.leap();
-    assert_eq!(see(&mut ties, 2, None, &["c2 z1"]), [RunStep::Onward]);
+    let mut runs = SameSecond::default();
+    assert_eq!(see(&mut runs, 1, None, &["a3 b2"]), [RunStep::Onward]);
+    runs.leap();
+    assert_eq!(see(&mut runs, 2, None, &["c2 z1"]), [RunStep::Onward]);
     // Without a leap, the second that goes on is a run.
     assert_eq!(see(&mut SameSecond::default(), 1, None, &["a3 b2", "c2 z1"]), [RunStep::Onward, RunStep::To(1)]);
 }
@@ -54,12 +54,12 @@ fn a_leap_leaves_no_border_behind() {
 fn the_places_of_a_run_are_not_counted_over_a_leap() {
     let (before, behind) = (["a3 b2", "c2 d2"], ["e2 z1"]);
     for (leaps, end) in [(false, RunStep::Onward), (true, RunStep::To(1))] {
-        let mut ties = SameSecond::default();
-        assert_eq!(see(&mut ties, 1, Some(0), &before), [RunStep::Onward; 2]);
+        let mut runs = SameSecond::default();
+        assert_eq!(see(&mut runs, 1, Some(0), &before), [RunStep::Onward; 2]);
         if leaps {
-            ties.leap();
+            runs.leap();
         }
-        assert_eq!(see(&mut ties, 3, Some(0), &behind), [end], "{leaps}");
+        assert_eq!(see(&mut runs, 3, Some(0), &behind), [end], "{leaps}");
     }
 }
 
@@ -74,33 +74,33 @@ fn a_single_entry_on_both_sides_of_a_border_is_all_of_its_second_unless_the_list
         (false, Some(-1), Some(0), RunStep::To(1)),
         (false, None, Some(-1), RunStep::To(1)),
     ] {
-        let mut ties = SameSecond::default();
-        assert_eq!(see(&mut ties, 1, growth, &["b2", "b2"]), [RunStep::Onward; 2]);
+        let mut runs = SameSecond::default();
+        assert_eq!(see(&mut runs, 1, growth, &["b2", "b2"]), [RunStep::Onward; 2]);
         if leaps {
-            ties.leap();
+            runs.leap();
         }
-        assert_eq!(see(&mut ties, 3, behind, &["z1"]), [end], "{leaps} {growth:?} {behind:?}");
+        assert_eq!(see(&mut runs, 3, behind, &["z1"]), [end], "{leaps} {growth:?} {behind:?}");
     }
 }
 
 #[test]
 fn in_pages_of_another_size_a_run_begins_where_it_did() {
-    let mut ties = SameSecond::default();
-    assert_eq!(see(&mut ties, 3, Some(0), &["a3 b2", "c2 d2"]), [RunStep::Onward; 2]);
+    let mut runs = SameSecond::default();
+    assert_eq!(see(&mut runs, 3, Some(0), &["a3 b2", "c2 d2"]), [RunStep::Onward; 2]);
     // The third page of ten begins with the twenty-first entry, and so does the fifth of five.
-    ties.rescale(10, 5, 9, NextPage::Overlaps);
+    runs.rescale(10, 5, 9, NextPage::Overlaps);
     // All places are filled, but they were not counted.
-    assert_eq!(see(&mut ties, 9, Some(0), &["e2 z1"]), [RunStep::To(5)]);
+    assert_eq!(see(&mut runs, 9, Some(0), &["e2 z1"]), [RunStep::To(5)]);
 }
 
 #[test]
 fn behind_a_border_that_has_moved_a_run_may_begin_within_the_page() {
     for (rescales, end) in [(false, RunStep::Onward), (true, RunStep::To(2))] {
-        let mut ties = SameSecond::default();
-        assert_eq!(see(&mut ties, 2, None, &["a5 b4"]), [RunStep::Onward]);
+        let mut runs = SameSecond::default();
+        assert_eq!(see(&mut runs, 2, None, &["a5 b4"]), [RunStep::Onward]);
         if rescales {
-            ties.rescale(2, 4, 3, NextPage::Overlaps);
+            runs.rescale(2, 4, 3, NextPage::Overlaps);
         }
-        assert_eq!(see(&mut ties, 3, None, &["a5 b4 c4 z1"]), [end], "{rescales}");
+        assert_eq!(see(&mut runs, 3, None, &["a5 b4 c4 z1"]), [end], "{rescales}");
     }
 }

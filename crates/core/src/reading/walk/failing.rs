@@ -1,66 +1,66 @@
-//! What a walk makes of a page that fails again and again while others are answered.
+//! What a walk does about a page that fails again and again while others are answered.
 //!
-//! After three failures in a row a page elsewhere in the list is requested. If it is answered, the failing page is read
-//! in smaller parts, down to single entries. One that fails three times is suspected and passed, until a page behind it
-//! is answered; then it is requested once more, and if it fails again it is unreadable. If nothing is answered behind
-//! several suspects in a row, but the first page is, pages beyond that depth are refused: the walk ends there. Nothing
-//! is concluded from failures alone: where nobody is answered, the same page is requested again. Pure, like the walk
-//! that it is part of.
+//! After three failures in a row, a page elsewhere in the list is requested. If it is answered, the failing page is
+//! read in smaller parts, down to single entries. An entry that fails three times is suspected and skipped, until a
+//! page after it is answered; then it is requested once more, and if it fails again it is unreadable. If nothing is
+//! answered after several suspects in a row, but the first page is, pages beyond that depth are refused: the walk ends
+//! there. Failures alone prove nothing: if no page is answered at all, the same page is requested again. Pure, like the
+//! walk that it is part of.
 
 use super::{CutShort, PageRequest, Progress, Walk, WalkError};
 use crate::delivery::Timestamp;
 use crate::reading::wire::LogPage;
 
-/// So many failures in a row are no accident.
+/// This many failures in a row are no coincidence.
 const FAILURES: u32 = 3;
-/// So many entries in a row that fail are no entries: what lies deeper is refused.
+/// This many failing entries in a row are not to blame themselves: everything deeper is refused.
 const MAX_SUSPECTS: u32 = 5;
-/// How far behind a failing first page another one is tried, in turns: the next may fail for a reason of its own.
+/// How far after a failing first page another one is tried, in turns: the next one may fail for a reason of its own.
 const STEPS_BEHIND: [u32; 4] = [1, 2, 4, 8];
 
-/// What follows from a failure.
+/// What follows from a failed request.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
     /// The target fails: back off, longer each time.
     BackOff,
-    /// The cause is being looked for in smaller parts: no reason to wait longer each time.
+    /// The walk looks for the cause in smaller parts: there is no reason to wait longer each time.
     Narrowed,
-    /// It was to be expected of an entry that is known to be unreadable.
+    /// The failure was expected, because of an entry that is known to be unreadable.
     Expected,
-    /// What lies deeper cannot be read. The walk is over.
+    /// Nothing deeper can be read. The walk is over.
     Done,
 }
 
 /// A page that is requested only to see whether it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probe {
-    /// Another one than the failing page.
+    /// Another page than the failing one.
     Elsewhere(PageRequest),
-    /// The first page, after nothing was answered behind suspects.
+    /// The first page, when nothing after the suspects was answered.
     Top(PageRequest),
 }
 
-/// What is known of the page that fails.
+/// What is known about the page that fails.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
-    /// Failures in a row of the present request.
+    /// Failures in a row of the current request.
     failures: u32,
     probe: Option<Probe>,
     /// How often no page elsewhere was answered.
     rounds: u32,
-    /// Whether the cause is being looked for.
+    /// Whether the walk is looking for the cause.
     is_narrowing: bool,
-    /// The place of the first suspect, and how many they are.
+    /// The place of the first suspect, and how many suspects there are.
     suspects: Option<(u64, u32)>,
-    /// Entries before this place were failing while one behind them was answered.
+    /// Entries before this place failed while one after them was answered.
     accused_to: u64,
     /// From this place on nothing can be read, as far as is known.
     pub(super) bottom: Option<u64>,
-    /// Entries that were passed because they are known to be unreadable, with nothing answered behind them yet: the
-    /// time of the entry before each, and the length of the list.
+    /// Entries that were skipped because they are known to be unreadable, while nothing after them has been answered
+    /// yet: the time of the entry before each, and the length of the list.
     unconfirmed: Vec<(Timestamp, Option<u64>)>,
-    /// Whether an entry that is known to be unreadable may stand on the first page.
+    /// Whether an entry that is known to be unreadable may be on the first page.
     pub(super) is_hole_on_first_page: bool,
 }
 
@@ -71,7 +71,7 @@ impl Failing {
         }
     }
 
-    /// Drops suspects that nothing has been answered behind: the walk is about to meet them again from the top.
+    /// Drops suspects after which nothing has been answered: the walk is about to meet them again from the top.
     pub(super) fn begin_again(&mut self) {
         self.unconfirmed.clear();
         if self.suspects.take().is_some() {
@@ -81,10 +81,10 @@ impl Failing {
 }
 
 impl Walk {
-    /// Records that the page that was requested could not be read, at `date` by the server's clock.
+    /// Records that the requested page could not be read, at `date` by the server's clock.
     ///
     /// # Errors
-    /// If the cause is neither one entry nor a depth: the walk must start anew.
+    /// If the cause is neither one entry nor a depth: the walk must start over.
     pub fn fail(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
         match self.failing.probe.take() {
             Some(Probe::Top(_)) => return Err(WalkError::Unreadable),
@@ -104,14 +104,14 @@ impl Walk {
         if self.cursor.request().per_page == 1 { self.fail_single(date) } else { Ok(self.fail_page()) }
     }
 
-    /// Whether an entry that is known to be unreadable may be why a page fails. Before anything was read, nothing tells
-    /// where in the list the page stands, but that it is the first.
+    /// Whether an entry that is known to be unreadable may be why a page fails. Before anything was read, the position
+    /// of a page in the list is only known if it is the first page.
     fn is_hole_behind(&self) -> bool {
         self.holes.is_one_behind(self.last_read) && (self.last_read.is_some() || self.failing.is_hole_on_first_page)
     }
 
-    /// Passes an entry that is known to be unreadable. Nothing is concluded until an entry behind it is answered: where
-    /// too many fail in a row, nobody is answered.
+    /// Skips an entry that is known to be unreadable. Nothing is concluded until an entry after it is answered: if too
+    /// many fail in a row, nothing is answered at all.
     fn pass_known(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
         if self.failing.unconfirmed.len() >= MAX_SUSPECTS as usize {
             return Err(WalkError::Unreadable);
@@ -160,7 +160,7 @@ impl Walk {
         Failed::BackOff
     }
 
-    /// A page that does not hold what the failing one does.
+    /// A page that does not hold the entries of the failing one.
     fn elsewhere(&self) -> PageRequest {
         let PageRequest { page, per_page } = self.cursor.request();
         let step = STEPS_BEHIND[self.failing.rounds as usize % STEPS_BEHIND.len()];
@@ -171,7 +171,7 @@ impl Walk {
     fn suspect(&mut self) {
         let (first, count) = self.failing.suspects.unwrap_or((self.cursor.offset(), 0));
         self.failing.suspects = Some((first, count + 1));
-        // A larger page that fails is looked into by itself later.
+        // A larger page that fails is examined by itself later.
         if self.cursor.request().per_page == 1 {
             self.failing.accused_to = self.cursor.offset() + 1;
         }
@@ -182,11 +182,11 @@ impl Walk {
         }
     }
 
-    /// Goes on behind an entry that could not be read.
+    /// Goes on after an entry that could not be read.
     fn pass(&mut self) {
         self.failing.failures = 0;
         self.advance();
-        self.ties.leap();
+        self.runs.leap();
     }
 
     fn narrow_failing(&mut self) {
@@ -198,8 +198,8 @@ impl Walk {
         }
     }
 
-    /// Takes in an answer if it is one that was requested only to see whether it comes, or if it speaks against
-    /// suspects. Returns `None` if it is to be read.
+    /// Handles an answer that was requested only to see whether it comes, or that clears or confirms suspects. Returns
+    /// `None` if the page is to be read.
     ///
     /// # Errors
     /// If the cause is neither one entry nor a depth.
@@ -235,7 +235,7 @@ impl Walk {
             let before = self.cursor.request().per_page;
             self.cursor.go_to_single(first);
             self.rescale(before, at);
-            self.ties.leap();
+            self.runs.leap();
             return Ok(Some(Progress::More));
         }
         if self.cursor.is_full() {

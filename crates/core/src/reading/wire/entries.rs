@@ -1,4 +1,4 @@
-//! The entries of an answer's list, unread. Called for every list, before anything is made of its entries.
+//! The entries of an answer's list, not yet parsed. Called for every list.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,20 +6,20 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// No list has more: a thousand times what a page may be asked for, as the webhooks of an owner come all at once. An
-/// answer of 32 MiB has room for millions of entries, each of which would take a hundred times its bytes when it is
-/// told of as unusable.
+/// No list may have more: a thousand times the largest page, because an owner's webhooks come all at once. An answer of
+/// 32 MiB has room for millions of entries, each of which would take a hundred times its bytes when it is reported as
+/// unusable.
 const MAX_ENTRIES: usize = 100_000;
 
-/// The entries of the list that `data` is. PHP writes a list from which elements were removed as an object with their
-/// numbers for keys: its values are the entries, in the order in which they stand. An empty one is none: no numbers say
-/// that it is a list.
+/// The entries of the list in `data`. PHP writes a list from which elements were removed as an object with their
+/// numbers as keys: its values are the entries, in the order of the text. An empty object does not count: no numbers
+/// show that it is a list.
 ///
 /// # Errors
-/// A sentence that says why it is none, or none that a page can be.
+/// A sentence that says why it is not a list, or not one that a page can be.
 pub(super) fn entries(data: &RawValue) -> Result<Vec<&RawValue>, String> {
     let Ok(EntryList { entries, is_too_long }) = serde_json::from_str::<EntryList<'_>>(data.get()) else {
-        return Err("the answer's data is no list".to_owned());
+        return Err("the answer's data is not a list".to_owned());
     };
     if is_too_long { Err(format!("the answer has more than {MAX_ENTRIES} entries")) } else { Ok(entries) }
 }
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(count(&list(MAX_ENTRIES)), Ok(MAX_ENTRIES));
         assert_eq!(count(&list(MAX_ENTRIES + 1)), Err("the answer has more than 100000 entries".to_owned()));
         for other in [r#"{"0":1,"next":2}"#, r#"{"":1}"#, r#"{"-1":1}"#, "{}", "null", "1", r#""[]""#] {
-            assert_eq!(count(other), Err("the answer's data is no list".to_owned()), "{other}");
+            assert_eq!(count(other), Err("the answer's data is not a list".to_owned()), "{other}");
         }
     }
 

@@ -1,14 +1,14 @@
-//! What may be kept of an entry's `error`: one short line without secrets.
+//! What is kept of an entry's `error`: one short line without secrets.
 //!
-//! The text comes from whoever delivered the webhook, and may quote URLs with credentials, tokens in their query, or a
-//! whole stack trace. Nothing but what `cleaned` gives leaves this file; [`super`] calls it while an entry is read.
+//! The text comes from whatever delivered the webhook, and may contain URLs with credentials, tokens in their query, or
+//! a whole stack trace. Only the result of `cleaned` leaves this file; [`super`] calls it while an entry is parsed.
 
 /// The longest text kept, in characters.
 const MAX_CHARS: usize = 256;
-/// What stands between a URL's scheme and its host.
+/// What separates a URL's scheme from its host.
 const AFTER_SCHEME: &str = "://";
 
-/// The first line, every URL in it cut to scheme and host, and of that at most 256 characters.
+/// The first line, with every URL in it reduced to scheme and host, and of that at most 256 characters.
 pub(super) fn cleaned(text: &str) -> Box<str> {
     let mut rest = text.split(is_line_end).next().unwrap_or_default();
     let mut kept = String::new();
@@ -19,7 +19,7 @@ pub(super) fn cleaned(text: &str) -> Box<str> {
         kept.push_str(host(url));
         rest = after;
         if kept.len() > MAX_CHARS * char::MAX.len_utf8() {
-            // Long enough, whatever its characters are.
+            // The text is long enough now, whatever its characters are.
             rest = "";
         }
     }
@@ -27,7 +27,7 @@ pub(super) fn cleaned(text: &str) -> Box<str> {
     kept.chars().take(MAX_CHARS).collect()
 }
 
-/// The ends of lines that Unicode knows (Unicode Standard, section 5.8).
+/// The line ends of Unicode (Unicode Standard, section 5.8).
 fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -36,12 +36,12 @@ fn is_url_end(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '`')
 }
 
-/// The host of what follows a URL's scheme (RFC 3986, section 3.2): without user, port, path, query and fragment.
-/// Nothing where what stands in a port's place is none: it may be part of a password.
+/// The host in what follows a URL's scheme (RFC 3986, section 3.2): without user, port, path, query and fragment. Empty
+/// if the port is not a port: it may be part of a password.
 fn host(url: &str) -> &str {
     let authority = url.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let address = authority.rsplit('@').next().unwrap_or_default();
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are in brackets.
     let (host, port) = match address.rfind(':').filter(|colon| !address[*colon..].contains(']')) {
         Some(colon) => (&address[..colon], &address[colon + 1..]),
         None => (address, ""),

@@ -1,7 +1,7 @@
-//! What the lists of agents, of campaigns and of their webhooks mean: the answers of which discovery is made.
+//! What the lists of agents, of campaigns and of their webhooks mean: the answers that discovery uses.
 //!
 //! Of a webhook's URL only host and port are kept, and nothing of its headers and credentials. The client calls it with
-//! the bytes of one answer. Both envelopes are read for each list, since the reference shows `meta` for one and
+//! the bytes of one answer. Both envelopes are accepted for each list, because the reference shows `meta` for one and
 //! `pagination` for the other.
 
 use std::borrow::Cow;
@@ -15,12 +15,12 @@ use super::entries::entries;
 use super::{InvalidEntry, Pagination, digest, id_text, number, open, readable, string, timestamp};
 use crate::delivery::owners::{ApiOwner, ApiWebhook, Endpoint, Method};
 
-/// Longer names are cut: 256 characters, since they become labels.
+/// Longer names are cut: 256 characters, because they become labels.
 const MAX_NAME_CHARS: usize = 256;
-/// No id is longer than 256 bytes: the API's are UUIDs of 36, and an id becomes a label and a segment of a path.
+/// No id may be longer than 256 bytes: the API's are UUIDs of 36, and an id becomes a label and a segment of a path.
 const MAX_ID_BYTES: usize = 256;
-/// A number of seconds or of retries above this is no setting of a webhook, whatever the reference's next edition
-/// allows.
+/// A number of seconds or of retries above this is not a setting of a webhook, whatever the next edition of the
+/// reference allows.
 const MAX_SETTING: f64 = 1e6;
 
 /// One page of a list.
@@ -37,10 +37,10 @@ pub struct ListPage<T> {
 /// An object's members; the last of duplicate keys counts.
 type JsonObject<'a> = HashMap<String, &'a RawValue>;
 
-/// Reads an answer of the list of agents or of that of campaigns.
+/// Parses an answer of the list of agents or of campaigns.
 ///
 /// # Errors
-/// A sentence that says why the answer as a whole is no page of a list.
+/// A sentence that says why the answer as a whole is not a page of a list.
 pub fn parse_owners(body: &[u8]) -> Result<ListPage<ApiOwner>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
@@ -48,10 +48,10 @@ pub fn parse_owners(body: &[u8]) -> Result<ListPage<ApiOwner>, String> {
     Ok(page(&entries, pagination, owner))
 }
 
-/// Reads an answer of one owner's list of webhooks: `data` is the list, or holds it under `webhooks`.
+/// Parses an answer of an owner's list of webhooks: `data` is the list, or contains it under `webhooks`.
 ///
 /// # Errors
-/// A sentence that says why the answer as a whole is no list of webhooks.
+/// A sentence that says why the answer as a whole is not a list of webhooks.
 pub fn parse_webhooks(body: &[u8]) -> Result<ListPage<ApiWebhook>, String> {
     let text = readable(body);
     let (data, pagination) = open(&text)?;
@@ -78,7 +78,7 @@ fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&JsonObj
     page
 }
 
-/// Whether a text can stand in a path as the one segment that it has to be, as for ids in the configuration.
+/// Whether a text can be a single segment of a path, as it is required of ids in the configuration.
 fn is_id(text: &str) -> bool {
     let is_foreign = |c: char| c.is_control() || c.is_whitespace() || "/\\?#%".contains(c);
     text.len() <= MAX_ID_BYTES && text != "." && text != ".." && !text.contains(is_foreign)
@@ -108,12 +108,12 @@ fn webhook(members: &JsonObject<'_>, id: &str) -> ApiWebhook {
     }
 }
 
-/// A member that is there and not null.
+/// A member that is present and not null.
 fn field<'a>(members: &JsonObject<'a>, name: &str) -> Option<&'a RawValue> {
     members.get(name).copied().filter(|raw| raw.get() != "null")
 }
 
-/// A member that is a text and not empty.
+/// A member that is text and not empty.
 fn text<'a>(members: &JsonObject<'a>, name: &str) -> Option<Cow<'a, str>> {
     field(members, name).and_then(string).filter(|text| !text.trim().is_empty())
 }
@@ -128,7 +128,7 @@ fn shortened(text: &str) -> Arc<str> {
     characters.take(MAX_NAME_CHARS).collect::<String>().into()
 }
 
-/// Host and port of a URL; the port is the scheme's where the URL names none.
+/// Host and port of a URL; the scheme's port if the URL has none.
 fn endpoint(url: &str) -> Option<Endpoint> {
     let url = Url::parse(url.trim()).ok()?;
     let host = url.host_str().filter(|host| !host.is_empty())?;

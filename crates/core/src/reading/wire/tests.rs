@@ -329,14 +329,14 @@ fn repeated_keys_deep_payloads_and_broken_utf_8_are_survived() {
 #[test]
 fn an_answer_that_is_no_page_says_why() {
     for (body, reason) in [
-        ("", "the answer is no JSON object"),
-        ("<html>", "the answer is no JSON object"),
-        ("[]", "the answer is no JSON object"),
-        (r#"{"data":[{"id""#, "the answer is no JSON object"),
+        ("", "the answer is not a JSON object"),
+        ("<html>", "the answer is not a JSON object"),
+        ("[]", "the answer is not a JSON object"),
+        (r#"{"data":[{"id""#, "the answer is not a JSON object"),
         ("{}", "the answer has no data"),
         (r#"{"data":null}"#, "the answer has no data"),
-        (r#"{"data":{}}"#, "the answer's data is no list"),
-        (r#"{"data":"x"}"#, "the answer's data is no list"),
+        (r#"{"data":{}}"#, "the answer's data is not a list"),
+        (r#"{"data":"x"}"#, "the answer's data is not a list"),
         (r#"{"success":false,"data":[]}"#, "the answer says success: false"),
     ] {
         let error = parse_logs(body.as_bytes()).unwrap_err();
@@ -347,7 +347,7 @@ fn an_answer_that_is_no_page_says_why() {
 #[test]
 fn an_answer_is_never_quoted() {
     let error = parse_logs(br#""somebody's name and number""#).unwrap_err();
-    assert_eq!(error, "the answer is no JSON object");
+    assert_eq!(error, "the answer is not a JSON object");
 }
 
 #[test]

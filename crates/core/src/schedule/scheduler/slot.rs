@@ -17,15 +17,15 @@ pub(super) struct Slot {
     pub(super) is_running_unproven: bool,
     /// When the last poll began.
     pub(super) polled: Option<Duration>,
-    /// When the next one is due in virtual time.
+    /// When the next poll is due in virtual time.
     pub(super) virtual_due: Duration,
     /// The last turn of a walk that needs further pages.
     pub(super) walk: Option<u64>,
-    /// Nothing is asked before then.
+    /// No request may be made before this time.
     pub(super) rests_until: Duration,
     pub(super) sweep_due: Option<Duration>,
     pub(super) recheck_due: Option<Duration>,
-    /// Entries that other work than polls has found since the last poll.
+    /// Entries that were found since the last poll by other means.
     pub(super) found_aside: u64,
     /// Virtual time when the last poll began.
     virtual_start: Duration,
@@ -59,7 +59,7 @@ impl Slot {
     pub(super) fn complete_poll(&mut self, found: u64) {
         self.walk = None;
         let found = found + std::mem::take(&mut self.found_aside);
-        // What came while a long walk went on is counted with it, though it is later: the next poll makes up for that.
+        // What came during a long walk is counted with it, although it is later: the next poll makes up for that.
         if let (Some(from), Some(until)) = (self.read_until, self.polled) {
             self.rate.observe(found, until.saturating_sub(from));
         }
@@ -67,7 +67,7 @@ impl Slot {
         self.virtual_due = self.virtual_start + self.stride();
     }
 
-    /// A sweep that took one request has read what a poll reads, and stands for one.
+    /// A sweep that took one request has read what a poll reads, and counts as one.
     pub(super) fn complete_sweep(&mut self, found: u64, virtual_now: Duration) {
         match self.sweep.take() {
             Some((began, 1)) if self.walk.is_none() => {
@@ -78,7 +78,7 @@ impl Slot {
         }
     }
 
-    /// The entries that a poll at `now` may be expected to bring.
+    /// How many new entries a poll at `now` is expected to bring.
     pub(super) fn expected(&self, now: Duration) -> f64 {
         let elapsed = self.read_until.map_or(Duration::ZERO, |until| now.saturating_sub(until));
         self.rate.per_second() * elapsed.as_secs_f64()

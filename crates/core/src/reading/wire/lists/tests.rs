@@ -64,8 +64,8 @@ fn a_bad_entry_costs_only_itself() {
 #[test]
 fn what_is_no_list_is_refused() {
     for (body, reason) in [
-        ("", "no JSON object"),
-        ("<html>", "no JSON object"),
+        ("", "not a JSON object"),
+        ("<html>", "not a JSON object"),
         (r#"{"success": false, "data": []}"#, "success: false"),
         (r#"{"success": true}"#, "no data"),
         (r#"{"data": null}"#, "no data"),

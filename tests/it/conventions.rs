@@ -1,4 +1,6 @@
-//! Each type has a name of its own: what is called alike in two modules is read as one and the same thing.
+//! Conventions of the sources that the compiler does not enforce. Each type has a name of its own, because readers take
+//! two types of one name for the same thing. A public function takes no `bool`, because `send(batch, true)` does not say
+//! what is true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,12 @@ fn sources() -> Vec<PathBuf> {
     sources
 }
 
+/// The text of a source, without a module of tests at its end.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
+}
+
 /// The name of the type that a line defines. An associated type has the name that its trait gives it.
 fn defined(line: &str) -> Option<&str> {
     let item = line.trim_start();
@@ -54,9 +62,7 @@ fn defined(line: &str) -> Option<&str> {
 fn no_two_types_have_one_name() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for path in sources() {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        for (number, line) in code.lines().enumerate() {
+        for (number, line) in code(&path).lines().enumerate() {
             if let Some(name) = defined(line) {
                 places.entry(name.to_owned()).or_default().push(format!("{}:{}", path.display(), number + 1));
             }
@@ -82,4 +88,45 @@ fn a_definition_is_told_from_other_lines() {
     {
         assert_eq!(defined(line), None, "{line}");
     }
+}
+
+/// The public functions of a source that take a `bool`, by their names. Private ones are called beside their definition.
+fn functions_with_a_bool(code: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("fn ") {
+        let line = code[..at].rsplit('\n').next().unwrap().trim_start();
+        let Some((head, _)) = code[at + 3..].split_once(['{', ';']).filter(|_| line.starts_with("pub")) else {
+            continue;
+        };
+        let parameters = head.split("->").next().unwrap();
+        if parameters.contains(": bool") || parameters.contains(": Option<bool>") {
+            found.push(head.split(['(', '<']).next().unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_public_function_takes_a_bool() {
+    let mut found = Vec::new();
+    for path in sources() {
+        let code = code(&path);
+        found.extend(functions_with_a_bool(&code).into_iter().map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(found.is_empty(), "an enum would say what is meant: {found:#?}");
+}
+
+#[test]
+fn a_bool_is_found_on_any_line_of_a_signature() {
+    let code = "
+        pub fn one(a: u8, b: bool) {}
+        pub(super) async fn two<T>(
+            &self,
+            is_last: bool,
+        ) -> Option<T> {}
+        fn private(b: bool) {}
+        pub fn result(is_it: impl Fn(&str) -> bool) -> bool {}
+        pub struct Flags { a: bool }
+    ";
+    assert_eq!(functions_with_a_bool(code), ["one", "two"]);
 }
