@@ -34,6 +34,7 @@ use talkover_exporter::store::SpanBatch;
 use talkover_exporter::store::Store as _;
 use talkover_exporter::store::handle::StoreHandle;
 use talkover_exporter::store::sqlite::SqliteStore;
+use talkover_exporter::watchdog::Watchdog;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -142,7 +143,8 @@ async fn send(path: &Path, config: TracesConfig) {
     let store = StoreHandle::new(SqliteStore::open(path, LocalTime::new(Timestamp::from_seconds(1))).unwrap());
     let exporter = Exporter::new(config, "bench", store.clone(), IntCounter::new("errors", "errors").unwrap()).unwrap();
     let (trigger, shutdown) = shutdown::channel();
-    let running = tokio::spawn(exporter.run(shutdown));
+    let turns = Watchdog::default().watch("the exporter", exporter.longest_wait());
+    let running = tokio::spawn(exporter.run(shutdown, turns));
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     while store.queue().status().length > 0 {
         ticks.tick().await;

@@ -24,7 +24,7 @@ BUNDLED_FOR = 300
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 LABELS = {
     "alertname": SPIKE,
-    "severity": "critical",
+    "severity": "warning",
     "environment": "test",
     "webhook_id": "orders",
     "webhook_name": "Orders",

@@ -13,7 +13,9 @@ import yaml
 # The address of the runbooks stands in every alert, as the format knows no variables. Put another one in place by
 #   sed -i 's|https://github.com/.*/docs/runbooks.md|https://...|' dashboards/rules/*.yml
 RUNBOOKS = "https://github.com/talkover-exporter/talkover-exporter/blob/main/docs/runbooks.md"
-SEVERITIES = {"critical", "warning"}
+SEVERITIES = {"critical", "warning", "none"}
+# Fires always, and so is never silent.
+ALWAYS = {"TalkoverWatchdog"}
 
 
 def load(directory):
@@ -25,8 +27,8 @@ def alerts_of(files):
 
 
 def identity(name, labels):
-    """What tells alerts apart: several share the name of the objective, and differ by their window."""
-    return name, labels.get("long", "")
+    """What tells alerts of one name apart: the window of the objective, or what a webhook was disabled after."""
+    return name, labels.get("long") or labels.get("after", "")
 
 
 def tested(files):
@@ -58,8 +60,8 @@ def faults_of_alert(rule, firing, silent, sections):
     if anchor not in sections:
         yield f"{name}: no section in the runbooks"
     if identity(name, labels) not in firing:
-        yield f"{name} {labels.get('long', '')}: no test in which it fires"
-    if name not in silent:
+        yield f"{' '.join(identity(name, labels))}: no test in which it fires"
+    if name not in silent | ALWAYS:
         yield f"{name}: no test in which it is silent"
 
 

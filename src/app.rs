@@ -17,16 +17,17 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use prometheus::Registry;
+use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use self::assemble::SharedServices;
-pub(crate) use self::assemble::{client, target};
+pub(crate) use self::assemble::{client, policy, spans, target};
 pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
-use crate::config::{Config, TokenError};
+use crate::config::{Config, ServerConfig, TokenError};
 use crate::local_clock;
 use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
@@ -42,9 +43,13 @@ use crate::sinks::traces::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
+use crate::watchdog::{self, LONGEST_WAIT, Watchdog};
 
 /// How long steps under way may take to end: a commit takes milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a reload may take, which sets loops up anew from the state file.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Why the daemon could not start, or had to end.
 #[derive(Debug, Error)]
@@ -87,7 +92,7 @@ pub struct App {
     services: SharedServices,
     scraper: Scraper,
     readiness: Readiness,
-    enable_lifecycle: bool,
+    server: ServerConfig,
 }
 
 impl App {
@@ -100,7 +105,8 @@ impl App {
         let loaded_at = local_clock::now();
         // This comes first: loading a large state file takes time, and changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
-        let store = StoreHandle::new(SqliteStore::open(&config.state.path, loaded_at)?);
+        let watchdog = Watchdog::default();
+        let store = StoreHandle::watched(SqliteStore::open(&config.state.path, loaded_at)?, &watchdog);
         let board = Board::default();
         board.set_config(|status| *status = ConfigStatus { is_good: true, loaded_at: loaded_at.timestamp() });
 
@@ -109,11 +115,12 @@ impl App {
         let write_errors = register_write_errors(&registry)?;
         let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry };
 
-        let services = SharedServices { store, board, api, clocks: ServerClocks::default(), write_errors };
+        let clocks = ServerClocks::default();
+        let services = SharedServices { store, board, api, clocks, write_errors, watchdog };
         let readiness = Readiness::default();
-        let enable_lifecycle = config.server.enable_lifecycle;
+        let server = config.server.clone();
         let (supervisor, ready) = Supervisor::new(config, source, watched, services.clone(), readiness.clone())?;
-        Ok(Self { supervisor, ready, services, scraper, readiness, enable_lifecycle })
+        Ok(Self { supervisor, ready, services, scraper, readiness, server })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something fails that must not.
@@ -126,38 +133,50 @@ impl App {
         web: Option<WebConfig>,
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
-        let Self { mut supervisor, ready, services, scraper, readiness, enable_lifecycle } = self;
-        // Without a file to read again, SIGHUP keeps its default effect.
+        let Self { mut supervisor, ready, services, scraper, readiness, server: settings } = self;
+        // Without a file to read again, SIGHUP is somebody else's.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
-        let router = server::router(Sources {
-            metrics: Renderer::start(move |format, out| scraper.write(format, out)),
+        let watchdog = services.watchdog.clone();
+        let sources = Sources {
+            metrics: Renderer::start(scraper, &watchdog),
             board: services.board.clone(),
             readiness,
-            reloader: enable_lifecycle.then(|| reloader.clone()),
-        });
-        let serving = server::serve(listener, router, web, shutdown.clone());
-        // Tasks of their own: whatever the supervisor is busy with must not delay scrapes.
+            watchdog: watchdog.clone(),
+            reloader: settings.enable_lifecycle.then(|| reloader.clone()),
+        };
+        let router = server::router(sources, settings.max_requests);
+        let serving = server::serve(listener, router, web, settings.write_timeout, shutdown.clone());
+        // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
         let mut serving = tokio::spawn(serving);
         let mut chores = JoinSet::new();
+        let turns = |name| watchdog.watch(name, LONGEST_WAIT);
         chores.spawn(release::run(
             services.board.clone(),
             services.store.clone(),
             services.write_errors.clone(),
             shutdown.clone(),
+            turns("the loop that ends birth holds"),
         ));
-        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone()));
-        chores.spawn(retire::run(services.board, services.store, shutdown.clone()));
+        let keeping = turns("the loop that looks after the state file");
+        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone(), keeping));
+        let retiring = turns("the loop that drops webhooks");
+        chores.spawn(retire::run(services.board, services.store, shutdown.clone(), retiring));
         if supervisor.config_path().is_some() {
-            chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone()));
+            let watching = turns("the loop that watches files");
+            chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone(), watching));
         }
         if let Some(hangups) = hangups {
             chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));
         }
 
         supervisor.start(ready);
+        let supervising = watchdog.watch("the loop that reloads", RELOAD_PATIENCE);
+        watchdog.start();
+        watchdog::tell_systemd(NotifyState::Ready);
         loop {
+            supervising.turn();
             tokio::select! {
                 // This comes first: during a reload the server may have ended because it was asked to.
                 biased;
@@ -166,9 +185,11 @@ impl App {
                 failure = supervisor.failure() => return Err(failure),
                 Some(Err(failure)) = chores.join_next() => return Err(AppError::TaskPanicked(failure)),
                 Some(request) = reloads.recv() => supervisor.reload(request).await?,
+                () = watchdog::next_turn() => {}
             }
         }
         info!("stopping");
+        watchdog::tell_systemd(NotifyState::Stopping);
         let stopped = async {
             let stopped = supervisor.stop_all().await;
             while chores.join_next().await.is_some() {}

@@ -14,8 +14,9 @@
 //! reading order: [`client`] makes one request, paid for from the [`budget`]; [`store`] makes decisions durable;
 //! [`pipeline`] joins these stages; [`sinks`] show the result, with metrics in the formats of [`exposition`];
 //! [`server`] answers scrapes and serves the [`bundle`]; [`app`] starts and stops everything for the commands in
-//! [`cli`]. [`audit`] checks the state file against the log independently. The crate `talkover_simulator` is the other
-//! end of the wire in the demo, the tests and the benchmarks.
+//! [`cli`]. [`audit`] checks the state file against the log independently, and [`history`] writes what the log tells of
+//! the past; both read it with the [`log_reader`] and show their [`progress`]. The crate `talkover_simulator` is the
+//! other end of the wire in the demo, the tests and the benchmarks.
 
 pub mod app;
 pub mod audit;
@@ -28,15 +29,20 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exposition;
+pub mod history;
 pub mod http_client;
 pub mod local_clock;
+pub mod log_reader;
 pub mod logging;
 pub mod pipeline;
+pub mod progress;
 pub mod reload;
 pub mod server;
 pub mod server_clock;
 pub mod shutdown;
 pub mod sinks;
 pub mod stamp;
+pub mod state_copy;
 pub mod store;
 pub mod tls_mismatch;
+pub mod watchdog;

@@ -13,12 +13,13 @@ use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
+use crate::progress::BesideBar;
 
 /// The platform's certificate verifier logs every certificate that it rejects, at every request; we log once that a
 /// poll failed, and why. That lines were dropped is shown at every level. The configured directives come later and
@@ -48,7 +49,7 @@ fn stderr() -> Result<&'static LineQueue, LoggingError> {
         return Ok(queue);
     }
     let report = |lines| warn!(lines, "log lines dropped: stderr was not read in time");
-    let queue = LineQueue::start(io::stderr(), CAPACITY_BYTES, report);
+    let queue = LineQueue::start(BesideBar(io::stderr()), CAPACITY_BYTES, report);
     let queue = queue.map_err(|error| LoggingError(format!("failed to start a thread: {error}")))?;
     Ok(STDERR.get_or_init(|| queue))
 }
@@ -72,7 +73,7 @@ pub fn finish(lines: &[String]) {
     let _is_complete = queue.drain(LAST_LINES);
 }
 
-/// Sends the log of the whole process to stderr, including panics.
+/// Sends the log of the whole process to stderr.
 ///
 /// # Errors
 /// If the level is not a valid filter, or logging is set up already.
@@ -91,10 +92,21 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
         LogFormat::Text => lines.with_target(false).finish().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
     };
-    started.map_err(|error| LoggingError(error.to_string()))?;
-    // The standard hook writes to stderr itself, and would wait for its reader while holding a lock.
-    std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    started.map_err(|error| LoggingError(error.to_string()))
+}
+
+/// From now on a panic ends the process, whatever task or thread it comes from: the message goes to stderr, and the exit
+/// code is 1. What is left after a defect is not to be built on, and the state file is made for being left at any
+/// moment. The standard hook would end one task alone, and write to stderr with a lock in its hands.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(end_with_panic));
+}
+
+/// Ends the process with exit code 1, from any thread, after these lines.
+#[expect(clippy::disallowed_methods, reason = "no result reaches `main` from a task that nobody waits for")]
+pub fn end(lines: &[String]) -> ! {
+    finish(lines);
+    std::process::exit(1);
 }
 
 /// Queues the subscriber's lines, one for each call.
@@ -111,15 +123,17 @@ impl Write for LineWriter {
     }
 }
 
-fn log_panic(panic: &PanicHookInfo<'_>) {
+fn end_with_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let text = panic.to_string().replace('\n', " ");
+    let place = thread.name().unwrap_or("without a name");
+    let mut lines = vec![format!("talkover-exporter: error: a defect in the thread {place}: {text}")];
+    // Not by the log: it may have panicked itself.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        error!(thread = thread.name(), %backtrace, "{text}");
-    } else {
-        error!(thread = thread.name(), "{text}");
+        lines.extend(backtrace.to_string().lines().map(ToOwned::to_owned));
     }
+    end(&lines);
 }
 
 /// Whether to colour lines: on a terminal, unless `NO_COLOR` (<https://no-color.org>) is set and not empty.

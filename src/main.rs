@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use talkover_exporter::{cli, config, logging};
 
 fn main() -> ExitCode {
+    logging::end_on_panic();
     let outcome = cli::execute(std::env::args_os(), &config::capture_environment());
     let messages = outcome.as_ref().err().map_or(&[][..], cli::Failure::messages);
     let lines: Vec<String> = messages.iter().map(|message| format!("talkover-exporter: error: {message}")).collect();

@@ -19,6 +19,7 @@ use crate::sinks::metrics::daemon::ApiMetrics;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::Watchdog;
 use talkover_core::delivery::Target;
 use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
@@ -39,6 +40,7 @@ pub(super) struct SharedServices {
     pub(super) api: ApiMetrics,
     pub(super) clocks: ServerClocks,
     pub(super) write_errors: IntCounter,
+    pub(super) watchdog: Watchdog,
 }
 
 /// Everything on which the loop of an environment depends: if a reload leaves this unchanged, the loop goes on
@@ -90,6 +92,7 @@ impl Plan {
                     agents: discovery.agents,
                     campaigns: discovery.campaigns,
                     refresh_interval: discovery.refresh_interval,
+                    max_webhooks: discovery.max_webhooks as usize,
                 };
                 let filter = Filter::new(&discovery.include, &discovery.exclude);
                 let now = services.clocks.get(&name).now();
@@ -206,12 +209,14 @@ pub(super) fn display(metrics: &MetricsConfig) -> Display {
     }
 }
 
-fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
+/// How spans are made; `None` if there is nobody to send them to.
+pub(crate) fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
     let is_on = traces.enabled && traces.endpoint.is_some();
     is_on.then(|| SpanPolicy { sampler: Sampler::new(traces.success_sample_ratio), history: traces.history })
 }
 
-fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
+/// How decisions are made.
+pub(crate) fn policy(poll: &PollConfig, metrics: &MetricsConfig) -> Policy {
     Policy {
         windows: Windows {
             initial_lookback: poll.initial_lookback,

@@ -40,7 +40,8 @@ impl Export {
             return;
         };
         let (stop, signal) = shutdown::channel();
-        self.running = Some((stop, tokio::spawn(exporter.run(signal))));
+        let turns = services.watchdog.watch("the exporter of spans", exporter.longest_wait());
+        self.running = Some((stop, tokio::spawn(exporter.run(signal, turns))));
     }
 
     /// Stops the exporter. A request under way has a second to end.

@@ -30,6 +30,7 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
+use crate::watchdog::LONGEST_WAIT;
 use crate::{blocking, local_clock};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
@@ -146,8 +147,9 @@ impl Supervisor {
             let (stop, signal) = shutdown::channel();
             let (board, readiness) = (self.services.board.clone(), self.readiness.clone());
             let (ended, client) = (name.clone(), environment.client());
+            let turns = self.services.watchdog.watch(format!("the loop of environment {name}"), LONGEST_WAIT);
             self.tasks.spawn(async move {
-                environment.run(signal, move || readiness::show(&board, &readiness)).await;
+                environment.run(signal, turns, move || readiness::show(&board, &readiness)).await;
                 ended
             });
             self.running.insert(name, Running { plan, client, stop });

@@ -11,6 +11,7 @@ use crate::blocking;
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::stamp::Stamp;
+use crate::watchdog::Turns;
 
 /// How often the files are checked. That also detects what notifications miss: links that are swapped, as Kubernetes
 /// does, and network file systems.
@@ -56,14 +57,14 @@ impl WatchedFiles {
     }
 }
 
-/// Requests a reload when one of `watched` has changed, until `shutdown`. The result is logged elsewhere.
-pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shutdown) {
-    while shutdown.wait(LOOK_EVERY).await {
+/// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
+pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shutdown, turns: Turns) {
+    while turns.wait(&mut shutdown, LOOK_EVERY).await {
         let mut now = watched.stamps().await;
         let Some(changed) = watched.changed(&now) else { continue };
         // The file, or the next one, may still be being written.
         loop {
-            if !shutdown.wait(LOOK_EVERY / 4).await {
+            if !turns.wait(&mut shutdown, LOOK_EVERY / 4).await {
                 return;
             }
             let later = watched.stamps().await;
@@ -74,7 +75,8 @@ pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shut
         }
         // Before they are read: what changes from now on is seen next time.
         watched.take(now);
-        let _told_in_the_log = reloader.reload(format!("{} has changed", changed.display())).await;
+        let reload = reloader.reload(format!("{} has changed", changed.display()));
+        let _told_in_the_log = turns.resting(reload).await;
     }
 }
 

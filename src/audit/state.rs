@@ -4,6 +4,7 @@
 //! beside the file and is read with it. After a clean stop there is none, and SQLite would make one even for a reader:
 //! then the file is read as one that nobody writes to, and read again should a daemon have started meanwhile.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
@@ -242,6 +244,58 @@ impl StateFile {
         self.read(|transaction| match find(transaction, target)? {
             Some((id, marks)) => read_target(transaction, id, marks).map(Some),
             None => Ok(None),
+        })
+    }
+
+    /// Copies the file into the empty database `target`, as of one moment: what a running daemon commits meanwhile is
+    /// not in the copy.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more, or `target` cannot be written.
+    pub fn copy_to(&self, target: &RefCell<Connection>) -> Result<(), StateError> {
+        self.read(|transaction| {
+            let mut target = target.borrow_mut();
+            let copy = Backup::new(transaction, &mut target)?;
+            // All pages in one step, under one read transaction.
+            match copy.step(-1)? {
+                StepResult::Done => Ok(()),
+                _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+            }
+        })
+    }
+
+    /// How many entries not older than `from` the file remembers of each webhook of `environment`.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn entries_since(&self, environment: &str, from: Timestamp) -> Result<BTreeMap<String, u64>, StateError> {
+        self.read(|transaction| {
+            let mut statement = transaction.prepare(
+                "SELECT webhook_id, (SELECT COUNT(*) FROM entries WHERE target = targets.id AND created_at >= ?2)
+                 FROM targets WHERE environment = ?1",
+            )?;
+            let rows = statement.query_map(params![environment, from.as_micros()], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not know
+    /// it.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn marks(&self, target: &Target) -> Result<Option<(StateMarks, u64)>, StateError> {
+        self.read(|transaction| {
+            let Some((id, marks)) = find(transaction, target)? else { return Ok(None) };
+            let entries: i64 = transaction.query_row(
+                "SELECT COALESCE(SUM(value), 0) FROM totals
+                 WHERE target = ?1 AND family = 'log_entries' AND labels IN ('[\"new\"]', '[\"late\"]')",
+                [id],
+                |row| row.get(0),
+            )?;
+            Ok(Some((marks, entries.unsigned_abs())))
         })
     }
 

@@ -37,6 +37,10 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
     Verify(VerifyArgs),
+    /// Write the retained past as OpenMetrics text, for promtool to make blocks of
+    History(HistoryArgs),
+    /// Copy the whole state to a file, or from one
+    State(StateArgs),
     /// Write the bundled Grafana dashboards, Prometheus rules and provisioning files
     Dashboards(DashboardsArgs),
     /// Ask a daemon whether it is alive: for containers without curl
@@ -86,6 +90,66 @@ pub struct VerifyArgs {
     /// How far back the log is read, such as 90m, 24h or 7d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub since: Duration,
+}
+
+/// The options of `history`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads the logs of all webhooks within the request budget, and keeps what it has read in FILE.resume: run the \
+same command again to go on after an interruption. Then `promtool tsdb create-blocks-from openmetrics FILE DIR` makes blocks \
+for Prometheus.\n\nWhere a state file exists, the samples of a webhook end where the daemon's own counters begin, with a reset \
+to 0.\n\nExit codes: 0 done, 1 something could not be read or written, or --seed-state found a state file, 2 the command line or \
+the configuration is wrong."
+)]
+pub struct HistoryArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How far back the logs are read, such as 24h or 30d
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
+    pub since: Duration,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Before the first start: let the state begin with these totals, so that the counters go on from the last sample
+    #[arg(long)]
+    pub seed_state: bool,
+}
+
+/// The options of `state`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    pub(super) command: StateCommand,
+}
+
+/// What is done with the state.
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Copy the whole state to a new file, consistent while the daemon runs
+    #[command(
+        after_help = "The copy is one file, and holds everything that a daemon needs to go on. A file that exists is not \
+overwritten."
+    )]
+    Export(StateCopyArgs),
+    /// Let the state begin with a file that `state export` has written
+    #[command(
+        after_help = "The file is checked first. A state that exists is not overwritten: move it away. What happened since \
+the copy was made is read again, and counts as new."
+    )]
+    Import(StateCopyArgs),
+}
+
+/// From where, and to where.
+#[derive(Debug, Args)]
+pub(super) struct StateCopyArgs {
+    /// The configuration file, which says where the state is
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// The copy
+    #[arg(value_name = "FILE2")]
+    pub(super) file: PathBuf,
 }
 
 /// The options of `demo`.

@@ -8,15 +8,21 @@ mod asker;
 mod check;
 mod dashboards;
 mod demo;
+mod find_webhooks;
 mod healthcheck;
+mod history;
 mod run;
 mod simulate;
+mod state;
 mod verify;
 
-pub use args::{CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, SimulateArgs, VerifyArgs};
+pub use args::{
+    CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, HistoryArgs, SimulateArgs, VerifyArgs,
+};
 
 use crate::config::{self, Config, ConfigFaults, EnvVars};
 use crate::logging::{self, LoggingError};
+use crate::progress::beside_bar;
 use args::{Command, CommandLine};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -100,6 +106,14 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
             let config = load(&args.config, environment)?;
             verify::run(&config, &args)
         }
+        Command::History(args) => {
+            let config = load(&args.config, environment)?;
+            history::run(config, &args)
+        }
+        Command::State(args) => {
+            let config = load(state::config(&args), environment)?;
+            state::run(&config, &args)
+        }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     }
@@ -151,8 +165,11 @@ async fn print_beside(text: String, work: impl Future<Output = Result<(), Failur
 
 /// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let write = || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
+    match beside_bar(write) {
         // `… | head -1` has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(|error| Failure::running(format!("failed to write to stdout: {error}"))),

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
+use tokio::time::Instant;
 
 use super::{ConfigArgs, Failure};
 use crate::app::{App, ConfigSource};
 use crate::config::{Config, EnvVars};
+use crate::logging;
 use crate::server::listen;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Shutdown};
 
+/// How long a command may take to stop, which all of them do within 5 s unless something hangs.
+const LAST_RESORT: Duration = Duration::from_secs(8);
 /// What may still be written when everything has been asked to end: a commit waits for the disk.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,18 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))
 }
 
+/// Ends the process some time after the first of `signals`, if it is still there: a command may be waiting for a reader of
+/// its stdout who has stopped reading, or for a disk that does not answer. Within a runtime.
+fn end_by_force(signals: &[SignalKind]) -> Result<(), Failure> {
+    let stopped = shutdown::signal(signals).map_err(Failure::running)?;
+    tokio::spawn(async move {
+        stopped.await;
+        tokio::time::sleep_until(Instant::now() + LAST_RESORT).await;
+        logging::end(&["talkover-exporter: error: it did not stop in time, and was ended".to_owned()]);
+    });
+    Ok(())
+}
+
 /// Runs a command to its end on a runtime of its own. It is told of SIGTERM and SIGINT, from before it begins.
 pub(super) fn run_until_stopped(command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>) -> Result<(), Failure> {
     run_until(shutdown::END, command)
@@ -53,6 +69,7 @@ pub(super) fn run_until(
     command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let runtime = runtime()?;
+    runtime.block_on(async { end_by_force(signals) })?;
     let result = runtime.block_on(async {
         let stopped = shutdown::signal(signals).map_err(Failure::running)?;
         let (trigger, shutdown) = shutdown::channel();

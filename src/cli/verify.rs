@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 
-use tracing::info;
-
 use super::asker::asker;
 use super::run::run_until_stopped;
 use super::{Failure, VerifyArgs, print};
 use crate::app;
 use crate::audit::compare::{self, Rules};
-use crate::audit::reading::{Depth, LogReader, ReadError};
+use crate::audit::reading::{Depth, StretchError, read_stretch};
 use crate::audit::state::{Age, KnownTarget, StateError, StateFile, StateTarget};
 use crate::audit::{self, Audit, Extent, report, sums};
 use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
+use crate::local_clock;
+use crate::log_reader::{LogReader, ReadError};
+use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Target, Timestamp};
 
@@ -74,32 +75,25 @@ async fn audit_all(
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);
-        // At a small budget a webhook can take minutes, and its result comes at the end of it.
-        info!(
-            environment = %environment.name,
-            webhooks = targets.len(),
-            requests_per_minute = environment.requests_per_minute,
-            "reading the logs again, within the request budget",
-        );
-        let mut reader =
-            LogReader { asker: asker(config, environment, shutdown.clone())?, per_page: config.poll.per_page };
+        let mut reader = LogReader { asker: asker(config, environment, shutdown.clone())? };
+        let mut progress = begin(config, args, state, environment, &targets)?;
         let mut unreadable: Option<String> = None;
         for target in &targets {
             if let Some(reason) = &unreadable {
                 outcome.fail(target, reason)?;
                 continue;
             }
-            match audit_one(config, args, state, &mut reader, target).await {
+            match audit_one(config, args, state, &mut reader, &mut progress, target).await {
                 Ok(Some(audit)) => outcome.add(target, &audit)?,
                 Ok(None) => outcome.targets += 1,
-                Err(Trouble::Read(ReadError::Ask(AskError::Interrupted))) => {
+                Err(Trouble::Read(StretchError::Read(ReadError::Ask(AskError::Interrupted)))) => {
                     return Err(Failure::running("interrupted"));
                 }
                 Err(Trouble::Read(error)) => {
                     outcome.fail(target, &error.to_string())?;
                     let ends_all = match &error {
-                        ReadError::Ask(error) => reader.asker.silence.ends_all(error),
-                        ReadError::Walk(_) | ReadError::CutShort(_) => false,
+                        StretchError::Read(ReadError::Ask(error)) => reader.asker.silence.ends_all(error),
+                        StretchError::Read(_) | StretchError::CutShort(_) => false,
                     };
                     unreadable = ends_all.then(|| error.to_string());
                 }
@@ -116,6 +110,22 @@ async fn audit_all(
         }
     }
     outcome.conclude()
+}
+
+/// Begins the progress of an environment: what the state remembers of the stretch says how many pages it has.
+fn begin(
+    config: &Config,
+    args: &VerifyArgs,
+    state: &StateFile,
+    environment: &EnvironmentConfig,
+    targets: &[Target],
+) -> Result<WorkProgress, Failure> {
+    let from = local_clock::now().timestamp().minus(args.since);
+    let entries = state.entries_since(&environment.name, from).map_err(Failure::running)?;
+    let per_page = u64::from(config.poll.per_page);
+    let pages = targets.iter().map(|target| entries.get(&*target.webhook_id).map_or(1, |rows| rows / per_page + 1));
+    let estimate = Estimate { pages: pages.sum(), per_minute: f64::from(environment.requests_per_minute) };
+    Ok(WorkProgress::begin(&format!("reading the logs of `{}` again", environment.name), estimate))
 }
 
 /// The webhooks that the configuration names, and, where it discovers more, those that the daemon has found.
@@ -139,7 +149,7 @@ fn is_same(a: &Target, b: &Target) -> bool {
 
 /// Why a target was not audited.
 enum Trouble {
-    Read(ReadError),
+    Read(StretchError),
     State(StateError),
     Print(Failure),
 }
@@ -150,6 +160,7 @@ async fn audit_one(
     args: &VerifyArgs,
     state: &StateFile,
     reader: &mut LogReader,
+    progress: &mut WorkProgress,
     target: &Target,
 ) -> Result<Option<Audit>, Trouble> {
     let poll = &config.poll;
@@ -160,7 +171,9 @@ async fn audit_one(
         .map(|held| held.rows.into_iter().map(|row| (row.id, row.counted.is_some())).collect())
         .unwrap_or_default();
     let requests = reader.asker.requests;
-    let log = reader.read(target, depth, known).await.map_err(Trouble::Read)?;
+    let note = |_pages, reached| progress.advance(reached);
+    let read = read_stretch(reader, target, poll.per_page, depth, known, note).await;
+    let log = read.map_err(Trouble::Read)?;
     let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();
     // Only now: what a running daemon has counted meanwhile is there.
     let Some(held) = state.target(target).map_err(Trouble::State)? else {

@@ -52,6 +52,8 @@ pub struct DiscoveryConfig {
     pub include: Vec<String>,
     /// Globs of what to leave.
     pub exclude: Vec<String>,
+    /// Webhooks that are read at most. At least 1.
+    pub max_webhooks: u32,
 }
 
 /// One webhook named by hand.
@@ -159,6 +161,7 @@ fn read_discovery(mut fields: Fields<'_>) -> Option<DiscoveryConfig> {
     let refresh_interval = fields.scalar("refresh_interval", positive_duration);
     let include = fields.scalars("include", text);
     let exclude = fields.scalars("exclude", text);
+    let max_webhooks = fields.scalar("max_webhooks", count(1, u32::MAX));
     if agents == Some(false) && campaigns == Some(false) {
         fields.fault_here("searches neither agents nor campaigns: leave the section out instead");
     }
@@ -172,6 +175,7 @@ fn read_discovery(mut fields: Fields<'_>) -> Option<DiscoveryConfig> {
         refresh_interval: refresh_interval?,
         include: include?,
         exclude: exclude?,
+        max_webhooks: max_webhooks?,
     })
 }
 

@@ -2,9 +2,10 @@
 
 use super::fields::Fields;
 use super::files::readable_file;
-use super::values::{address, flag};
+use super::values::{address, count, flag, positive_duration};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where and how the daemon listens.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +16,24 @@ pub struct ServerConfig {
     pub web_config_file: Option<PathBuf>,
     /// Whether `POST /-/reload` is served.
     pub enable_lifecycle: bool,
+    /// Requests at work at the same time. At least 1.
+    pub max_requests: u32,
+    /// How long a client may take nothing of its answers. Above zero.
+    pub write_timeout: Duration,
 }
 
 pub(super) fn read(mut fields: Fields<'_>) -> Option<ServerConfig> {
     let listen = fields.scalar("listen", address);
     let web_config_file = fields.optional("web_config_file", readable_file);
     let enable_lifecycle = fields.scalar("enable_lifecycle", flag);
+    let max_requests = fields.scalar("max_requests", count(1, u32::MAX));
+    let write_timeout = fields.scalar("write_timeout", positive_duration);
     fields.finish();
-    Some(ServerConfig { listen: listen?, web_config_file, enable_lifecycle: enable_lifecycle? })
+    Some(ServerConfig {
+        listen: listen?,
+        web_config_file,
+        enable_lifecycle: enable_lifecycle?,
+        max_requests: max_requests?,
+        write_timeout: write_timeout?,
+    })
 }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::model::{Exemplar, Histogram, Number, Sample, SampleValue};
+use talkover_core::delivery::Timestamp;
 
 /// Text that is reused from one sample to the next.
 #[derive(Debug, Default)]
@@ -12,12 +13,22 @@ pub(super) struct Scratch {
     /// The bounds of the last histogram, and their text for `le`: the histograms of a family mostly have the same.
     bounds: Vec<f64>,
     shown_bounds: Vec<String>,
+    /// What follows the values of the sample: a space and its time, or nothing if it is of the moment of the scrape.
+    time: String,
 }
 
 impl Scratch {
     /// Returns the labels of the sample that was written last.
     pub(super) fn labels(&self) -> &str {
         &self.labels
+    }
+
+    /// Sets the time of the samples to come; `None` if that is the moment of the scrape.
+    pub(super) fn set_time(&mut self, time: Option<Timestamp>) -> fmt::Result {
+        self.time.clear();
+        let Some(time) = time else { return Ok(()) };
+        self.time.push(' ');
+        number(&mut self.time, Number::from(time))
     }
 
     fn set_labels(&mut self, labels: &[(&str, &str)]) -> fmt::Result {
@@ -78,6 +89,7 @@ pub(super) fn sample<W: Write>(
     match &sample.value {
         SampleValue::Single { value, exemplar: own } => {
             line(out, name, suffix, &scratch.labels, *value)?;
+            out.write_str(&scratch.time)?;
             own.iter().try_for_each(|one| exemplar(out, one))?;
             out.write_char('\n')
         }
@@ -108,15 +120,16 @@ fn histogram<W: Write>(
         out.write_str(bound)?;
         out.write_str("\"} ")?;
         number(out, Number::Integer(cumulative))?;
+        out.write_str(&scratch.time)?;
         if let Some((_, one)) = exemplars.next_if(|(of, _)| *of == position) {
             exemplar(out, one)?;
         }
         out.write_char('\n')?;
     }
     line(out, name, "_sum", labels, histogram.sum)?;
-    out.write_char('\n')?;
+    writeln!(out, "{}", scratch.time)?;
     line(out, name, "_count", labels, Number::Integer(cumulative))?;
-    out.write_char('\n')
+    writeln!(out, "{}", scratch.time)
 }
 
 /// Writes a line up to its value.

@@ -18,6 +18,7 @@ use std::fmt;
 
 use lines::Scratch;
 use model::{FamilyHead, Sample};
+use talkover_core::delivery::Timestamp;
 
 /// A format of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +83,26 @@ pub struct FamilyWriter<'w, W> {
 }
 
 impl<W: fmt::Write> FamilyWriter<'_, W> {
-    /// Adds a sample.
+    /// Adds a sample of the moment of the scrape.
     ///
     /// # Errors
     /// If the output fails.
     pub fn sample(&mut self, sample: &Sample<'_>) -> fmt::Result {
+        self.scratch.set_time(None)?;
+        self.write(sample)
+    }
+
+    /// Adds a sample of the past, in OpenMetrics: the text format counts its times in another unit. The samples of one
+    /// series must come in the order of their times.
+    ///
+    /// # Errors
+    /// If the output fails.
+    pub fn sample_at(&mut self, sample: &Sample<'_>, time: Timestamp) -> fmt::Result {
+        self.scratch.set_time(Some(time).filter(|_| self.format == Format::OpenMetrics))?;
+        self.write(sample)
+    }
+
+    fn write(&mut self, sample: &Sample<'_>) -> fmt::Result {
         let is_first = !std::mem::replace(&mut self.has_head, true);
         match self.format {
             Format::Text => {

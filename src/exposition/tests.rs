@@ -224,3 +224,29 @@ fn exemplars_stand_on_counters_and_buckets_in_openmetrics_alone() {
     assert!(ids.len() <= 128);
     assert!(!write(Format::Text, &families).contains("trace_id"));
 }
+
+#[test]
+fn samples_of_the_past_have_their_time_behind_each_value() {
+    let mut out = String::new();
+    let mut writer = ExpositionWriter::new(Format::OpenMetrics, &mut out);
+    let mut counter = writer.family(family("x_total", Kind::Counter));
+    counter.sample_at(&single(&[("a", "b")], 3_u64), Timestamp::from_seconds(1_700_000_100)).unwrap();
+    counter.sample_at(&single(&[("a", "b")], 4_u64), Timestamp::from_micros(1_700_000_400_500_000)).unwrap();
+    let value = SampleValue::Histogram(histogram(&[1.0], &[1, 0], Number::Nanos(500_000_000)));
+    let sample = Sample { labels: Vec::new(), value, created: None };
+    writer.family(family("d", Kind::Histogram)).sample_at(&sample, Timestamp::from_seconds(300)).unwrap();
+    writer.finish().unwrap();
+    let expected = r#"# HELP x h
+# TYPE x counter
+x_total{a="b"} 3 1700000100
+x_total{a="b"} 4 1700000400.5
+# HELP d h
+# TYPE d histogram
+d_bucket{le="1.0"} 1 300
+d_bucket{le="+Inf"} 1 300
+d_sum 0.5 300
+d_count 1 300
+# EOF
+"#;
+    assert_eq!(out, expected);
+}

@@ -32,6 +32,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::shutdown::Shutdown;
 use crate::store::Loaded;
+use crate::watchdog::{self, Turns};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::schedule::patience::Patience;
@@ -118,11 +119,12 @@ impl EnvironmentLoop {
         Arc::clone(&self.context.client)
     }
 
-    /// Polls until `shutdown` is requested, and returns when every step under way has ended. Calls `polled` after every
-    /// poll.
-    pub async fn run(mut self, mut shutdown: Shutdown, polled: impl Fn()) {
+    /// Polls until `shutdown` is requested, and returns when every step under way has ended. `polled` is called after
+    /// every poll.
+    pub async fn run(mut self, mut shutdown: Shutdown, turns: Turns, polled: impl Fn()) {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         while !shutdown.is_requested() {
+            turns.turn();
             let has_room = tasks.len() < self.settings.max_concurrent_requests as usize;
             let due = if has_room { self.next_due() } else { Duration::MAX };
             tokio::select! {
@@ -133,9 +135,10 @@ impl EnvironmentLoop {
                 }
                 // Only now choose whose turn it is: others may have become due meanwhile.
                 () = until(self.started, due), if due < Duration::MAX => self.start_next(&mut tasks, &shutdown),
+                () = watchdog::next_turn() => {}
             }
         }
-        while let Some(done) = tasks.join_next().await {
+        while let Some(done) = turns.resting(tasks.join_next()).await {
             self.receive(done, &mut tasks);
         }
     }

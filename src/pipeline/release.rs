@@ -12,18 +12,19 @@ use crate::store::Release;
 use crate::store::durable::Durable;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::Turns;
 use talkover_core::delivery::Target;
 
 /// How often holds are checked: a tenth of their time, within these bounds.
 const TICKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Ends holds when they have lasted for `birth_hold` since the first scrape that showed them, until `shutdown`.
-pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown) {
+pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown, turns: Turns) {
     let mut is_failing = false;
     let tick = || (board.read(|views| views.display.birth_hold) / 10).clamp(TICKS.0, TICKS.1);
-    while shutdown.wait(tick()).await {
+    while turns.wait(&mut shutdown, tick()).await {
         for (target, due) in due(&board) {
-            match commit(&store, &target, due).await {
+            match turns.resting(commit(&store, &target, due)).await {
                 Ok(released) => {
                     is_failing = false;
                     debug!(webhook = %target, series = released.series.len(), "birth hold ended");

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::Turns;
 use talkover_core::delivery::Target;
 
 /// How long a target that is no longer listed keeps its series.
@@ -23,18 +24,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Drops targets when their time has come, until `shutdown`.
-pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown) {
+pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown, turns: Turns) {
     let mut kept = Instant::now();
-    while shutdown.wait(LOOK_EVERY).await {
+    while turns.wait(&mut shutdown, LOOK_EVERY).await {
         for target in due(&board) {
-            remove(&store, &board, target).await;
+            turns.resting(remove(&store, &board, target)).await;
         }
         if kept.elapsed() >= KEEP_EVERY {
             kept = Instant::now();
-            keep(&store, &board, kept).await;
+            turns.resting(keep(&store, &board, kept)).await;
         }
     }
-    keep(&store, &board, Instant::now()).await;
+    turns.resting(keep(&store, &board, Instant::now())).await;
 }
 
 /// Writes down how long targets have been unlisted at `now`.

@@ -124,7 +124,12 @@ impl Roster {
         self.discovery.as_ref().is_none_or(Discovery::has_seen_all)
     }
 
-    /// When discovery last had read everything, by the server's clock.
+    /// How many webhooks are not read because there are more than `max_webhooks`.
+    pub fn skipped(&self) -> usize {
+        self.discovery.as_ref().map_or(0, Discovery::skipped)
+    }
+
+    /// When discovery last knew everything, by the server's clock.
     pub fn last_success(&self) -> Option<Timestamp> {
         self.discovery.as_ref()?.last_success()
     }

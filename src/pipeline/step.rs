@@ -306,6 +306,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     let mut exemplars = Exemplars::default();
     let policy = policy(context, &reader);
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
+        context.store.report_progress();
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
         let decision = decide(memory, &part, &policy);

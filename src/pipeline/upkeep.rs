@@ -10,6 +10,7 @@ use crate::blocking;
 use crate::shutdown::Shutdown;
 use crate::store::Detached;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::Turns;
 
 /// How often the path is compared with the open file.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -21,16 +22,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Looks after the state until `shutdown`, and once more then.
-pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown) {
+pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown, turns: Turns) {
     let mut told = Told::default();
     let mut carried_over = Instant::now();
     loop {
-        let goes_on = shutdown.wait(LOOK_EVERY).await;
-        let detached = blocking_look(&store).await;
+        let goes_on = turns.wait(&mut shutdown, LOOK_EVERY).await;
+        let detached = turns.resting(look(&store)).await;
         let is_due = !goes_on || detached.is_some() || carried_over.elapsed() >= CARRY_OVER_EVERY;
         if is_due {
             carried_over = Instant::now();
-            if let Err(failure) = store.run(|store| store.checkpoint()).await {
+            if let Err(failure) = turns.resting(store.run(|store| store.checkpoint())).await {
                 write_errors.inc();
                 warn!("failed to carry the write-ahead log over into the state file: {failure}");
             }
@@ -46,7 +47,7 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
     }
 }
 
-async fn blocking_look(store: &StoreHandle) -> Option<Detached> {
+async fn look(store: &StoreHandle) -> Option<Detached> {
     let handle = store.clone();
     blocking::run(move || handle.run_blocking(|store| store.find_detached())).await
 }

@@ -1,29 +1,27 @@
-//! Asks for a user name and a password on every path, where the web file lists users, and sets the headers that it asks
-//! for.
+//! What the web file asks for: the limit of requests, a user name and a password on every path, and its headers on every
+//! answer.
 //!
-//! Passwords are compared with bcrypt hashes, which is slow on purpose: off the threads that serve, two at once, and a
-//! password that was right once is remembered by a digest. Neither the time nor the answer tells whether a user exists.
-//! Passwords are never logged.
+//! Passwords are compared with bcrypt hashes by [`super::verification`], and one that was right once is remembered by a
+//! digest. Neither the time nor the answer tells whether a user exists. Passwords are never logged.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bcrypt::HashParts;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::reload::Live;
+use super::verification::{Crowded, PasswordCheck, Verifications};
 use super::web_config::WebSettings;
 
-/// Guessing passwords must not take all processors from serving and polling.
-const CONCURRENT_VERIFICATIONS: usize = 2;
 /// Right passwords to remember: scrapers of one daemon are few.
 const REMEMBERED: usize = 100;
 
@@ -32,7 +30,7 @@ pub(super) fn protect(router: Router, live: Live) -> Router {
     let gate = Gate {
         live,
         remembered: Arc::new(Mutex::new(VecDeque::with_capacity(REMEMBERED))),
-        verifications: Arc::new(Semaphore::new(CONCURRENT_VERIFICATIONS)),
+        verifications: Verifications::default(),
     };
     router.layer(from_fn_with_state(gate, pass))
 }
@@ -42,16 +40,19 @@ struct Gate {
     live: Live,
     /// The oldest goes first. An entry is worth nothing once its hash has left the web file.
     remembered: Arc<Mutex<VecDeque<[u8; 32]>>>,
-    verifications: Arc<Semaphore>,
+    verifications: Verifications,
 }
 
-async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+async fn pass(
+    State(gate): State<Gate>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
     let settings = gate.live.current().await;
-    let mut response = if gate.admits(&settings, request.headers()).await {
-        next.run(request).await
-    } else {
-        let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"talkover-exporter\"")];
-        (StatusCode::UNAUTHORIZED, ask, "unauthorized\n").into_response()
+    let mut response = match gate.admit(&settings, client.ip(), request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
     };
     for (name, value) in &settings.headers {
         response.headers_mut().insert(name, value.clone());
@@ -59,34 +60,57 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
     response
 }
 
-impl Gate {
-    async fn admits(&self, settings: &WebSettings, headers: &HeaderMap) -> bool {
-        if settings.users.is_empty() {
-            return true;
-        }
-        let Some((user, password)) = credentials(headers) else { return false };
-        let Some(slowest) = slowest(settings) else { return false };
-        // A user who does not exist costs as much as one who does.
-        let (hash, is_known) = settings.users.get(&user).map_or((slowest, false), |hash| (hash, true));
-        let digest = digest(&[user.as_bytes(), &password, hash.as_bytes()]);
-        if is_known && self.remembers(&digest) {
-            return true;
-        }
-        let is_right = self.verify(password, hash.clone()).await && is_known;
-        if is_right {
-            self.remember(digest);
-        }
-        is_right
-    }
+/// Why a request is not answered.
+enum RefusedRequest {
+    /// The file's `rate_limit` lets the next one pass after this long.
+    TooMany(Duration),
+    Unauthorized,
+    /// Passwords cannot be verified as fast as they are tried.
+    Crowded,
+}
 
-    async fn verify(&self, password: Vec<u8>, hash: String) -> bool {
-        let Ok(permit) = Arc::clone(&self.verifications).acquire_owned().await else { return false };
-        let verification = tokio::task::spawn_blocking(move || {
-            // Given back when the work is done, also where the client has gone meanwhile.
-            let _permit = permit;
-            bcrypt::verify(password, &hash).unwrap_or(false)
-        });
-        verification.await.unwrap_or(false)
+impl IntoResponse for RefusedRequest {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooMany(wait) => {
+                let seconds = wait.as_secs_f64().ceil().to_string();
+                (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds)], "too many requests\n").into_response()
+            }
+            Self::Unauthorized => {
+                let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"talkover-exporter\"")];
+                (StatusCode::UNAUTHORIZED, ask, "unauthorized\n").into_response()
+            }
+            Self::Crowded => {
+                let reason = "busy: too many passwords are being tried\n";
+                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], reason).into_response()
+            }
+        }
+    }
+}
+
+impl Gate {
+    async fn admit(&self, settings: &WebSettings, client: IpAddr, headers: &HeaderMap) -> Result<(), RefusedRequest> {
+        if let Some(limit) = &settings.rate_limit {
+            limit.take(Instant::now()).map_err(RefusedRequest::TooMany)?;
+        }
+        if settings.users.is_empty() {
+            return Ok(());
+        }
+        let (user, password) = credentials(headers).ok_or(RefusedRequest::Unauthorized)?;
+        let hash = settings.users.get(&user);
+        let digest = hash.map(|hash| digest(&[user.as_bytes(), &password, hash.as_bytes()]));
+        if digest.is_some_and(|digest| self.remembers(&digest)) {
+            return Ok(());
+        }
+        let check = PasswordCheck::new(&settings.users, &user, password);
+        let is_right = self.verifications.verify(client, check).await.map_err(|Crowded| RefusedRequest::Crowded)?;
+        match digest {
+            Some(digest) if is_right => {
+                self.remember(digest);
+                Ok(())
+            }
+            _ => Err(RefusedRequest::Unauthorized),
+        }
     }
 
     fn remembers(&self, digest: &[u8; 32]) -> bool {
@@ -103,11 +127,6 @@ impl Gate {
         }
         remembered.push_back(digest);
     }
-}
-
-/// The hash that takes longest to verify.
-fn slowest(settings: &WebSettings) -> Option<&String> {
-    settings.users.values().max_by_key(|hash| hash.parse::<HashParts>().map_or(0, |parts| parts.get_cost()))
 }
 
 /// User and password of `Authorization: Basic` (RFC 7617).

@@ -1,12 +1,14 @@
 //! Whether the process is alive, and whether its numbers are worth scraping: `/-/healthy` and `/-/ready`.
 //!
-//! Healthy never depends on TalkOver: a restart would not mend its outage. The pipeline tells the latch; probes only
-//! look.
+//! Healthy never depends on TalkOver: a restart would not mend its outage. It depends on the daemon's own loops, which
+//! the watchdog knows. The pipeline tells the latch of readiness; probes only look.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+
+use crate::watchdog::Watchdog;
 
 /// A latch that all clones share. It starts as not ready.
 #[derive(Clone, Debug)]
@@ -47,9 +49,12 @@ impl Default for Readiness {
     }
 }
 
-/// `GET /-/healthy`: that it answers is the answer.
-pub(super) async fn healthy() -> &'static str {
-    "healthy\n"
+/// `GET /-/healthy`: 200 if all loops turn, else 503 and the names of those that do not.
+pub(super) async fn healthy(State(watchdog): State<Watchdog>) -> (StatusCode, String) {
+    match watchdog.check() {
+        Ok(()) => (StatusCode::OK, "healthy\n".to_owned()),
+        Err(stuck) => (StatusCode::SERVICE_UNAVAILABLE, format!("not healthy: {stuck}\n")),
+    }
 }
 
 /// `GET /-/ready`: 200, or 503 and the reason.

@@ -6,6 +6,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+/// Connections that wait to be accepted, beyond which the operating system lets clients try again a second later. Linux
+/// allows for 4,096 unless told otherwise.
+const BACKLOG: i32 = 1024;
+
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on {address}: {reason}", reason = reason(source))]
@@ -21,7 +25,12 @@ pub struct BindError {
 /// # Errors
 /// Where the address is taken, not this machine's, or not for this user.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).map_err(|source| BindError { address, source })
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        // The standard library lets 128 wait.
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| BindError { address, source })
 }
 
 /// The usual errors in words, without the number that the operating system gives them.

@@ -1,79 +1,48 @@
 //! `GET /metrics`: the metrics at that moment, as text.
 //!
 //! A scrape never writes to the state, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0
-//! where `Accept` prefers that, else the text format 0.0.4, which every scraper reads. Called by the router;
-//! compression is the router's.
+//! where `Accept` prefers that, else the text format 0.0.4, which every scraper reads; it is compressed where the client
+//! takes gzip. Called by the router.
 
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::thread;
-
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 
+use super::answer::AnswerEncoding;
+use super::renderer::{Renderer, ScrapeVariant};
 use crate::exposition::Format;
-
-/// A scrape that waits for its answer.
-type Scrape = (Format, oneshot::Sender<String>);
-
-/// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
-/// memory that it needs is needed once. A thread of a pool would keep that memory each, for the next time that it
-/// renders.
-#[derive(Clone, Debug)]
-pub struct Renderer(mpsc::Sender<Scrape>);
-
-impl Renderer {
-    /// Answers scrapes with what `write` writes, until the last clone is dropped.
-    pub fn start(write: impl Fn(Format, &mut String) -> fmt::Result + Send + 'static) -> Self {
-        let (scrapes, waiting) = mpsc::channel::<Scrape>();
-        let serve = move || {
-            // As much room as the last answer took, so that this one need not be moved while it grows.
-            let mut length = 0;
-            for (format, answer) in waiting {
-                // Whoever has gone away needs no answer.
-                if answer.is_closed() {
-                    continue;
-                }
-                let render = || {
-                    let mut text = String::with_capacity(length + length / 8);
-                    write(format, &mut text).map(|()| text)
-                };
-                if let Ok(Ok(text)) = catch_unwind(AssertUnwindSafe(render)) {
-                    length = text.len();
-                    let _ = answer.send(text);
-                }
-            }
-        };
-        if let Err(error) = thread::Builder::new().name("metrics".to_owned()).spawn(serve) {
-            tracing::error!(%error, "failed to start the thread that renders the metrics");
-        }
-        Self(scrapes)
-    }
-
-    /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of
-    /// ours.
-    async fn text(&self, format: Format) -> Option<String> {
-        let (answer, text) = oneshot::channel();
-        self.0.send((format, answer)).ok()?;
-        text.await.ok()
-    }
-}
 
 /// Answers a scrape.
 pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap) -> Response {
-    let format = preferred(&headers);
-    match renderer.text(format).await {
-        Some(text) => {
-            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
-            (headers, text).into_response()
-        }
-        None => {
-            tracing::error!("failed to render the metrics");
-            (StatusCode::INTERNAL_SERVER_ERROR, "failed to render the metrics: see the log\n").into_response()
-        }
+    let (format, encoding) = (preferred(&headers), encoding(&headers));
+    let Some(answer) = renderer.answer(ScrapeVariant { format, encoding }).await else {
+        tracing::error!("failed to render the metrics");
+        return (StatusCode::INTERNAL_SERVER_ERROR, "failed to render the metrics: see the log\n").into_response();
+    };
+    let body = Body::new(answer.body());
+    let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
+    match encoding {
+        AnswerEncoding::Identity => (head, body).into_response(),
+        AnswerEncoding::Gzip => (head, [(header::CONTENT_ENCODING, "gzip")], body).into_response(),
+    }
+}
+
+/// The encoding for a client with this `Accept-AnswerEncoding` (RFC 9110, section 12.5.3).
+fn encoding(headers: &HeaderMap) -> AnswerEncoding {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING);
+    let texts = accepted.iter().filter_map(|value| value.to_str().ok());
+    let codings: Vec<Range<'_>> = texts.flat_map(|text| text.split(',')).filter_map(Range::parse).collect();
+    let quality = |names: &[&str]| {
+        let named = codings.iter().filter(|coding| names.contains(&&*coding.media));
+        named.map(|coding| coding.quality).reduce(f64::max)
+    };
+    let gzip = quality(&["gzip", "x-gzip"]).or(quality(&["*"])).unwrap_or(0.0);
+    // Unless it says so, a client takes what is not encoded as well, but rather what is.
+    if gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0) {
+        AnswerEncoding::Gzip
+    } else {
+        AnswerEncoding::Identity
     }
 }
 
@@ -90,7 +59,7 @@ fn preferred(headers: &HeaderMap) -> Format {
     if open > text { Format::OpenMetrics } else { Format::Text }
 }
 
-/// One media range of `Accept`.
+/// One media range of `Accept`, or one coding of `Accept-AnswerEncoding`.
 struct Range<'a> {
     media: String,
     version: Option<&'a str>,
@@ -118,25 +87,25 @@ impl<'a> Range<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
-    #[tokio::test]
-    async fn one_thread_renders_all_scrapes_and_survives_one_that_fails() {
-        let times = AtomicUsize::new(0);
-        let renderer = Renderer::start(move |format, out| {
-            assert_eq!(thread::current().name(), Some("metrics"));
-            match times.fetch_add(1, Ordering::Relaxed) {
-                0 => panic!("the first time goes wrong"),
-                1 => Err(fmt::Error),
-                time => fmt::Write::write_fmt(out, format_args!("{format:?} {time}")),
-            }
-        });
-        assert_eq!(renderer.text(Format::Text).await, None);
-        assert_eq!(renderer.text(Format::Text).await, None);
-        let (first, second) = tokio::join!(renderer.text(Format::Text), renderer.text(Format::OpenMetrics));
-        assert_eq!((first.as_deref(), second.as_deref()), (Some("Text 2"), Some("OpenMetrics 3")));
+    #[test]
+    fn gzip_is_served_where_it_is_accepted() {
+        for (accepted, expected) in [
+            ("gzip", AnswerEncoding::Gzip),
+            ("br, GZIP;q=0.5", AnswerEncoding::Gzip),
+            ("x-gzip", AnswerEncoding::Gzip),
+            ("*", AnswerEncoding::Gzip),
+            ("gzip;q=0.5, identity", AnswerEncoding::Identity),
+            ("gzip;q=0", AnswerEncoding::Identity),
+            ("gzip;q=0, *", AnswerEncoding::Identity),
+            ("deflate, br", AnswerEncoding::Identity),
+            ("", AnswerEncoding::Identity),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted.parse().unwrap())]);
+            assert_eq!(encoding(&headers), expected, "{accepted}");
+        }
+        assert_eq!(encoding(&HeaderMap::new()), AnswerEncoding::Identity);
     }
 
     #[test]

@@ -4,20 +4,28 @@
 //! and says when to stop, so that tests can bind port 0.
 //!
 //! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file
-//! lists users, the [`router`] answers.
+//! lists users, the [`router`] answers. `progress` ends connections whose clients do not take their answers, and
+//! `limits` says what all clients together may demand.
 
 mod acceptor;
+mod answer;
 mod auth;
 mod bundled;
+mod client_names;
 pub mod health;
 mod lifecycle;
+mod limits;
 pub mod listen;
 mod metrics;
 mod page;
 mod problems;
+mod progress;
+mod rate_limit;
 mod reload;
+mod renderer;
 mod status;
 mod tls;
+mod verification;
 pub mod web_config;
 
 #[cfg(test)]
@@ -29,21 +37,26 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::from_fn;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum_server::Handle;
+use axum_server::accept::DefaultAcceptor;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 pub use health::Readiness;
-pub use metrics::Renderer;
+pub use renderer::Renderer;
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
+use crate::watchdog::Watchdog;
 
 /// No request here has a use for a body; this is room for what proxies add.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -54,6 +67,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For requests that are being answered when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// Of the head of a request, and of an answer on its way to a socket that is full.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// Of one HTTP/2 connection: scrapers need one.
 const MAX_STREAMS: u32 = 32;
 
@@ -66,6 +81,8 @@ pub struct Sources {
     pub board: Board,
     /// Told by the pipeline.
     pub readiness: Readiness,
+    /// Knows whether all loops turn.
+    pub watchdog: Watchdog,
     /// Whom to ask for a reload, where that is allowed.
     pub reloader: Option<Reloader>,
 }
@@ -81,14 +98,11 @@ pub enum ServeError {
     Serve(#[source] io::Error),
 }
 
-/// All paths. Answers are compressed where the client accepts gzip.
-pub fn router(sources: Sources) -> Router {
-    Router::new()
+/// All paths. Answers are compressed where the client accepts gzip, and scrapes by themselves.
+pub fn router(sources: Sources, max_requests: u32) -> Router {
+    let pages = Router::new()
         .route("/", get(page::page))
         .route("/api/v1/status", get(status::status))
-        .route("/metrics", get(metrics::metrics))
-        .route("/-/healthy", get(health::healthy))
-        .route("/-/ready", get(health::ready))
         .route("/-/reload", post(lifecycle::reload))
         // Relative, so that they lead to the right place behind a proxy with a prefix, too.
         .route("/dashboards", get(|| async { Redirect::permanent("dashboards/") }))
@@ -96,11 +110,17 @@ pub fn router(sources: Sources) -> Router {
         .route("/dashboards/", get(bundled::dashboards))
         .route("/dashboards/{name}", get(bundled::dashboard))
         .route("/rules/", get(bundled::rules))
-        .route("/rules/{name}", get(bundled::rule))
+        .route("/rules/{name}", get(bundled::rule));
+    let pages = limits::limit_memory(pages)
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(limits::SMALL_BYTES)))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(sources.clone());
+    // Probes are answered at any time: a daemon that is busy is not to be restarted.
+    let probes = Router::new().route("/-/healthy", get(health::healthy)).route("/-/ready", get(health::ready));
+    limits::limit_requests(pages, max_requests)
+        .merge(probes.with_state(sources))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(CompressionLayer::new())
-        .with_state(sources)
 }
 
 async fn not_found(uri: Uri) -> (StatusCode, String) {
@@ -112,7 +132,8 @@ async fn not_allowed(method: Method) -> (StatusCode, String) {
 }
 
 /// Serves until `shutdown`, then gives what is being answered 2 s, never longer. With `web`, credentials, headers and
-/// TLS are those of its file, which is read again when it changes.
+/// TLS are those of its file, which is read again when it changes. Ends connections whose client takes nothing for
+/// `write_timeout`.
 ///
 /// # Errors
 /// Where the listener cannot be used.
@@ -120,21 +141,28 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     web: Option<WebConfig>,
+    write_timeout: Duration,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let handle = Handle::new();
     let server = server(listener)?.handle(handle.clone());
     let live = web.map(reload::Live::new);
-    let tls = live.as_ref().and_then(|live| Some(acceptor::Acceptor::new(live.clone(), live.tls()?)));
+    let tls = live.as_ref().and_then(|live| Some(acceptor::TlsAcceptor::new(live.clone(), live.tls()?)));
     let router = match live {
         Some(live) => bounded(auth::protect(router, live)),
         None => bounded(router),
     };
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match tls {
-        Some(acceptor) => run(server.acceptor(acceptor).serve(service), handle, shutdown).await,
+        Some(inner) => {
+            let acceptor = acceptor::GuardingAcceptor { inner, write_timeout };
+            run(server.acceptor(acceptor).serve(service), handle, shutdown).await
+        }
         // Without TLS no browser or scraper speaks HTTP/2.
-        None => run(server.http1_only().serve(service), handle, shutdown).await,
+        None => {
+            let acceptor = acceptor::GuardingAcceptor { inner: DefaultAcceptor::new(), write_timeout };
+            run(server.http1_only().acceptor(acceptor).serve(service), handle, shutdown).await
+        }
     }
 }
 
@@ -142,6 +170,8 @@ fn bounded(router: Router) -> Router {
     router
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(from_fn(progress::watch))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
 }
 
 fn server(listener: TcpListener) -> Result<axum_server::Server<SocketAddr>, ServeError> {
@@ -149,11 +179,12 @@ fn server(listener: TcpListener) -> Result<axum_server::Server<SocketAddr>, Serv
         .map_err(ServeError::Listener)?
         .first_request_timeout(HEADER_TIMEOUT)
         .accept_error_handler(|peer, error| tracing::debug!(?peer, %error, "failed to accept a connection"));
-    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
+    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
     server
         .http_builder()
         .http2()
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_BUFFER_BYTES)
         .keep_alive_interval(HEADER_TIMEOUT)
         .keep_alive_timeout(HEADER_TIMEOUT);
     Ok(server)

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use prometheus::{IntCounter, Registry};
 use reqwest::{Certificate, Client, Identity, Response, StatusCode, header};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,13 +15,20 @@ use tokio::time::timeout;
 
 use super::web_config::WebConfig;
 use super::{Readiness, Renderer, ServeError, Sources, health, listen, router, serve};
-use crate::exposition::ExpositionWriter;
-use crate::exposition::model::{FamilyHead, Kind, Number, Sample, SampleValue};
+use crate::reload::{self, Reloader};
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
+use crate::sinks::metrics::scrape::Scraper;
 use crate::store::durable::DurableLedger;
+use crate::store::handle::StoreHandle;
+use crate::store::sqlite::SqliteStore;
+use crate::watchdog::Watchdog;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::server_time::LocalTime;
+
+/// Longer than any answer here takes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server on a port of its own, stopped when dropped.
 struct Served {
@@ -32,19 +40,19 @@ struct Served {
 
 impl Served {
     fn start(web: Option<WebConfig>) -> Self {
-        let metrics = Renderer::start(|format, out| {
-            let mut writer = ExpositionWriter::new(format, out);
-            let family = FamilyHead { name: "test_total", kind: Kind::Counter, help: "A counter with a help text." };
-            let value = SampleValue::Single { value: Number::Integer(7), exemplar: None };
-            writer.family(family).sample(&Sample { labels: Vec::new(), value, created: None })?;
-            writer.finish()
-        });
+        Self::start_with(web, 40, None)
+    }
+
+    fn start_with(web: Option<WebConfig>, max_requests: u32, reloader: Option<Reloader>) -> Self {
+        let watchdog = Watchdog::default();
+        let metrics = Renderer::start(scraper(), &watchdog);
         let readiness = Readiness::default();
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let sources = Sources { metrics, board: board(), readiness: readiness.clone(), reloader: None };
-        let serving = tokio::spawn(serve(listener, router(sources), web, shutdown));
+        let sources =
+            Sources { metrics, board: board(), readiness: readiness.clone(), watchdog: watchdog.clone(), reloader };
+        let serving = tokio::spawn(serve(listener, router(sources, max_requests), web, WRITE_TIMEOUT, shutdown));
         Self { address, readiness, trigger, serving }
     }
 
@@ -61,6 +69,17 @@ impl Served {
     async fn healthy_over(&self, client: &Client) -> Option<Response> {
         client.get(format!("https://{}/-/healthy", self.address)).send().await.ok()
     }
+}
+
+/// What scrapes are made of: a board, and one counter.
+fn scraper() -> Scraper {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let store = StoreHandle::new(SqliteStore::open(&path, LocalTime::new(Timestamp::default())).unwrap());
+    let (registry, counter) = (Registry::new(), IntCounter::new("test_total", "A counter with a help text.").unwrap());
+    counter.inc_by(7);
+    registry.register(Box::new(counter)).unwrap();
+    Scraper { board: board(), store: store.info().clone(), registry }
 }
 
 /// A board with a webhook that fails, and one with an odd name that is not read yet.
@@ -168,24 +187,29 @@ pub(super) const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key
 async fn metrics_are_served_in_the_format_that_is_asked_for() {
     let served = Served::start(None);
     let url = format!("http://{}/metrics", served.address);
-    for (accept, content_type, body) in [
+    for (accept, content_type, part, end) in [
         (
             "*/*",
             "text/plain; version=0.0.4; charset=utf-8",
-            "# HELP test_total A counter with a help text.\n# TYPE test_total counter\ntest_total 7\n",
+            "\n# HELP test_total A counter with a help text.\n# TYPE test_total counter\ntest_total 7\n",
+            "\ntest_total 7\n",
         ),
         (
             "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            "# HELP test A counter with a help text.\n# TYPE test counter\ntest_total 7\n# EOF\n",
+            "\n# HELP test A counter with a help text.\n# TYPE test counter\ntest_total 7\n",
+            "\ntest_total 7\n# EOF\n",
         ),
     ] {
         let response = plain().get(&url).header(header::ACCEPT, accept).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[header::CONTENT_TYPE], content_type);
         assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
-        assert!(response.headers().get_all(header::VARY).iter().any(|vary| vary == "accept"));
-        assert_eq!(response.text().await.unwrap(), body);
+        assert!(response.headers().get_all(header::VARY).iter().any(|vary| vary == "accept, accept-encoding"));
+        let length: usize = response.headers()[header::CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        let text = response.text().await.unwrap();
+        assert!(text.contains(part) && text.ends_with(end), "{text}");
+        assert_eq!(text.len(), length);
     }
 }
 
@@ -198,6 +222,58 @@ async fn answers_are_compressed_where_gzip_is_accepted() {
     assert!(response.bytes().await.unwrap().starts_with(&[0x1f, 0x8b]));
     let decoded = Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
     assert!(decoded.text().await.unwrap().ends_with("test_total 7\n"));
+}
+
+#[tokio::test]
+async fn every_answer_says_that_its_type_is_not_to_be_guessed() {
+    let served = Served::start(None);
+    let url = |path: &str| format!("http://{}{path}", served.address);
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/api/v1/status", "/dashboards", "/rules/slo.yml", "/none"]
+    {
+        let answer = served.get(path).await;
+        assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
+    let answer = plain().delete(url("/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    let answer = plain().post(url("/-/reload")).body("x".repeat(20_000)).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+
+    let served = Served::start(Some(Files::new(&users(&[("a", "b")])).load()));
+    let answer = served.get("/metrics").await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+}
+
+#[tokio::test]
+async fn requests_beyond_max_requests_are_told_to_come_back_and_probes_are_answered() {
+    let (reloader, mut reloads) = reload::channel();
+    let served = Served::start_with(None, 1, Some(reloader));
+    let url = format!("http://{}/-/reload", served.address);
+    let at_work = tokio::spawn(async move { plain().post(url).send().await.unwrap() });
+    let request = reloads.recv().await.unwrap();
+    let refused = served.get("/metrics").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(refused.text().await.unwrap(), "busy: server.max_requests requests are at work\n");
+    assert_eq!(served.get("/-/healthy").await.status(), StatusCode::OK);
+    request.answer(Ok(()));
+    assert_eq!(at_work.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(served.get("/metrics").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_web_file_limits_the_rate_of_requests() {
+    let served = Served::start(Some(Files::new("rate_limit: {interval: 1h, burst: 2}\n").load()));
+    assert_eq!(served.get("/metrics").await.status(), StatusCode::OK);
+    assert_eq!(served.get("/-/healthy").await.status(), StatusCode::OK);
+    let refused = served.get("/metrics").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!((3000..=3600).contains(&wait), "{wait}");
+    let served = Served::start(Some(Files::new("rate_limit: {interval: 0s, burst: 0}\n").load()));
+    assert_eq!(served.get("/metrics").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -411,6 +487,39 @@ async fn clients_need_a_certificate_where_the_file_says_so() {
     for is_known in [false, true] {
         assert!(served.healthy_over(&secure("ca.crt", is_known)).await.is_some(), "{is_known}");
     }
+}
+
+#[tokio::test]
+async fn clients_need_one_of_the_names_that_the_file_allows() {
+    let named = |certificate: &str| {
+        let root = Certificate::from_pem(&fs::read(fixture("ca.crt")).unwrap()).unwrap();
+        let mut pem = fs::read(fixture(&format!("{certificate}.key"))).unwrap();
+        pem.extend(fs::read(fixture(&format!("{certificate}.crt"))).unwrap());
+        let builder = Client::builder().no_proxy().tls_certs_only([root]);
+        builder.identity(Identity::from_pem(&pem).unwrap()).build().unwrap()
+    };
+    let allow = |authority: &str, names: &str| {
+        let ca = fixture(authority).display().to_string();
+        let section = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ";
+        Served::start(Some(Files::new(&format!("{TLS}{section}{ca}\n  client_allowed_sans: {names}\n")).load()))
+    };
+    for (names, is_allowed) in [
+        ("[scraper.example]", true),
+        ("[ops@example.com]", true),
+        ("['spiffe://example/scraper']", true),
+        ("[192.0.2.7]", true),
+        ("['2001:db8::7']", true),
+        ("[other.example, scraper.example]", true),
+        ("[]", true),
+        ("[other.example]", false),
+        ("[example]", false),
+        ("[named client]", false),
+    ] {
+        let answer = allow("named-ca.crt", names).healthy_over(&named("named")).await;
+        assert_eq!(answer.is_some(), is_allowed, "{names}");
+    }
+    // Its certificate is good, and has no such name.
+    assert!(allow("ca.crt", "[scraper.example]").healthy_over(&named("client")).await.is_none());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::client_names::NamedClients;
 use super::problems::Problems;
 use talkover_settings::bounded::{self, MAX_PEM_BYTES};
 
@@ -35,7 +36,7 @@ pub(super) struct TlsSection {
     cipher_suites: Option<IgnoredAny>,
     prefer_server_cipher_suites: Option<IgnoredAny>,
     curve_preferences: Option<IgnoredAny>,
-    client_allowed_sans: Option<IgnoredAny>,
+    client_allowed_sans: Option<Vec<String>>,
 }
 
 impl TlsSection {
@@ -55,11 +56,6 @@ impl TlsSection {
             ("cipher_suites", &self.cipher_suites, CHOSEN),
             ("prefer_server_cipher_suites", &self.prefer_server_cipher_suites, CHOSEN),
             ("curve_preferences", &self.curve_preferences, CHOSEN),
-            (
-                "client_allowed_sans",
-                &self.client_allowed_sans,
-                "is not supported: any certificate of client_ca_file is accepted",
-            ),
         ];
         for (name, value, reason) in settings {
             if value.is_some() {
@@ -154,6 +150,12 @@ fn client_verifier(
     provider: &Arc<CryptoProvider>,
     notes: &mut Section<'_>,
 ) -> Option<Option<Arc<dyn ClientCertVerifier>>> {
+    let names = section.client_allowed_sans.clone().unwrap_or_default();
+    if !names.is_empty() && section.client_auth_type.as_deref() != Some("RequireAndVerifyClientCert") {
+        let reason =
+            "needs client_auth_type: RequireAndVerifyClientCert, or clients without a certificate would get in";
+        return notes.note("client_allowed_sans", Err(reason.to_owned()));
+    }
     let is_required = match section.client_auth_type.as_deref().unwrap_or("NoClientCert") {
         "" | "NoClientCert" if section.client_ca_file.is_some() => {
             let reason = "would be ignored: set client_auth_type to RequireAndVerifyClientCert".to_owned();
@@ -180,6 +182,10 @@ fn client_verifier(
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         let builder = if is_required { builder } else { builder.allow_unauthenticated() };
         builder.build().map_err(|error| error.to_string())
+    });
+    let verifier = verifier.map(|verifier| match names.is_empty() {
+        true => verifier,
+        false => Arc::new(NamedClients { verifier, names }),
     });
     notes.note("client_ca_file", verifier).map(Some)
 }

@@ -19,6 +19,7 @@ use bcrypt::HashParts;
 use serde::Deserialize;
 
 use super::problems::Problems;
+use super::rate_limit::{RateLimitSection, RequestRateLimit};
 use super::tls::{self, HttpProtocols, TlsSection};
 use crate::stamp::Stamp;
 use talkover_settings::yaml;
@@ -53,6 +54,8 @@ pub(super) struct WebSettings {
     pub(super) users: BTreeMap<String, String>,
     /// Set on each answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The most requests, over all clients.
+    pub(super) rate_limit: Option<RequestRateLimit>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -102,13 +105,11 @@ impl WebConfig {
         });
         let headers = headers(http.headers.unwrap_or_default(), &mut problems);
         let users = users(document.basic_auth_users.unwrap_or_default(), &mut problems);
-        if document.rate_limit.is_some() {
-            problems.add("rate_limit", "is not supported: limit requests in a proxy");
-        }
+        let rate_limit = document.rate_limit.and_then(|section| section.limit(&mut problems));
         if !problems.reasons.is_empty() {
             return Err(WebFileError { reasons: problems.reasons, stamps });
         }
-        let settings = WebSettings { users, headers, tls };
+        let settings = WebSettings { users, headers, rate_limit, tls };
         Ok(Self { path: path.to_owned(), settings, stamps, check_every: CHECK_EVERY })
     }
 }
@@ -119,7 +120,7 @@ struct WebFile {
     tls_server_config: Option<TlsSection>,
     http_server_config: Option<HttpSection>,
     basic_auth_users: Option<BTreeMap<String, String>>,
-    rate_limit: Option<serde::de::IgnoredAny>,
+    rate_limit: Option<RateLimitSection>,
 }
 
 #[derive(Debug, Default, Deserialize)]

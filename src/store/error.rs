@@ -49,6 +49,12 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// There is one already.
+    #[error("there is a state file {} already: it was left untouched", path.display())]
+    Exists {
+        /// The state file.
+        path: PathBuf,
+    },
     /// Its directory or lock file cannot be used.
     #[error("failed to {action} {}: {error}", path.display())]
     Io {

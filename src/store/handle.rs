@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Store;
 use super::error::StoreError;
@@ -9,6 +10,7 @@ use super::place::{beside, write_ahead_log};
 use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use crate::blocking;
+use crate::watchdog::{Turns, Watchdog};
 use talkover_core::server_time::LocalTime;
 
 /// A shared handle to the open state. When the last one is dropped, the state is closed.
@@ -16,7 +18,12 @@ use talkover_core::server_time::LocalTime;
 pub struct StoreHandle {
     store: Arc<Mutex<dyn Store>>,
     info: StoreInfo,
+    /// Rests while nobody works with the store.
+    turns: Arc<Turns>,
 }
+
+/// The longest that one transaction, or one part of a long one, waits for the disk.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What is shown about the state file. It does not keep the file open.
 #[derive(Clone, Debug)]
@@ -53,8 +60,15 @@ impl StoreInfo {
 impl StoreHandle {
     /// Shares an open state.
     pub fn new(store: impl Store + 'static) -> Self {
+        Self::watched(store, &Watchdog::default())
+    }
+
+    /// Shares an open state, whose calls `watchdog` watches.
+    pub fn watched(store: impl Store + 'static, watchdog: &Watchdog) -> Self {
         let info = store.info();
-        Self { store: Arc::new(Mutex::new(store)), info }
+        let turns = Arc::new(watchdog.watch("the state's store", LONGEST_WAIT));
+        turns.rest();
+        Self { store: Arc::new(Mutex::new(store)), info, turns }
     }
 
     /// Runs `work` with the store, on a thread that may block.
@@ -72,7 +86,16 @@ impl StoreHandle {
     /// Runs `work` with the store on this thread, which blocks on the disk: never call it from an asynchronous task.
     pub fn run_blocking<T>(&self, work: impl FnOnce(&mut dyn Store) -> T) -> T {
         // A poisoned lock means that a commit panicked: its transaction was rolled back, the file is sound.
-        work(&mut *self.store.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turns.turn();
+        let done = work(&mut *store);
+        self.turns.rest();
+        done
+    }
+
+    /// Tells the watchdog that a long call of [`run_blocking`](Self::run_blocking) makes progress.
+    pub fn report_progress(&self) {
+        self.turns.turn();
     }
 
     /// The queue of spans; does not wait for a commit.

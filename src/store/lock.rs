@@ -39,13 +39,22 @@ impl LockFile {
             let place::Holder { process, descriptor } = holder;
             return Err(StoreError::Held { path: state.to_owned(), process, descriptor });
         }
-        let file = place::open_beside(state, LOCK)?;
-        lock(&file, state, &beside(state, LOCK))?;
+        let file = Self::reserve(state)?;
         let database = place::open_private(state).map_err(|error| place::unopened(state, error))?;
         if !is_remote(&database) {
             lock(&database, state, state)?;
         }
         Ok(Self { file, database })
+    }
+
+    /// Takes the lock beside the state file alone, which need not be there, until the file that is returned is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process holds it.
+    pub fn reserve(state: &Path) -> Result<File, StoreError> {
+        let file = place::open_beside(state, LOCK)?;
+        lock(&file, state, &beside(state, LOCK))?;
+        Ok(file)
     }
 
     /// Writes a byte over an existing one.

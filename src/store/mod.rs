@@ -4,6 +4,7 @@
 //! to it. *Invariants:* what is shown was committed before: only a store makes a [`durable::Durable`], and only that
 //! changes a ledger or what is shown of it. Nothing outside this module writes to the state.
 
+pub mod draft;
 pub mod durable;
 pub mod error;
 mod fresh;

@@ -36,7 +36,7 @@ struct Desk {
 }
 
 fn settings() -> DiscoverySettings {
-    DiscoverySettings { agents: true, campaigns: true, refresh_interval: REFRESH }
+    DiscoverySettings { agents: true, campaigns: true, refresh_interval: REFRESH, max_webhooks: 10_000 }
 }
 
 fn filter() -> Filter {

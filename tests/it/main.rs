@@ -23,14 +23,17 @@ mod faults;
 mod formats;
 mod hardships;
 mod harness;
+mod history;
 mod large;
 mod names;
 mod neighbours;
+mod panics;
 mod reload;
 mod roster;
 mod schedule;
 mod stalled;
 mod state;
+mod state_copy;
 mod traces;
 
 mod unreadable;

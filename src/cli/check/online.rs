@@ -218,6 +218,7 @@ async fn discover(
         agents: config.agents,
         campaigns: config.campaigns,
         refresh_interval: config.refresh_interval,
+        max_webhooks: config.max_webhooks as usize,
     };
     let filter = Filter::new(&config.include, &config.exclude);
     let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());

@@ -21,6 +21,8 @@ fn a_file_without_settings_gets_the_documented_ones() {
             listen: "0.0.0.0:9877".parse().expect("an address"),
             web_config_file: None,
             enable_lifecycle: false,
+            max_requests: 40,
+            write_timeout: seconds(30),
         }
     );
     assert_eq!(config.requests_per_minute, None);
@@ -89,6 +91,7 @@ fn an_environment_gets_the_documented_settings() {
             refresh_interval: seconds(300),
             include: vec!["*".to_owned()],
             exclude: Vec::new(),
+            max_webhooks: 10_000,
         })
     );
 }

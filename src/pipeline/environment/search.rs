@@ -24,6 +24,9 @@ use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{TargetId, Turn};
 use talkover_core::server_time::{Certainty, Observed};
 
+/// Webhooks found at once that are logged one by one; of more only the number is.
+const LOGGED: usize = 5;
+
 /// The search for targets, and what it has found so far.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -33,13 +36,15 @@ pub(super) struct Search {
     asked_at: Duration,
     /// Failures in a row.
     failures: u32,
+    /// Whether it has found more webhooks than are read, as it was logged.
+    has_skipped: bool,
     /// How the last request failed: only changes are logged.
     last: Option<PollResult>,
 }
 
 impl Search {
     pub(super) fn new(environment: Arc<str>, roster: Roster) -> Self {
-        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, last: None }
+        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, has_skipped: false, last: None }
     }
 
     fn begin(&mut self, now: Duration) {
@@ -84,11 +89,24 @@ impl Search {
         }
     }
 
+    /// Logs once that there are more webhooks than are read, and once that this is over.
+    fn log_skipped(&mut self) {
+        let (environment, skipped) = (&self.environment, self.roster.skipped());
+        match (std::mem::replace(&mut self.has_skipped, skipped > 0), skipped) {
+            (false, 1..) => {
+                warn!(%environment, skipped, "more webhooks were found than discovery.max_webhooks: the rest is not read");
+            }
+            (true, 0) => info!(%environment, "all webhooks that were found are read again"),
+            _ => {}
+        }
+    }
+
     fn show(&self, board: &Board) {
         board.update_environment(&self.environment, |view| {
             view.discovery_last_success = self.roster.last_success();
             view.discovery_failures = self.failures;
             view.is_searching = !self.roster.is_complete();
+            view.webhooks_skipped = self.roster.skipped();
         });
     }
 }
@@ -149,17 +167,34 @@ impl EnvironmentLoop {
     }
 
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
+        let found = appeared.len();
+        if found > LOGGED {
+            info!(environment = %self.name, found, "webhooks discovered, such as {}", appeared[0].0.target);
+        }
         for (listed, loaded) in appeared {
-            info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
+            if found <= LOGGED {
+                info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
+            }
             self.add(&listed, loaded);
         }
         update.changes.changed.iter().for_each(|listed| self.change(listed));
-        update.changes.disappeared.iter().for_each(|target| self.remove(target));
+        let gone = &update.changes.disappeared;
+        if gone.len() > LOGGED {
+            let count = gone.len();
+            info!(environment = %self.name, count, "webhooks no longer listed, such as {}", gone[0]);
+        }
+        for target in gone {
+            if gone.len() <= LOGGED {
+                info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
+            }
+            self.remove(target);
+        }
     }
 
     fn end_search(&mut self) {
         self.scheduler.finish(Turn::Discover, TurnOutcome::Complete(0), self.now());
         self.scheduler.set_discovery_due(self.search.roster.due());
+        self.search.log_skipped();
         self.search.show(&self.context.board);
     }
 
@@ -200,7 +235,6 @@ impl EnvironmentLoop {
 
     /// Stops polling a target; its series stay for a while.
     fn remove(&mut self, target: &Target) {
-        info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
         self.context.board.retire_target(target, std::time::Instant::now() + retire::KEEP);
         if let Some(id) = self.members.remove(&target.webhook_id) {
             self.scheduler.remove(id);

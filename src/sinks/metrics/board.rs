@@ -142,6 +142,8 @@ pub struct EnvironmentView {
     pub is_searching: bool,
     /// Failed requests of discovery in a row.
     pub discovery_failures: u32,
+    /// Webhooks that discovery has found beyond `max_webhooks`.
+    pub webhooks_skipped: usize,
 }
 
 /// The settings that say what is shown, and how.
@@ -167,6 +169,8 @@ pub struct ConfigStatus {
 /// Everything that is shown, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
+    /// How often something was written to the board so far.
+    version: u64,
     /// How it is shown.
     pub display: Display,
     /// The status of the configuration.
@@ -181,6 +185,11 @@ impl Views {
     /// Whether the log of a target is still to be read again because the state went back in time.
     pub fn is_behind(&self) -> bool {
         self.listed().any(|view| view.is_behind)
+    }
+
+    /// Returns a number that grows with everything that is written to the board: one number, one content.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The targets that are polled.
@@ -279,6 +288,9 @@ impl Board {
 
     /// Changes what is shown in one step, for later readers.
     fn write<T>(&self, change: impl FnOnce(&mut Views) -> T) -> T {
-        change(Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
+        let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let views = Arc::make_mut(&mut board);
+        views.version += 1;
+        change(views)
     }
 }

@@ -20,8 +20,9 @@ use super::samples::Samples;
 use crate::exposition::model::FamilyHead;
 use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
 use crate::store::handle::StoreInfo;
+use crate::store::queue::QueueStatus;
 
-/// The sources of a scrape. Clones share them.
+/// What scrapes are made of. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Scraper {
     /// What is shown about targets and environments.
@@ -32,7 +33,33 @@ pub struct Scraper {
     pub registry: Registry,
 }
 
+/// One moment, as all families of a scrape see it.
+#[derive(Debug)]
+pub struct Scrape {
+    views: Arc<Views>,
+    /// The labels of the duration histogram.
+    duration_labels: Vec<&'static str>,
+    store: StoreInfo,
+    queue: QueueStatus,
+    process: Option<ProcessFigures>,
+    gathered: Vec<MetricFamily>,
+}
+
+/// Whether a family can differ from one scrape to the next without anything having been written to the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyOrigin {
+    /// It shows the board alone, under this name: scrapes of the same [`Scrape::version`] show the same.
+    Board(&'static str),
+    /// It shows the moment of the scrape.
+    Moment,
+}
+
+/// A family of a scrape.
+#[derive(Clone, Copy, Debug)]
+pub struct ScrapeFamily<'a>(Source<'a>);
+
 /// Where the samples of a family come from.
+#[derive(Clone, Copy, Debug)]
 enum Source<'a> {
     Target(&'static deliveries::TargetRow),
     Environment(&'static Metric, for<'b> fn(environment::EnvironmentSource<'b>, &mut Samples<'b>)),
@@ -41,91 +68,107 @@ enum Source<'a> {
     Registry(&'a MetricFamily),
 }
 
-/// What all rows of a scrape read.
-struct ScrapeView<'a> {
-    views: &'a Views,
-    /// The labels of the duration histogram.
-    duration_labels: Vec<&'static str>,
-    daemon: daemon::DaemonSource<'a>,
-    process: Option<ProcessFigures>,
+impl ScrapeFamily<'_> {
+    /// Returns what it shows.
+    pub fn origin(&self) -> FamilyOrigin {
+        match self.0 {
+            Source::Target(row) => FamilyOrigin::Board(row.metric.name),
+            Source::Environment(metric, _) => FamilyOrigin::Board(metric.name),
+            Source::Daemon(..) | Source::Process(_) | Source::Registry(_) => FamilyOrigin::Moment,
+        }
+    }
 }
 
 impl Scraper {
-    /// Writes the current values. What is held at 0 counts as shown from now on.
+    /// Returns what there is now. What is held at 0 counts as shown from now on.
+    pub fn scrape(&self) -> Scrape {
+        let views = self.board.snapshot();
+        let now = Instant::now();
+        views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
+        Scrape {
+            duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
+            views,
+            store: self.store.clone(),
+            queue: self.store.queue().status(),
+            process: super::process::read(),
+            gathered: self.registry.gather(),
+        }
+    }
+
+    /// Writes what there is now.
     ///
     /// # Errors
     /// If `out` fails.
     pub fn write(&self, format: Format, out: &mut impl fmt::Write) -> fmt::Result {
-        let views = self.board.snapshot();
-        let now = Instant::now();
-        views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
-        let moment = ScrapeView {
-            views: &views,
-            duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
-            daemon: daemon::DaemonSource {
-                config: views.config,
-                is_behind: views.is_behind(),
-                store: &self.store,
-                queue: self.store.queue().status(),
-            },
-            process: super::process::read(),
-        };
-        let gathered = self.registry.gather();
+        let scrape = self.scrape();
         let mut writer = ExpositionWriter::new(format, out);
-        for source in sources(&gathered).into_values() {
-            moment.write(&source, &mut writer)?;
-        }
+        scrape.families().try_for_each(|family| scrape.write(&family, &mut writer))?;
         writer.finish()
     }
 }
 
-/// All sources by the names of their families, which is the order of a scrape.
-fn sources(gathered: &[MetricFamily]) -> BTreeMap<&str, Source<'_>> {
-    let mut sources = BTreeMap::new();
-    for row in deliveries::ROWS.iter().chain(work::ROWS) {
-        sources.insert(row.metric.name, Source::Target(row));
+impl Scrape {
+    /// Returns the version of the board that it shows.
+    pub fn version(&self) -> u64 {
+        self.views.version()
     }
-    for row in environment::ROWS {
-        if let environment::EnvironmentCollector::Board(collect) = row.collect {
-            sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
-        }
-    }
-    for row in daemon::ROWS {
-        if let daemon::DaemonCollector::Board(collect) = row.collect {
-            sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
-        }
-    }
-    for row in process::ROWS {
-        sources.insert(row.metric.name, Source::Process(row));
-    }
-    for family in gathered {
-        sources.insert(family.name(), Source::Registry(family));
-    }
-    sources
-}
 
-impl ScrapeView<'_> {
-    fn write<W: fmt::Write>(&self, source: &Source<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
-        match source {
-            Source::Target(row) => self.write_targets(row, writer.family(family(&row.metric))),
+    /// Returns all families in the order of their names, which is that of a scrape.
+    pub fn families(&self) -> impl Iterator<Item = ScrapeFamily<'_>> {
+        let mut sources = BTreeMap::new();
+        for row in deliveries::ROWS.iter().chain(work::ROWS) {
+            sources.insert(row.metric.name, Source::Target(row));
+        }
+        for row in environment::ROWS {
+            if let environment::EnvironmentCollector::Board(collect) = row.collect {
+                sources.insert(row.metric.name, Source::Environment(&row.metric, collect));
+            }
+        }
+        for row in daemon::ROWS {
+            if let daemon::DaemonCollector::Board(collect) = row.collect {
+                sources.insert(row.metric.name, Source::Daemon(&row.metric, collect));
+            }
+        }
+        for row in process::ROWS {
+            sources.insert(row.metric.name, Source::Process(row));
+        }
+        for family in &self.gathered {
+            sources.insert(family.name(), Source::Registry(family));
+        }
+        sources.into_values().map(ScrapeFamily)
+    }
+
+    /// Writes a family.
+    ///
+    /// # Errors
+    /// If the output fails.
+    pub fn write<W: fmt::Write>(&self, family: &ScrapeFamily<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
+        match family.0 {
+            Source::Target(row) => self.write_targets(row, writer.family(head(&row.metric))),
             Source::Environment(metric, collect) => {
-                let mut writer = writer.family(family(metric));
+                let mut writer = writer.family(head(metric));
                 for (name, view) in &self.views.environments {
                     let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
-                    collect(environment::EnvironmentSource { name, view, views: self.views }, &mut samples);
+                    collect(environment::EnvironmentSource { name, view, views: &self.views }, &mut samples);
                     write_all(samples, &mut writer)?;
                 }
                 Ok(())
             }
             Source::Daemon(metric, collect) => {
+                let subject = daemon::DaemonSource {
+                    config: self.views.config,
+                    is_behind: self.views.is_behind(),
+                    store: &self.store,
+                    queue: self.queue,
+                };
                 let mut samples = Samples::new(Vec::new(), metric.labels);
-                collect(&self.daemon, &mut samples);
-                write_all(samples, &mut writer.family(family(metric)))
+                collect(&subject, &mut samples);
+                write_all(samples, &mut writer.family(head(metric)))
             }
             Source::Process(row) => {
                 let mut samples = Samples::new(Vec::new(), &[]);
                 samples.push_known([], self.process.as_ref().and_then(row.collect));
-                write_all(samples, &mut writer.family(family(&row.metric)))
+                write_all(samples, &mut writer.family(head(&row.metric)))
             }
             Source::Registry(gathered) => {
                 let Some(family) = gathered::family(gathered) else { return Ok(()) };
@@ -156,7 +199,7 @@ impl ScrapeView<'_> {
     }
 }
 
-fn family(metric: &Metric) -> FamilyHead<'static> {
+fn head(metric: &Metric) -> FamilyHead<'static> {
     FamilyHead { name: metric.name, kind: metric.kind, help: metric.help }
 }
 

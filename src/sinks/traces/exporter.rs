@@ -19,6 +19,7 @@ use crate::config::TracesConfig;
 use crate::shutdown::Shutdown;
 use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
+use crate::watchdog::{self, Turns};
 use talkover_core::schedule::backoff::Backoff;
 
 /// The most bytes of encoded spans in one request, unless a single span is larger: servers accept 4 MiB by default.
@@ -63,15 +64,22 @@ impl Exporter {
         Ok(Self { config, envelope, transport, store, write_errors, pace: Pace::default() })
     }
 
+    /// How long a turn may take: a request, and another one that opens the connection.
+    pub fn longest_wait(&self) -> Duration {
+        watchdog::LONGEST_WAIT + self.config.timeout.unwrap_or_default() * 2
+    }
+
     /// Sends until `shutdown`.
-    pub async fn run(mut self, mut shutdown: Shutdown) {
+    pub async fn run(mut self, mut shutdown: Shutdown, turns: Turns) {
         loop {
-            let may_go_on = match self.turn(&mut shutdown).await {
+            turns.turn();
+            let may_go_on = match self.turn(&mut shutdown, &turns).await {
                 NextExport::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
-                NextExport::Again(pause) => shutdown.wait(pause).await,
+                NextExport::Again(pause) => turns.wait(&mut shutdown, pause).await,
                 NextExport::Idle => {
                     tokio::select! {
                         () = self.store.queue().arrival() => true,
+                        () = watchdog::next_turn() => true,
                         () = shutdown.recv() => false,
                     }
                 }
@@ -83,9 +91,10 @@ impl Exporter {
         }
     }
 
-    async fn turn(&mut self, shutdown: &mut Shutdown) -> NextExport {
+    async fn turn(&mut self, shutdown: &mut Shutdown, turns: &Turns) -> NextExport {
         let max_spans = self.pace.max_spans();
-        let spans = match self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES)).await {
+        let oldest = self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES));
+        let spans = match turns.resting(oldest).await {
             Ok(spans) => spans,
             Err(failure) => return NextExport::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
@@ -93,7 +102,7 @@ impl Exporter {
         let Some(verdict) = self.send(spans, shutdown).await else { return NextExport::Stopped };
         let next = self.judge(verdict, sent);
         if let Some(rejected) = next.leaving
-            && !self.acknowledge(last, rejected, shutdown).await
+            && !self.acknowledge(last, rejected, shutdown, turns).await
         {
             return NextExport::Stopped;
         }
@@ -142,20 +151,19 @@ impl Exporter {
         next
     }
 
-    /// Removes the spans for which the receiver has answered. If that cannot be written it is retried, so that spans
-    /// that have arrived are not sent again. Returns whether to go on.
-    async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown) -> bool {
+    /// Removes what the receiver has answered for. Where that cannot be written it is tried again, rather than to send
+    /// once more what has arrived. Says whether to go on.
+    async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown, turns: &Turns) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let Err(failure) = self.store.run(move |store| store.acknowledge_spans(last, rejected)).await else {
-                return true;
-            };
+            let acknowledged = self.store.run(move |store| store.acknowledge_spans(last, rejected));
+            let Err(failure) = turns.resting(acknowledged).await else { return true };
             self.write_errors.inc();
             if backoff.failures() == 0 {
                 error!("failed to remove sent spans from the queue; they will be sent again: {failure}");
             }
             let pause = backoff.fail(rand::rng().random());
-            if !shutdown.wait(pause).await {
+            if !turns.wait(shutdown, pause).await {
                 return false;
             }
         }

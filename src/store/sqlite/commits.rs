@@ -57,15 +57,17 @@ pub(super) fn seal(transaction: &Transaction<'_>, at: Timestamp) -> rusqlite::Re
     before.next(Checksums::new(), at).write(transaction)
 }
 
-/// Takes the rows of a file for what was written, whoever changed them: for those who change a state on purpose, such as
-/// the tests.
+/// Takes the rows of a file for what was written, whoever changed them: for those who change a copy of a state on
+/// purpose.
 ///
 /// # Errors
 /// Where SQLite cannot read or write the file.
 pub fn reseal(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    let at = transaction.query_row("SELECT at FROM last_commit", [], |row| row.get(0))?;
-    seal(&transaction, Timestamp::from_micros(at))?;
+    let (number, at): (i64, i64) =
+        transaction.query_row("SELECT number, at FROM last_commit", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let checksums = add_up(&transaction)?;
+    Commit { number: number.cast_unsigned(), at: Timestamp::from_micros(at), checksums }.write(&transaction)?;
     transaction.commit()
 }
 

@@ -112,6 +112,29 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// Returns the entries of the long walk of `target` that come after `after`, oldest first: a few thousand, and none
+    /// after the last.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn staged_part(&self, target: &Target, after: Option<&Attempt>) -> Result<Vec<Attempt>, StoreError> {
+        self.read(|connection| match targets::find_id(connection, target)? {
+            Some(id) => staged::part(connection, id, after),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// Returns the keys of the unusable entries of the long walk of `target`.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn staged_invalid(&self, target: &Target) -> Result<Vec<Box<str>>, StoreError> {
+        self.read(|connection| match targets::find_id(connection, target)? {
+            Some(id) => staged::read_invalid(connection, id),
+            None => Ok(Vec::new()),
+        })
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }

@@ -121,9 +121,22 @@ pub(super) fn clear(transaction: &Transaction<'_>, target: TargetNumber) -> rusq
     Ok(())
 }
 
+/// The entries of a walk that come after `after`, oldest first: as many as are decided at once.
+pub(super) fn part(
+    connection: &Connection,
+    target: TargetNumber,
+    after: Option<&Attempt>,
+) -> rusqlite::Result<Vec<Attempt>> {
+    let mut parts = Parts::new(connection, target);
+    if let Some(last) = after {
+        parts.after = key(last);
+    }
+    parts.next()
+}
+
 /// The entries of a walk, oldest first, by parts.
 struct Parts<'a> {
-    transaction: &'a Transaction<'a>,
+    connection: &'a Connection,
     target: TargetNumber,
     /// The key of the last entry given.
     after: (i64, i64, String),
@@ -131,12 +144,12 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn new(transaction: &'a Transaction<'a>, target: TargetNumber) -> Self {
-        Self { transaction, target, after: (i64::MIN, i64::MIN, String::new()), names: Names::default() }
+    fn new(connection: &'a Connection, target: TargetNumber) -> Self {
+        Self { connection, target, after: (i64::MIN, i64::MIN, String::new()), names: Names::default() }
     }
 
     fn next(&mut self) -> rusqlite::Result<Vec<Attempt>> {
-        let mut statement = self.transaction.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT created_at, attempt, id, event, status, http_status, duration_ns, delivered_at, grp, error
              FROM staged_entries WHERE target = ?1 AND (created_at, attempt, id) > (?2, ?3, ?4)
              ORDER BY created_at, attempt, id LIMIT ?5",
@@ -148,10 +161,14 @@ impl<'a> Parts<'a> {
             attempts.push(read(row, &mut self.names)?);
         }
         if let Some(last) = attempts.last() {
-            self.after = (last.created_at.as_micros(), i64::from(last.attempt), last.id.to_string());
+            self.after = key(last);
         }
         Ok(attempts)
     }
+}
+
+fn key(attempt: &Attempt) -> (i64, i64, String) {
+    (attempt.created_at.as_micros(), i64::from(attempt.attempt), attempt.id.to_string())
 }
 
 fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt> {
@@ -170,7 +187,8 @@ fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt>
     })
 }
 
-fn read_invalid(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Vec<Box<str>>> {
+/// The keys of the unusable entries of a walk.
+pub(super) fn read_invalid(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Vec<Box<str>>> {
     let mut statement = connection.prepare_cached("SELECT key FROM staged_invalid WHERE target = ?1")?;
     statement.query_map(params![target.0], |row| row.get(0))?.collect()
 }

@@ -17,6 +17,7 @@ use talkover_exporter::store::SpanBatch;
 use talkover_exporter::store::handle::StoreHandle;
 use talkover_exporter::store::queue::QueueStatus;
 use talkover_exporter::store::sqlite::SqliteStore;
+use talkover_exporter::watchdog::Watchdog;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -95,8 +96,9 @@ impl Rig {
     pub(crate) fn start(&mut self, config: TracesConfig) {
         let write_errors = IntCounter::new("errors", "errors").unwrap();
         let exporter = Exporter::new(config, "instance", self.store.clone(), write_errors).unwrap();
+        let turns = Watchdog::default().watch("the exporter", exporter.longest_wait());
         let (trigger, shutdown) = shutdown::channel();
-        self.running = Some((trigger, tokio::spawn(exporter.run(shutdown))));
+        self.running = Some((trigger, tokio::spawn(exporter.run(shutdown, turns))));
     }
 
     pub(crate) async fn stop(&mut self) {

@@ -45,9 +45,10 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For agents, and for campaigns: many times what can be used, as the webhooks of each cost a request of their own.
-    pub const OWNERS: Self = Self { pages: 1_000, entries: 50_000 };
-    /// For the webhooks of one owner: the API's reference knows no pages of that list at all.
+    /// Of agents, or of campaigns: many times what could be read of them, as the webhooks of each cost a request of
+    /// their own.
+    pub const OWNERS: Self = Self { pages: 500, entries: 20_000 };
+    /// Of the webhooks of one owner: the reference knows no pages of that list at all.
     pub const WEBHOOKS: Self = Self { pages: 200, entries: 10_000 };
 }
 

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod plan;
 pub mod record;
 pub mod request;
+mod room;
 mod rotation;
 pub mod targets;
 

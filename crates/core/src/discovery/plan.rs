@@ -18,6 +18,7 @@ use super::filter::Filter;
 use super::listing::{Bounds, CompleteList, Completeness, GONE, LastReading, ListFailure, Listing, Shortfall};
 use super::record::{DiscoveryRecord, ListRecord, OwnerRecord, Unsaved};
 use super::request::{DiscoveredPage, Request};
+use super::room::WebhookRoom;
 use super::rotation::{self, OwnerTurn};
 use super::targets::Discovered;
 use super::{ApiOwner, ApiWebhook, OwnerKey};
@@ -49,6 +50,8 @@ pub struct DiscoverySettings {
     pub campaigns: bool,
     /// The time from the end of one refresh to the next.
     pub refresh_interval: Duration,
+    /// The most webhooks to keep.
+    pub max_webhooks: usize,
 }
 
 /// The discovery of one environment. Times are durations since its start.
@@ -97,6 +100,10 @@ struct KnownOwner {
     turn: OwnerTurn,
     /// Why the list of its webhooks was last read only in part, if it was.
     shortfall: Option<Shortfall>,
+    /// What its webhooks take of [`DiscoverySettings::max_webhooks`].
+    taken: WebhookRoom,
+    /// Wanted webhooks of it that are left out for that.
+    skipped: usize,
 }
 
 fn new_list_of_owners(per_page: u32) -> Listing<ApiOwner> {
@@ -130,10 +137,13 @@ impl Discovery {
             gone: BTreeSet::new(),
             news: Vec::new(),
         };
-        for (key, record) in record.owners {
+        let mut room = WebhookRoom::new(settings.max_webhooks);
+        for (key, mut record) in record.owners {
             if types.contains(&key.owner_type) {
                 let turn = OwnerTurn::read_at(record.read_at.map(at));
-                discovery.owners.insert(key, KnownOwner { record, turn, shortfall: None });
+                let skipped = room.trim(&key, &mut record, &discovery.filter);
+                let taken = WebhookRoom::taken_by(&key, &record, &discovery.filter);
+                discovery.owners.insert(key, KnownOwner { record, turn, shortfall: None, taken, skipped });
             } else {
                 discovery.gone.insert(key);
             }
@@ -303,7 +313,8 @@ impl Discovery {
     }
 
     fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<ApiWebhook>, date: Timestamp, now: Duration) -> bool {
-        // The owner may have gone while its answer was under way.
+        let room = self.room_beside(&key);
+        // It may have gone while its answer was on the way.
         let Some(known) = self.owners.get_mut(&key) else { return false };
         let mut listing = match self.reading.take() {
             Some((owner, listing)) if owner == key => listing,
@@ -318,8 +329,9 @@ impl Discovery {
         }
         known.shortfall = complete.shortfall;
         let was_called = known.record.is_changed;
-        let has_changed = known.record.take_over(&key, complete, &self.filter);
-        // What is missing and not yet known to be gone is read again, but not at once.
+        let (has_changed, skipped) = known.record.take_over(&key, complete, &self.filter, room);
+        (known.taken, known.skipped) = (WebhookRoom::taken_by(&key, &known.record, &self.filter), skipped);
+        // What is missing and not yet known to be gone is looked for again, but not at once.
         if was_called && !has_changed || known.record.is_changed {
             known.turn.succeed_in_vain(now);
         } else {
@@ -327,6 +339,18 @@ impl Discovery {
         }
         self.unsaved.insert(key);
         has_changed
+    }
+
+    /// The room for the webhooks of one owner.
+    fn room_beside(&self, key: &OwnerKey) -> WebhookRoom {
+        let others = self.owners.iter().filter(|(other, _)| *other != key);
+        others.fold(WebhookRoom::new(self.settings.max_webhooks), |room, (_, known)| room.without(known.taken))
+    }
+
+    /// How many webhooks that are wanted are left out, as far as is known: beyond
+    /// [`DiscoverySettings::max_webhooks`].
+    pub fn skipped(&self) -> usize {
+        self.owners.values().map(|known| known.skipped).sum()
     }
 
     fn fail_list(&mut self, owner_type: OwnerType, failure: Option<&ApiError>, now: Duration) {
@@ -453,7 +477,16 @@ fn record_owner(
     match owners.get_mut(key) {
         None => {
             let record = OwnerRecord::new(owner.clone(), absent_at);
-            owners.insert(key.clone(), KnownOwner { record, turn: OwnerTurn::read_at(None), shortfall: None });
+            owners.insert(
+                key.clone(),
+                KnownOwner {
+                    record,
+                    turn: OwnerTurn::read_at(None),
+                    shortfall: None,
+                    taken: WebhookRoom::default(),
+                    skipped: 0,
+                },
+            );
             true
         }
         Some(known) if known.record.owner != *owner => {

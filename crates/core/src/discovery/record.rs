@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::filter::Filter;
 use super::listing::{Bounds, CompleteList, GONE};
+use super::room::{WebhookRoom, WebhookWish};
 use super::{ApiOwner, ApiWebhook, OwnerKey};
 use crate::delivery::{OwnerType, Timestamp};
 
@@ -49,8 +50,15 @@ impl OwnerRecord {
         Self { owner, absent_at, read_at: None, is_changed: false, missed: 0, webhooks: BTreeMap::new() }
     }
 
-    /// Takes over the list of its webhooks; returns whether any of them has changed.
-    pub(super) fn take_over(&mut self, key: &OwnerKey, complete: CompleteList<ApiWebhook>, filter: &Filter) -> bool {
+    /// Takes in the list of its webhooks, as far as there is `room` beside those of other owners; whether that changes
+    /// anything of them, and how many that are wanted were left out.
+    pub(super) fn take_over(
+        &mut self,
+        key: &OwnerKey,
+        complete: CompleteList<ApiWebhook>,
+        filter: &Filter,
+        room: WebhookRoom,
+    ) -> (bool, usize) {
         let (weight, is_whole, begun_at) = (complete.certainty.weight(), complete.is_whole(), complete.begun_at);
         let before = self.webhooks.clone();
         let absent_at = self.read_at.or(self.absent_at);
@@ -58,16 +66,19 @@ impl OwnerRecord {
             known.missed = if complete.entries.contains_key(id) { 0 } else { known.missed + weight };
         }
         self.webhooks.retain(|_, known| known.missed < GONE);
+        let mut room = room.without(WebhookRoom::taken_by(key, self, filter));
+        let mut skipped = 0;
         for (id, webhook) in complete.entries {
             if let Some(known) = self.webhooks.get_mut(&id) {
                 known.webhook = webhook;
                 continue;
             }
-            if self.webhooks.len() >= Bounds::WEBHOOKS.entries {
+            let wish = WebhookWish::of(filter, key, &self.owner.name, &id, &webhook);
+            if self.webhooks.len() >= Bounds::WEBHOOKS.entries || !room.take(wish) {
+                skipped += usize::from(wish == WebhookWish::Wanted);
                 continue;
             }
-            let is_wanted = filter.wants(&self.owner.name, &webhook.name, &key.id, &id);
-            let known_at = absent_at.filter(|_| is_wanted);
+            let known_at = absent_at.filter(|_| wish == WebhookWish::Wanted);
             self.webhooks.insert(id, WebhookRecord { webhook, known_at, missed: 0 });
         }
         // What is missing and not known to be gone is read again soon.
@@ -75,7 +86,7 @@ impl OwnerRecord {
         if is_whole {
             self.read_at = Some(begun_at);
         }
-        before != self.webhooks
+        (before != self.webhooks, skipped)
     }
 }
 

@@ -234,7 +234,7 @@ impl WalkJob {
         let has_met_known = self.walk.has_met_known();
         let (attempts, invalid) = self.walk.take();
         let began = self.first_read.unwrap_or(date.timestamp());
-        let stretch = join(before, &attempts, invalid.len(), began)?;
+        let stretch = Stretch::extended(before, &attempts, invalid.len(), began)?;
         Some(Part { coverage: self.coverage, until: self.until, stretch, has_met_known, attempts, invalid })
     }
 
@@ -274,14 +274,4 @@ impl WalkJob {
             total: self.walk.total(),
         })
     }
-}
-
-/// What has been read without a gap: `before`, and what a walk that began at `began` has read after it.
-fn join(before: Option<Stretch>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Stretch> {
-    let times = || read.iter().map(|attempt| attempt.created_at);
-    // Entries dated in the future say nothing of how far the walk has come.
-    let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
-    let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
-    let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
-    Some(Stretch { newest, oldest, count })
 }

@@ -75,6 +75,19 @@ pub struct Stretch {
     pub count: u64,
 }
 
+impl Stretch {
+    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None` if
+    /// that has no usable entry.
+    pub fn extended(before: Option<Self>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Self> {
+        let times = || read.iter().map(|attempt| attempt.created_at);
+        // What is dated ahead says nothing of how far the reading has come.
+        let newest = times().max().map(|newest| newest.min(began)).max(before.map(|stretch| stretch.newest))?;
+        let oldest = times().chain(before.map(|stretch| stretch.oldest)).min()?;
+        let count = before.map_or(0, |stretch| stretch.count) + (read.len() + invalid) as u64;
+        Some(Self { newest, oldest, count })
+    }
+}
+
 /// A walk from the newest entry to the first one older than a given time.
 #[derive(Debug)]
 pub struct Walk {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use talkover_core::delivery::Target;
+use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::OUTCOMES;
@@ -153,11 +155,7 @@ pub static ROWS: &[TargetRow] = &[
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {
-            let (target, known) = (&view.target, view.info.as_ref());
-            let owner_name = known.map_or("", |known| &*known.owner_name);
-            let host = known.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
-            let owner_type = target.owner_type.as_str();
-            samples.push([&*target.webhook_name, owner_type, &*target.owner_id, owner_name, host], 1_u64);
+            samples.push(info_values(&view.target, view.info.as_ref()), 1_u64);
         }),
     },
     MetricRow {
@@ -191,6 +189,13 @@ pub static ROWS: &[TargetRow] = &[
         }),
     },
 ];
+
+/// The values of the labels of `talkover_webhook_info`. What is not known is empty.
+pub fn info_values<'a>(target: &'a Target, info: Option<&'a WebhookInfo>) -> [&'a str; 5] {
+    let owner_name = info.map_or("", |known| &*known.owner_name);
+    let host = info.and_then(|known| known.endpoint.as_ref()).map_or("", |endpoint| &*endpoint.host);
+    [&target.webhook_name, target.owner_type.as_str(), &target.owner_id, owner_name, host]
+}
 
 fn label_values(key: &SeriesKey) -> impl Iterator<Item = &str> {
     key.labels.iter().map(|value| &**value)

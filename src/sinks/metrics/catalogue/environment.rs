@@ -121,6 +121,14 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
     },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_discovery_webhooks_skipped",
+            help: "Webhooks that discovery has found beyond discovery.max_webhooks, and that are not read.",
+            ..ENVIRONMENT
+        },
+        collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.webhooks_skipped as u64)),
+    },
 ];
 
 /// Counts the targets that are healthy, failing and disabled: each is exactly one of these.

@@ -14,8 +14,12 @@ const H: fn(u64) -> Duration = |hours| Duration::from_secs(3600 * hours);
 /// The server's clock at the start.
 const START: ServerTime = ServerTime::new(Timestamp::from_seconds(1_700_000_000));
 
-const SETTINGS: DiscoverySettings =
-    DiscoverySettings { agents: true, campaigns: true, refresh_interval: Duration::from_secs(300) };
+const SETTINGS: DiscoverySettings = DiscoverySettings {
+    agents: true,
+    campaigns: true,
+    refresh_interval: Duration::from_secs(300),
+    max_webhooks: 10_000,
+};
 
 /// Says which requests fail, and how.
 type Failing = dyn Fn(&Request) -> Option<ApiError>;
@@ -463,6 +467,31 @@ fn a_webhook_that_was_left_out_has_no_past_when_it_is_let_in() {
 }
 
 #[test]
+fn webhooks_beyond_the_limit_are_left_out_and_those_that_were_first_stay() {
+    let mut world = World::with(4, 0, 0);
+    world.discovery.settings.max_webhooks = 3;
+    world.run(M(10));
+    let first = world.ids();
+    assert_eq!((first.len(), world.discovery.skipped()), (3, 1));
+    world.owners.get_mut(&agent(0)).unwrap().1.extend(["w-more".into(), "w-and-more".into()]);
+    world.run(H(3));
+    assert_eq!((world.ids(), world.discovery.skipped()), (first.clone(), 3));
+
+    // What include and exclude do not let in takes no place of what they do.
+    world.discovery.filter = Filter::new(&["*".to_owned()], &["w-1".to_owned()]);
+    world.run(H(6));
+    assert_eq!((world.ids().len(), world.discovery.skipped()), (3, 2), "a place has become free");
+
+    let settings = DiscoverySettings { max_webhooks: 2, ..SETTINGS };
+    let now = START.plus(H(6));
+    world.discovery = Discovery::new(settings, everything(), world.discovery.into_record(), now);
+    assert_eq!((world.ids().len(), world.discovery.skipped()), (2, 2), "of the four that are remembered");
+    (world.epoch, world.now) = (now, S(0));
+    world.run(H(3));
+    assert_eq!((world.ids().len(), world.discovery.skipped()), (2, 4));
+}
+
+#[test]
 fn what_could_not_be_written_comes_again() {
     let mut world = World::with(1, 1, 0);
     world.run(M(1));
@@ -535,7 +564,7 @@ fn lists_that_never_end_are_ended_and_take_no_more_memory() {
         }
         known.push(discovery.owners.keys().cloned().collect::<Vec<_>>());
     }
-    assert_eq!((pages, known[0].len()), (30, 50_000));
+    assert_eq!((pages, known[0].len()), (12, 20_000));
     assert!(known[0] == known[1] && known[1] == known[2], "nothing is taken away");
     assert_eq!(discovery.take_news().len(), 1);
     assert!(discovery.last_success().is_some());

@@ -1,0 +1,77 @@
+//! How many webhooks discovery keeps: of those that are wanted as many as `max_webhooks`, and as many of the others, so
+//! that lists without end cost a bounded amount of memory. Who was there first stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::filter::Filter;
+use super::record::{OwnerRecord, WebhookRecord};
+use super::{ApiWebhook, OwnerKey};
+
+/// Whether include and exclude let a webhook in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WebhookWish {
+    Wanted,
+    Unwanted,
+}
+
+impl WebhookWish {
+    pub(super) fn of(filter: &Filter, key: &OwnerKey, owner_name: &str, id: &str, webhook: &ApiWebhook) -> Self {
+        if filter.wants(owner_name, &webhook.name, &key.id, id) { Self::Wanted } else { Self::Unwanted }
+    }
+}
+
+/// Webhooks, wanted and not: those that are kept, or those that could be besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct WebhookRoom {
+    wanted: usize,
+    unwanted: usize,
+}
+
+impl WebhookRoom {
+    /// WebhookRoom for `max_webhooks` of each.
+    pub(super) fn new(max_webhooks: usize) -> Self {
+        Self { wanted: max_webhooks, unwanted: max_webhooks }
+    }
+
+    /// What the webhooks of an owner take.
+    pub(super) fn taken_by(key: &OwnerKey, record: &OwnerRecord, filter: &Filter) -> Self {
+        let wanted = record.webhooks.iter().filter(|(id, known)| {
+            WebhookWish::of(filter, key, &record.owner.name, id, &known.webhook) == WebhookWish::Wanted
+        });
+        let wanted = wanted.count();
+        Self { wanted, unwanted: record.webhooks.len() - wanted }
+    }
+
+    /// What is left beside `taken`.
+    pub(super) fn without(self, taken: Self) -> Self {
+        Self {
+            wanted: self.wanted.saturating_sub(taken.wanted),
+            unwanted: self.unwanted.saturating_sub(taken.unwanted),
+        }
+    }
+
+    /// Takes a place; returns whether there was one.
+    pub(super) fn take(&mut self, wish: WebhookWish) -> bool {
+        let places = match wish {
+            WebhookWish::Wanted => &mut self.wanted,
+            WebhookWish::Unwanted => &mut self.unwanted,
+        };
+        let had_one = *places > 0;
+        *places = places.saturating_sub(1);
+        had_one
+    }
+
+    /// Removes the webhooks of an owner that there is no room for; returns how many of them were wanted.
+    pub(super) fn trim(&mut self, key: &OwnerKey, record: &mut OwnerRecord, filter: &Filter) -> usize {
+        let (mut skipped, name) = (0, record.owner.name.clone());
+        let webhooks: &mut BTreeMap<Arc<str>, WebhookRecord> = &mut record.webhooks;
+        webhooks.retain(|id, known| {
+            let wish = WebhookWish::of(filter, key, &name, id, &known.webhook);
+            let is_kept = self.take(wish);
+            skipped += usize::from(!is_kept && wish == WebhookWish::Wanted);
+            is_kept
+        });
+        skipped
+    }
+}

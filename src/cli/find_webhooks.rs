@@ -1,0 +1,104 @@
+//! Which webhooks an environment has now: those that the file names, and, if it discovers, those that the API lists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::app;
+use crate::budgeted_client::{AskError, BudgetedClient};
+use crate::config::EnvironmentConfig;
+use talkover_core::delivery::Target;
+use talkover_core::discovery::filter::Filter;
+use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
+use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
+use talkover_core::discovery::request::{DiscoveredPage, Request};
+use talkover_core::discovery::targets::{ListedTarget, join};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct FoundWebhooks {
+    /// The webhooks, by their ids.
+    pub(super) listed: Vec<ListedTarget>,
+    /// What discovery has learned, for a state; `None` if it is off.
+    pub(super) discovered: Option<Unsaved>,
+    /// What could not be read, and why.
+    pub(super) failures: Vec<String>,
+}
+
+/// Reads all lists that discovery searches.
+///
+/// # Errors
+/// If the API answers nobody, or the program is to end.
+pub(super) async fn find(
+    environment: &EnvironmentConfig,
+    asker: &mut BudgetedClient,
+) -> Result<FoundWebhooks, AskError> {
+    let name: Arc<str> = environment.name.as_str().into();
+    let named: Vec<Target> = environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
+    let mut failures = Vec::new();
+    let mut discovery = discover(environment, asker, &mut failures).await?;
+    let listed = join(&name, &named, discovery.iter().flat_map(Discovery::targets)).into_values().collect();
+    let discovered = discovery.as_mut().map(Discovery::take_unsaved);
+    Ok(FoundWebhooks { listed, discovered, failures })
+}
+
+async fn discover(
+    environment: &EnvironmentConfig,
+    asker: &mut BudgetedClient,
+    failures: &mut Vec<String>,
+) -> Result<Option<Discovery>, AskError> {
+    let Some(config) = &environment.discovery else { return Ok(None) };
+    let settings = DiscoverySettings {
+        agents: config.agents,
+        campaigns: config.campaigns,
+        refresh_interval: config.refresh_interval,
+        max_webhooks: config.max_webhooks as usize,
+    };
+    let filter = Filter::new(&config.include, &config.exclude);
+    let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());
+    while let Some(request) = discovery.next(Duration::ZERO) {
+        discovery.start();
+        match ask(asker, &request).await {
+            Ok((found, date)) => drop(discovery.finish(request, Ok(found), date, Duration::ZERO)),
+            Err(error) if asker.silence.ends_all(&error) => return Err(error),
+            Err(error) => {
+                failures.push(format!(
+                    "environment `{}`: {} cannot be read: {error}",
+                    environment.name,
+                    name(&request)
+                ));
+                let AskError::Api { error, date, .. } = error else { return Err(error) };
+                discovery.finish(request, Err(&error), date, Duration::ZERO);
+            }
+        }
+    }
+    for list in discovery.take_news() {
+        warn!(environment = %environment.name, "a list was read only in part: {}; what was found is used", list.shortfall);
+    }
+    Ok(Some(discovery))
+}
+
+async fn ask(
+    asker: &mut BudgetedClient,
+    request: &Request,
+) -> Result<(DiscoveredPage, talkover_core::server_time::ServerTime), AskError> {
+    match request {
+        Request::Owners { owner_type, page, per_page } => {
+            let asked =
+                asker.ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await);
+            asked.await.map(|(page, date)| (DiscoveredPage::Owners(page), date))
+        }
+        Request::Webhooks { owner, page } => {
+            let asked = asker.ask("an owner's webhooks", async |client| client.webhooks(owner, *page).await);
+            asked.await.map(|(page, date)| (DiscoveredPage::Webhooks(page), date))
+        }
+    }
+}
+
+fn name(request: &Request) -> String {
+    match request {
+        Request::Owners { owner_type, .. } => format!("the list of {}s", owner_type.as_str()),
+        Request::Webhooks { owner, .. } => format!("the webhooks of {} {}", owner.owner_type.as_str(), owner.id),
+    }
+}

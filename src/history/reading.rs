@@ -1,0 +1,154 @@
+//! Reads one log back to where its past is wanted, and keeps what it has read, so that nothing is read twice.
+
+use std::time::Duration;
+
+use super::resume::{Kept, LogExtent, ResumeFile};
+use crate::log_reader::{LogReader, LogSink, ReadError};
+use crate::progress::WorkProgress;
+use crate::store::error::StoreError;
+use talkover_core::delivery::{Attempt, EntryId, Target, Timestamp};
+use talkover_core::reading::walk::{Stretch, Walk};
+
+/// Entries are put on disk by so many: what an interruption costs is the requests for fewer than that.
+const KEPT_AT_ONCE: usize = 1_000;
+/// A log that was read up to a moment ago may still get entries of that time: it shows whole seconds.
+const OVERLAP: Duration = Duration::from_secs(2);
+
+/// What a daemon has read of a log: its past ends where that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveHistory {
+    /// How far back the daemon's first contact has read.
+    pub since: Timestamp,
+    /// What the daemon knows, which need not be read: about how many entries.
+    pub stretch: Option<Stretch>,
+}
+
+/// How a log is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadExtent {
+    /// Entries wanted on a page.
+    pub per_page: u32,
+    /// How far back, from the first answer on.
+    pub since: Duration,
+    /// What a daemon knows already, if there is one.
+    pub live: Option<LiveHistory>,
+    /// What was read longer ago than this is brought up to date.
+    pub stale_after: Duration,
+}
+
+/// Reads what is missing of the log of `target`.
+///
+/// # Errors
+/// If the log cannot be read, or the resume file cannot be written. What was read until then is kept.
+pub async fn read(
+    reader: &mut LogReader,
+    resume: &mut ResumeFile,
+    target: &Target,
+    extent: ReadExtent,
+    progress: &mut WorkProgress,
+) -> Result<(), ReadError> {
+    let kept = resume.find(target).map_err(not_kept)?;
+    let now = reader.asker.clock.now().timestamp();
+    let (walk, until) = match (kept.complete_until, kept.stretch) {
+        (Some(complete), _) if extent.live.is_some() || now.since(complete) < extent.stale_after => return Ok(()),
+        (Some(complete), _) => {
+            let until = kept.stretch.map_or(complete, |stretch| stretch.newest).minus(OVERLAP);
+            (Walk::new(until, extent.per_page), Some(until))
+        }
+        (None, stretch) => {
+            let until = kept.begun.map(|(_, cutoff)| cutoff);
+            let end = until.unwrap_or(Timestamp::from_micros(i64::MIN));
+            let known = together(extent.live.and_then(|live| live.stretch), stretch);
+            let walk = known
+                .map_or_else(|| Walk::new(end, extent.per_page), |known| Walk::resume(end, extent.per_page, known));
+            (walk, until)
+        }
+    };
+    let is_update = kept.complete_until.is_some();
+    let mut keeper = Keeper { resume, target, extent, kept, until, is_update, began: None, progress };
+    let walk = reader.read(target, walk, &mut keeper).await?;
+    keeper.finish(walk)
+}
+
+/// What a daemon knows and what was read before it, as one stretch.
+fn together(live: Option<Stretch>, kept: Option<Stretch>) -> Option<Stretch> {
+    match (live, kept) {
+        (Some(live), Some(kept)) => Some(Stretch {
+            newest: live.newest.max(kept.newest),
+            oldest: live.oldest.min(kept.oldest),
+            count: live.count + kept.count,
+        }),
+        (live, kept) => live.or(kept),
+    }
+}
+
+fn not_kept(error: StoreError) -> ReadError {
+    ReadError::NotKept(error.to_string())
+}
+
+struct Keeper<'a> {
+    resume: &'a mut ResumeFile,
+    target: &'a Target,
+    extent: ReadExtent,
+    kept: Kept,
+    /// Where the walk ends; `None` until the first answer.
+    until: Option<Timestamp>,
+    /// Whether everything was read once, and only what came since is read now.
+    is_update: bool,
+    /// When this walk began, by the server's clock.
+    began: Option<Timestamp>,
+    progress: &'a mut WorkProgress,
+}
+
+impl Keeper<'_> {
+    /// Puts what `walk` has read on disk.
+    fn keep(&mut self, walk: &mut Walk, date: Timestamp) -> Result<(), ReadError> {
+        let (mut attempts, invalid) = walk.take();
+        if let Some(live) = self.extent.live {
+            attempts.retain(|attempt| attempt.created_at < live.since);
+        }
+        let cutoff = self.kept.begun.map_or(date, |(_, cutoff)| cutoff);
+        let stretch = self.stretch(&attempts, invalid.len(), date).or(self.kept.stretch);
+        // Nothing usable was read: its place in the list is not known, and it is read again after an interruption.
+        let stretch = stretch.unwrap_or(Stretch { newest: cutoff, oldest: cutoff, count: 0 });
+        self.resume.keep(self.target, cutoff, stretch, &attempts, &invalid).map_err(not_kept)?;
+        self.kept.stretch = Some(stretch).filter(|stretch| stretch.count > 0);
+        Ok(())
+    }
+
+    fn stretch(&self, attempts: &[Attempt], invalid: usize, date: Timestamp) -> Option<Stretch> {
+        Stretch::extended(self.kept.stretch, attempts, invalid, self.began.unwrap_or(date))
+    }
+
+    fn finish(mut self, mut walk: Walk) -> Result<(), ReadError> {
+        let began = self.began.or(self.kept.begun.map(|(date, _)| date)).unwrap_or_default();
+        self.keep(&mut walk, began)?;
+        let log_extent = walk.cut_short().map_or(LogExtent::Whole, |_| LogExtent::CutShort);
+        self.resume.complete(self.target, began, log_extent).map_err(not_kept)
+    }
+}
+
+impl LogSink for Keeper<'_> {
+    fn begin(&mut self, date: Timestamp) -> Result<Timestamp, ReadError> {
+        self.began = Some(date);
+        if self.kept.begun.is_none() {
+            self.resume.begin(self.target, date, self.extent.since).map_err(not_kept)?;
+            self.kept.begun = Some((date, date.minus(self.extent.since)));
+        }
+        Ok(*self.until.get_or_insert(date.minus(self.extent.since)))
+    }
+
+    fn knows(&self, _id: &EntryId) -> bool {
+        false
+    }
+
+    fn absorb(&mut self, walk: &mut Walk, date: Timestamp) -> Result<(), ReadError> {
+        let (_, reached) = walk.reached();
+        self.progress.advance(reached);
+        // An update is kept when it has joined what was there before.
+        if self.is_update || walk.len() < KEPT_AT_ONCE || !walk.has_attempts() || !walk.is_contiguous() {
+            return Ok(());
+        }
+        self.keep(walk, date)
+    }
+}

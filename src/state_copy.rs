@@ -1,0 +1,139 @@
+//! Copies a whole state: to a file, while a daemon may be running, and from such a file to where a daemon is to begin.
+//!
+//! The copy is a state file itself, in one piece, and holds also when each target was last read, which a daemon keeps
+//! in `<state>.seen`. What was spent of the request budget stays where it was spent, and the lock file is nobody's
+//! property. Used by `state export` and `state import`.
+
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use thiserror::Error;
+
+use crate::audit::state::{StateError, StateFile};
+use crate::store::draft::StateDraft;
+use crate::store::error::StoreError;
+use crate::store::place::beside;
+use crate::store::sqlite::commits;
+use talkover_core::server_time::LocalTime;
+
+/// Where the table `meta` of a copy keeps the content of `<state>.seen`.
+const SEEN: &str = "exported_seen";
+/// Only its owner may read a state.
+const MODE: u32 = 0o600;
+
+/// Why a state cannot be copied.
+#[derive(Debug, Error)]
+pub enum CopyError {
+    /// The file to be read is no sound state of this version.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// There is nothing to be read.
+    #[error("failed to read {}: {}", path.display(), io::Error::from(io::ErrorKind::NotFound))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is a state, or a file, where the copy was to be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is a file of that name.
+    #[error("there is a file {} already: it was left untouched", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("failed to write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// SQLite cannot write it.
+    #[error("failed to write {}: {error}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why not, in SQLite's words.
+        error: rusqlite::Error,
+    },
+}
+
+/// Copies the state at `state` to a new file at `copy`, as of one moment.
+///
+/// # Errors
+/// If the state is missing, damaged or of another version, or if `copy` exists or cannot be written.
+pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
+    let exists = || CopyError::Exists { path: copy.to_owned() };
+    let write = |error| CopyError::Write { path: copy.to_owned(), error };
+    let sqlite = |error| CopyError::Sqlite { path: copy.to_owned(), error };
+    let source = StateFile::open(state)?;
+    if copy.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let directory = copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory).map_err(write)?;
+    // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
+    // one that is newer would hide it.
+    let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
+    let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
+    source.copy_to(&target)?;
+    let mut target = target.into_inner();
+    // In one file: without the mode that keeps a log beside it.
+    target.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
+    target.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![SEEN, seen]).map_err(sqlite)?;
+    commits::reseal(&mut target).map_err(sqlite)?;
+    target.close().map_err(|(_, error)| sqlite(error))?;
+    file.as_file().sync_all().map_err(write)?;
+    match file.persist_noclobber(copy) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+        Err(error) => Err(write(error.error)),
+    }
+}
+
+/// Lets the state at `state` begin with the copy at `copy`, at `now` by the local clock.
+///
+/// # Errors
+/// If `copy` is missing, damaged or of another version, or if there is a state already.
+pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError> {
+    let source = match StateFile::open(copy) {
+        Err(StateError::Missing { path }) => return Err(CopyError::Missing { path }),
+        other => other?,
+    };
+    if let Some(directory) = state.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(|error| CopyError::Write { path: directory.to_owned(), error })?;
+    }
+    let draft = StateDraft::place(state)?;
+    let write = |error| CopyError::Write { path: draft.clone(), error };
+    let sqlite = |error| CopyError::Sqlite { path: draft.clone(), error };
+    create(&draft).map_err(write)?;
+    let target = RefCell::new(Connection::open(&draft).map_err(sqlite)?);
+    source.copy_to(&target)?;
+    let mut target = target.into_inner();
+    let seen = target.query_row("DELETE FROM meta WHERE key = ?1 RETURNING value", [SEEN], |row| row.get(0));
+    let seen: Option<Vec<u8>> = seen.optional().map_err(sqlite)?;
+    commits::reseal(&mut target).map_err(sqlite)?;
+    target.close().map_err(|(_, error)| sqlite(error))?;
+    // Without it the first reading counts as catching up.
+    let mut file = create(&beside(&draft, "seen")).map_err(write)?;
+    file.write_all(&seen.unwrap_or_default()).map_err(write)?;
+    // Opened as a daemon opens it: what that would refuse is refused now.
+    Ok(StateDraft::open(state, now)?.publish()?)
+}
+
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().create(true).truncate(true).write(true).mode(MODE).open(path)
+}
+
+fn read_if_there(path: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}

@@ -1,0 +1,109 @@
+//! A state that is prepared beside its place and put there in one step: a daemon finds all of it or nothing.
+//!
+//! Used where a state does not begin empty: by `history --seed-state` and `state import`.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::lock::LockFile;
+use super::place::beside;
+use super::sqlite::SqliteStore;
+use talkover_core::server_time::LocalTime;
+
+/// What a store makes beside its file, and an earlier, interrupted draft may have left behind.
+const COMPANIONS: [&str; 3] = ["seen", "served", "lock"];
+/// The same of SQLite.
+const SQLITE_COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// A state that has no place yet.
+#[derive(Debug)]
+pub struct StateDraft {
+    store: SqliteStore,
+    draft: PathBuf,
+    path: PathBuf,
+}
+
+impl StateDraft {
+    /// Returns where a state for `path` is prepared, after removing what was left there.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is a state at `path`.
+    pub fn place(path: &Path) -> Result<PathBuf, StoreError> {
+        refuse_existing(path)?;
+        let draft = beside(path, "draft");
+        remove(&draft).map_err(|error| StoreError::Io { path: draft.clone(), action: "remove", error })?;
+        Ok(draft)
+    }
+
+    /// Opens the state that is prepared for `path`, or begins it, at `now` by the local clock.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
+        let draft = beside(path, "draft");
+        Ok(Self { store: SqliteStore::open(&draft, now)?, draft, path: path.to_owned() })
+    }
+
+    /// The state.
+    pub fn store(&mut self) -> &mut SqliteStore {
+        &mut self.store
+    }
+
+    /// Puts the state in its place.
+    ///
+    /// # Errors
+    /// If a daemon works there, or there is a state by now.
+    pub fn publish(self) -> Result<(), StoreError> {
+        let Self { store, draft, path } = self;
+        // The last connection writes SQLite's log into the file.
+        drop(store);
+        let failed = |action| {
+            let path = path.clone();
+            move |error| StoreError::Io { path, action, error }
+        };
+        let _lock = LockFile::reserve(&path)?;
+        refuse_existing(&path)?;
+        File::open(&draft).and_then(|file| file.sync_all()).map_err(failed("write"))?;
+        std::fs::rename(beside(&draft, "seen"), beside(&path, "seen")).map_err(failed("write"))?;
+        std::fs::rename(&draft, &path).map_err(failed("write"))?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("write"))?;
+        remove(&draft).map_err(failed("clear up beside"))
+    }
+}
+
+/// Refuses to overwrite a state, or to put one beside the log of another: SQLite would take that for its own.
+///
+/// # Errors
+/// [`StoreError::Exists`] if there is one at `path`.
+pub fn refuse_existing(path: &Path) -> Result<(), StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match [path.to_owned(), log.into()].into_iter().find(|file| file.symlink_metadata().is_ok()) {
+        Some(path) => Err(StoreError::Exists { path }),
+        None => Ok(()),
+    }
+}
+
+/// Removes the state file at `path` and what lies beside it; what is not there is no error. The memory of the request
+/// budget stays: what was spent was spent.
+///
+/// # Errors
+/// If one of them cannot be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let of_sqlite = SQLITE_COMPANIONS.iter().map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    });
+    let companions = COMPANIONS.iter().map(|extension| beside(path, extension));
+    for file in std::iter::once(path.to_owned()).chain(of_sqlite).chain(companions) {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
