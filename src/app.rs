@@ -24,10 +24,9 @@ use tracing::{info, warn};
 
 use self::assemble::SharedServices;
 pub(crate) use self::assemble::{client, policy, spans, target};
-pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
-use crate::config::{Config, ServerConfig, TokenError};
+use crate::config::{self, Config, ServerConfig, TokenError};
 use crate::local_clock;
 use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
@@ -100,8 +99,8 @@ impl App {
     /// changes and on request.
     ///
     /// # Errors
-    /// If the daemon cannot work with this configuration.
-    pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
+    /// Where the daemon cannot do its work with this configuration.
+    pub fn new(config: Config, source: Option<config::ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = local_clock::now();
         // This comes first: loading a large state file takes time, and changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
@@ -141,6 +140,7 @@ impl App {
         let watchdog = services.watchdog.clone();
         let sources = Sources {
             metrics: Renderer::start(scraper, &watchdog),
+            metrics_path: settings.metrics_path.as_str().into(),
             board: services.board.clone(),
             readiness,
             watchdog: watchdog.clone(),

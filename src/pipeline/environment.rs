@@ -1,11 +1,13 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` holds the targets, `spender` decides what may be spent, `search` is discovery's part of the loop, and
-//! `results` interprets the end of a step. Must never start a step for a target that has one under way, nor make a
+//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
+//! `results` what the end of a step means, and `outages` what
+//! the log says of failures. Must never start a step for a target that has one under way, nor make a
 //! request that is not paid for.
 
 mod idle_target;
 mod members;
+mod outages;
 mod results;
 mod search;
 mod spender;
@@ -37,6 +39,7 @@ use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::schedule::patience::Patience;
 use talkover_core::schedule::scheduler::{Next, Scheduler};
+use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::schedule::{Intervals, RequestClass, Turn};
 
 /// The settings of an environment's loop.
@@ -67,6 +70,8 @@ pub struct EnvironmentLoop {
     scheduler: Scheduler,
     /// Which targets are left alone, and for how long.
     patience: Patience,
+    /// Failures in a row that concern all targets.
+    streak: FailureStreak,
     spender: Spender,
     search: Search,
     /// The longest interval that was last logged, or the configured one.
@@ -103,6 +108,7 @@ impl EnvironmentLoop {
             started: Instant::now(),
             members: Members::default(),
             patience: Patience::default(),
+            streak: FailureStreak::default(),
             spender,
             longest: settings.intervals.max,
         };
@@ -111,6 +117,7 @@ impl EnvironmentLoop {
         remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
         environment.follow_limits();
         environment.scheduler.set_discovery_due(environment.search.roster.due());
+        environment.search.log_found();
         environment
     }
 

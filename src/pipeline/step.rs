@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::{debug, info, warn};
 
 use super::reader::{Reader, Step};
 use crate::client::{Client, Exchange};
+use crate::logging::about::about_webhook;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
@@ -123,13 +123,13 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
         (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Mended(result)) => (reader, result),
         (Ok(page), TimeOutcome::Settled) => {
             for entry in &page.invalid {
-                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
+                about_webhook!(debug, &reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             let absorbed = job.absorb(page, seen.now, &reader.ledger);
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(ApiError::TooLarge { key, limit_mib }), TimeOutcome::Settled) => {
-            debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
+            about_webhook!(debug, &reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
@@ -178,7 +178,7 @@ async fn go_on(
         Ok(AfterPage::More(job)) => {
             if let Some((pages, reached)) = reader.progress(&job, now) {
                 let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
-                info!(webhook = %reader.target, pages, "first contact under way: read back {hours:.1} h so far");
+                about_webhook!(info, &reader.target, pages, "first contact under way: read back {hours:.1} h so far");
             }
             stage(context, reader, job, date).await
         }
@@ -219,8 +219,9 @@ async fn settle_time(
         };
     }
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
-        warn!(
-            webhook = %reader.target,
+        about_webhook!(
+            warn,
+            &reader.target,
             "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
@@ -271,13 +272,13 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 /// Logs what could not be read, once each.
 fn log_unread(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
-        warn!(webhook = %reader.target, "log read only in part: {cause}");
+        about_webhook!(warn, &reader.target, "log read only in part: {cause}");
     }
     let unreadable =
         batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
     let count = unreadable.count();
     if count > 0 {
-        warn!(webhook = %reader.target, count, "unreadable entries: every page that holds one of them fails");
+        about_webhook!(warn, &reader.target, count, "unreadable entries: every page that holds one of them fails");
     }
 }
 
@@ -291,7 +292,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
         Err(failure) => return not_written(context, reader, batch, failure),
     };
     if must_commit {
-        debug!(webhook = %reader.target, entries, "committed");
+        about_webhook!(debug, &reader.target, entries, "committed");
     }
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.apply(durable);
@@ -372,11 +373,11 @@ fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
     match context.store.run_blocking(|store| store.catch_up(&reader.target)) {
         Ok(()) => {
             reader.is_behind = false;
-            info!(webhook = %reader.target, "read again what the state had lost: its series are shown again");
+            about_webhook!(info, &reader.target, "read again what the state had lost: its series are shown again");
         }
         Err(failure) => {
             context.write_errors.inc();
-            warn!(webhook = %reader.target, "its series stay absent: {failure}");
+            about_webhook!(warn, &reader.target, "its series stay absent: {failure}");
         }
     }
 }
@@ -399,10 +400,10 @@ fn show(
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
     if !shown.was_contacted && reader.ledger.marks().contacted {
-        info!(webhook = %reader.target, entries = tally.new, "first contact complete");
+        about_webhook!(debug, &reader.target, entries = tally.new, "first contact complete");
         // So that a copy of the file without its write-ahead log holds it.
         if let Err(failure) = context.store.run_blocking(|store| store.checkpoint()) {
-            warn!(webhook = %reader.target, "the first contact is in the write-ahead log alone: {failure}");
+            about_webhook!(warn, &reader.target, "the first contact is in the write-ahead log alone: {failure}");
         }
     }
     catch_up(context, &mut reader, batch.coverage);

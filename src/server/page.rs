@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 
+use super::MetricsPath;
 use super::health::Readiness;
 use super::status::{Environment, Status, Target, TargetState};
 use crate::sinks::metrics::board::Board;
@@ -33,16 +34,20 @@ th{font-weight:600;color:var(--soft)}.n{text-align:right}.failing{color:var(--ba
 .note,.why{white-space:normal}.why{overflow-wrap:anywhere}tr:has(+tr .why) td{border-bottom:0}.waiting{color:var(--wait)}.unlisted,small{color:var(--soft)}";
 
 /// The page.
-pub(super) async fn page(State(board): State<Board>, State(readiness): State<Readiness>) -> impl IntoResponse {
+pub(super) async fn page(
+    State(board): State<Board>,
+    State(readiness): State<Readiness>,
+    State(metrics): State<MetricsPath>,
+) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(render(Status::of(&board, &readiness))))
+    (headers, Html(render(Status::of(&board, &readiness), metrics.relative())))
 }
 
-fn render(mut status: Status) -> String {
+fn render(mut status: Status, metrics: &str) -> String {
     status
         .targets
         .sort_by(|a, b| (a.state, &a.environment, &a.webhook_name).cmp(&(b.state, &b.environment, &b.webhook_name)));
@@ -62,7 +67,7 @@ fn render(mut status: Status) -> String {
          <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\n\
          <title>talkover-exporter</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>talkover-exporter</h1>\n<p>Version {version} ({revision}). {ready} {config}</p>\n\
-         <nav><a href=\"metrics\">/metrics</a><a href=\"api/v1/status\">/api/v1/status</a>\
+         <nav><a href=\"{metrics}\">/{metrics}</a><a href=\"api/v1/status\">/api/v1/status</a>\
          <a href=\"-/healthy\">/-/healthy</a><a href=\"-/ready\">/-/ready</a>\
          <a href=\"dashboards/\">/dashboards/</a><a href=\"rules/\">/rules/</a></nav>\n\
          {environments}{targets}</main>\n</body>\n</html>\n",

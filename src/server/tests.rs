@@ -50,8 +50,14 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let sources =
-            Sources { metrics, board: board(), readiness: readiness.clone(), watchdog: watchdog.clone(), reloader };
+        let sources = Sources {
+            metrics,
+            metrics_path: "/metrics".into(),
+            board: board(),
+            readiness: readiness.clone(),
+            watchdog: watchdog.clone(),
+            reloader,
+        };
         let serving = tokio::spawn(serve(listener, router(sources, max_requests), web, WRITE_TIMEOUT, shutdown));
         Self { address, readiness, trigger, serving }
     }

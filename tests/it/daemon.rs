@@ -163,7 +163,8 @@ struct LogLine {
     level: String,
     message: String,
     target: String,
-    webhook: Option<String>,
+    environment: Option<String>,
+    webhook_id: Option<String>,
 }
 
 #[tokio::test]
@@ -175,14 +176,16 @@ async fn a_log_in_json_has_every_key_once() {
     let mut child = spawn(&config, &[]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut told: Vec<LogLine> = Vec::new();
-    while !told.iter().any(|line| line.message.starts_with("poll failed again: ")) {
+    while !told.iter().any(|line| line.message.contains("API unreachable: the connection failed")) {
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
         let read: LogLine = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(!read.timestamp.is_empty() && !read.level.is_empty() && !read.target.is_empty(), "{line}");
         told.push(read);
     }
-    let failed = told.iter().find(|line| line.message.starts_with("poll failed: ")).unwrap();
-    assert_eq!(failed.webhook.as_deref(), Some("test/w-1"));
+    let started = told.iter().find(|line| line.message == "started").unwrap();
+    assert_eq!((started.target.as_str(), &started.webhook_id), ("app", &None));
+    let failed = told.iter().find(|line| line.target == "pipeline" && line.environment.is_some()).unwrap();
+    assert_eq!(failed.environment.as_deref(), Some("test"));
 }
 
 #[tokio::test]

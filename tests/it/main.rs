@@ -25,6 +25,7 @@ mod hardships;
 mod harness;
 mod history;
 mod large;
+mod listening;
 mod names;
 mod neighbours;
 mod panics;

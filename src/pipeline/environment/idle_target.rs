@@ -7,9 +7,9 @@ use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
 use crate::store::Loaded;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::ListedTarget;
-use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::rate::Rate;
+use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::server_time::ServerTime;
 
 /// A target in its place.
@@ -22,8 +22,8 @@ pub(super) struct IdleTarget {
 /// How a target's polls have gone.
 #[derive(Debug, Default)]
 pub(super) struct PollState {
-    /// How the last poll ended: only changes are logged.
-    pub(super) last: Option<PollResult>,
+    /// Its own failures in a row.
+    pub(super) streak: FailureStreak,
     /// Whether the state file could not be written at the last attempt.
     pub(super) is_unwritten: bool,
     /// No recheck is due before this, in time since the start: the last one failed.

@@ -5,9 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use super::members::Ticket;
-use super::results::log_change;
 use super::spender::Grant;
 use super::{Done, EnvironmentLoop, jitter};
 use crate::client::Exchange;
@@ -15,6 +15,7 @@ use crate::local_clock;
 use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
+use talkover_core::schedule::patience::Change;
 use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
 use talkover_core::server_time::{DateHeader, ServerTime};
@@ -74,9 +75,10 @@ impl EnvironmentLoop {
         }
         let end = idle.record(&result, class, date, &self.context.board);
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
-        if let Some(change) = change {
-            log_change(&self.name, change);
+        if change == Some(Change::OutageBegan) {
+            debug!(environment = %self.name, "no webhook is answered: probing one after the other");
         }
+        self.log_step(id, class, &result, outcome, now);
         self.scheduler.finish(Turn::Ask(id, class), outcome, now);
         self.plan(id, class, outcome, date);
     }
