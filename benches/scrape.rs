@@ -80,6 +80,7 @@ fn board() -> Board {
         duration_labels: AttemptLabel::ALL.to_vec(),
         duration_buckets: BUCKETS.into(),
         birth_hold: Duration::from_secs(65),
+        links: talkover_exporter::sinks::metrics::board::Links::default(),
     });
     board.add_environment("production".into(), 60);
     for number in 0..TARGETS {

@@ -32,7 +32,7 @@ use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, Renderer, ServeError, Sources};
+use crate::server::{self, MetricsPath, Renderer, ServeError, Sources, StatusOrigin, StatusSource};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
@@ -138,10 +138,16 @@ impl App {
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let watchdog = services.watchdog.clone();
+        let metrics_path = MetricsPath::from(settings.metrics_path.as_str());
         let sources = Sources {
             metrics: Renderer::start(scraper, &watchdog),
-            metrics_path: settings.metrics_path.as_str().into(),
-            board: services.board.clone(),
+            status: StatusSource::start(StatusOrigin {
+                board: services.board.clone(),
+                readiness: readiness.clone(),
+                clocks: services.clocks.clone(),
+                metrics_path: metrics_path.clone(),
+            }),
+            metrics_path,
             readiness,
             watchdog: watchdog.clone(),
             reloader: settings.enable_lifecycle.then(|| reloader.clone()),

@@ -7,14 +7,16 @@ use prometheus::IntCounter;
 use super::AppError;
 use crate::budget::Budget;
 use crate::client::{Client, ClientError, ClientOptions, Connector};
-use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, StateConfig, TracesConfig, WebhookConfig};
+use crate::config::{
+    Config, EnvironmentConfig, MetricsConfig, PollConfig, ServerConfig, StateConfig, TracesConfig, WebhookConfig,
+};
 use crate::local_clock;
 use crate::pipeline::environment::{EnvironmentLoop, EnvironmentSettings};
 use crate::pipeline::reader::ReadSettings;
 use crate::pipeline::roster::Roster;
 use crate::pipeline::step::StepContext;
 use crate::server_clock::ServerClocks;
-use crate::sinks::metrics::board::{Board, Display};
+use crate::sinks::metrics::board::{Board, Display, Links};
 use crate::sinks::metrics::daemon::ApiMetrics;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
@@ -201,11 +203,12 @@ pub(super) fn labels(metrics: &MetricsConfig) -> LabelPolicy {
 }
 
 /// How series are shown.
-pub(super) fn display(metrics: &MetricsConfig) -> Display {
+pub(super) fn display(metrics: &MetricsConfig, server: &ServerConfig) -> Display {
     Display {
         duration_labels: metrics.duration_labels.clone(),
         duration_buckets: metrics.duration_buckets.clone().into(),
         birth_hold: metrics.birth_hold,
+        links: Links { trace_url: server.trace_url.clone(), grafana_url: server.grafana_url.clone() },
     }
 }
 

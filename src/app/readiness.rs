@@ -1,10 +1,14 @@
 //! When the metrics are worth scraping.
 
+use std::fmt::Write as _;
+use std::time::Instant;
+
 use tracing::info;
 
 use crate::logging::about::rough;
 use crate::server::health::Readiness;
 use crate::sinks::metrics::board::{Board, EnvironmentView, TargetView, Views};
+use crate::sinks::metrics::progress::{self, FirstContact, approximately};
 
 /// Failed polls after which a target no longer prevents readiness.
 const FAILURES_UNTIL_READY: u64 = 3;
@@ -62,7 +66,18 @@ fn waiting_for_targets(views: &Views) -> Option<String> {
     let is_waiting = |view: &&TargetView| !view.exposed && failures(view) < FAILURES_UNTIL_READY;
     let waiting: Vec<&TargetView> = views.listed().filter(is_waiting).collect();
     let first = waiting.first()?;
-    Some(format!("{} of {} webhooks not read yet, among them {}", waiting.len(), views.listed().count(), first.target))
+    let count = views.listed().count();
+    let mut reason = format!("{} of {count} webhooks not read yet, among them {}", waiting.len(), first.target);
+    let environment = &first.target.environment;
+    if let Some(contact) = progress::first_contact(views, environment, Instant::now()).filter(|one| one.pages > 0) {
+        let FirstContact { ratio, pages, entries, remaining, .. } = &contact;
+        let reached = contact.reached_text();
+        let left = remaining.map_or_else(String::new, |left| format!(", about {} left", approximately(left)));
+        let done = ratio * 100.0;
+        // Writing to a string cannot fail.
+        let _ = write!(reason, "; {environment}: {done:.0} % done, {pages} pages, {entries} entries{reached}{left}");
+    }
+    Some(reason)
 }
 
 #[cfg(test)]

@@ -315,7 +315,7 @@ fn assemble(services: &SharedServices, config: &Config, tools: Vec<(Tools, Plan)
             other => warn!("buckets changed in this version; {} histograms restart at 0", other.as_str()),
         }
     }
-    services.board.set_display(display(&config.metrics));
+    services.board.set_display(display(&config.metrics, &config.server));
     let mut ready = Vec::new();
     for (tools, plan) in tools {
         let (environment, unlisted) = plan.assemble(tools, services)?;

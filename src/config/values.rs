@@ -178,6 +178,14 @@ pub(super) fn base_url(value: &Value) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An address for a browser: http or https, with whatever stands behind the host.
+pub(super) fn web_address(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    let before_query = text.split(['?', '#']).next().unwrap_or_default();
+    plain_url(before_query)?;
+    Ok(text)
+}
+
 const MUST_BE_HTTP: &str = "must be a URL that begins with http:// or https://";
 
 /// As `base_url`, from text.

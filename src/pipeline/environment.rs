@@ -1,13 +1,14 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
 //! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
-//! `results` what the end of a step means, and `outages` what
-//! the log says of failures. Must never start a step for a target that has one under way, nor make a
-//! request that is not paid for.
+//! `results` interprets the end of a step, `outages` says what is logged of failures, and `reports` how the environment
+//! is doing as a whole. Must never start a step for a target that has one under way, nor make a request that is not
+//! paid for.
 
 mod idle_target;
 mod members;
 mod outages;
+mod reports;
 mod results;
 mod search;
 mod spender;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::members::{Members, Ticket};
+use self::reports::Reports;
 use self::search::Search;
 use self::spender::Spender;
 use super::discover::{Asked, Registered};
@@ -74,6 +76,7 @@ pub struct EnvironmentLoop {
     streak: FailureStreak,
     spender: Spender,
     search: Search,
+    reports: Reports,
     /// The longest interval that was last logged, or the configured one.
     longest: Duration,
 }
@@ -110,11 +113,13 @@ impl EnvironmentLoop {
             patience: Patience::default(),
             streak: FailureStreak::default(),
             spender,
+            reports: Reports::default(),
             longest: settings.intervals.max,
         };
         // Targets that never answer take long: poll those first that answered last.
         remembered.sort_by_key(|(_, loaded)| Reverse(loaded.last_success));
         remembered.into_iter().for_each(|(listed, loaded)| environment.add(&listed, loaded));
+        environment.context.board.note_began(&environment.name);
         environment.follow_limits();
         environment.scheduler.set_discovery_due(environment.search.roster.due());
         environment.search.log_found();

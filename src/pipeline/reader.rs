@@ -27,6 +27,7 @@ use talkover_core::schedule::page_size::{NextSweep, first_page};
 use talkover_core::schedule::rate::Rate;
 use talkover_core::server_time::{LocalTime, Observed, ServerTime, SinceStart};
 
+mod progress;
 mod rechecks;
 mod sweeps;
 
@@ -35,8 +36,6 @@ const STAGED_AT_ONCE: usize = 5_000;
 
 /// A walk is told of this many unreadable entries, the latest ones: older ones are rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
-/// A first contact that takes longer than this says how far it is, this often.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How a target is read.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +53,8 @@ pub struct Remembered {
     pub ledger: DurableLedger,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
+    /// Since when polls have failed, by the server's clock; `None` if the last one succeeded.
+    pub failing_since: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
     /// Whether the state went back in time, and its log was not read again since.
@@ -84,12 +85,14 @@ pub struct Reader {
     /// Why the last walk ended early, and whether that was logged.
     cut_short: Option<CutShort>,
     is_cut_told: bool,
-    /// When the progress of a first contact was last logged, in time since the start.
-    progress_told: Option<Duration>,
     /// What the walk under way has on disk.
     staged: Option<StagedWalk>,
+    /// What it had on disk at the start.
+    resumed: Option<StagedWalk>,
     /// What was read but could not be committed.
     uncommitted: Option<Batch>,
+    /// Since when polls have failed, by the server's clock; `None` if the last one succeeded.
+    failing_since: Option<Timestamp>,
     /// When a poll last succeeded, by the server's clock.
     last_success: Option<Timestamp>,
     /// When the target became known, where that was before its first answer.
@@ -120,7 +123,7 @@ pub enum Step {
 impl Reader {
     /// A reader that goes on from what is remembered.
     pub fn new(target: Target, remembered: Remembered, settings: ReadSettings) -> Self {
-        let Remembered { ledger, last_success, staged, is_behind, known_at } = remembered;
+        let Remembered { ledger, last_success, failing_since, staged, is_behind, known_at } = remembered;
         Self {
             target,
             info: None,
@@ -133,10 +136,11 @@ impl Reader {
             bottom: None,
             cut_short: None,
             is_cut_told: false,
-            progress_told: None,
             staged,
+            resumed: staged,
             uncommitted: None,
             last_success,
+            failing_since,
             known_at,
             clock: None,
             first_answer: None,
@@ -419,18 +423,6 @@ impl Reader {
         (!std::mem::replace(&mut self.is_cut_told, true)).then_some(cause)
     }
 
-    /// How many answers a first contact has read at `now` since the start, and how far back it has come, if it is time
-    /// to log that.
-    pub fn progress(&mut self, job: &Job, now: Duration) -> Option<(u64, Option<Timestamp>)> {
-        let Job::Walk(walk) = job else { return None };
-        let told = self.progress_told.map_or(walk.began, |told| told.max(walk.began));
-        if walk.coverage != Coverage::FirstContact || now < told + PROGRESS_INTERVAL {
-            return None;
-        }
-        self.progress_told = Some(now);
-        Some(walk.reached())
-    }
-
     fn staged_has_met_known(&self) -> bool {
         self.staged.is_some_and(|staged| staged.has_met_known)
     }
@@ -472,11 +464,11 @@ impl Reader {
             Coverage::FirstResponse | Coverage::Mended => {}
             Coverage::Pages => self.sweeps.find_by_rechecks(tally.new),
             Coverage::Head => {
-                self.staged = None;
+                (self.staged, self.resumed) = (None, None);
                 self.sweeps.poll(tally.new, now);
             }
             Coverage::Sweep | Coverage::FirstContact => {
-                self.staged = None;
+                (self.staged, self.resumed) = (None, None);
                 self.sweeps.complete(batch.newest, now + self.settings.windows.sweep_interval);
                 // Everything that the one under way could still bring was just read.
                 self.parked.sweep = None;
@@ -485,8 +477,16 @@ impl Reader {
         self.rechecks.note(batch, &self.ledger);
     }
 
+    /// Records that a poll has failed at `date`; returns whether the one before it had not.
+    pub fn begins_to_fail(&mut self, date: ServerTime) -> bool {
+        let is_news = self.failing_since.is_none();
+        self.failing_since.get_or_insert(date.timestamp());
+        is_news
+    }
+
     /// Records that a poll has succeeded.
     pub fn succeeded(&mut self, date: ServerTime) {
+        self.failing_since = None;
         self.last_success = Some(date.timestamp());
     }
 

@@ -113,7 +113,8 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
     if answer.exchange.code.is_some() {
         (reader, time) = settle_time(context.clone(), reader, &seen, now).await;
     }
-    let (reader, result) = match (answer.result, time) {
+    let store = context.store.clone();
+    let (mut reader, result) = match (answer.result, time) {
         (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Unsettled(result)) => {
             // The job is unchanged, and requests the same page again.
             reader.park(job);
@@ -138,7 +139,19 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             fail(context, reader, job, error, seen.now, now).await
         }
     };
+    if matches!(result, StepResult::Failed(_) | StepResult::Narrowed(_)) && reader.begins_to_fail(seen.now) {
+        reader = note_failing(store, reader, seen.now).await;
+    }
     Stepped { reader, exchange: Some(answer.exchange), date: seen.now, result }
+}
+
+/// Keeps since when a target's polls have failed, before that is shown.
+async fn note_failing(store: StoreHandle, reader: Reader, since: ServerTime) -> Reader {
+    blocking::run(move || {
+        store.run_blocking(|store| store.note_failing(&reader.target, since.timestamp()));
+        reader
+    })
+    .await
 }
 
 /// Handles a failed request of a job.
@@ -176,10 +189,8 @@ async fn go_on(
 ) -> (Reader, StepResult) {
     match absorbed {
         Ok(AfterPage::More(job)) => {
-            if let Some((pages, reached)) = reader.progress(&job, now) {
-                let hours = reached.map_or(0.0, |reached| date.since(reached).as_secs_f64() / 3600.0);
-                about_webhook!(info, &reader.target, pages, "first contact under way: read back {hours:.1} h so far");
-            }
+            let progress = reader.progress(&job, now, date);
+            context.board.update(&reader.target, |view, _| view.progress = progress.or(view.progress));
             stage(context, reader, job, date).await
         }
         Ok(AfterPage::Done(read)) => {
@@ -399,6 +410,7 @@ fn show(
     now: Duration,
 ) -> (Reader, StepResult) {
     let tally = shown.tally;
+    let is_whole = matches!(batch.coverage, Coverage::Head | Coverage::Sweep | Coverage::FirstContact);
     if !shown.was_contacted && reader.ledger.marks().contacted {
         about_webhook!(debug, &reader.target, entries = tally.new, "first contact complete");
         // So that a copy of the file without its write-ahead log holds it.
@@ -410,6 +422,9 @@ fn show(
     context.board.update(&reader.target, |view, environment| {
         view.is_behind = reader.is_behind;
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
+        if is_whole {
+            view.progress = None;
+        }
         environment.entries_read.new += tally.new;
         environment.entries_read.changed += tally.changed;
         environment.entries_read.unchanged += tally.unchanged;

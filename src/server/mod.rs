@@ -52,11 +52,11 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use health::Readiness;
 pub use renderer::Renderer;
+pub use status::{StatusOrigin, StatusSource};
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
-use crate::sinks::metrics::board::Board;
 use crate::watchdog::Watchdog;
 
 /// No request here has a use for a body; this is room for what proxies add.
@@ -80,8 +80,8 @@ pub struct Sources {
     pub metrics: Renderer,
     /// Where they are served.
     pub metrics_path: MetricsPath,
-    /// What the status page shows.
-    pub board: Board,
+    /// The status and its pages.
+    pub status: StatusSource,
     /// Told by the pipeline.
     pub readiness: Readiness,
     /// Knows whether all loops turn.
@@ -121,7 +121,9 @@ pub enum ServeError {
 /// All paths. Answers are compressed where the client accepts gzip, and scrapes by themselves.
 pub fn router(sources: Sources, max_requests: u32) -> Router {
     let pages = Router::new()
-        .route("/", get(page::page))
+        .route("/", get(page::overview_page))
+        .route("/webhooks/{environment}/{webhook_id}", get(page::webhook_page))
+        .route("/assets/{name}", get(page::asset))
         .route("/api/v1/status", get(status::status))
         .route("/-/reload", post(lifecycle::reload))
         // Relative, so that they lead to the right place behind a proxy with a prefix, too.

@@ -14,8 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::web_config::WebConfig;
-use super::{Readiness, Renderer, ServeError, Sources, health, listen, router, serve};
+use super::{
+    MetricsPath, Readiness, Renderer, ServeError, Sources, StatusOrigin, StatusSource, health, listen, router, serve,
+};
 use crate::reload::{self, Reloader};
+use crate::server_clock::ServerClocks;
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
@@ -50,10 +53,17 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
+        let metrics_path = MetricsPath::from("/metrics");
+        let origin = StatusOrigin {
+            board: board(),
+            readiness: readiness.clone(),
+            clocks: ServerClocks::default(),
+            metrics_path: metrics_path.clone(),
+        };
         let sources = Sources {
             metrics,
-            metrics_path: "/metrics".into(),
-            board: board(),
+            metrics_path,
+            status: StatusSource::start(origin),
             readiness: readiness.clone(),
             watchdog: watchdog.clone(),
             reloader,
@@ -110,7 +120,8 @@ fn board() -> Board {
         ));
     }
     let failing = board.read(|views| views.listed().next().unwrap().target.clone());
-    board.update(&failing, |view, _| view.fail("the API answered 502: \"<b>Bad\""));
+    let since = Timestamp::from_seconds(1_700_000_015);
+    board.update(&failing, |view, _| view.fail("the API answered 502: \"<b>Bad\"", since));
     board
 }
 
@@ -296,53 +307,6 @@ async fn readiness_is_a_latch_and_health_does_not_depend_on_it() {
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain"));
     assert_eq!(health::Readiness::waiting("here").check(), Err("here".to_owned()));
-}
-
-#[tokio::test]
-async fn the_status_page_shows_failures_first_and_loads_nothing() {
-    let served = Served::start(None);
-    served.readiness.set_waiting("<b>&\"'".to_owned());
-    let response = served.get("/").await;
-    assert_eq!(response.status(), StatusCode::OK);
-    let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-    assert!(policy.starts_with("default-src 'none'"), "{policy}");
-    let page = response.text().await.unwrap();
-    assert!(page.contains(env!("CARGO_PKG_VERSION")));
-    assert!(page.contains("&lt;b&gt;&amp;&quot;&#39;"), "{page}");
-    for link in ["href=\"metrics\"", "href=\"-/healthy\"", "href=\"-/ready\""] {
-        assert!(page.contains(link), "{link}");
-    }
-    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
-    assert!(place("class=\"failing\">failing") < place("not read yet"));
-    assert!(place("orders") < place("&lt;b&gt;odd"));
-    assert!(place("w-1<br>agent a-1") < place("the API answered 502: &quot;&lt;b&gt;Bad&quot;"));
-    for outside in ["src=", "<link", "<script", "://", "<b>"] {
-        assert!(!page.contains(outside), "{outside}");
-    }
-}
-
-#[tokio::test]
-async fn the_status_is_there_as_json() {
-    let served = Served::start(None);
-    let response = served.get("/api/v1/status").await;
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
-    let status: serde_json::Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    assert_eq!((&status["ready"], &status["not_ready"]), (&false.into(), &"starting".into()));
-    let environment = &status["environments"][0];
-    assert_eq!(environment["name"], "production");
-    assert_eq!((&environment["targets"], &environment["failing"]), (&2.into(), &1.into()));
-    let target = &status["targets"][0];
-    assert_eq!((&target["webhook_id"], &target["state"]), (&"w-1".into(), &"failing".into()));
-    assert_eq!(
-        (&target["failure"], &target["enabled"]),
-        (&"the API answered 502: \"<b>Bad\"".into(), &serde_json::Value::Null)
-    );
-    assert_eq!(target["last_success_time"], "2023-11-14T22:13:20Z");
-    assert_eq!((&target["watermark_time"], &target["attempts"]["failed"]), (&serde_json::Value::Null, &0.into()));
-    assert_eq!(
-        (&status["targets"][1]["state"], &status["targets"][1]["failure"]),
-        (&"waiting".into(), &serde_json::Value::Null)
-    );
 }
 
 #[tokio::test]

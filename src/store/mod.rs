@@ -45,6 +45,8 @@ pub struct Loaded {
     pub catching_up: Option<Timestamp>,
     /// When a poll last succeeded, by the server's clock.
     pub last_success: Option<Timestamp>,
+    /// Since when polls have failed, by the server's clock; `None` if the last one succeeded.
+    pub failing_since: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
     /// Whether the state went back in time, and the log was not read again since.
@@ -198,6 +200,9 @@ pub trait Store: Debug + Send {
 
     /// Records when a target's poll last succeeded, without waiting for the disk.
     fn note_success(&self, target: &Target, date: Timestamp);
+
+    /// Records since when a target's polls have failed, without waiting for the disk.
+    fn note_failing(&self, target: &Target, since: Timestamp);
 
     /// Records which targets of an environment are listed, as of `now` by the local clock; returns the others that are
     /// known.

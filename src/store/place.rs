@@ -10,9 +10,10 @@ use tracing::warn;
 
 use super::error::StoreError;
 
-/// The lock, the times of polls, the last commit that was shown, and what is spent of the request budget.
+/// The lock, the times of polls and of their failures, the last commit that was shown, and what is spent of the request budget.
 pub(super) const LOCK: &str = "lock";
 pub(super) const SEEN: &str = "seen";
+pub(super) const FAILING: &str = "failing";
 pub(super) const SERVED: &str = "served";
 const BUDGET: &str = "budget";
 
@@ -113,7 +114,7 @@ pub(super) fn unopened(path: &Path, error: io::Error) -> StoreError {
 
 /// Warns once of files of the state that everybody may read or write.
 pub(super) fn warn_if_open_to_all(state: &Path) {
-    let beside = [LOCK, SEEN, SERVED, BUDGET].map(|extension| beside(state, extension));
+    let beside = [LOCK, SEEN, FAILING, SERVED, BUDGET].map(|extension| beside(state, extension));
     let of_sqlite = [write_ahead_log(state), with_suffix(state, "-shm")];
     let files = std::iter::once(state.to_owned()).chain(of_sqlite).chain(beside);
     let open: Vec<String> =

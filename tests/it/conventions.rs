@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Names that two types may have, and why.
-const SHARED: [(&str, &str); 3] = [
+const SHARED: [(&str, &str); 2] = [
     ("Config", "the status page mirrors the configuration's last reload"),
     ("Status", "the status page is a document of that name; the simulator, which shares no type, has its entries'"),
-    ("Target", "the status page mirrors a target as JSON"),
 ];
 
 /// The words that begin the definition of a type.

@@ -18,7 +18,7 @@ use talkover_core::server_time::LocalTime;
 use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::client::Exchange;
 use talkover_exporter::exposition::Format;
-use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
+use talkover_exporter::sinks::metrics::board::{Board, Display, Links, TargetView};
 use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::scrape::Scraper;
@@ -114,6 +114,8 @@ fn busy() -> TargetView {
     view.marks.last_attempt = [Some(at(1)), Some(at(2)), Some(at(3)), Some(at(4))];
     view.open = [3, 1];
     view.oldest_open = [Some(at(-50)), None];
+    view.marks.contacted = true;
+    (view.marks.streak.count, view.marks.streak.since) = (3, Some(at(70)));
     view.up = Some(true);
     view.last_success = Some(at(101));
     view.polls = [70, 6, 5, 4, 3, 2, 1];
@@ -136,6 +138,7 @@ fn board() -> Board {
         duration_labels: duration_labels(),
         duration_buckets: BUCKETS.into(),
         birth_hold: Duration::from_secs(65),
+        links: Links::default(),
     };
     board.set_display(display);
     board.set_config(|config| (config.is_good, config.loaded_at) = (true, at(0)));
@@ -153,7 +156,7 @@ fn board() -> Board {
     board.add_target(busy());
     // Not read yet, and failing.
     let mut failing = view(target("prod", "w-0"));
-    failing.fail("the API answered 502");
+    failing.fail("the API answered 502", at(102));
     failing.totals.set(attempt("b", AttemptStatus::Failed, 500).attempts_series(), Total::Counter(1));
     board.add_target(failing);
     // Read before, and no longer listed.

@@ -35,6 +35,7 @@ mod schedule;
 mod stalled;
 mod state;
 mod state_copy;
+mod status;
 mod traces;
 
 mod unreadable;

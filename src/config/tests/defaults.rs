@@ -22,6 +22,8 @@ fn a_file_without_settings_gets_the_documented_ones() {
             metrics_path: "/metrics".to_owned(),
             web_config_file: None,
             enable_lifecycle: false,
+            trace_url: None,
+            grafana_url: None,
             max_requests: 40,
             write_timeout: seconds(30),
         }

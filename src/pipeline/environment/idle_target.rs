@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
+use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::ListedTarget;
@@ -35,8 +36,9 @@ pub(super) struct PollState {
 impl IdleTarget {
     /// A target with what the state file remembers of it.
     pub(super) fn new(listed: &ListedTarget, loaded: Loaded, settings: ReadSettings) -> Self {
-        let Loaded { ledger, last_success, staged, is_behind, .. } = loaded;
-        let remembered = Remembered { ledger, last_success, staged, is_behind, known_at: listed.known_at };
+        let Loaded { ledger, last_success, failing_since, staged, is_behind, .. } = loaded;
+        let remembered =
+            Remembered { ledger, last_success, failing_since, staged, is_behind, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
         reader.info = listed.info.clone();
         Self { reader, state: PollState::default() }
@@ -53,6 +55,11 @@ impl IdleTarget {
 
     pub(super) fn target(&self) -> &Target {
         &self.reader.target
+    }
+
+    /// How far a long walk that is on disk has come; `None` if none is.
+    pub(super) fn staged_progress(&self) -> Option<WalkProgress> {
+        self.reader.staged_progress()
     }
 
     /// Updates what discovery knows of the target.

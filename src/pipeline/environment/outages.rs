@@ -77,7 +77,7 @@ impl EnvironmentLoop {
     }
 
     /// Whether a failure says nothing of the one who met it: everybody is refused, or nobody is answered.
-    fn concerns_all(&self, failure: &ApiError) -> bool {
+    pub(super) fn concerns_all(&self, failure: &ApiError) -> bool {
         match failure.failure() {
             RequestFailure::Rejected(_) => true,
             RequestFailure::Unanswered(_) => self.patience.is_out(),

@@ -35,32 +35,30 @@ impl IdleTarget {
                 StepOutcome::Complete(tally.new)
             }
             StepResult::NotWritten(failure) => {
-                self.record_unwritten(failure, board);
+                self.record_unwritten(failure, date, board);
                 StepOutcome::NotWritten
             }
             StepResult::Failed(failure) => {
-                self.record_failure(failure, board);
+                self.record_failure(failure, date, board);
                 StepOutcome::Failed(failure.failure())
             }
             StepResult::Narrowed(failure) => {
-                self.record_failure(failure, board);
+                self.record_failure(failure, date, board);
                 StepOutcome::Narrowed(failure.retry_after())
             }
         }
     }
 
     fn record_success(&mut self, date: ServerTime, board: &Board) {
-        self.end_poll(PollResult::Success, board, |view| view.last_success = Some(date.timestamp()));
+        self.end_poll(PollResult::Success, board, |view| view.succeed(date.timestamp()));
     }
 
-    fn record_failure(&mut self, failure: &ApiError, board: &Board) {
-        self.end_poll(failure.poll_result(), board, |view| view.fail(&failure.to_string()));
+    fn record_failure(&mut self, failure: &ApiError, date: ServerTime, board: &Board) {
+        self.end_poll(failure.poll_result(), board, |view| view.fail(&failure.to_string(), date.timestamp()));
     }
 
     fn end_poll(&mut self, result: PollResult, board: &Board, change: impl FnOnce(&mut TargetView)) {
         board.update(self.target(), |view, _| {
-            view.up = Some(result == PollResult::Success);
-            view.failure = None;
             if let Some(position) = PollResult::ALL.iter().position(|known| *known == result) {
                 view.polls[position] += 1;
             }
@@ -74,12 +72,12 @@ impl IdleTarget {
         }
     }
 
-    fn record_unwritten(&mut self, failure: &StoreError, board: &Board) {
+    fn record_unwritten(&mut self, failure: &StoreError, date: ServerTime, board: &Board) {
         if std::mem::replace(&mut self.state.is_unwritten, true) {
             about_webhook!(debug, self.target(), "state file still not writable: {failure}");
         } else {
             about_webhook!(error, self.target(), "failed to write the state file; retrying: {failure}");
         }
-        board.update(self.target(), |view, _| view.fail(&failure.to_string()));
+        board.update(self.target(), |view, _| view.fail(&failure.to_string(), date.timestamp()));
     }
 }

@@ -213,7 +213,10 @@ impl EnvironmentLoop {
     pub(super) fn add(&mut self, listed: &ListedTarget, loaded: Loaded) {
         let now = self.now();
         self.context.board.add_target(view(listed, &loaded, self.settings.intervals.min));
-        let id = self.members.add(IdleTarget::new(listed, loaded, self.settings.read));
+        let idle = IdleTarget::new(listed, loaded, self.settings.read);
+        let progress = idle.staged_progress();
+        self.context.board.update(&listed.target, |view, _| view.progress = progress);
+        let id = self.members.add(idle);
         self.scheduler.add(id, now);
         self.patience.add(id);
         self.follow_enabled(id, listed, now);

@@ -81,6 +81,7 @@ impl EnvironmentLoop {
         self.log_step(id, class, &result, outcome, now);
         self.scheduler.finish(Turn::Ask(id, class), outcome, now);
         self.plan(id, class, outcome, date);
+        self.report_step(&result, now);
     }
 
     /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
@@ -99,7 +100,13 @@ impl EnvironmentLoop {
         let earliest = now.max(idle.state.recheck_not_before);
         self.scheduler.set_due(id, sweep, recheck.map(|due| due.max(earliest)), now);
         let interval = self.scheduler.interval(id, now);
-        self.context.board.update(idle.target(), |view, _| view.poll_interval = interval);
+        let next_poll = self.scheduler.next_poll(id, now);
+        let next_poll = self.instant(next_poll);
+        let Some(idle) = self.members.idle_mut(id) else { return };
+        self.context.board.update(idle.target(), |view, _| {
+            view.poll_interval = interval;
+            view.next_poll = next_poll;
+        });
     }
 
     /// Pays for a request at `now`, and adapts to what may be spent from now on.
@@ -115,9 +122,10 @@ impl EnvironmentLoop {
     /// Shows why no target can be polled, because the results of the last polls no longer do.
     fn show_unpaid(&self, failure: &io::Error) {
         self.context.write_errors.inc();
+        let date = self.context.clock.now().timestamp();
         let failure = format!("failed to write the file of the request budget: {failure}");
         for idle in self.members.idle() {
-            self.context.board.update(idle.target(), |view, _| view.fail(&failure));
+            self.context.board.update(idle.target(), |view, _| view.fail(&failure, date));
         }
     }
 
@@ -135,8 +143,12 @@ impl EnvironmentLoop {
         self.spender.learn(exchange.rate_limit, remaining, now);
         self.follow_limits();
         let rate = self.spender.rate();
+        let date = self.context.clock.now().timestamp();
         self.context.board.update_environment(&self.name, |view| {
             view.budget = rate;
+            if exchange.code.is_some() {
+                view.last_answer = Some(date);
+            }
             view.rate_limit = exchange.rate_limit.or(view.rate_limit);
             view.rate_limit_remaining = exchange.rate_limit_remaining.or(view.rate_limit_remaining);
             let offset = exchange

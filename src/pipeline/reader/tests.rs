@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::sinks::metrics::board::WalkProgress;
 use crate::store::durable::Durable;
 use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, OwnerType};
 use talkover_core::ledger::decide::{Policy, decide};
@@ -406,34 +407,49 @@ fn rechecks_that_keep_failing_are_made_in_smaller_pages_and_find_the_entry() {
 }
 
 #[test]
-fn a_long_first_contact_says_how_far_it_is_once_in_five_minutes() {
+fn a_first_contact_knows_how_far_it_is_and_how_long_it_will_take() {
     let mut desk = Desk::new();
+    // The test's first contact reads 1000 s back: down to second 0.
     for second in 0..200 {
-        desk.insert(&format!("{second}"), second, AttemptStatus::Success);
+        desk.insert(&format!("{second}"), second * 5, AttemptStatus::Success);
     }
     let mut told = Vec::new();
-    for (number, now) in (1_000..).step_by(100).enumerate() {
-        let complete = desk.step(now);
-        if complete.is_none() {
-            let job = desk.begin(RequestClass::Heads, 1.0, now).unwrap();
-            if let Some((pages, reached)) = desk.reader.progress(&job, Duration::from_secs(now)) {
-                told.push((now, pages, reached));
-                assert_eq!(desk.reader.progress(&job, Duration::from_secs(now)), None, "once");
-            }
-            desk.reader.park(job);
-        }
-        if let Some(batch) = complete {
-            assert_eq!(number, 20, "ten entries a page, and one that is empty");
-            desk.settle(&batch, now);
+    for now in (1_000..).step_by(10) {
+        if desk.step(now).is_some() {
             break;
         }
+        let job = desk.begin(RequestClass::Heads, 1.0, now).unwrap();
+        let time = Duration::from_secs(now);
+        told.extend(desk.reader.progress(&job, time, server(now as i64)));
+        desk.reader.park(job);
     }
-    // The first request is made at second 1000; ten entries a page, from second 199 on.
-    let expected: Vec<_> = (1..=6).map(|n| (1_000 + 300 * n, 3 * n + 1, Some(at(199 - 30 * n as i64 - 9)))).collect();
-    assert_eq!(told, expected);
-    // Later walks are no first contact, however long they take.
-    let job = desk.begin(RequestClass::Heads, 1.0, 10_000).unwrap();
-    assert_eq!(desk.reader.progress(&job, Duration::from_secs(20_000)), None);
+    let shown = |index: usize| {
+        let one: &WalkProgress = &told[index];
+        (one.pages, one.entries, one.reached, (one.ratio * 1000.0).round(), one.remaining.map(|left| left.as_secs()))
+    };
+    // Pages of ten entries, one each ten seconds from second 1000 on.
+    assert_eq!(shown(0), (1, 10, at(950), 50.0, None), "too early to tell");
+    assert_eq!(shown(2), (3, 30, at(850), 150.0, Some(113)), "17 pages in the time of 3");
+    assert_eq!(shown(9), (10, 100, at(500), 500.0, Some(90)));
+    assert!(told.windows(2).all(|pair| pair[0].ratio < pair[1].ratio));
+}
+
+#[test]
+fn progress_goes_on_from_what_is_on_disk() {
+    let mut desk = Desk::new();
+    desk.step(1_000);
+    let staged = StagedWalk {
+        coverage: Coverage::FirstContact,
+        until: at(0),
+        newest: at(950),
+        oldest: at(400),
+        count: 115,
+        has_met_known: false,
+    };
+    desk.reader.staged(staged);
+    let progress = desk.reader.staged_progress().unwrap();
+    assert_eq!((progress.pages, progress.entries, progress.reached), (12, 115, at(400)));
+    assert!((progress.ratio - 0.55).abs() < 1e-9, "{progress:?}");
 }
 
 #[test]

@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::exemplars::Exemplars;
 use super::exposure::Exposure;
+use super::progress;
 use crate::store::durable::{Committed, DurableLedger};
 use talkover_core::delivery::{AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::activity::RecentActivity;
 use talkover_core::ledger::decide::Tally;
 use talkover_core::ledger::labels::AttemptLabel;
+use talkover_core::ledger::losses::RecentLosses;
 use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::Marks;
 use talkover_core::ledger::totals::Totals;
+use talkover_core::reading::error::PollResult;
 
 /// The states in which an entry is followed, in the order in which views keep them.
 pub const OPEN_STATES: [AttemptStatus; 2] = [AttemptStatus::Pending, AttemptStatus::Retrying];
@@ -47,12 +51,22 @@ pub struct TargetView {
     pub open: [u64; 2],
     /// The oldest of them.
     pub oldest_open: [Option<Timestamp>; 2],
+    /// The latest of its lost deliveries.
+    pub losses: Arc<RecentLosses>,
+    /// What happened lately.
+    pub activity: Arc<RecentActivity>,
     /// Whether the last poll succeeded.
     pub up: Option<bool>,
     /// Why it did not.
     pub failure: Option<Arc<str>>,
+    /// Since when `up` has been what it is, by the server's clock; `None` if that is not known.
+    pub up_since: Option<Timestamp>,
     /// When a poll last succeeded.
     pub last_success: Option<Timestamp>,
+    /// When it is expected to be polled next.
+    pub next_poll: Option<Instant>,
+    /// How far a long walk has come; `None` if none is under way.
+    pub progress: Option<WalkProgress>,
     /// The time between polls.
     pub poll_interval: Duration,
     /// Polls by [`talkover_core::reading::error::PollResult::ALL`].
@@ -60,10 +74,27 @@ pub struct TargetView {
 }
 
 impl TargetView {
-    /// Shows that the last poll failed, or that none can be made, and why.
-    pub fn fail(&mut self, failure: &str) {
+    /// Shows that the last poll failed at `date`, or that none can be made, and why.
+    pub fn fail(&mut self, failure: &str, date: Timestamp) {
+        // A start knows since when polls had failed before it.
+        if self.up.is_some() || self.up_since.is_none() {
+            self.set_up(false, date);
+        }
         self.up = Some(false);
         self.failure = Some(failure.into());
+    }
+
+    /// Shows that the last poll succeeded at `date`.
+    pub fn succeed(&mut self, date: Timestamp) {
+        self.set_up(true, date);
+        self.failure = None;
+        self.last_success = Some(date);
+    }
+
+    fn set_up(&mut self, up: bool, date: Timestamp) {
+        if self.up.replace(up) != Some(up) {
+            self.up_since = Some(date);
+        }
     }
 
     /// A target as the state file remembers it.
@@ -86,9 +117,14 @@ impl TargetView {
             marks: Marks::default(),
             open: [0; 2],
             oldest_open: [None; 2],
+            losses: Arc::default(),
+            activity: Arc::default(),
             up: None,
             failure: None,
+            up_since: None,
             last_success,
+            next_poll: None,
+            progress: None,
             poll_interval,
             polls: [0; 7],
         };
@@ -99,6 +135,15 @@ impl TargetView {
     /// Whether the webhook is disabled in TalkOver.
     pub fn is_disabled(&self) -> bool {
         self.info.as_ref().is_some_and(|info| !info.is_enabled)
+    }
+
+    /// The part of the first contact that is read, by time: 1 once it is complete.
+    pub fn first_contact_ratio(&self) -> f64 {
+        match self.progress {
+            _ if self.marks.contacted => 1.0,
+            Some(progress) => progress.ratio,
+            None => 0.0,
+        }
     }
 
     /// Shows what a commit has changed, with those of its attempts whose spans are sent.
@@ -112,6 +157,8 @@ impl TargetView {
     fn show_ledger(&mut self, ledger: &DurableLedger) {
         self.marks = ledger.marks().clone();
         self.exposed = self.marks.contacted && !self.is_behind;
+        self.losses = Arc::clone(ledger.losses());
+        self.activity = Arc::clone(ledger.activity());
         self.open = [0; 2];
         self.oldest_open = [None; 2];
         for (_, row) in ledger.open() {
@@ -121,6 +168,36 @@ impl TargetView {
             }
         }
     }
+}
+
+/// How far a long walk has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WalkProgress {
+    /// The part that is read, by time: from 0 to 1.
+    pub ratio: f64,
+    /// Answers read, those before a restart included.
+    pub pages: u64,
+    /// Entries read.
+    pub entries: u64,
+    /// The time of the oldest entry that was read.
+    pub reached: Timestamp,
+    /// Where it ends.
+    pub until: Timestamp,
+    /// How long it will still take, going by what it has taken so far; `None` if that cannot be told yet.
+    pub remaining: Option<Duration>,
+}
+
+/// Why nobody in an environment can be read.
+#[derive(Clone, Debug)]
+pub struct EnvironmentTrouble {
+    /// What the last request came to.
+    pub error: Arc<str>,
+    /// The same as a kind of failure.
+    pub result: PollResult,
+    /// When that began, by the server's clock.
+    pub since: Timestamp,
+    /// When the next request will be made.
+    pub next_attempt: Option<Instant>,
 }
 
 /// What is shown about one environment.
@@ -142,6 +219,12 @@ pub struct EnvironmentView {
     pub is_searching: bool,
     /// Failed requests of discovery in a row.
     pub discovery_failures: u32,
+    /// Why nobody in it can be read; `None` if somebody can.
+    pub trouble: Option<EnvironmentTrouble>,
+    /// When its loop began, and the part of the first contacts that was read by then.
+    pub began: Option<(Instant, f64)>,
+    /// When the API last answered, by its own clock.
+    pub last_answer: Option<Timestamp>,
     /// Webhooks that discovery has found beyond `max_webhooks`.
     pub webhooks_skipped: usize,
 }
@@ -155,6 +238,17 @@ pub struct Display {
     pub duration_buckets: Arc<[f64]>,
     /// How long a new series is served as 0.
     pub birth_hold: Duration,
+    /// Where else to look.
+    pub links: Links,
+}
+
+/// Where the status page leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// The address of a trace, with `{trace_id}` for its id; `None` if there is nothing to show traces.
+    pub trace_url: Option<Arc<str>>,
+    /// The address of the Grafana that has the bundled dashboards, without a slash at its end; `None` if there is none.
+    pub grafana_url: Option<Arc<str>>,
 }
 
 /// Whether the configuration is valid and current.
@@ -229,6 +323,7 @@ impl Board {
             if let Some(before) = views.targets.get(&key) {
                 view.up = before.up;
                 view.failure.clone_from(&before.failure);
+                view.up_since = before.up_since;
                 view.polls = before.polls;
             }
             views.targets.insert(key, Arc::new(view));
@@ -255,6 +350,15 @@ impl Board {
         self.write(|views| views.environments.entry(name).or_default().budget = budget);
     }
 
+    /// Notes that the loop of an environment begins, with its targets as they are shown.
+    pub fn note_began(&self, name: &Arc<str>) {
+        self.write(|views| {
+            let own = views.listed().filter(|view| view.target.environment == *name);
+            let began = (Instant::now(), progress::ratio(own));
+            views.environments.entry(Arc::clone(name)).or_default().began = Some(began);
+        });
+    }
+
     /// Removes an environment.
     pub fn remove_environment(&self, name: &str) {
         self.write(|views| views.environments.remove(name));
@@ -279,6 +383,11 @@ impl Board {
     /// Returns everything as of this moment.
     pub fn snapshot(&self) -> Arc<Views> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often anything was changed.
+    pub fn version(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).version()
     }
 
     /// Reads everything at one moment.

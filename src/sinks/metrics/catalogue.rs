@@ -13,6 +13,8 @@ pub mod process;
 pub mod work;
 
 pub use crate::exposition::model::Kind;
+use crate::sinks::metrics::board::TargetView;
+use crate::sinks::metrics::samples::Samples;
 
 /// What a metric describes, and therefore its first labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,17 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
     let environments = environment::ROWS.iter().map(|row| &row.metric);
     let daemon = daemon::ROWS.iter().map(|row| &row.metric);
     targets.chain(environments).chain(daemon).chain(process::ROWS.iter().map(|row| &row.metric))
+}
+
+/// How many series of a scrape are about a webhook: as in the text formats, where a bucket is one.
+pub fn series_of(view: &TargetView) -> usize {
+    let rows = deliveries::ROWS.iter().chain(work::ROWS);
+    let of_row = |row: &deliveries::TargetRow| {
+        let mut samples = Samples::new(Vec::new(), &[]);
+        row.collect.collect(view, &mut samples);
+        samples.series()
+    };
+    rows.map(of_row).sum()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod exemplars;
 pub mod exposure;
 mod gathered;
 pub mod process;
+pub mod progress;
 pub mod reference;
 pub mod samples;
 pub mod scrape;

@@ -61,6 +61,15 @@ impl<'a> Samples<'a> {
         self.samples.push(Sample { labels, value, created });
     }
 
+    /// Returns how many series they are in the text formats: a histogram is one for each bucket, its sum and its count.
+    pub fn series(&self) -> usize {
+        let of_sample = |sample: &Sample<'_>| match &sample.value {
+            SampleValue::Single { .. } => 1,
+            SampleValue::Histogram(histogram) => histogram.counts.len() + 2,
+        };
+        self.samples.iter().map(of_sample).sum()
+    }
+
     /// Returns the samples in the order of their labels.
     pub fn sorted(mut self) -> Vec<Sample<'a>> {
         let own = self.subject.len();

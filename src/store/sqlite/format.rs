@@ -8,7 +8,8 @@
 //! | 4 | 0.2.0 | what spans tell of attempts and deliveries; spans on their way, and spans that are parked |
 //! | 5 | 0.3.0 | what discovery knew of unlisted targets |
 //! | 6 | 0.3.0 | for how long unlisted targets were shown |
-//! | 7 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
+//! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; what happened lately |
+//! | 8 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows
 //! are keyed by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in
@@ -246,6 +247,62 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE targets ADD COLUMN unlisted_for_seconds INTEGER NOT NULL DEFAULT 0;
 ",
     "
+    -- The deliveries lost since the last one that succeeded, when the first of them ended, and the end of that one.
+    ALTER TABLE targets ADD COLUMN lost_in_a_row INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE targets ADD COLUMN failing_since INTEGER;
+    ALTER TABLE targets ADD COLUMN success_at INTEGER;
+    ALTER TABLE targets ADD COLUMN success_attempt INTEGER;
+    ALTER TABLE targets ADD COLUMN success_id TEXT;
+
+    -- The latest deliveries of each target that were lost, by their last attempts.
+    CREATE TABLE lost_deliveries (
+        target INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        opening_id TEXT NOT NULL,
+        event TEXT NOT NULL,
+        result TEXT NOT NULL,
+        http_status INTEGER,
+        error TEXT,
+        PRIMARY KEY (target, at, attempt, id)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What forgotten rows add to what happened lately, by minutes since the Unix epoch.
+    CREATE TABLE pruned_activity (
+        target INTEGER NOT NULL,
+        minute INTEGER NOT NULL,
+        deliveries_success INTEGER NOT NULL,
+        deliveries_failed INTEGER NOT NULL,
+        deliveries_abandoned INTEGER NOT NULL,
+        attempts_success INTEGER NOT NULL,
+        attempts_failed INTEGER NOT NULL,
+        attempts_retrying INTEGER NOT NULL,
+        attempts_unknown INTEGER NOT NULL,
+        PRIMARY KEY (target, minute)
+    ) STRICT, WITHOUT ROWID;
+
+    -- As far as the rows tell: what was forgotten before is not counted, and error texts were not kept. The flags 1 and
+    -- 32 stand for an attempt that is not the latest of its delivery.
+    UPDATE targets SET (success_at, success_attempt, success_id) = (
+        SELECT at, attempt, id FROM entries WHERE target = targets.id AND result = 'success'
+        ORDER BY at DESC, attempt DESC, id DESC LIMIT 1
+    );
+    UPDATE targets SET (lost_in_a_row, failing_since) = (
+        SELECT count(*), min(at) FROM entries
+        WHERE target = targets.id AND result IN ('failed', 'abandoned') AND flags & 33 = 0
+        AND (success_at IS NULL OR (at, attempt, id) > (success_at, success_attempt, success_id))
+    );
+    INSERT INTO lost_deliveries
+    SELECT target, at, attempt, id, coalesce(opening_id, id), event, result,
+           CASE WHEN counted_http_status GLOB '[1-9][0-9][0-9]' THEN CAST(counted_http_status AS INTEGER) END, NULL
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY target ORDER BY at DESC, attempt DESC, id DESC) AS place
+        FROM entries WHERE result IN ('failed', 'abandoned') AND flags & 33 = 0
+    )
+    WHERE place <= 50;
+",
+    "
     -- The last commit: its number, its time by the local clock, and the checksums of all tables as of it. One row.
     CREATE TABLE last_commit (
         id INTEGER PRIMARY KEY,
@@ -260,7 +317,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// The first version with checksums.
-pub const CHECKED_SINCE: i64 = 7;
+pub const CHECKED_SINCE: i64 = 8;
 
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -10,6 +10,7 @@ mod discovered;
 pub mod entries;
 pub mod fault;
 pub mod format;
+mod losses;
 mod outbox;
 mod seen;
 pub mod served;
@@ -69,7 +70,10 @@ pub struct SqliteStore {
     tally: ChangeTally,
     /// The last commit.
     last: Commit,
+    /// When each target was last read.
     seen: SeenFile,
+    /// When its polls began to fail.
+    failing: SeenFile,
     served: ServedFile,
     queue: SpanQueue,
     problems: StateProblems,
@@ -93,17 +97,20 @@ impl SqliteStore {
         let OpenedFile { created_at, is_new, tally } = prepared;
         let failed = |error| StoreError::sqlite(path, "read", error);
         let last = commits::read(&connection).map_err(failed)?.map_err(|fault| StoreError::damaged(path, &fault))?;
-        let (seen, served) = (SeenFile::open(path)?, ServedFile::open(path)?);
+        let (seen, failing) = (SeenFile::open(path, place::SEEN)?, SeenFile::open(path, place::FAILING)?);
+        let served = ServedFile::open(path)?;
         let problems = StateProblems::default();
         if is_new {
             seen.forget_all()?;
+            failing.forget_all()?;
             evidence.tell(path, &problems);
         }
         place::warn_if_open_to_all(path);
         let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
         let place = FilePlace { database: lock.identity().ok(), log: None, version: None, carried_over: 0 };
         let path = path.to_owned();
-        let mut store = Self { connection, path, created_at, tally, last, seen, served, queue, problems, place, lock };
+        let mut store =
+            Self { connection, path, created_at, tally, last, seen, failing, served, queue, problems, place, lock };
         match store.served.read().filter(|_| !is_new) {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
@@ -211,7 +218,9 @@ impl Store for SqliteStore {
             let Some(found) = targets::find(connection, target)? else { return Ok(Loaded::default()) };
             let invalid = entries::load_invalid(connection, found.id)?;
             let (totals, births) = totals::load(connection, found.id, policy)?;
-            let mut ledger = Ledger::restore(found.marks, invalid, totals);
+            let activity = losses::load_activity(connection, found.id)?;
+            let mut ledger =
+                Ledger::restore(found.marks, invalid, totals).with(losses::load(connection, found.id)?, activity);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
             if let Some(reason) = book_fault(&ledger, &totals::load_pruned(connection, found.id)?) {
                 return Err(StateFault::of_table(
@@ -220,11 +229,14 @@ impl Store for SqliteStore {
                 )
                 .into());
             }
+            let now = local_clock::now().timestamp();
+            let last_success = self.seen.get(found.id, now);
             Ok(Loaded {
                 ledger: DurableLedger::new(ledger),
                 births,
                 catching_up: found.catching_up,
-                last_success: self.seen.get(found.id, local_clock::now().timestamp()),
+                last_success,
+                failing_since: self.failing.get(found.id, now).filter(|since| Some(*since) > last_success),
                 staged: staged::find_walk(connection, found.id)?,
                 is_behind: found.is_behind,
             })
@@ -273,7 +285,7 @@ impl Store for SqliteStore {
                 if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
                     *dropped.get_or_insert(0) += more;
                 }
-                layer.add(changes);
+                layer.add(ledger, changes);
                 Ok(())
             })?;
             staged::clear(transaction, id)?;
@@ -313,6 +325,12 @@ impl Store for SqliteStore {
         }
     }
 
+    fn note_failing(&self, target: &Target, since: Timestamp) {
+        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+            self.failing.set(id, since);
+        }
+    }
+
     fn list(&mut self, environment: &str, listed: &[Target], now: LocalTime) -> Result<Vec<Unlisted>, StoreError> {
         self.transact(|transaction| targets::list(transaction, environment, listed, now))
     }
@@ -333,6 +351,7 @@ impl Store for SqliteStore {
         })?;
         if let Some(id) = id {
             self.seen.clear(id);
+            self.failing.clear(id);
         }
         Ok(id.is_some())
     }
@@ -426,6 +445,8 @@ fn write(
     entries::prune_invalid(transaction, id, &changes.pruned_invalid)?;
     totals::write(transaction, id, &changes.totals, &changes.births)?;
     totals::add_pruned(transaction, id, &changes.pruned_totals)?;
+    losses::add_activity(transaction, id, &changes.pruned_activity)?;
+    losses::write(transaction, id, &changes.losses)?;
     if let Some(since) = changes.catching_up {
         targets::begin_catching_up(transaction, id, since)?;
     }

@@ -1,5 +1,6 @@
-//! When each target was last read successfully: in a file beside the state file, in eight bytes for each, without
-//! syncing.
+//! When something last happened to each target, by the server's clock: when it was last read successfully
+//! (`<state>.seen`), and when its polls began to fail (`<state>.failing`). In files beside the state file, in eight
+//! bytes for each, without syncing.
 //!
 //! A poll without news commits nothing, but the next start must know whether there was an outage. What is written here
 //! survives the end of the process, however it ends. After a crash of the whole machine it may be too old; then an
@@ -14,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::TargetNumber;
 use crate::store::error::StoreError;
-use crate::store::place::{self, SEEN, beside};
+use crate::store::place::{self, beside};
 use talkover_core::delivery::Timestamp;
 
 const SLOT_BYTES: u64 = 8;
@@ -31,9 +32,9 @@ pub(super) struct SeenFile {
 }
 
 impl SeenFile {
-    /// Opens the file that belongs to the state file at `state`, or makes it.
-    pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
-        Ok(Self { file: place::open_beside(state, SEEN)?, path: beside(state, SEEN) })
+    /// Opens the file named `suffix` that belongs to the state file at `state`, or makes it.
+    pub(super) fn open(state: &Path, suffix: &str) -> Result<Self, StoreError> {
+        Ok(Self { file: place::open_beside(state, suffix)?, path: beside(state, suffix) })
     }
 
     /// Forgets everything: the state is new, and its targets get the numbers of earlier ones.
@@ -81,7 +82,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_764_400_000);
 
     fn open(directory: &Path) -> SeenFile {
-        SeenFile::open(&directory.join("state.db")).unwrap()
+        SeenFile::open(&directory.join("state.db"), "seen").unwrap()
     }
 
     #[test]

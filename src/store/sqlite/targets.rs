@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::TargetNumber;
 use super::discovered::webhook_info;
 use crate::store::Unlisted;
-use talkover_core::delivery::{OwnerType, Target, Timestamp};
+use talkover_core::delivery::{EntryId, OwnerType, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::losses::{EndKey, LossStreak};
 use talkover_core::ledger::state::Marks;
 use talkover_core::server_time::LocalTime;
 
@@ -25,7 +26,8 @@ pub(super) struct StoredTarget {
 pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
-                last_unknown, catching_up, is_behind
+                last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id,
+                is_behind
          FROM targets WHERE environment = ?1 AND webhook_id = ?2",
     )?;
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
@@ -42,8 +44,20 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredTarget> {
         contacted: row.get(6)?,
         gap_at: time(7)?,
         last_attempt: [time(8)?, time(9)?, time(10)?, time(11)?],
+        streak: LossStreak {
+            count: row.get::<_, i64>(13)?.unsigned_abs(),
+            since: time(14)?,
+            last_success: read_end(row)?,
+        },
     };
-    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(13)? })
+    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(18)? })
+}
+
+/// The end of the last delivery that succeeded, if there was one.
+fn read_end(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<EndKey>> {
+    let Some(at) = row.get::<_, Option<i64>>(15)? else { return Ok(None) };
+    let id = EntryId::new(row.get_ref(17)?.as_str()?);
+    Ok(Some(EndKey { at: Timestamp::from_micros(at), attempt: row.get(16)?, id }))
 }
 
 /// The number of a target.
@@ -88,10 +102,13 @@ pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite
 pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetNumber, marks: &Marks) -> rusqlite::Result<()> {
     let micros = |time: Option<Timestamp>| time.map(Timestamp::as_micros);
     let [success, failed, retrying, unknown] = marks.last_attempt.map(micros);
+    let end = marks.streak.last_success.as_ref();
     transaction
         .prepare_cached(
             "UPDATE targets SET known_at = ?2, cut = ?3, watermark = ?4, swept = ?5, horizon = ?6, contacted = ?7,
-             gap_at = ?8, last_success = ?9, last_failed = ?10, last_retrying = ?11, last_unknown = ?12 WHERE id = ?1",
+             gap_at = ?8, last_success = ?9, last_failed = ?10, last_retrying = ?11, last_unknown = ?12,
+             lost_in_a_row = ?13, failing_since = ?14, success_at = ?15, success_attempt = ?16, success_id = ?17
+             WHERE id = ?1",
         )?
         .execute(params![
             id.0,
@@ -105,7 +122,12 @@ pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetNumber, marks
             success,
             failed,
             retrying,
-            unknown
+            unknown,
+            i64::try_from(marks.streak.count).unwrap_or(i64::MAX),
+            micros(marks.streak.since),
+            end.map(|end| end.at.as_micros()),
+            end.map(|end| end.attempt),
+            end.map(|end| end.id.to_string()),
         ])?;
     Ok(())
 }
@@ -297,7 +319,7 @@ fn name(transaction: &Transaction<'_>, id: TargetNumber, target: &Target) -> rus
 
 /// Forgets a target and everything that belongs to it.
 pub(super) fn remove(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlite::Result<()> {
-    const TABLES: [&str; 8] = [
+    const TABLES: [&str; 10] = [
         "entries",
         "invalid_entries",
         "totals",
@@ -306,6 +328,8 @@ pub(super) fn remove(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlit
         "staged_invalid",
         "walks",
         "parked_spans",
+        "lost_deliveries",
+        "pruned_activity",
     ];
     for table in TABLES {
         transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![id.0])?;

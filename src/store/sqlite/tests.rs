@@ -14,10 +14,11 @@ use crate::store::SpanBatch;
 use crate::store::Store as _;
 use crate::store::error::StoreError;
 use crate::store::{Release, Unlisted};
-use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
+use talkover_core::delivery::{Attempt, AttemptStatus, HttpStatus, OwnerType, Target};
 use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::labels::{AttemptLabel, LabelPolicy};
+use talkover_core::ledger::losses::LossStreak;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::state::{Changes, Ledger, Marks};
@@ -86,6 +87,12 @@ fn settle(store: &mut SqliteStore, target: &Target, ledger: &mut Ledger, batch: 
 }
 
 fn assert_same(loaded: &Ledger, kept: &Ledger) {
+    assert_same_books(loaded, kept);
+    assert_eq!((loaded.losses(), loaded.activity()), (kept.losses(), kept.activity()));
+}
+
+/// The same without what versions before 7 did not keep of entries that are forgotten.
+fn assert_same_books(loaded: &Ledger, kept: &Ledger) {
     assert_eq!(loaded.marks(), kept.marks());
     assert!(loaded.rows().eq(kept.rows()), "{loaded:#?} instead of {kept:#?}");
     assert_eq!(loaded.invalid(), kept.invalid());
@@ -471,10 +478,10 @@ fn a_file_of_the_first_version_is_brought_forward() {
     let place = Place::new();
     // What that version did not keep.
     let mut expected = with_rows(&after_batches(), |_, row| Row { late: false, result: None, ..row.clone() });
-    let marks = Marks { known_at: None, ..expected.marks().clone() };
+    let marks = Marks { known_at: None, streak: LossStreak::default(), ..expected.marks().clone() };
     expected.apply(Changes { marks: Some(marks), ..Changes::default() });
     let store = brought_forward(&place, VERSION_1);
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
+    assert_same_books(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
     assert_sums(&store, &target("w-1"));
 }
 
@@ -483,7 +490,7 @@ fn a_file_of_the_second_version_is_brought_forward() {
     let place = Place::new();
     let mut store = brought_forward(&place, VERSION_2);
     let loaded = store.load(&target("w-1"), &policy().labels).unwrap();
-    assert_same(&loaded.ledger, &after_batches());
+    assert_same_books(&loaded.ledger, &after_batches());
     assert!(!loaded.births.is_empty());
     assert_sums(&store, &target("w-1"));
     assert_eq!(store.list("test", &[target("w-1")], local(0)).unwrap(), [], "it knows the target by its names");
@@ -494,7 +501,7 @@ fn a_file_of_the_second_version_is_brought_forward() {
 fn a_file_of_the_third_version_is_brought_forward() {
     let place = Place::new();
     let store = brought_forward(&place, VERSION_3);
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
+    assert_same_books(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
 }
 
@@ -502,7 +509,7 @@ fn a_file_of_the_third_version_is_brought_forward() {
 fn a_file_of_the_fourth_version_is_brought_forward() {
     let place = Place::new();
     let mut store = brought_forward(&place, VERSION_4);
-    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
+    assert_same_books(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &after_batches());
     assert_sums(&store, &target("w-1"));
     let unlisted = store.list("test", &[], local(7)).unwrap();
     assert_eq!(
@@ -510,6 +517,68 @@ fn a_file_of_the_fourth_version_is_brought_forward() {
         [Unlisted { target: target("w-1"), info: None, unlisted_for: Duration::ZERO }],
         "discovery was off"
     );
+}
+
+/// The same as the state before version 7 was, after [`losses`].
+const VERSION_6: &str = include_str!("../../../tests/fixtures/state/v6.sql");
+
+/// Deliveries that are lost one after the other, of which one goes on.
+fn losses(error: Option<&str>) -> Vec<Batch> {
+    let lost = |id: &str, second, code| {
+        let http_status = HttpStatus::Code(code);
+        Attempt { http_status, error: error.map(Into::into), ..entry(id, second, AttemptStatus::Failed) }
+    };
+    let opening = attempt("opening", "one", 1, 80, AttemptStatus::Retrying);
+    let batch = |coverage, now, attempts: Vec<_>| Book::batch(coverage, now, &attempts);
+    vec![
+        batch(Coverage::FirstResponse, 0, Vec::new()),
+        batch(Coverage::FirstContact, 10, vec![lost("early", 2, 500), entry("arrived", 3, AttemptStatus::Success)]),
+        batch(Coverage::Head, 100, vec![opening.clone(), lost("gone on", 85, 404)]),
+        batch(
+            Coverage::Head,
+            130,
+            vec![
+                Attempt { group: opening.group, attempt: 2, ..lost("end", 120, 503) },
+                Attempt {
+                    group: lost("gone on", 85, 404).group,
+                    attempt: 2,
+                    ..entry("again", 121, AttemptStatus::Pending)
+                },
+                Attempt { http_status: HttpStatus::None, ..lost("no answer", 122, 100) },
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn a_file_of_the_sixth_version_is_brought_forward() {
+    let place = Place::new();
+    let mut expected = Ledger::default();
+    for batch in losses(None) {
+        expected.apply(decide(&expected, &batch, &policy()).changes);
+    }
+    let streak = &expected.marks().streak;
+    assert_eq!((streak.count, streak.since, expected.losses().len()), (2, Some(at(120)), 3));
+    let store = brought_forward(&place, VERSION_6);
+    assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
+}
+
+#[test]
+fn lost_deliveries_are_there_after_every_commit() {
+    let place = Place::new();
+    let (target, mut ledger) = (target("w-1"), Ledger::default());
+    for batch in losses(Some("HTTP 503 for 'orders'")) {
+        settle(&mut place.open(), &target, &mut ledger, &batch);
+        assert_same(&place.open().load(&target, &policy().labels).unwrap().ledger, &ledger);
+    }
+    assert!(ledger.losses().values().all(|loss| loss.error.as_deref() == Some("HTTP 503 for 'orders'")));
+    let mut store = place.open();
+    store.list("test", &[], local(0)).unwrap();
+    assert!(store.remove_unlisted(&target).unwrap());
+    for table in ["lost_deliveries", "pruned_activity"] {
+        let count = store.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+        assert_eq!(count, Ok(0), "{table}");
+    }
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::labels::LabelPolicy;
 
+use super::activity::{ACTIVITY_KEPT, Minute, Outcomes, RecentActivity};
 use super::labeller::Labeller;
 use super::late::LateAttempts;
+use super::losses;
 use super::memory::Memory;
 use super::row::KeyedRow;
 use super::row::{Continued, Row, RowKey};
@@ -537,6 +539,8 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Decision {
         let before = self.memory.marks();
         let mut marks = self.marks();
+        let (streak, losses) = losses::after(self.memory, &self.rows, &self.batch.attempts);
+        marks.streak = streak;
         if self.has_gap() {
             marks.gap_at = before.watermark;
             self.transitions.push(Transition::Gap);
@@ -545,6 +549,7 @@ impl<'a> Draft<'a> {
         let changed = self.memory.totals().after(&self.transitions, &self.policy.labels);
         let mut changes = Changes {
             rows: std::mem::take(&mut self.rows),
+            losses,
             invalid: std::mem::take(&mut self.invalid),
             ignored: std::mem::take(&mut self.ignored).into_iter().collect(),
             totals: changed.totals,
@@ -662,11 +667,20 @@ impl<'a> Draft<'a> {
         let pruned: Vec<&KeyedRow> = self.memory.forgettable(horizon).filter(is_untouched).take(MAX_PRUNED).collect();
         if !pruned.is_empty() {
             marks.horizon = marks.horizon.max(Some(horizon));
+            changes.pruned_activity = self.lately(&pruned);
             for series in pruned.iter().flat_map(|entry| entry.row.counters()) {
                 *changes.pruned_totals.entry(series).or_default() += 1;
             }
             changes.pruned = pruned.into_iter().map(|entry| entry.key.clone()).collect();
         }
+    }
+
+    /// What entries that are forgotten have added to what happened lately.
+    fn lately(&self, pruned: &[&KeyedRow]) -> BTreeMap<Minute, Outcomes> {
+        let from = self.batch.now.timestamp().minus(ACTIVITY_KEPT);
+        let mut activity = RecentActivity::default();
+        pruned.iter().filter(|entry| entry.row.at >= from).for_each(|entry| activity.add_row(&entry.row));
+        activity.iter().map(|(minute, outcomes)| (minute, *outcomes)).collect()
     }
 }
 

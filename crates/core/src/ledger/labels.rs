@@ -89,6 +89,14 @@ impl fmt::Display for HttpLabel {
 }
 
 impl HttpLabel {
+    /// The code, where it is told apart.
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Self::Exact(HttpStatus::Code(code)) => Some(code),
+            Self::Exact(HttpStatus::None | HttpStatus::Invalid) | Self::Class(_) | Self::Off | Self::Overflow => None,
+        }
+    }
+
     /// The label whose text this is.
     pub fn parse(text: &str) -> Option<Self> {
         match text {

@@ -8,7 +8,9 @@
 //! ledger would not need.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::losses::{EndKey, RecentLosses};
 use super::row::{KeyedRow, Row, RowKey};
 use super::rows::Rows;
 use super::series::SeriesKey;
@@ -33,18 +35,19 @@ pub struct Layer {
 impl Layer {
     /// Returns an empty layer over `ledger`.
     pub fn over(ledger: &Ledger) -> Self {
-        let changed = Ledger::restore(ledger.marks().clone(), BTreeMap::new(), ledger.totals().clone());
+        let changed = Ledger::restore(ledger.marks().clone(), BTreeMap::new(), ledger.totals().clone())
+            .with(Arc::clone(ledger.losses()), Arc::clone(ledger.activity()));
         let (pruned, pruned_invalid) = Default::default();
         Self { changed, pruned, pruned_invalid, births: BTreeMap::new(), catching_up: None }
     }
 
-    /// Adds what a decision over this layer changes.
-    pub fn add(&mut self, mut changes: Changes) {
+    /// Adds what a decision over this layer changes, which lies over `base`.
+    pub fn add(&mut self, base: &Ledger, mut changes: Changes) {
         self.births.append(&mut changes.births);
         self.catching_up = changes.catching_up.or(self.catching_up);
         self.pruned.extend(changes.pruned.iter().cloned());
         self.pruned_invalid.extend(changes.pruned_invalid.iter().cloned());
-        self.changed.apply(changes);
+        self.changed.apply_over(Some(base), changes);
     }
 
     /// Takes out the births of new series that owe nothing to history.
@@ -100,6 +103,17 @@ impl<'a> Memory<'a> {
     /// The totals.
     pub fn totals(self) -> &'a Totals {
         self.layer.map_or(self.base, |layer| &layer.changed).totals()
+    }
+
+    /// The latest of the deliveries that were lost.
+    pub fn losses(self) -> &'a RecentLosses {
+        self.layer.map_or(self.base, |layer| &layer.changed).losses()
+    }
+
+    /// The lost deliveries remembered that ended behind `end`.
+    pub fn lost_after(self, end: Option<&EndKey>) -> BTreeSet<EndKey> {
+        let is_lost = |end: &&EndKey| self.find(&end.id).is_some_and(|entry| entry.row.is_lost());
+        self.ledgers().flat_map(|ledger| ledger.lost_after(end)).filter(is_lost).cloned().collect()
     }
 
     /// What is remembered of an entry.

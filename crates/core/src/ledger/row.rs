@@ -67,6 +67,11 @@ impl Row {
         self.continued == Continued::No
     }
 
+    /// Whether its delivery is lost: it ended with this entry without success, and has not gone on since.
+    pub fn is_lost(&self) -> bool {
+        self.is_latest() && matches!(self.result, Some(DeliveryResult::Failed | DeliveryResult::Abandoned))
+    }
+
     /// The entry that opened the delivery of the entry at `key`.
     pub fn opening<'a>(&'a self, key: &'a RowKey) -> &'a RowKey {
         self.opening.as_deref().unwrap_or(key)

@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::late::LateAttempts;
+use super::losses::EndKey;
 use super::row::{KeyedRow, Row, RowKey};
 use super::tips::Tips;
 use crate::delivery::{EntryId, Timestamp};
@@ -24,6 +25,8 @@ pub struct Rows {
     tips: Tips,
     late: LateAttempts,
     open: BTreeSet<ByKey>,
+    /// The ends of deliveries that are lost.
+    lost: BTreeSet<EndKey>,
 }
 
 impl Rows {
@@ -50,6 +53,9 @@ impl Rows {
         if entry.row.open {
             self.open.insert(ByKey(entry.clone()));
         }
+        if entry.row.is_lost() {
+            self.lost.insert(EndKey::of(&entry.key, &entry.row));
+        }
         self.by_id.insert(ById(entry.clone()));
         self.by_key.insert(ByKey(entry));
     }
@@ -59,6 +65,9 @@ impl Rows {
         if let Some(ByKey(entry)) = self.by_key.take(key) {
             self.by_id.remove(&key.id);
             self.open.remove(key);
+            if entry.row.is_lost() {
+                self.lost.remove(&EndKey::of(key, &entry.row));
+            }
             self.tips.remove(&entry);
             self.late.remove(&entry);
         }
@@ -92,6 +101,11 @@ impl Rows {
     /// Those that are followed, oldest first.
     pub fn open(&self) -> impl DoubleEndedIterator<Item = &KeyedRow> {
         self.open.iter().map(|ByKey(entry)| &**entry)
+    }
+
+    /// The ends, behind `end`, of deliveries that are lost.
+    pub fn lost_after(&self, end: Option<&EndKey>) -> impl Iterator<Item = &EndKey> {
+        self.lost.range((end.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
     }
 
     /// The latest attempts of deliveries.

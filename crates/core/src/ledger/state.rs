@@ -3,8 +3,11 @@
 //! It changes through [`Ledger::apply`] and `Ledger::absorb` alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::activity::{Minute, Outcomes, RecentActivity};
 use super::late::LateAttempts;
+use super::losses::{EndKey, LossChanges, LossStreak, RecentLosses};
 use super::row::{KeyedRow, Row, RowKey};
 use super::rows::Rows;
 use super::series::SeriesKey;
@@ -32,6 +35,8 @@ pub struct Marks {
     pub gap_at: Option<Timestamp>,
     /// The newest time with each outcome, in the order of [`OUTCOMES`].
     pub last_attempt: [Option<Timestamp>; 4],
+    /// The deliveries that were lost since the last one that succeeded.
+    pub streak: LossStreak,
 }
 
 impl Marks {
@@ -57,6 +62,10 @@ pub struct Changes {
     pub pruned: Vec<RowKey>,
     /// What the forgotten rows add to each counter.
     pub pruned_totals: BTreeMap<SeriesKey, u64>,
+    /// What the forgotten rows add to what happened lately.
+    pub pruned_activity: BTreeMap<Minute, Outcomes>,
+    /// What is different of the latest lost deliveries.
+    pub losses: LossChanges,
     /// Unusable entries seen for the first time, and when.
     pub invalid: BTreeMap<Box<str>, Timestamp>,
     /// Unusable entries that are forgotten.
@@ -87,6 +96,9 @@ pub struct Ledger {
     invalid: BTreeMap<Box<str>, Timestamp>,
     ignored: BTreeSet<EntryId>,
     totals: Totals,
+    /// Shared with whoever shows it, like what happened lately.
+    losses: Arc<RecentLosses>,
+    activity: Arc<RecentActivity>,
 }
 
 impl Ledger {
@@ -95,8 +107,15 @@ impl Ledger {
         Self { marks, invalid, totals, ..Self::default() }
     }
 
+    /// The same with the lost deliveries, and with what forgotten rows have added to what happened lately.
+    #[must_use]
+    pub fn with(self, losses: impl Into<Arc<RecentLosses>>, activity: impl Into<Arc<RecentActivity>>) -> Self {
+        Self { losses: losses.into(), activity: activity.into(), ..self }
+    }
+
     /// Adds an entry that the state file holds.
     pub fn remember(&mut self, key: RowKey, row: Row) {
+        Arc::make_mut(&mut self.activity).add_row(&row);
         self.rows.insert(key, row);
     }
 
@@ -118,6 +137,21 @@ impl Ledger {
     /// The durable totals.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// The latest of the deliveries that were lost.
+    pub fn losses(&self) -> &Arc<RecentLosses> {
+        &self.losses
+    }
+
+    /// The lost deliveries remembered that ended behind `end`.
+    pub fn lost_after(&self, end: Option<&EndKey>) -> impl Iterator<Item = &EndKey> {
+        self.rows.lost_after(end)
+    }
+
+    /// What happened lately.
+    pub fn activity(&self) -> &Arc<RecentActivity> {
+        &self.activity
     }
 
     /// What is remembered of an entry.
@@ -197,8 +231,22 @@ impl Ledger {
 
     /// Makes the changes of one decision part of the memory.
     pub fn apply(&mut self, changes: Changes) {
-        for (key, row) in changes.rows {
-            self.rows.insert(key, row);
+        self.apply_over(None, changes);
+    }
+
+    /// The same where what is remembered lies over `base`.
+    pub(super) fn apply_over(&mut self, base: Option<&Self>, changes: Changes) {
+        if !changes.rows.is_empty() {
+            let activity = Arc::make_mut(&mut self.activity);
+            for (key, row) in changes.rows {
+                let known = self.rows.get(&key).map(|entry| &entry.row);
+                activity.replace(known.or_else(|| base?.row(&key)), &row);
+                self.rows.insert(key, row);
+            }
+            activity.forget();
+        }
+        if !changes.losses.is_empty() {
+            changes.losses.apply_to(Arc::make_mut(&mut self.losses));
         }
         for key in &changes.pruned {
             self.rows.remove(key);
@@ -220,6 +268,7 @@ impl Ledger {
             self.rows.remove(key);
         }
         self.rows.absorb(changed.rows);
+        (self.losses, self.activity) = (changed.losses, changed.activity);
         self.invalid.retain(|key, _| !pruned_invalid.contains(key));
         self.invalid.extend(changed.invalid);
         self.remember_ignored(changed.ignored);

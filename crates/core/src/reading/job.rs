@@ -220,6 +220,26 @@ impl WalkJob {
         Self { is_resumed: true, ..self }
     }
 
+    /// Where it ends.
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// When its first page was read, by the server's clock.
+    pub fn first_read(&self) -> Option<Timestamp> {
+        self.first_read
+    }
+
+    /// How many entries it holds that are not on disk yet.
+    pub fn len(&self) -> usize {
+        self.walk.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.walk.is_empty()
+    }
+
     /// How many answers it has read, and the time of the last entry.
     pub fn reached(&self) -> (u64, Option<Timestamp>) {
         self.walk.reached()

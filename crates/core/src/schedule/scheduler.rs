@@ -224,6 +224,17 @@ impl Scheduler {
         self.allocation.interval(self.slots.get(&target).map_or(0.0, |slot| self.pace(slot)))
     }
 
+    /// When the target is expected to be polled next, as far as that is known at `now`.
+    pub fn next_poll(&mut self, target: TargetId, now: Duration) -> Duration {
+        let interval = self.interval(target, now);
+        let Some(slot) = self.slots.get(&target) else { return now };
+        let due = match (slot.walk, slot.polled) {
+            (None, Some(polled)) => polled + interval,
+            (Some(_), _) | (None, None) => now,
+        };
+        due.max(slot.rests_until).max(now)
+    }
+
     /// How many new entries a poll of the target at `now` is expected to bring.
     pub fn expected(&self, target: TargetId, now: Duration) -> f64 {
         self.slots.get(&target).map_or(0.0, |slot| slot.expected(now))

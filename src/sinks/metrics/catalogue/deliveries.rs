@@ -149,6 +149,25 @@ pub static ROWS: &[TargetRow] = &[
     },
     MetricRow {
         metric: Metric {
+            name: "talkover_webhook_consecutive_lost_deliveries",
+            durable: true,
+            help: "Deliveries that ended failed or abandoned since the last one that ended in success.",
+            ..DELIVERIES
+        },
+        collect: TargetCollector::OnceRead(|view, samples| samples.push([], view.marks.streak.count)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_webhook_failing_since_timestamp_seconds",
+            durable: true,
+            help: "When the first of the consecutive lost deliveries ended (the creation time of its last attempt); absent where \
+                   there is none.",
+            ..DELIVERIES
+        },
+        collect: TargetCollector::OnceRead(|view, samples| samples.push_known([], view.marks.streak.since)),
+    },
+    MetricRow {
+        metric: Metric {
             name: "talkover_webhook_info",
             labels: &["webhook_name", "owner_type", "owner_id", "owner_name", "url_host"],
             help: "Always 1; names of the webhook and its owner, for joins. Unknown names are empty.",

@@ -89,6 +89,14 @@ pub static ROWS: &[TargetRow] = &[
     },
     MetricRow {
         metric: Metric {
+            name: "talkover_exporter_first_contact_ratio",
+            help: "Part of the first contact with the webhook's log that is read, by time; 1 from its end on.",
+            ..WORK
+        },
+        collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.first_contact_ratio())),
+    },
+    MetricRow {
+        metric: Metric {
             name: "talkover_exporter_attempts_held",
             help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
             ..WORK

@@ -1,13 +1,14 @@
 //! A daemon without I/O: walks, sweeps and rechecks of a log that moves, decided, committed, interrupted and begun
 //! again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::{Disk, Staged};
 use super::oracle::Oracle;
 use super::world::World;
 use crate::delivery::{Attempt, EntryId, Timestamp};
 use crate::ledger::decide::{Batch, Coverage, Decision, Pass, decide};
+use crate::ledger::losses::KEPT_LOSSES;
 use crate::ledger::memory::{Layer, Memory};
 use crate::ledger::row::RowKey;
 use crate::ledger::series::Family;
@@ -305,7 +306,7 @@ impl Daemon {
                     self.disk.write(&decision.changes);
                 }
                 pruned.extend_from_slice(&decision.changes.pruned);
-                layer.add(decision.changes);
+                layer.add(&self.ledger, decision.changes);
             }
         }
         layer.settle_into(&mut self.ledger);
@@ -326,7 +327,20 @@ impl Daemon {
         assert_eq!(open, self.oracle.open());
         assert_eq!(self.ledger.marks().watermark, self.oracle.watermark);
         self.disk.check(&self.ledger);
+        self.check_losses();
         self.disk.check_sums();
+    }
+
+    /// Checks what is known of lost deliveries, and of what happened lately.
+    fn check_losses(&self) {
+        let [since, all] = self.oracle.losses();
+        let streak = &self.ledger.marks().streak;
+        assert_eq!((streak.count, streak.since), (since.len() as u64, since.first().map(|end| end.at)), "{streak:?}");
+        let newest = all[all.len().saturating_sub(KEPT_LOSSES)..].iter();
+        // Of those that went on, others that were dropped for them do not come back.
+        assert!(self.ledger.losses().keys().eq(newest), "{:?} instead of {all:?}", self.ledger.losses());
+        let shown: BTreeMap<_, _> = self.ledger.activity().iter().map(|(minute, of)| (minute, *of)).collect();
+        assert_eq!(shown, self.oracle.activity());
     }
 
     /// Counted, as far as the totals tell: entries, attempts, and entries that were given up.

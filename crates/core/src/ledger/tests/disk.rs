@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, EntryId, Timestamp};
+use crate::ledger::activity::RecentActivity;
 use crate::ledger::decide::Coverage;
+use crate::ledger::losses::RecentLosses;
 use crate::ledger::row::{Row, RowKey};
 use crate::ledger::series::LogOutcome;
 use crate::ledger::series::{Family, SeriesKey};
@@ -18,6 +20,8 @@ pub(super) struct Disk {
     invalid: BTreeMap<Box<str>, Timestamp>,
     totals: Totals,
     pruned: BTreeMap<SeriesKey, u64>,
+    losses: RecentLosses,
+    pruned_activity: RecentActivity,
     pub(super) staged: Option<Staged>,
 }
 
@@ -52,6 +56,10 @@ impl Disk {
         for (series, count) in &changes.pruned_totals {
             *self.pruned.entry(series.clone()).or_default() += count;
         }
+        changes.losses.clone().apply_to(&mut self.losses);
+        for (minute, outcomes) in &changes.pruned_activity {
+            self.pruned_activity.add(*minute, outcomes);
+        }
         self.invalid.extend(changes.invalid.clone());
         self.invalid.retain(|key, _| !changes.pruned_invalid.contains(key));
         self.totals.apply(&changes.totals);
@@ -62,7 +70,8 @@ impl Disk {
 
     /// The memory of a daemon that starts now.
     pub(super) fn restore(&self) -> Ledger {
-        let mut ledger = Ledger::restore(self.marks.clone(), self.invalid.clone(), self.totals.clone());
+        let mut ledger = Ledger::restore(self.marks.clone(), self.invalid.clone(), self.totals.clone())
+            .with(self.losses.clone(), self.pruned_activity.clone());
         self.rows.iter().for_each(|(key, row)| ledger.remember(key.clone(), row.clone()));
         ledger
     }
@@ -71,6 +80,7 @@ impl Disk {
     pub(super) fn check(&self, ledger: &Ledger) {
         assert!(ledger.rows().eq(&self.rows), "the memory is not what is on disk");
         assert_eq!((ledger.totals(), ledger.invalid()), (&self.totals, &self.invalid));
+        assert_eq!((&**ledger.losses(), ledger.activity()), (&self.losses, self.restore().activity()));
         assert_eq!(&Marks { swept: self.marks.swept, ..ledger.marks().clone() }, &self.marks);
     }
 

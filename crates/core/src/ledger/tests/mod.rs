@@ -7,6 +7,7 @@ mod disk;
 mod entries;
 mod labels;
 mod late;
+mod losses;
 mod moving;
 mod oracle;
 mod properties;

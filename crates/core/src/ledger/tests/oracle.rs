@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, HttpStatus, Timestamp};
+use crate::ledger::activity::{Minute, Outcomes, RESULTS, minute_of};
 use crate::ledger::decide::{Batch, Coverage};
+use crate::ledger::losses::EndKey;
 use crate::ledger::row::RowKey;
 use crate::ledger::series::LogOutcome;
 use crate::ledger::series::{Family, SeriesKey};
+use crate::ledger::state::OUTCOMES;
 use crate::ledger::totals::{Total, Totals};
 use crate::testing::policy;
 
@@ -25,6 +28,8 @@ pub(super) struct Known {
     pub(super) counted: Option<Attempt>,
     /// Whether it has ended its delivery, or was given up.
     pub(super) is_done: bool,
+    /// How its delivery ended with it, where it did.
+    result: Option<DeliveryResult>,
     is_forgotten: bool,
     /// Whether the attempt before it is known: it then continues that one.
     has_predecessor: bool,
@@ -126,6 +131,7 @@ impl Oracle {
             delivery,
             counted: None,
             is_done: false,
+            result: None,
             is_forgotten: false,
             has_predecessor: joined.is_some(),
             is_overtaken: successor.is_some(),
@@ -191,6 +197,7 @@ impl Oracle {
             if let Some(result) = result.filter(|_| !known.is_done) {
                 self.end(&known, result, batch);
                 known.is_done = true;
+                known.result = Some(result);
             }
         }
         self.entries.insert(entry.id.clone(), known);
@@ -244,6 +251,7 @@ impl Oracle {
             }
             if self.is_latest(&known) {
                 self.end(&known, DeliveryResult::Abandoned, batch);
+                known.result = Some(DeliveryResult::Abandoned);
             }
             known.is_done = true;
         }
@@ -299,6 +307,39 @@ impl Oracle {
     /// The entries that may still change, as far as anybody knows.
     pub(super) fn open(&self) -> BTreeSet<&RowKey> {
         self.entries.values().filter(|known| self.is_open(known)).map(|known| &known.key).collect()
+    }
+
+    /// The lost deliveries that ended later than the last one that succeeded, and all of them; by their ends.
+    pub(super) fn losses(&self) -> [Vec<EndKey>; 2] {
+        let end = |known: &Known| EndKey { at: known.at, attempt: known.attempt, id: known.key.id.clone() };
+        let of = |result| move |known: &&Known| known.result == Some(result);
+        let succeeded = self.entries.values().filter(of(DeliveryResult::Success)).map(end).max();
+        let is_lost = |known: &&Known| {
+            (of(DeliveryResult::Failed)(known) || of(DeliveryResult::Abandoned)(known)) && self.is_latest(known)
+        };
+        let mut all: Vec<EndKey> = self.entries.values().filter(is_lost).map(end).collect();
+        all.sort();
+        let since = all.iter().filter(|end| Some(*end) > succeeded.as_ref()).cloned().collect();
+        [since, all]
+    }
+
+    /// Deliveries that ended and attempts with an outcome, by minute.
+    pub(super) fn activity(&self) -> BTreeMap<Minute, Outcomes> {
+        let mut activity: BTreeMap<Minute, Outcomes> = BTreeMap::new();
+        for known in self.entries.values() {
+            let mut outcomes = Outcomes::default();
+            if let Some(index) = RESULTS.iter().position(|result| known.result == Some(*result)) {
+                outcomes.deliveries[index] = 1;
+            }
+            let counted = known.counted.as_ref().map(|counted| counted.status);
+            if let Some(index) = OUTCOMES.iter().position(|status| counted == Some(*status)) {
+                outcomes.attempts[index] = 1;
+            }
+            if !outcomes.is_empty() {
+                activity.entry(minute_of(known.at)).or_default().add(&outcomes);
+            }
+        }
+        activity
     }
 
     /// What `totals` say differently, but for ignored entries, which are outside the books.

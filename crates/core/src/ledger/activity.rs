@@ -1,0 +1,144 @@
+//! What happened lately, by minute: the deliveries that ended and the attempts that were made.
+//!
+//! It is made of the rows, and of what forgotten rows have added to it. A delivery ended when its last attempt was made.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::row::Row;
+use super::state::OUTCOMES;
+use crate::delivery::{DeliveryResult, Timestamp};
+
+/// How far back it reaches.
+pub const ACTIVITY_KEPT: Duration = Duration::from_secs(25 * 3600);
+
+const MINUTE_MICROS: i64 = 60_000_000;
+
+/// A minute since the Unix epoch.
+pub type Minute = i64;
+
+/// The results, in the order in which [`Outcomes`] and the state file keep them.
+pub const RESULTS: [DeliveryResult; 3] = [DeliveryResult::Success, DeliveryResult::Failed, DeliveryResult::Abandoned];
+
+/// Deliveries and attempts of some time, by how they went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Deliveries that ended, by [`RESULTS`].
+    pub deliveries: [u64; 3],
+    /// Attempts with an outcome, by [`OUTCOMES`].
+    pub attempts: [u64; 4],
+}
+
+impl Outcomes {
+    /// What the entry of a row adds.
+    fn of(row: &Row) -> Self {
+        let mut outcomes = Self::default();
+        if let Some(index) = RESULTS.iter().position(|result| row.result == Some(*result)) {
+            outcomes.deliveries[index] = 1;
+        }
+        if let Some(index) = OUTCOMES.iter().position(|status| row.counted.is_some_and(|(of, _)| of == *status)) {
+            outcomes.attempts[index] = 1;
+        }
+        outcomes
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Deliveries that ended.
+    pub fn ended(&self) -> u64 {
+        self.deliveries.iter().sum()
+    }
+
+    /// Deliveries that were lost.
+    pub fn lost(&self) -> u64 {
+        self.deliveries[1] + self.deliveries[2]
+    }
+
+    /// Adds `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_add);
+    }
+
+    /// Takes away `other`.
+    pub fn take(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_sub);
+    }
+
+    fn combine(&mut self, other: &Self, with: fn(u64, u64) -> u64) {
+        for (own, others) in self.deliveries.iter_mut().zip(other.deliveries) {
+            *own = with(*own, others);
+        }
+        for (own, others) in self.attempts.iter_mut().zip(other.attempts) {
+            *own = with(*own, others);
+        }
+    }
+}
+
+/// What happened, by minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecentActivity(BTreeMap<Minute, Outcomes>);
+
+/// The minute that holds a moment.
+pub fn minute_of(moment: Timestamp) -> Minute {
+    moment.as_micros().div_euclid(MINUTE_MICROS)
+}
+
+impl RecentActivity {
+    /// Takes in what is new of an entry, in place of what was known of it before.
+    pub fn replace(&mut self, before: Option<&Row>, row: &Row) {
+        let (old, new) = (before.map(Outcomes::of).unwrap_or_default(), Outcomes::of(row));
+        if old != new {
+            let outcomes = self.0.entry(minute_of(row.at)).or_default();
+            outcomes.take(&old);
+            outcomes.add(&new);
+            if outcomes.is_empty() {
+                self.0.remove(&minute_of(row.at));
+            }
+        }
+    }
+
+    /// Adds what happened in a minute.
+    pub fn add(&mut self, minute: Minute, outcomes: &Outcomes) {
+        self.0.entry(minute).or_default().add(outcomes);
+    }
+
+    /// Adds what an entry was that is forgotten.
+    pub fn add_row(&mut self, row: &Row) {
+        self.replace(None, row);
+    }
+
+    /// Forgets what is too old to be asked for, going by the newest.
+    pub fn forget(&mut self) {
+        let Some((newest, _)) = self.0.last_key_value() else { return };
+        let oldest = newest - (ACTIVITY_KEPT.as_secs() / 60) as Minute;
+        if self.0.first_key_value().is_some_and(|(first, _)| *first < oldest) {
+            self.0 = self.0.split_off(&oldest);
+        }
+    }
+
+    /// Everything, by minute, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Minute, &Outcomes)> {
+        self.0.iter().map(|(minute, outcomes)| (*minute, outcomes))
+    }
+
+    /// The same of some minutes.
+    pub fn range(&self, minutes: RangeInclusive<Minute>) -> impl DoubleEndedIterator<Item = (Minute, &Outcomes)> {
+        self.0.range(minutes).map(|(minute, outcomes)| (*minute, outcomes))
+    }
+
+    /// What happened in `minutes`, all together.
+    pub fn sum(&self, minutes: RangeInclusive<Minute>) -> Outcomes {
+        let mut sum = Outcomes::default();
+        self.range(minutes).for_each(|(_, outcomes)| sum.add(outcomes));
+        sum
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,107 @@
+//! What is shown and logged of an environment as a whole: that nobody in it can be read and why, and how far first
+//! contacts and long walks have come. Called by the environment's loop alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::EnvironmentLoop;
+use crate::pipeline::step::StepResult;
+use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
+use crate::sinks::metrics::progress::{self, approximately};
+use talkover_core::delivery::Timestamp;
+use talkover_core::reading::error::PollResult;
+use talkover_core::schedule::scheduler::Next;
+
+/// How often long work says how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What was last reported of an environment.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Why nobody can be read, and since when; `None` if somebody can.
+    trouble: Option<(Arc<str>, PollResult, Timestamp)>,
+    /// When progress was last logged, in time since the start.
+    progress_logged: Duration,
+}
+
+impl EnvironmentLoop {
+    /// Shows, after a step that came to `result`, whether anybody can be read.
+    pub(super) fn report_step(&mut self, result: &StepResult, now: Duration) {
+        match result {
+            StepResult::Failed(failure) if self.concerns_all(failure) => {
+                let since = self.reports.trouble.take().map(|(_, _, since)| since);
+                let since = since.unwrap_or_else(|| self.context.clock.now().timestamp());
+                self.reports.trouble = Some((failure.to_string().into(), failure.poll_result(), since));
+            }
+            StepResult::Stopped | StepResult::NotWritten(_) => {}
+            // While an outage goes on, what was under way when it began says nothing.
+            _ if self.patience.is_out() => {}
+            _ => self.reports.trouble = None,
+        }
+        self.show_trouble(now);
+        self.log_progress(now);
+    }
+
+    fn show_trouble(&mut self, now: Duration) {
+        let trouble = self.reports.trouble.clone().map(|(error, result, since)| {
+            let next_attempt = match self.next(now) {
+                Some(Next::At(moment)) => Some(moment),
+                Some(Next::Turn(_)) => Some(now),
+                None => None,
+            };
+            EnvironmentTrouble {
+                error,
+                result,
+                since,
+                next_attempt: next_attempt.and_then(|moment| self.instant(moment)),
+            }
+        });
+        self.context.board.update_environment(&self.name, |view| view.trouble = trouble);
+    }
+
+    /// The moment that is `moment` since the start.
+    pub(super) fn instant(&self, moment: Duration) -> Option<Instant> {
+        self.started.into_std().checked_add(moment)
+    }
+
+    /// Logs once a minute how far first contacts and long walks have come.
+    fn log_progress(&mut self, now: Duration) {
+        if now < self.reports.progress_logged + PROGRESS_INTERVAL {
+            return;
+        }
+        self.reports.progress_logged = now;
+        log_progress(&self.context.board, &self.name);
+    }
+}
+
+fn log_progress(board: &Board, environment: &Arc<str>) {
+    let views = board.snapshot();
+    if let Some(first) = progress::first_contact(&views, environment, Instant::now()) {
+        let progress::FirstContact { read, webhooks, ratio, pages, entries, remaining, .. } = first;
+        let left = remaining.map_or_else(|| "unknown".to_owned(), approximately);
+        info!(
+            %environment,
+            pages,
+            entries,
+            left,
+            "first reading: {:.0} % done, {read} of {webhooks} webhooks complete{}",
+            ratio * 100.0,
+            first.reached_text(),
+        );
+    }
+    for view in views.listed().filter(|view| view.target.environment == *environment && view.exposed) {
+        let Some(walk) = view.progress else { continue };
+        let left = walk.remaining.map_or_else(|| "unknown".to_owned(), approximately);
+        let reached = progress::date_time(walk.reached);
+        info!(
+            webhook = %view.target,
+            pages = walk.pages,
+            entries = walk.entries,
+            left,
+            "catching up: {:.0} % done, read back to {reached}",
+            walk.ratio * 100.0,
+        );
+    }
+}

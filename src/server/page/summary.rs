@@ -1,0 +1,194 @@
+//! What stands on top of the status page: one sentence that says whether all is well, and what concerns a whole
+//! environment.
+
+use maud::{Markup, html};
+
+use super::parts::{Tone, age, clock, counted, parse, percent, progress_bar, seconds, time};
+use crate::server::status::{DeliveryState, Environment, ReadingState, Status};
+use talkover_core::delivery::Timestamp;
+use talkover_core::reading::error::PollResult;
+
+/// The sentence on top, and how serious it is.
+pub(super) struct Summary {
+    pub(super) tone: Tone,
+    pub(super) sentence: String,
+    /// The same in a few words, for the title of the window.
+    pub(super) title: String,
+}
+
+impl Summary {
+    pub(super) fn of(status: &Status, now: Timestamp) -> Self {
+        let problems = problems(status, now);
+        if !problems.is_empty() {
+            let count = problems.len() as u64;
+            let sentence = sentence(&problems);
+            return Self { tone: Tone::Bad, sentence, title: counted(count, "problem", "problems") };
+        }
+        let listed: Vec<_> = status.webhooks.iter().filter(|webhook| webhook.listed).collect();
+        let first = listed.iter().filter(|webhook| webhook.reading.state == ReadingState::FirstContact).count() as u64;
+        let searching: Vec<&str> =
+            status.environments.iter().filter(|one| one.is_searching).map(|one| &*one.name).collect();
+        let (tone, sentence, title) = if listed.is_empty() && !searching.is_empty() {
+            (Tone::Busy, format!("Looking for the webhooks of {}.", searching.join(" and ")), "looking for webhooks")
+        } else if listed.is_empty() {
+            (Tone::Busy, "No webhook is read: discovery has found none, and none is named.".to_owned(), "no webhooks")
+        } else if first > 0 {
+            let logs = counted(first, "webhook", "webhooks");
+            (Tone::Busy, format!("Reading the logs of {logs} for the first time; nothing is wrong."), "first reading")
+        } else {
+            (Tone::Good, all_is_well(status, listed.len() as u64), "all is well")
+        };
+        Self { tone, sentence, title: title.to_owned() }
+    }
+}
+
+fn all_is_well(status: &Status, listed: u64) -> String {
+    let has = |state| status.webhooks.iter().any(|webhook| webhook.listed && webhook.deliveries.state == state);
+    let logs = match listed {
+        1 => "the log of 1 webhook is read".to_owned(),
+        many => format!("the logs of {} are read", counted(many, "webhook", "webhooks")),
+    };
+    let deliveries = match (has(DeliveryState::Ok), has(DeliveryState::Idle)) {
+        (false, _) => "and no delivery has ended within the last hour",
+        (true, _) if listed == 1 => "and its deliveries arrive",
+        (true, _) => "and their deliveries arrive",
+    };
+    format!("All is well: {logs}, {deliveries}.")
+}
+
+/// The sentence that all problems make together.
+fn sentence(problems: &[String]) -> String {
+    let text = problems.join("; ");
+    let mut characters = text.chars();
+    characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
+}
+
+fn problems(status: &Status, now: Timestamp) -> Vec<String> {
+    let listed = || status.webhooks.iter().filter(|webhook| webhook.listed);
+    let total = listed().count() as u64;
+    let mut problems = Vec::new();
+    for environment in status.environments.iter().filter(|environment| environment.error.is_some()) {
+        let since = environment.since.as_deref().and_then(parse);
+        let since =
+            since.map_or_else(String::new, |since| format!(" since {} ({})", clock(since, now), age(since, now)));
+        problems.push(format!("the API of {} cannot be read{since}", environment.name));
+    }
+    let failing = listed().filter(|webhook| webhook.deliveries.state == DeliveryState::Failing).count() as u64;
+    if failing > 0 {
+        let verb = if failing == 1 { "loses" } else { "lose" };
+        problems.push(format!("{failing} of {} {verb} deliveries", counted(total, "webhook", "webhooks")));
+    }
+    let is_in_trouble = |name: &str| status.environments.iter().any(|one| one.name == name && one.error.is_some());
+    let unreadable = listed()
+        .filter(|webhook| webhook.reading.state == ReadingState::Failing && !is_in_trouble(&webhook.environment))
+        .count() as u64;
+    if unreadable > 0 {
+        problems.push(format!("the log of {} cannot be read", counted(unreadable, "webhook", "webhooks")));
+    }
+    if !status.config.last_reload_successful {
+        problems.push("the last reload of the configuration failed".to_owned());
+    }
+    problems
+}
+
+/// The sentence, as it stands on the page.
+pub(super) fn headline(summary: &Summary) -> Markup {
+    html! {
+        p class={ "headline " (summary.tone.class()) } role="status" {
+            span.sign aria-hidden="true" { (summary.tone.sign()) }
+            span { (summary.sentence) }
+        }
+    }
+}
+
+/// What concerns whole environments, and the configuration.
+pub(super) fn banners(status: &Status, now: Timestamp) -> Markup {
+    html! {
+        @for environment in &status.environments {
+            @if environment.error.is_some() { (trouble(environment, now)) }
+            @else if environment.is_searching || environment.progress.is_some() { (first_reading(environment, now)) }
+        }
+        @if !status.config.last_reload_successful {
+            section.banner.bad {
+                h2 { "The last reload of the configuration failed" }
+                p {
+                    "In force is the configuration of " (time(&status.config.last_reload_success_time, now)) ". "
+                    "The log says what is wrong with the file, and "
+                    code { "talkover-exporter check --config FILE" } " says it again."
+                }
+            }
+        }
+    }
+}
+
+fn trouble(environment: &Environment, now: Timestamp) -> Markup {
+    let (what, advice) = advice(environment.trouble_kind);
+    html! {
+        section.banner.bad {
+            h2 {
+                (environment.name) ": " (what)
+                @if let Some(since) = &environment.since { " since " (time(since, now)) }
+            }
+            @if let Some(error) = &environment.error { p.error { (error) } }
+            p {
+                @if let Some(answer) = &environment.last_answer { "Last answer: " (time(answer, now)) ". " }
+                @if let Some(next) = environment.next_attempt.as_deref().and_then(parse) {
+                    "Next attempt: " (if next > now { age(next, now) } else { "now".to_owned() }) ". "
+                }
+                (advice)
+                " Nothing is lost meanwhile: TalkOver keeps its logs for 30 days."
+            }
+        }
+    }
+}
+
+/// What is wrong, and what to do about it.
+fn advice(kind: Option<PollResult>) -> (&'static str, &'static str) {
+    match kind {
+        Some(PollResult::Unauthorized) => (
+            "the token is refused",
+            "Write the environment's present token into its token file: it is read before every request.",
+        ),
+        Some(PollResult::RateLimited) => (
+            "the API's rate limit is used up",
+            "If this goes on, lower requests_per_minute, or find out who else uses the plan.",
+        ),
+        Some(PollResult::Connection) => (
+            "the API cannot be reached",
+            "Check from this machine: the name in base_url, the network, the proxy and the firewall.",
+        ),
+        Some(PollResult::Timeout) => {
+            ("the API does not answer in time", "Check the network from this machine, and TalkOver's own status.")
+        }
+        _ => ("the API answers with errors", "TalkOver's own status may say more."),
+    }
+}
+
+fn first_reading(environment: &Environment, now: Timestamp) -> Markup {
+    let name = &environment.name;
+    html! {
+        section.banner.busy {
+            @match &environment.progress {
+                Some(progress) => {
+                    h2 { (name) ": first reading, " (percent(progress.ratio)) " done" }
+                    (progress_bar(progress.ratio, &format!("first reading of {name}")))
+                    p {
+                        (environment.webhooks_read) " of " (counted(environment.webhooks as u64, "webhook", "webhooks"))
+                        " complete; " (counted(progress.pages_read, "page", "pages")) " and "
+                        (counted(progress.entries_read, "entry", "entries")) " of the others read"
+                        @if let (Some(reached), Some(until)) = (&progress.reached, &progress.until) {
+                            ", back to " (time(reached, now)) " of " (time(until, now))
+                        }
+                        @if let Some(left) = progress.eta_seconds { ", about " (seconds(left)) " left" }
+                        "."
+                        @if environment.is_searching { " Discovery has not seen all lists yet." }
+                    }
+                }
+                None => {
+                    h2 { (name) ": looking for webhooks" }
+                    p { "Discovery has not seen all lists of agents and campaigns yet." }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether the deliveries of a webhook arrive: what the status says of its last hour and day.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ReadingState;
+use super::time::{StatusMoment, rfc3339};
+use crate::sinks::metrics::board::TargetView;
+use talkover_core::delivery::{AttemptStatus, Timestamp};
+use talkover_core::ledger::activity::{Minute, Outcomes, minute_of};
+use talkover_core::ledger::state::OUTCOMES;
+
+/// So many lost deliveries one after the other are a failure, however long they took.
+const FAILING_IN_A_ROW: u64 = 3;
+/// Of those that ended within an hour, at least so many are lost,
+const FAILING_IN_AN_HOUR: u64 = 2;
+/// and more than one in so many.
+const FAILING_ONE_IN: u64 = 100;
+/// After so long without a successful poll nobody knows how deliveries go.
+const STALE: Duration = Duration::from_secs(3600);
+
+const HOUR: Minute = 60;
+const DAY: Minute = 24 * HOUR;
+
+/// How the deliveries of a webhook go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::server) enum DeliveryState {
+    /// They are lost: the last three that ended, or at least two and more than 1 % of those of the last hour.
+    Failing,
+    /// The log has not been read yet, or not for an hour.
+    Unknown,
+    /// They arrive.
+    Ok,
+    /// None has ended within the last hour.
+    Idle,
+}
+
+/// Deliveries that ended, by how.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(in crate::server) struct Ended {
+    pub(in crate::server) success: u64,
+    pub(in crate::server) failed: u64,
+    pub(in crate::server) abandoned: u64,
+}
+
+impl Ended {
+    fn of(outcomes: &Outcomes) -> Self {
+        let [success, failed, abandoned] = outcomes.deliveries;
+        Self { success, failed, abandoned }
+    }
+
+    /// Deliveries that were lost.
+    pub(in crate::server) fn lost(self) -> u64 {
+        self.failed + self.abandoned
+    }
+
+    /// The part that succeeded; `None` if none ended.
+    pub(in crate::server) fn success_rate(self) -> Option<f64> {
+        let all = self.success + self.lost();
+        (all > 0).then(|| self.success as f64 / all as f64)
+    }
+}
+
+/// Attempts, by outcome.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(in crate::server) struct Attempts {
+    pub(in crate::server) success: u64,
+    pub(in crate::server) failed: u64,
+    pub(in crate::server) retrying: u64,
+}
+
+impl Attempts {
+    fn of(outcomes: &Outcomes) -> Self {
+        let count = |status| OUTCOMES.iter().position(|one| *one == status).map_or(0, |index| outcomes.attempts[index]);
+        Self {
+            success: count(AttemptStatus::Success),
+            failed: count(AttemptStatus::Failed),
+            retrying: count(AttemptStatus::Retrying),
+        }
+    }
+}
+
+/// Log entries that are followed because they may still change.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct Open {
+    pub(in crate::server) pending: u64,
+    pub(in crate::server) retrying: u64,
+    pub(in crate::server) oldest: Option<String>,
+}
+
+/// How the deliveries go, and since when.
+pub(in crate::server) struct Judgement {
+    pub(in crate::server) state: DeliveryState,
+    pub(in crate::server) since: Option<Timestamp>,
+    pub(in crate::server) last_hour: Option<Ended>,
+    pub(in crate::server) last_day: Option<Ended>,
+    pub(in crate::server) attempts_last_hour: Option<Attempts>,
+}
+
+impl Judgement {
+    /// Judges by what `view` shows at `moment`; `reading` says whether its log can be read.
+    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment, reading: ReadingState) -> Self {
+        if !view.exposed {
+            let (last_hour, last_day, attempts_last_hour) = (None, None, None);
+            return Self { state: DeliveryState::Unknown, since: None, last_hour, last_day, attempts_last_hour };
+        }
+        let now = minute_of(moment.now);
+        let [hour, day] = [HOUR, DAY].map(|minutes| view.activity.sum(now - minutes + 1..=Minute::MAX));
+        let is_stale =
+            reading == ReadingState::Failing && view.last_success.is_none_or(|last| moment.now.since(last) > STALE);
+        let since = failing_since(view, now, &hour);
+        let state = match since {
+            Some(_) => DeliveryState::Failing,
+            None if is_stale => DeliveryState::Unknown,
+            None if hour.ended() > 0 => DeliveryState::Ok,
+            None => DeliveryState::Idle,
+        };
+        Self {
+            state,
+            since,
+            last_hour: Some(Ended::of(&hour)),
+            last_day: Some(Ended::of(&day)),
+            attempts_last_hour: Some(Attempts::of(&hour)),
+        }
+    }
+}
+
+/// Since when deliveries fail; `None` if they do not.
+fn failing_since(view: &TargetView, now: Minute, hour: &Outcomes) -> Option<Timestamp> {
+    let streak = &view.marks.streak;
+    let in_a_row = streak.since.filter(|_| streak.count >= FAILING_IN_A_ROW);
+    let in_an_hour = is_failing_hour(hour).then(|| failing_hours_since(view, now));
+    in_a_row.into_iter().chain(in_an_hour).min()
+}
+
+fn is_failing_hour(hour: &Outcomes) -> bool {
+    hour.lost() >= FAILING_IN_AN_HOUR && hour.lost() * FAILING_ONE_IN > hour.ended()
+}
+
+/// When the first delivery was lost of the hours without a break, up to `now`, in which too many were: to the minute.
+fn failing_hours_since(view: &TargetView, now: Minute) -> Timestamp {
+    let mut window = Outcomes::default();
+    let mut minutes: Vec<(Minute, &Outcomes)> = view.activity.range(now - DAY + 1..=Minute::MAX).collect();
+    minutes.reverse();
+    let mut oldest = 0;
+    let mut first_lost = now;
+    for (index, (end, _)) in minutes.iter().enumerate() {
+        // The window of an hour that ends with this minute.
+        while let Some((_, outcomes)) = minutes.get(oldest).filter(|(minute, _)| *minute > end - HOUR) {
+            window.add(outcomes);
+            oldest += 1;
+        }
+        if !is_failing_hour(&window) && index > 0 {
+            break;
+        }
+        let within = minutes[index..oldest].iter().filter(|(_, outcomes)| outcomes.lost() > 0);
+        first_lost = within.map(|(minute, _)| *minute).min().unwrap_or(first_lost).min(first_lost);
+        window.take(minutes[index].1);
+    }
+    Timestamp::from_seconds(first_lost * 60)
+}
+
+/// The entries that are followed.
+pub(in crate::server) fn open(view: &TargetView) -> Open {
+    let [pending, retrying] = view.open;
+    Open { pending, retrying, oldest: view.oldest_open.into_iter().flatten().min().map(rfc3339) }
+}

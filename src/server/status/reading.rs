@@ -1,0 +1,136 @@
+//! Whether the log of a webhook can be read, and how far a long reading has come.
+
+use serde::Serialize;
+
+use super::time::{StatusMoment, rfc3339, seconds};
+use crate::sinks::metrics::board::{EnvironmentView, TargetView, WalkProgress};
+use crate::sinks::metrics::progress::FirstContact;
+use talkover_core::delivery::Timestamp;
+
+/// Whether a log can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::server) enum ReadingState {
+    /// It cannot.
+    Failing,
+    /// It is being read for the first time.
+    FirstContact,
+    /// It can.
+    Ok,
+    /// TalkOver delivers nothing to the webhook, or nobody lists it any more.
+    Disabled,
+}
+
+/// How the reading of a log goes.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct Reading {
+    pub(in crate::server) state: ReadingState,
+    /// Since when it has been in that state.
+    pub(in crate::server) since: Option<String>,
+    /// Why the last poll failed, if it did.
+    pub(in crate::server) error: Option<String>,
+    pub(in crate::server) next_attempt: Option<String>,
+    pub(in crate::server) last_success: Option<String>,
+    /// Up to when all has been read.
+    pub(in crate::server) watermark: Option<String>,
+    pub(in crate::server) poll_interval_seconds: f64,
+    /// Whether what was read lately had happened while nobody looked.
+    pub(in crate::server) catching_up: bool,
+    /// How far a long reading has come; null if none is under way.
+    pub(in crate::server) progress: Option<ReadingProgress>,
+}
+
+/// How far a long reading has come.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::server) struct ReadingProgress {
+    /// The part that is read, by time.
+    pub(in crate::server) ratio: f64,
+    pub(in crate::server) pages_read: u64,
+    pub(in crate::server) entries_read: u64,
+    /// The time of the oldest entry that was read.
+    pub(in crate::server) reached: Option<String>,
+    /// How far back it reads.
+    pub(in crate::server) until: Option<String>,
+    pub(in crate::server) eta_seconds: Option<u64>,
+}
+
+impl ReadingProgress {
+    fn of(walk: WalkProgress) -> Self {
+        Self {
+            ratio: walk.ratio,
+            pages_read: walk.pages,
+            entries_read: walk.entries,
+            reached: Some(rfc3339(walk.reached)),
+            until: Some(seconds(walk.until)),
+            eta_seconds: walk.remaining.map(|remaining| remaining.as_secs()),
+        }
+    }
+
+    /// The same of all first contacts of an environment.
+    pub(in crate::server) fn of_environment(first: &FirstContact) -> Self {
+        Self {
+            ratio: first.ratio,
+            pages_read: first.pages,
+            entries_read: first.entries,
+            reached: first.reached.map(|(reached, _)| rfc3339(reached)),
+            until: first.reached.map(|(_, until)| seconds(until)),
+            eta_seconds: first.remaining.map(|remaining| remaining.as_secs()),
+        }
+    }
+}
+
+impl Reading {
+    /// What `view` and its environment show at `moment`.
+    pub(in crate::server) fn of(
+        view: &TargetView,
+        environment: Option<&EnvironmentView>,
+        moment: StatusMoment,
+    ) -> Self {
+        let trouble = environment.and_then(|environment| environment.trouble.as_ref());
+        let is_listed = view.retires.is_none();
+        let state = match view.up {
+            _ if !is_listed => ReadingState::Disabled,
+            Some(false) => ReadingState::Failing,
+            _ if trouble.is_some() => ReadingState::Failing,
+            _ if view.is_disabled() => ReadingState::Disabled,
+            _ if !view.marks.contacted => ReadingState::FirstContact,
+            Some(true) | None => ReadingState::Ok,
+        };
+        let since = match (state, view.up) {
+            (ReadingState::Failing, Some(true) | None) => trouble.map(|trouble| trouble.since),
+            (ReadingState::FirstContact, _) => view.marks.known_at,
+            (ReadingState::Disabled, _) => None,
+            (_, _) => view.up_since,
+        };
+        let own_next = view.next_poll.filter(|_| is_listed);
+        let next = trouble.and_then(|trouble| trouble.next_attempt).into_iter().chain(own_next).max();
+        // It may have become due while something else was read.
+        let next_attempt = next.map(|next| seconds(moment.of(next).max(moment.now)));
+        let progress = view.progress.map(ReadingProgress::of);
+        Self {
+            state,
+            since: since.map(seconds),
+            error: view.failure.as_deref().filter(|_| is_listed).map(ToOwned::to_owned),
+            next_attempt,
+            last_success: view.last_success.map(rfc3339),
+            watermark: view.marks.watermark.map(rfc3339),
+            poll_interval_seconds: view.poll_interval.as_secs_f64(),
+            catching_up: view.exposure.is_catching_up(),
+            progress: progress.or_else(|| unbegun(view, state)),
+        }
+    }
+}
+
+/// A first contact that has not read anything yet.
+fn unbegun(view: &TargetView, state: ReadingState) -> Option<ReadingProgress> {
+    let until: Option<Timestamp> = view.marks.history_cutoff;
+    let begin = ReadingProgress {
+        ratio: 0.0,
+        pages_read: 0,
+        entries_read: 0,
+        reached: None,
+        until: until.map(seconds),
+        eta_seconds: None,
+    };
+    (state == ReadingState::FirstContact).then_some(begin)
+}
