@@ -1,7 +1,7 @@
 """What ci/abuse does to the daemon's port, and what it measures beside it.
 
-    abuse.py scenario                            prints a world whose scrape has 6 MiB and changes all the time
-    abuse.py http[s]://ADDRESS PID ATTACK…       attacks: slow, crowd, windows, passwords
+abuse.py scenario                            prints a world whose scrape has 6 MiB and changes all the time
+abuse.py http[s]://ADDRESS PID ATTACK…       attacks: slow, crowd, windows, passwords
 """
 
 import base64
