@@ -24,16 +24,15 @@ use tracing::{info, warn};
 
 use self::assemble::SharedServices;
 pub(crate) use self::assemble::{client, policy, spans, target};
-pub use self::supervisor::ConfigSource;
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
-use crate::config::{Config, ServerConfig, TokenError};
+use crate::config::{self, Config, ServerConfig, TokenError};
 use crate::local_clock;
-use crate::pipeline::{release, retire};
+use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
-use crate::server::{self, Renderer, ServeError, Sources, StatusOrigin, StatusSource};
+use crate::server::{self, MetricsPath, Renderer, ServeError, Sources, StatusOrigin, StatusSource};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
@@ -100,8 +99,8 @@ impl App {
     /// changes and on request.
     ///
     /// # Errors
-    /// If the daemon cannot work with this configuration.
-    pub fn new(config: Config, source: Option<ConfigSource>) -> Result<Self, AppError> {
+    /// Where the daemon cannot do its work with this configuration.
+    pub fn new(config: Config, source: Option<config::ConfigSource>) -> Result<Self, AppError> {
         let loaded_at = local_clock::now();
         // This comes first: loading a large state file takes time, and changes meanwhile must be noticed.
         let watched = supervisor::watch(source.as_ref(), &config);
@@ -139,13 +138,16 @@ impl App {
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let watchdog = services.watchdog.clone();
+        let metrics_path = MetricsPath::from(settings.metrics_path.as_str());
         let sources = Sources {
             metrics: Renderer::start(scraper, &watchdog),
             status: StatusSource::start(StatusOrigin {
                 board: services.board.clone(),
                 readiness: readiness.clone(),
                 clocks: services.clocks.clone(),
+                metrics_path: metrics_path.clone(),
             }),
+            metrics_path,
             readiness,
             watchdog: watchdog.clone(),
             reloader: settings.enable_lifecycle.then(|| reloader.clone()),
@@ -163,6 +165,8 @@ impl App {
             shutdown.clone(),
             turns("the loop that ends birth holds"),
         ));
+        let keeping = turns("the loop that looks after the state file");
+        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone(), keeping));
         let retiring = turns("the loop that drops webhooks");
         chores.spawn(retire::run(services.board, services.store, shutdown.clone(), retiring));
         if supervisor.config_path().is_some() {

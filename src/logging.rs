@@ -4,6 +4,8 @@
 //! happens. `RUST_LOG` is ignored: the configuration alone says what is logged, so `check` can validate it. Called once
 //! by each command that logs, and by `main` at the end.
 
+pub(crate) mod about;
+mod json;
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -17,6 +19,7 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::json::JsonLines;
 use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
 use crate::progress::BesideBar;
@@ -88,9 +91,9 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
         // If stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
     let started = match config.format {
-        // People want to know what happened; the other format also says in which part of the program.
+        // A person reads what happened; which part of the program says it is in the other format alone.
         LogFormat::Text => lines.with_target(false).finish().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        LogFormat::Json => lines.event_format(JsonLines).finish().try_init(),
     };
     started.map_err(|error| LoggingError(error.to_string()))
 }

@@ -87,7 +87,9 @@ fn check_fault(fault: &ConfigFault, line: &str, lines_of_file: usize) {
             assert_eq!(name, OVERRIDE, "no other variable can be at fault");
             format!("environment variable {name}: ")
         }
+        FaultPlace::Option(name) => panic!("no option is given, and {name} is at fault"),
     };
+    assert!(!fault.excerpt.iter().any(|line| line.contains(char::is_control)), "{:?}", fault.excerpt);
     assert!(line.starts_with(&start), "{line}");
 }
 

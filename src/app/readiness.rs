@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use tracing::info;
+
+use crate::logging::about::rough;
 use crate::server::health::Readiness;
 use crate::sinks::metrics::board::{Board, EnvironmentView, TargetView, Views};
 use crate::sinks::metrics::progress::{self, FirstContact, approximately};
@@ -18,7 +21,14 @@ pub(super) fn show(board: &Board, readiness: &Readiness) {
     }
     match board.read(waiting_for) {
         Some(reason) => readiness.set_waiting(reason),
-        None => readiness.set_ready(),
+        None => {
+            readiness.set_ready();
+            let (webhooks, failing) = board.read(|views| {
+                let failing = views.listed().filter(|view| view.up == Some(false)).count();
+                (views.listed().count(), failing)
+            });
+            info!(webhooks, failing, "ready, after {}", rough(readiness.age()));
+        }
     }
 }
 

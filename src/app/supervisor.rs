@@ -20,6 +20,7 @@ use super::{AppError, readiness};
 use crate::build_info::VERSION;
 use crate::client::{Client, Connector};
 use crate::config::{self, Config};
+use crate::logging::about::about_webhook;
 use crate::pipeline::discover::view;
 use crate::pipeline::environment::EnvironmentLoop;
 use crate::pipeline::retire;
@@ -35,21 +36,12 @@ use crate::{blocking, local_clock};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::series::Family;
 
-/// Where the configuration is read from again.
-#[derive(Clone, Debug)]
-pub struct ConfigSource {
-    /// The file.
-    pub path: PathBuf,
-    /// The process's environment variables, which override it.
-    pub environment: config::EnvVars,
-}
-
 /// The environments that are running.
 pub(super) struct Supervisor {
     services: SharedServices,
     readiness: Readiness,
     config: Config,
-    source: Option<ConfigSource>,
+    source: Option<config::ConfigSource>,
     watched: WatchedFiles,
     running: BTreeMap<Arc<str>, Running>,
     /// Each task returns the name of its environment when it ends.
@@ -97,7 +89,7 @@ impl Supervisor {
     /// If that is not possible with this configuration.
     pub(super) fn new(
         config: Config,
-        source: Option<ConfigSource>,
+        source: Option<config::ConfigSource>,
         watched: WatchedFiles,
         services: SharedServices,
         readiness: Readiness,
@@ -225,7 +217,7 @@ impl Supervisor {
         let Some(source) = self.source.clone() else {
             return Err("the configuration of this daemon does not come from a file".to_owned());
         };
-        let loaded = blocking::run(move || config::load(&source.path, &source.environment)).await;
+        let loaded = blocking::run(move || source.load()).await;
         let mut config = loaded.map_err(|faults| faults.to_string())?;
         for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
             warn!("{warning}");
@@ -351,14 +343,14 @@ fn show_unlisted(services: &SharedServices, config: &Config, unlisted: Vec<Unlis
         let rest = retire::KEEP.saturating_sub(unlisted_for);
         if services.board.retire_target(&target, now + rest) {
             let hours = rest.as_secs_f64() / 3600.0;
-            info!(webhook = %target, "webhook no longer listed; its series expire in {hours:.1} h");
+            about_webhook!(info, &target, "webhook no longer listed; its series expire in {hours:.1} h");
         }
     }
     Ok(())
 }
 
-/// Starts to watch the files from which the configuration was just read. Blocks on the disk.
-pub(super) fn watch(source: Option<&ConfigSource>, config: &Config) -> WatchedFiles {
+/// Begins to watch the files that the configuration was just read from. Waits for the disk.
+pub(super) fn watch(source: Option<&config::ConfigSource>, config: &Config) -> WatchedFiles {
     let watched = WatchedFiles::default();
     watched.set(files(source.map(|source| source.path.clone()), config));
     watched

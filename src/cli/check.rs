@@ -2,20 +2,33 @@
 //!
 //! Without `--online` it makes no request, and its figures are the least that the polls cost: one page each.
 
+mod first_reading;
+mod json;
 mod online;
 
 use super::run::load_web_config;
-use super::{CheckArgs, Failure, print};
-use crate::config::{self, Config, EnvVars, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
+use super::{CheckArgs, Failure, print, source};
+use crate::config::{Config, EnvVars, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
 use crate::logging;
+use serde_json::Value;
 use std::fmt::Write;
 use std::time::Duration;
 use talkover_core::schedule::allocation::stretched;
 
 pub(super) fn run(args: &CheckArgs, environment: &EnvVars) -> Result<(), Failure> {
-    let config = config::load_and_examine(&args.config, environment)?;
-    load_web_config(&config)?;
-    print(&format!("{}: OK\n{}", args.config.display(), summary(&config)))?;
+    let source = source(&args.config, environment)?;
+    let file = source.path.display().to_string();
+    let config = match source.load_and_examine() {
+        Ok(config) => config,
+        Err(faults) => return Err(refuse(args, &json::faults(&file, &faults), faults.into())),
+    };
+    if let Err(failure) = load_web_config(&config) {
+        return Err(refuse(args, &json::messages(&file, &failure), failure));
+    }
+    if args.json {
+        return check_as_json(args, &file, &config);
+    }
+    print(&format!("{file}: OK\n{}", summary(&config)))?;
     if !args.online {
         return Ok(());
     }
@@ -23,12 +36,32 @@ pub(super) fn run(args: &CheckArgs, environment: &EnvVars) -> Result<(), Failure
     online::run(&config)
 }
 
+/// Prints the faults as JSON, where that is asked for, and passes them on.
+fn refuse(args: &CheckArgs, document: &Value, failure: Failure) -> Failure {
+    let printed = if args.json { print(&format!("{document:#}\n")) } else { Ok(()) };
+    printed.err().unwrap_or(failure)
+}
+
+fn check_as_json(args: &CheckArgs, file: &str, config: &Config) -> Result<(), Failure> {
+    let mut document = json::config(file, config);
+    let mut result = Ok(());
+    if args.online {
+        logging::init(&config.log)?;
+        let (environments, outcome) = online::run_as_json(config)?;
+        document["ok"] = outcome.is_ok().into();
+        document["online"] = environments.into();
+        result = outcome;
+    }
+    print(&format!("{document:#}\n"))?;
+    result
+}
+
 /// Figures under a title, one to a line.
-struct Figures {
+struct FiguresTable {
     text: String,
 }
 
-impl Figures {
+impl FiguresTable {
     fn new(title: &str) -> Self {
         Self { text: format!("{title}\n") }
     }
@@ -146,6 +179,7 @@ fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use std::path::Path;
 
     fn summary_of(text: &str) -> String {

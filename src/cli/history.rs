@@ -25,12 +25,13 @@ use crate::history::resume::{Kept, ResumeFile};
 use crate::history::spool::Spool;
 use crate::history::write::{History, Written};
 use crate::log_reader::{LogReader, ReadError};
+use crate::logging::about::about_webhook;
 use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::draft::{self, StateDraft};
 use crate::store::error::StoreError;
-use crate::store::lock::beside;
+use crate::store::place::beside;
 use crate::store::sqlite::SqliteStore;
 use crate::{blocking, local_clock};
 use talkover_core::delivery::{Target, Timestamp};
@@ -181,7 +182,7 @@ impl HistoryRun {
                     Ok(()) => {}
                     Err(reason) if round == Round::First => failures.push(format!("{target} cannot be read: {reason}")),
                     // It is complete up to some time ago.
-                    Err(reason) => warn!(webhook = %target, "what came last cannot be read: {reason}"),
+                    Err(reason) => about_webhook!(warn, target, "what came last cannot be read: {reason}"),
                 }
             }
         }
@@ -324,7 +325,7 @@ impl HistoryRun {
     fn decide(&self, pasts: &[Past], spool: &mut Spool, shutdown: &Shutdown) -> Result<Option<StateDraft>, Failure> {
         let mut draft = self.seed_state.then(|| self.begin_state()).transpose()?;
         for (number, past) in pasts.iter().enumerate() {
-            info!(webhook = %past.target, "deciding what was read, {} of {}", number + 1, pasts.len());
+            about_webhook!(info, &past.target, "deciding what was read, {} of {}", number + 1, pasts.len());
             let books = match &mut draft {
                 Some(draft) => Books::state(draft.store(), app::spans(&self.config.traces)),
                 None => Books::scratch(),

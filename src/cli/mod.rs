@@ -6,30 +6,38 @@
 mod args;
 mod asker;
 mod check;
+mod completions;
 mod dashboards;
 mod demo;
 mod find_webhooks;
 mod healthcheck;
 mod history;
 mod run;
+mod show_config;
 mod simulate;
 mod state;
 mod verify;
 
 pub use args::{
-    CheckArgs, ConfigArgs, DashboardsArgs, DemoArgs, HealthcheckArgs, HistoryArgs, SimulateArgs, VerifyArgs,
+    CheckArgs, CompletionsArgs, ConfigFile, DashboardsArgs, DemoArgs, HealthcheckArgs, HistoryArgs, RunArgs, Shell,
+    ShowConfigArgs, SimulateArgs, VerifyArgs, WebArgs,
 };
 
-use crate::config::{self, Config, ConfigFaults, EnvVars};
+use crate::config::{Config, ConfigFaults, ConfigSource, EnvVars};
 use crate::logging::{self, LoggingError};
 use crate::progress::beside_bar;
+use crate::server::listen;
 use args::{Command, CommandLine};
-use clap::error::ErrorKind;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use tracing::warn;
+
+/// Names the configuration file where the command line does not. One underscore: it is no setting of the file.
+const CONFIG_VARIABLE: &str = "TALKOVER_EXPORTER_CONFIG";
 
 /// Why a command ended without success: an exit code, and messages for people.
 #[derive(Debug)]
@@ -72,7 +80,7 @@ impl Failure {
 
 impl From<ConfigFaults> for Failure {
     fn from(faults: ConfigFaults) -> Self {
-        Self { code: 2, messages: faults.lines() }
+        Self { code: 2, messages: faults.messages() }
     }
 }
 
@@ -88,40 +96,46 @@ impl From<LoggingError> for Failure {
 /// A failure for `main` to report.
 pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvVars) -> Result<(), Failure> {
     let command = match CommandLine::try_parse_from(arguments) {
-        Ok(line) => command(line)?,
-        Err(error) if error.use_stderr() => return Err(usage(&error)),
+        Ok(line) => command(line, environment)?,
+        Err(error) if error.use_stderr() => return Err(usage(error)),
         // `--help` and `--version` reach us as errors, too.
-        Err(answer) => return print(&answer.render().to_string()),
+        Err(answer) => return print(&answer.render().ansi().to_string()),
     };
     match command {
         Command::Run(args) => {
+            // Before there is another thread.
+            let passed = listen::passed().map_err(Failure::running)?;
             logging::detach()?;
-            let config = load(&args.config, environment)?;
-            run::run(config, &args, environment)
+            let source = ConfigSource { options: args.web.overrides(), ..source(&args.config, environment)? };
+            let config = load(&source)?;
+            run::run(config, source, passed)
         }
         Command::Demo(args) => demo::run(&args, environment),
         Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args, environment),
         Command::Verify(args) => {
-            let config = load(&args.config, environment)?;
+            let config = load(&source(&args.config, environment)?)?;
             verify::run(&config, &args)
         }
+        Command::Config(args) => show_config::run(&args, environment),
         Command::History(args) => {
-            let config = load(&args.config, environment)?;
+            let config = load(&source(&args.config, environment)?)?;
             history::run(config, &args)
         }
         Command::State(args) => {
-            let config = load(state::config(&args), environment)?;
+            let config = load(&source(state::config(&args), environment)?)?;
             state::run(&config, &args)
         }
         Command::Dashboards(args) => dashboards::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man => completions::man(),
     }
 }
 
 /// Loads the configuration and sets up logging as it says. What was ignored is logged only then, at the level in force.
-fn load(path: &Path, environment: &EnvVars) -> Result<Config, Failure> {
-    let config = config::load(path, environment)?;
+fn load(source: &ConfigSource) -> Result<Config, Failure> {
+    let config = source.load()?;
     logging::init(&config.log)?;
     warn_of(&config);
     Ok(config)
@@ -133,21 +147,52 @@ fn warn_of(config: &Config) {
     }
 }
 
-/// The command; without one, `--config` means `run`.
-fn command(line: CommandLine) -> Result<Command, Failure> {
-    match (line.command, line.config) {
-        (Some(command), _) => Ok(command),
-        (None, Some(config)) => Ok(Command::Run(ConfigArgs { config })),
-        (None, None) => {
-            let missing = "give a command, or --config FILE to run the daemon";
-            Err(usage(&CommandLine::command().error(ErrorKind::MissingSubcommand, missing)))
+/// The command; without one, a configuration file means `run`.
+fn command(line: CommandLine, environment: &EnvVars) -> Result<Command, Failure> {
+    match line.command {
+        Some(command) => Ok(command),
+        None if file(&line.run.config, environment).is_some() => Ok(Command::Run(line.run)),
+        None => {
+            let missing = format!("give a command, or --config FILE (or {CONFIG_VARIABLE}) to run the daemon");
+            Err(usage(CommandLine::command().error(ErrorKind::MissingSubcommand, missing)))
         }
     }
 }
 
-fn usage(error: &clap::Error) -> Failure {
+/// The configuration file that the command line names, or the variable.
+fn file(given: &ConfigFile, environment: &EnvVars) -> Option<PathBuf> {
+    let variable = || environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    given.path.clone().or_else(variable)
+}
+
+/// Where the configuration comes from. Not without a file: what to read cannot be guessed.
+fn source(given: &ConfigFile, environment: &EnvVars) -> Result<ConfigSource, Failure> {
+    let Some(path) = file(given, environment) else {
+        let missing = format!("no configuration file: give --config FILE, or name it in {CONFIG_VARIABLE}");
+        return Err(usage(CommandLine::command().error(ErrorKind::MissingRequiredArgument, missing)));
+    };
+    Ok(ConfigSource::new(&path, environment))
+}
+
+fn usage(mut error: clap::Error) -> Failure {
+    if let Some(path) = stray_file(&error) {
+        let tip = StyledStr::from(format!("the configuration file is named by an option: '--config {path}'"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
     let text = error.render().to_string();
     Failure::usage(text.trim_start_matches("error: ").trim_end())
+}
+
+/// What was given where a command or an option belongs, if it looks like a configuration file.
+fn stray_file(error: &clap::Error) -> Option<String> {
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return None,
+    };
+    let Some(ContextValue::String(given)) = error.get(kind) else { return None };
+    let is_file = [".yml", ".yaml"].iter().any(|ending| given.ends_with(ending)) || given.contains('/');
+    (is_file && !given.starts_with('-')).then(|| given.clone())
 }
 
 /// Does `work` while `text` goes to stdout, whose reader may stall: what serves must not wait for that.
@@ -166,7 +211,8 @@ async fn print_beside(text: String, work: impl Future<Output = Result<(), Failur
 /// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
 fn print(text: &str) -> Result<(), Failure> {
     let write = || {
-        let mut stdout = io::stdout().lock();
+        // Colours are for terminals, and not for those that say NO_COLOR.
+        let mut stdout = anstream::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };
     match beside_bar(write) {

@@ -1,15 +1,17 @@
 //! `run`: the daemon, until SIGTERM or SIGINT.
 
+use std::net::TcpListener;
 use std::num::NonZero;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
+use tracing::info;
 
-use super::{ConfigArgs, Failure};
-use crate::app::{App, ConfigSource};
-use crate::config::{Config, EnvVars};
+use super::Failure;
+use crate::app::App;
+use crate::config::{Config, ConfigSource};
 use crate::logging;
 use crate::server::listen;
 use crate::server::web_config::WebConfig;
@@ -20,12 +22,18 @@ const LAST_RESORT: Duration = Duration::from_secs(8);
 /// What may still be written when everything has been asked to end: a commit waits for the disk.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: Config, args: &ConfigArgs, environment: &EnvVars) -> Result<(), Failure> {
+/// Serves on the socket `passed` by systemd, or else where the configuration says.
+pub(super) fn run(config: Config, source: ConfigSource, passed: Option<TcpListener>) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
     let listen = config.server.listen;
-    let source = ConfigSource { path: args.config.clone(), environment: environment.clone() };
     let app = App::new(config, Some(source)).map_err(Failure::running)?;
-    let listener = listen::bind(listen).map_err(Failure::running)?;
+    let listener = match passed {
+        Some(listener) => {
+            info!("serving on the socket that systemd passes; server.listen has no effect");
+            listener
+        }
+        None => listen::bind(listen).map_err(Failure::running)?,
+    };
     run_until_stopped(async |shutdown| app.run(listener, web, shutdown).await.map_err(Failure::running))
 }
 

@@ -1,15 +1,13 @@
 //! `state export` and `state import`: copies of the whole state, for backups and for moving to another machine.
 
-use std::path::Path;
-
-use super::args::{StateArgs, StateCommand};
+use super::args::{ConfigFile, StateArgs, StateCommand};
 use super::{Failure, print};
 use crate::config::Config;
 use crate::local_clock;
 use crate::state_copy;
 
 /// The configuration file that the command names.
-pub(super) fn config(args: &StateArgs) -> &Path {
+pub(super) fn config(args: &StateArgs) -> &ConfigFile {
     let (StateCommand::Export(copy) | StateCommand::Import(copy)) = &args.command;
     &copy.config
 }

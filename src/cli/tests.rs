@@ -3,9 +3,13 @@
 use super::*;
 use clap::CommandFactory;
 
-fn parse(arguments: &[&str]) -> Result<Command, Failure> {
+fn parse_with(arguments: &[&str], environment: &EnvVars) -> Result<Command, Failure> {
     let arguments = ["talkover-exporter"].iter().chain(arguments);
-    command(CommandLine::try_parse_from(arguments).map_err(|error| usage(&error))?)
+    command(CommandLine::try_parse_from(arguments).map_err(usage)?, environment)
+}
+
+fn parse(arguments: &[&str]) -> Result<Command, Failure> {
+    parse_with(arguments, &EnvVars::new())
 }
 
 #[test]
@@ -15,9 +19,57 @@ fn the_grammar_is_sound() {
 
 #[test]
 fn a_configuration_without_a_command_runs_the_daemon() {
-    for arguments in [&["--config", "c.yml"][..], &["run", "--config", "c.yml"]] {
+    for arguments in [&["--config", "c.yml"][..], &["-c", "c.yml"], &["run", "--config", "c.yml"], &["run", "-cc.yml"]]
+    {
         let Ok(Command::Run(args)) = parse(arguments) else { panic!("{arguments:?}") };
-        assert_eq!(args.config, std::path::Path::new("c.yml"));
+        assert_eq!(args.config.path.as_deref(), Some(std::path::Path::new("c.yml")));
+    }
+}
+
+#[test]
+fn a_variable_names_the_configuration_where_the_command_line_does_not() {
+    let variable = |path: &str| EnvVars::from([(CONFIG_VARIABLE.to_owned(), path.to_owned())]);
+    let Ok(Command::Run(args)) = parse_with(&[], &variable("v.yml")) else { panic!("no command, but a file") };
+    assert_eq!(file(&args.config, &variable("v.yml")), Some("v.yml".into()));
+    let Ok(Command::Run(args)) = parse(&["run", "-c", "c.yml"]) else { panic!("run") };
+    assert_eq!(source(&args.config, &variable("v.yml")).expect("named").path, PathBuf::from("c.yml"));
+    let Ok(Command::Check(args)) = parse(&["check"]) else { panic!("check") };
+    for environment in [EnvVars::new(), variable("")] {
+        let failure = source(&args.config, &environment).expect_err("none");
+        assert_eq!(failure.code(), 2);
+        assert!(failure.messages()[0].contains(CONFIG_VARIABLE), "{failure:?}");
+        assert!(parse_with(&[], &environment).is_err());
+    }
+}
+
+#[test]
+fn a_file_without_an_option_gets_the_option_suggested() {
+    for arguments in [&["check", "c.yml"][..], &["verify", "./conf"], &["c.yaml"], &["run", "/etc/c.yml"]] {
+        let failure = parse(arguments).expect_err("a mistake");
+        let path = arguments.last().expect("one");
+        assert!(failure.messages()[0].contains(&format!("by an option: '--config {path}'")), "{failure:?}");
+    }
+    for arguments in [&["chekc"][..], &["check", "--conifg", "c.yml"], &["demo", "here"]] {
+        let failure = parse(arguments).expect_err("a mistake");
+        assert!(!failure.messages()[0].contains("by an option"), "{failure:?}");
+    }
+}
+
+#[test]
+fn addresses_are_written_as_in_other_exporters() {
+    for (text, expected) in [
+        (":9877", "[::]:9877"),
+        ("localhost:0", "127.0.0.1:0"),
+        ("[::]:9877", "[::]:9877"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+    ] {
+        let Ok(Command::Demo(demo)) = parse(&["demo", "--listen", text]) else { panic!("{text}") };
+        assert_eq!(demo.listen.to_string(), expected);
+        let Ok(Command::Run(args)) = parse(&["-c", "x", "--web.listen-address", text]) else { panic!("{text}") };
+        assert_eq!(args.web.listen_address, Some(demo.listen));
+    }
+    for text in ["localhost", ":", "9877", "localhost:x", "example.com:80", ":99999", "::"] {
+        assert!(parse(&["demo", "--listen", text]).is_err(), "{text}");
     }
 }
 
@@ -39,9 +91,6 @@ fn defaults_of_options() {
 fn mistakes_exit_with_2() {
     for arguments in [
         &[][..],
-        &["run"],
-        &["check"],
-        &["verify"],
         &["verify", "--config", "x", "--since", "1 day"],
         &["simulate"],
         &["frobnicate"],
@@ -49,6 +98,10 @@ fn mistakes_exit_with_2() {
         &["--config", "x", "check", "--config", "y"],
         &["demo", "--listen", "nowhere"],
         &["healthcheck", "--ready", "yes"],
+        &["completions"],
+        &["completions", "tcsh"],
+        &["run", "-c", "x", "--web.telemetry-path", "metrics"],
+        &["run", "-c", "x", "--web.telemetry-path", "/-/ready"],
     ] {
         let failure = parse(arguments).expect_err("a mistake");
         assert_eq!(failure.code(), 2, "{arguments:?}");
@@ -59,7 +112,7 @@ fn mistakes_exit_with_2() {
 
 #[test]
 fn help_and_version_are_everywhere() {
-    for command in ["run", "demo", "simulate", "check", "verify", "healthcheck"] {
+    for command in ["run", "demo", "simulate", "check", "verify", "config", "healthcheck", "completions", "man"] {
         for (option, expected) in [("--help", "Usage:"), ("--version", env!("CARGO_PKG_VERSION"))] {
             let error = CommandLine::try_parse_from(["talkover-exporter", command, option]).expect_err("an answer");
             assert!(!error.use_stderr());

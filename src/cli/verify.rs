@@ -8,8 +8,9 @@ use super::{Failure, VerifyArgs, print};
 use crate::app;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, StretchError, read_stretch};
-use crate::audit::state::{KnownTarget, StateError, StateFile, StateTarget};
-use crate::audit::{self, Audit, Extent, report, sums};
+use crate::audit::report::{self, AuditResult};
+use crate::audit::state::{Age, KnownTarget, StateError, StateFile, StateTarget};
+use crate::audit::{self, Audit, Extent, sums};
 use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
 use crate::local_clock;
@@ -21,37 +22,42 @@ use talkover_core::delivery::{Target, Timestamp};
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
     let known = state.targets().map_err(Failure::running)?;
-    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, shutdown).await)
+    let age = state.age().map_err(Failure::running)?;
+    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, age, shutdown).await)
 }
 
-/// What all targets came to.
+/// What came of all targets.
 #[derive(Default)]
 struct VerifySummary {
-    targets: usize,
-    faulty: usize,
-    faults: usize,
-    failures: Vec<String>,
+    results: Vec<(Target, AuditResult)>,
+    is_interrupted: bool,
+    age: Age,
 }
 
 impl VerifySummary {
-    fn add(&mut self, target: &Target, audit: &Audit) -> Result<(), Failure> {
-        self.targets += 1;
-        self.faults += audit.faults();
-        self.faulty += usize::from(audit.faults() > 0);
-        print(&report::target(target, audit))
+    fn add(&mut self, target: &Target, result: AuditResult) {
+        self.results.push((target.clone(), result));
     }
 
-    fn fail(&mut self, target: &Target, reason: &str) -> Result<(), Failure> {
-        self.targets += 1;
-        self.failures.push(format!("{target} could not be audited: {reason}"));
-        print(&report::failed(target, reason))
-    }
-
-    fn conclude(self) -> Result<(), Failure> {
-        print(&report::verdict(self.targets, self.faulty, self.faults, self.failures.len()))?;
-        let mut messages = self.failures;
-        if self.faults > 0 {
-            messages.push(format!("the state does not agree with the log: {} fault(s), see above", self.faults));
+    fn conclude(self, args: &VerifyArgs) -> Result<(), Failure> {
+        print(&if args.json { format!("{:#}\n", report::json(&self.results)) } else { report::text(&self.results) })?;
+        if !args.json {
+            print(&report::age(&self.age))?;
+        }
+        let failed = self.results.iter().filter_map(|(target, result)| match result {
+            AuditResult::Failed(reason) => Some(format!("{target} could not be audited: {reason}")),
+            AuditResult::Audited(_) | AuditResult::Unknown { .. } => None,
+        });
+        let mut messages: Vec<String> = failed.collect();
+        let faults: usize = self.results.iter().map(|(_, result)| result.faults()).sum();
+        if faults > 0 {
+            messages.push(format!("the state does not agree with the log: {faults} fault(s), see above"));
+        }
+        if self.is_interrupted {
+            messages.push("interrupted".to_owned());
+        }
+        if let Age::Behind(gap) = self.age {
+            messages.push(format!("the state is {gap}"));
         }
         if messages.is_empty() { Ok(()) } else { Err(Failure::running_all(messages)) }
     }
@@ -62,9 +68,10 @@ async fn audit_all(
     args: &VerifyArgs,
     state: &StateFile,
     known: &[KnownTarget],
+    age: Age,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let mut outcome = VerifySummary::default();
+    let mut outcome = VerifySummary { age, ..VerifySummary::default() };
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);
@@ -73,17 +80,18 @@ async fn audit_all(
         let mut unreadable: Option<String> = None;
         for target in &targets {
             if let Some(reason) = &unreadable {
-                outcome.fail(target, reason)?;
+                outcome.add(target, AuditResult::Failed(reason.clone()));
                 continue;
             }
             match audit_one(config, args, state, &mut reader, &mut progress, target).await {
-                Ok(Some(audit)) => outcome.add(target, &audit)?,
-                Ok(None) => outcome.targets += 1,
+                Ok(result) => outcome.add(target, result),
                 Err(Trouble::Read(StretchError::Read(ReadError::Ask(AskError::Interrupted)))) => {
-                    return Err(Failure::running("interrupted"));
+                    // What was found is told all the same.
+                    outcome.is_interrupted = true;
+                    return outcome.conclude(args);
                 }
                 Err(Trouble::Read(error)) => {
-                    outcome.fail(target, &error.to_string())?;
+                    outcome.add(target, AuditResult::Failed(error.to_string()));
                     let ends_all = match &error {
                         StretchError::Read(ReadError::Ask(error)) => reader.asker.silence.ends_all(error),
                         StretchError::Read(_) | StretchError::CutShort(_) => false,
@@ -91,7 +99,6 @@ async fn audit_all(
                     unreadable = ends_all.then(|| error.to_string());
                 }
                 Err(Trouble::State(error)) => return Err(Failure::running(error)),
-                Err(Trouble::Print(failure)) => return Err(failure),
             }
         }
         read.extend(targets);
@@ -99,10 +106,10 @@ async fn audit_all(
     let is_read = |known: &Target| read.iter().any(|target| is_same(target, known));
     for KnownTarget { target, .. } in known.iter().filter(|known| !is_read(&known.target)) {
         if let Some(held) = state.target(target).map_err(Failure::running)? {
-            outcome.add(target, &audit::audit_state_alone(&held))?;
+            outcome.add(target, AuditResult::Audited(Box::new(audit::audit_state_alone(&held))));
         }
     }
-    outcome.conclude()
+    outcome.conclude(args)
 }
 
 /// Begins the progress of an environment: what the state remembers of the stretch says how many pages it has.
@@ -144,10 +151,9 @@ fn is_same(a: &Target, b: &Target) -> bool {
 enum Trouble {
     Read(StretchError),
     State(StateError),
-    Print(Failure),
 }
 
-/// Audits a target; `None` if the state does not know it.
+/// Audits a target.
 async fn audit_one(
     config: &Config,
     args: &VerifyArgs,
@@ -155,7 +161,7 @@ async fn audit_one(
     reader: &mut LogReader,
     progress: &mut WorkProgress,
     target: &Target,
-) -> Result<Option<Audit>, Trouble> {
+) -> Result<AuditResult, Trouble> {
     let poll = &config.poll;
     let rules = Rules { lookback: poll.lookback, sweep_interval: poll.sweep_interval, settle_after: poll.settle_after };
     let before = state.target(target).map_err(Trouble::State)?;
@@ -170,8 +176,7 @@ async fn audit_one(
     let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();
     // Only now: what a running daemon has counted meanwhile is there.
     let Some(held) = state.target(target).map_err(Trouble::State)? else {
-        print(&report::unknown(target, entries)).map_err(Trouble::Print)?;
-        return Ok(None);
+        return Ok(AuditResult::Unknown { entries });
     };
     let extent = Extent {
         from: Some(log.from),
@@ -180,7 +185,8 @@ async fn audit_one(
         requests: reader.asker.requests - requests,
         rows: held.rows.len(),
     };
-    Ok(Some(Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent }))
+    let audit = Audit { findings: compare::compare(&log, &held, &rules), sums: sums::compare(&held), extent };
+    Ok(AuditResult::Audited(Box::new(audit)))
 }
 
 /// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been

@@ -3,6 +3,8 @@
 //! A message never holds a token: whatever looks like one is cut before it is stored. Built by the readers of the
 //! sections, printed by `cli`.
 
+use super::excerpt::SourceText;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use talkover_settings::yaml::Outline;
@@ -23,6 +25,8 @@ pub enum FaultPlace {
     Key(String),
     /// An environment variable, by its name.
     Variable(String),
+    /// An option of the command line, by its name.
+    Option(String),
 }
 
 /// One thing that is wrong, and where.
@@ -34,48 +38,80 @@ pub struct ConfigFault {
     pub line: Option<usize>,
     /// What is wrong and what would be right.
     pub reason: String,
+    /// The lines of the file that it is about, numbered, without what may be secret.
+    pub excerpt: Vec<String>,
 }
 
 /// All faults of one configuration. `Display` prints one line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFaults {
-    file: String,
-    outline: Outline,
+    file: Box<str>,
+    source: Box<FaultSource>,
     faults: Vec<ConfigFault>,
     /// How many more there are.
     omitted: usize,
-    /// What is wrong and was ignored.
-    ignored: Vec<ConfigFault>,
+    /// What is wrong and was ignored, or is no fault.
+    warnings: Vec<ConfigFault>,
+    /// Optional sections that the file does not have.
+    absent: BTreeSet<String>,
+}
+
+/// What the file holds, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FaultSource {
+    text: SourceText,
+    outline: Outline,
 }
 
 impl ConfigFault {
-    fn new(place: FaultPlace, line: Option<usize>, reason: &str) -> Self {
+    fn new(place: FaultPlace, line: Option<usize>, reason: &str, excerpt: Vec<String>) -> Self {
         let place = match place {
             FaultPlace::File => FaultPlace::File,
             FaultPlace::Key(path) => FaultPlace::Key(redacted(&path)),
             FaultPlace::Variable(name) => FaultPlace::Variable(redacted(&name)),
+            FaultPlace::Option(name) => FaultPlace::Option(name),
         };
-        Self { place, line, reason: redacted(reason) }
+        Self { place, line, reason: redacted(reason), excerpt }
     }
 }
 
 impl ConfigFaults {
-    pub(super) fn new(file: &Path, outline: Outline) -> Self {
-        Self { file: file.display().to_string(), outline, faults: Vec::new(), omitted: 0, ignored: Vec::new() }
+    pub(super) fn new(file: &Path, text: SourceText, outline: Outline) -> Self {
+        let file = file.display().to_string().into();
+        let source = Box::new(FaultSource { text, outline });
+        Self { file, source, faults: Vec::new(), omitted: 0, warnings: Vec::new(), absent: BTreeSet::new() }
+    }
+
+    /// Notes that the file does not have an optional section.
+    pub(super) fn note_absent(&mut self, path: String) {
+        self.absent.insert(path);
+    }
+
+    /// The optional sections that the file does not have, by their paths.
+    pub(super) fn absent(&self) -> &BTreeSet<String> {
+        &self.absent
     }
 
     pub(super) fn push(&mut self, place: FaultPlace, reason: impl Into<String>) {
         let line = match &place {
-            FaultPlace::Key(path) => self.outline.line_of(path),
-            FaultPlace::File | FaultPlace::Variable(_) => None,
+            FaultPlace::Key(path) => self.source.outline.line_of(path),
+            FaultPlace::File | FaultPlace::Variable(_) | FaultPlace::Option(_) => None,
         };
-        self.push_at(place, line, reason);
+        let excerpt = line.and_then(|line| self.source.text.line(line)).into_iter().collect();
+        self.add(place, line, reason.into(), excerpt);
     }
 
-    /// As `push`, with the line.
-    pub(super) fn push_at(&mut self, place: FaultPlace, line: Option<usize>, reason: impl Into<String>) {
+    /// As `push`, for the file as a whole: the cause of a line that cannot be read may be the one before it.
+    pub(super) fn push_flaw(&mut self, line: Option<usize>, reason: String) {
+        let lines = line.into_iter().flat_map(|line| (1..=line).rev());
+        let mut excerpt: Vec<String> = lines.filter_map(|line| self.source.text.line(line)).take(2).collect();
+        excerpt.reverse();
+        self.add(FaultPlace::File, line, reason, excerpt);
+    }
+
+    fn add(&mut self, place: FaultPlace, line: Option<usize>, reason: String, excerpt: Vec<String>) {
         if self.faults.len() < MAX_KEPT {
-            self.faults.push(ConfigFault::new(place, line, &reason.into()));
+            self.faults.push(ConfigFault::new(place, line, &reason, excerpt));
         } else {
             self.omitted += 1;
         }
@@ -83,16 +119,22 @@ impl ConfigFaults {
 
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
-        self.ignored.push(ConfigFault::new(
-            FaultPlace::Variable(variable.to_owned()),
-            None,
-            &format!("{reason}; ignored"),
-        ));
+        let place = FaultPlace::Variable(variable.to_owned());
+        self.warnings.push(ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
     }
 
-    /// A line for each value that is ignored.
+    /// Notes something that is no fault, but should be known.
+    pub(super) fn warn(&mut self, place: FaultPlace, reason: &str) {
+        let line = match &place {
+            FaultPlace::Key(path) => self.source.outline.line_of(path),
+            FaultPlace::File | FaultPlace::Variable(_) | FaultPlace::Option(_) => None,
+        };
+        self.warnings.push(ConfigFault::new(place, line, reason, Vec::new()));
+    }
+
+    /// A line for each warning.
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.ignored.iter().map(|fault| self.line(fault)).collect()
+        self.warnings.iter().map(|fault| self.line(fault)).collect()
     }
 
     /// Whether nothing is wrong.
@@ -111,15 +153,23 @@ impl ConfigFaults {
         self.faults.iter().map(|fault| self.line(fault)).chain(more).collect()
     }
 
+    /// As [`ConfigFaults::lines`], each followed by the lines of the file that it is about.
+    pub fn messages(&self) -> Vec<String> {
+        let excerpts = self.faults.iter().map(|fault| fault.excerpt.as_slice()).chain([&[][..]]);
+        let messages = self.lines().into_iter().zip(excerpts);
+        messages.map(|(line, excerpt)| [&[line][..], excerpt].concat().join("\n")).collect()
+    }
+
     fn line(&self, fault: &ConfigFault) -> String {
         let file = match fault.line {
             Some(line) => format!("{}:{line}", self.file),
-            None => self.file.clone(),
+            None => self.file.to_string(),
         };
         let line = match &fault.place {
             FaultPlace::File => format!("{file}: {}", fault.reason),
             FaultPlace::Key(path) => format!("{file}: {path}: {}", fault.reason),
             FaultPlace::Variable(name) => format!("environment variable {name}: {}", fault.reason),
+            FaultPlace::Option(name) => format!("{name}: {}", fault.reason),
         };
         on_one_line(&redacted(&line))
     }
@@ -147,7 +197,7 @@ pub(crate) fn redacted(text: &str) -> String {
 }
 
 /// `text` with control characters escaped: a key or a value with a line break must not forge a second message.
-fn on_one_line(text: &str) -> String {
+pub(super) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -172,7 +222,7 @@ mod tests {
 
     #[test]
     fn of_more_than_a_hundred_faults_the_number_is_told() {
-        let mut faults = ConfigFaults::new(Path::new("c.yml"), Outline::default());
+        let mut faults = ConfigFaults::new(Path::new("c.yml"), SourceText::default(), Outline::default());
         for index in 0..102 {
             faults.push(FaultPlace::Key(format!("list[{index}]")), "wrong");
         }
@@ -185,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_fault_takes_one_line() {
-        let mut faults = ConfigFaults::new(Path::new("a\nb.yml"), Outline::default());
+        let mut faults = ConfigFaults::new(Path::new("a\nb.yml"), SourceText::default(), Outline::default());
         faults.push(FaultPlace::File, "first");
         faults.push(FaultPlace::Key("poll.x\ty".to_owned()), "second\nhalf");
         faults.push(FaultPlace::Variable("NAME".to_owned()), "third");

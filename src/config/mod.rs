@@ -5,6 +5,7 @@
 //! given their section. Called by `cli`, and by the daemon when it reloads.
 
 mod environments;
+mod excerpt;
 mod faults;
 mod fields;
 mod files;
@@ -15,6 +16,7 @@ mod otlp;
 mod overrides;
 mod poll;
 mod server;
+mod show;
 mod state;
 mod state_path;
 #[cfg(test)]
@@ -29,16 +31,18 @@ pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use otlp::TracesProtocol;
+pub use overrides::CommandLineOption;
 pub use poll::PollConfig;
 pub use server::ServerConfig;
 pub use state::StateConfig;
 pub use talkover_settings::duration::{format_duration, parse_duration};
 pub use token::{TokenError, TokenSource};
 pub use traces::{TracesConfig, TracesTls};
-pub use values::parse_address;
+pub use values::{parse_address, parse_metrics_path};
 
+use excerpt::SourceText;
 use fields::Fields;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use talkover_settings::yaml;
 
@@ -101,56 +105,91 @@ pub fn capture_environment() -> EnvVars {
         .collect()
 }
 
-/// Reads the file at `path`, and the token and certificate files that it names.
-///
-/// # Errors
-/// All faults at once.
-pub fn load(path: &Path, environment: &EnvVars) -> Result<Config, ConfigFaults> {
-    read_file(path, environment, CheckExtent::Inputs)
+/// Where a configuration comes from: a file, and what overrides it.
+#[derive(Clone, Debug)]
+pub struct ConfigSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The process's environment: variables override the file, and may hold tokens.
+    pub environment: EnvVars,
+    /// Options of the command line, which override both.
+    pub options: Vec<(CommandLineOption, String)>,
 }
 
-/// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
-/// finds that out by itself, and a reload must not depend on it.
-///
-/// # Errors
-/// All faults at once.
-pub fn load_and_examine(path: &Path, environment: &EnvVars) -> Result<Config, ConfigFaults> {
-    read_file(path, environment, CheckExtent::State)
+impl ConfigSource {
+    /// The file at `path`, overridden by `environment` alone.
+    pub fn new(path: &Path, environment: &EnvVars) -> Self {
+        Self { path: path.to_owned(), environment: environment.clone(), options: Vec::new() }
+    }
+
+    /// Reads the file, and the token and certificate files that it names.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(&self) -> Result<Config, ConfigFaults> {
+        self.read(CheckExtent::Inputs)
+    }
+
+    /// As `load`, and looks also at whether the state file can be where it is to be, without creating anything. A start
+    /// finds that out by itself, and a reload must not depend on it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load_and_examine(&self) -> Result<Config, ConfigFaults> {
+        self.read(CheckExtent::State)
+    }
+
+    /// What is in force, as YAML that [`ConfigSource::load`] accepts, without secrets.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn show(&self) -> Result<String, ConfigFaults> {
+        let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
+        interpret(self, &content, CheckExtent::Inputs).map(|settings| show::text(self, &settings))
+    }
+
+    fn read(&self, extent: CheckExtent) -> Result<Config, ConfigFaults> {
+        let content = yaml::read(&self.path).map_err(|flaw| failed(&self.path, &[], flaw))?;
+        interpret(self, &content, extent).map(|settings| settings.config)
+    }
 }
 
-fn read_file(path: &Path, environment: &EnvVars, extent: CheckExtent) -> Result<Config, ConfigFaults> {
-    let document = yaml::load(path).map_err(|flaw| failed(path, flaw))?;
-    interpret(path, document, environment, extent)
-}
-
-/// As `load`, of a file's content; `path` only serves to name it in messages.
+/// As [`ConfigSource::load`], of a file's content; `path` only serves to name it in messages.
 ///
 /// # Errors
 /// All faults at once.
 pub fn parse(path: &Path, content: &[u8], environment: &EnvVars) -> Result<Config, ConfigFaults> {
-    let document = yaml::parse(content).map_err(|flaw| failed(path, flaw))?;
-    interpret(path, document, environment, CheckExtent::Inputs)
+    interpret(&ConfigSource::new(path, environment), content, CheckExtent::Inputs).map(|settings| settings.config)
 }
 
-fn interpret(
-    path: &Path,
-    document: yaml::Document,
-    environment: &EnvVars,
-    extent: CheckExtent,
-) -> Result<Config, ConfigFaults> {
-    let defaults = yaml::parse(DEFAULTS.as_bytes())
-        .map_err(|flaw| {
-            failed(path, yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
-        })?
-        .root;
-    let yaml::Document { root: mut given, outline } = document;
-    let mut faults = ConfigFaults::new(path, outline);
-    overrides::apply(&mut given, &defaults, environment, &mut faults);
-    let config = read(Fields::root(&given, &defaults, &mut faults), environment, extent);
+/// A configuration and what it was made of.
+struct LoadedSettings {
+    config: Config,
+    /// What the file, the variables and the options say.
+    given: Table,
+    defaults: yaml::Document,
+    /// Optional sections that are not given, by their paths.
+    absent: BTreeSet<String>,
+}
+
+fn interpret(source: &ConfigSource, content: &[u8], extent: CheckExtent) -> Result<LoadedSettings, ConfigFaults> {
+    let ConfigSource { path, environment, options } = source;
+    let yaml::Document { root: mut given, outline } =
+        yaml::parse(content).map_err(|flaw| failed(path, content, flaw))?;
+    let defaults = yaml::parse(DEFAULTS.as_bytes()).map_err(|flaw| {
+        failed(path, &[], yaml::Flaw { line: None, reason: format!("the embedded config/default.yml: {flaw}") })
+    })?;
+    let mut faults = ConfigFaults::new(path, SourceText::new(content), outline);
+    overrides::apply_variables(&mut given, &defaults.root, environment, &mut faults);
+    overrides::apply_options(&mut given, options);
+    let config = read(Fields::root(&given, &defaults.root, &mut faults), environment, extent);
     match config {
-        Some(config) if faults.is_empty() => Ok(Config { warnings: faults.warnings(), ..config }),
+        Some(config) if faults.is_empty() => {
+            let config = Config { warnings: faults.warnings(), ..config };
+            Ok(LoadedSettings { config, given, defaults, absent: faults.absent().clone() })
+        }
         None if faults.is_empty() => {
-            Err(failed(path, yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))
+            Err(failed(path, &[], yaml::Flaw { line: None, reason: "failed to read the configuration".to_owned() }))
         }
         _ => Err(faults),
     }
@@ -179,9 +218,9 @@ fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Opt
     })
 }
 
-/// A fault of the file as a whole.
-fn failed(path: &Path, flaw: yaml::Flaw) -> ConfigFaults {
-    let mut faults = ConfigFaults::new(path, yaml::Outline::default());
-    faults.push_at(FaultPlace::File, flaw.line, flaw.reason);
+/// A fault of the file as a whole, which has this content.
+fn failed(path: &Path, content: &[u8], flaw: yaml::Flaw) -> ConfigFaults {
+    let mut faults = ConfigFaults::new(path, SourceText::new(content), yaml::Outline::default());
+    faults.push_flaw(flaw.line, flaw.reason);
     faults
 }

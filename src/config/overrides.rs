@@ -1,7 +1,8 @@
-//! Environment variables that set a key: `TALKOVER_EXPORTER__POLL__MIN_INTERVAL=10s`.
+//! What sets a key beside the file: environment variables, such as `TALKOVER_EXPORTER__POLL__MIN_INTERVAL=10s`, and
+//! before them the options of the command line.
 //!
-//! The embedded defaults serve as the list of keys. Values enter the tree as text with the variable's name as their
-//! origin, so that a fault of the value names the variable. Lists are never reached into.
+//! The embedded defaults serve as the list of keys. Values enter the tree as text with the name of the variable or the
+//! option as their origin, so that a fault of the value names it. Lists are never reached into.
 
 use super::EnvVars;
 use super::Table;
@@ -17,8 +18,53 @@ const SEPARATOR: &str = "__";
 /// The one map with free keys: its path, below which a variable names an entry.
 const FREE_MAP: [&str; 2] = ["traces", "headers"];
 
+/// An option of the command line that sets a key, as exporters built on Prometheus's exporter-toolkit have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandLineOption {
+    /// `--web.listen-address`
+    ListenAddress,
+    /// `--web.config.file`
+    WebConfigFile,
+    /// `--web.telemetry-path`
+    TelemetryPath,
+}
+
+impl CommandLineOption {
+    /// As it is given.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ListenAddress => "--web.listen-address",
+            Self::WebConfigFile => "--web.config.file",
+            Self::TelemetryPath => "--web.telemetry-path",
+        }
+    }
+
+    /// The key of the section `server` that it sets.
+    fn key(self) -> &'static str {
+        match self {
+            Self::ListenAddress => "listen",
+            Self::WebConfigFile => "web_config_file",
+            Self::TelemetryPath => "metrics_path",
+        }
+    }
+}
+
+/// Where the value with this origin comes from: the name of an option, or that of a variable.
+pub(super) fn place_of(origin: &str) -> FaultPlace {
+    let name = origin.to_owned();
+    if origin.starts_with("--") { FaultPlace::Option(name) } else { FaultPlace::Variable(name) }
+}
+
+/// Sets in `given` what the options say, whatever else sets it.
+pub(super) fn apply_options(given: &mut Table, options: &[(CommandLineOption, String)]) {
+    for (option, value) in options {
+        let origin = option.name().to_owned();
+        set(given, &["server".to_owned(), option.key().to_owned()], Value::new(Some(&origin), value.as_str()));
+    }
+}
+
 /// Sets in `given` what the variables say.
-pub(super) fn apply(given: &mut Table, defaults: &Table, environment: &EnvVars, faults: &mut ConfigFaults) {
+pub(super) fn apply_variables(given: &mut Table, defaults: &Table, environment: &EnvVars, faults: &mut ConfigFaults) {
     for (variable, value) in environment {
         let Some(rest) = variable.strip_prefix(PREFIX) else {
             continue;
@@ -74,7 +120,7 @@ fn free_entry(segments: &[String]) -> Result<Vec<String>, String> {
 
 /// Puts the value at the path. Where the file has something else than a section on the way, that is a fault of the
 /// file, which its reader reports.
-fn set(table: &mut Table, path: &[String], value: Value) {
+pub(super) fn set(table: &mut Table, path: &[String], value: Value) {
     let Some((key, rest)) = path.split_first() else {
         return;
     };

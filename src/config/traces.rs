@@ -10,6 +10,7 @@ use super::fields::Fields;
 use super::files::{LoadedFile, certificate_file, loaded_file};
 use super::otel;
 use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
+use super::overrides::place_of;
 use super::values::{base_url, count, flag, number, one_of};
 use ::config::{Value, ValueKind};
 use reqwest::Url;
@@ -138,8 +139,7 @@ fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
         };
         if let Err(reason) = added {
             let path = fields.path_of(&format!("headers.{name}"));
-            let place =
-                value.origin().map_or(FaultPlace::Key(path), |variable| FaultPlace::Variable(variable.to_owned()));
+            let place = value.origin().map_or(FaultPlace::Key(path), place_of);
             fields.fault_at(place, reason);
         }
     }

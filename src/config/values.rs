@@ -5,7 +5,7 @@
 
 use ::config::{Value, ValueKind};
 use reqwest::Url;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use talkover_settings::duration::parse_duration;
@@ -118,12 +118,42 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     parse_address(&text(value)?)
 }
 
-/// An address to listen at, from text.
+/// An address to listen at, from text. As in Go, `:9877` is every address of the machine; `localhost` is 127.0.0.1,
+/// where all clients find it. Other names are refused: which addresses they have may change from start to start.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is no address with a port, such as 0.0.0.0:9877 or [::]:9877"))
+    let port_of = |host: &str| text.strip_prefix(host)?.strip_prefix(':')?.parse().ok();
+    let named = port_of("localhost").map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let named = named.or_else(|| port_of("").map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
+    named.or_else(|| text.parse().ok()).ok_or_else(|| {
+        format!("`{text}` is no address with a port, such as 0.0.0.0:9877, :9877, localhost:9877 or [::]:9877")
+    })
+}
+
+/// What else is served, and what is below it.
+const OTHER_PATHS: [&str; 5] = ["/-", "/api", "/dashboards", "/rules", "/webhooks"];
+
+/// Where the metrics are served.
+pub(super) fn metrics_path(value: &Value) -> Result<String, String> {
+    parse_metrics_path(&text(value)?)
+}
+
+/// Where the metrics are served, from text.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_metrics_path(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    if !text.starts_with('/') || !text.chars().all(is_plain) || text.contains("//") {
+        return Err(format!("`{text}` is no path such as /metrics, of letters, digits and `-._~`"));
+    }
+    let is_taken = |other: &str| text.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if text == "/" || OTHER_PATHS.iter().any(|other| is_taken(other)) {
+        return Err(format!("`{text}` is the path of something else: metrics are served at a path of their own"));
+    }
+    Ok(text.to_owned())
 }
 
 /// One of the words of a table.

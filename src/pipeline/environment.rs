@@ -1,16 +1,18 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` holds the targets, `spender` decides what may be spent, `search` is discovery's part of the loop, `results`
-//! interprets the end of a step, and `reports` says how the environment is doing as a whole. Must never start a step for
-//! a target that has one under way, nor make a request that is not paid for.
+//! `turns` pays for requests and makes the steps of targets, `members` holds the targets, `spender` decides what may be
+//! spent, `search` is discovery's part of the loop, `results` interprets the end of a step, `outages` decides what is
+//! logged of failures, and `reports` shows how the environment as a whole is doing. Must never start a step for a target
+//! that has one under way, nor make a request that is not paid for.
 
 mod idle_target;
 mod members;
+mod outages;
 mod reports;
 mod results;
 mod search;
 mod spender;
-mod steps;
+mod turns;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::schedule::patience::Patience;
 use talkover_core::schedule::scheduler::{Next, Scheduler};
+use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::schedule::{Intervals, RequestClass, Turn};
 
 /// The settings of an environment's loop.
@@ -69,6 +72,8 @@ pub struct EnvironmentLoop {
     scheduler: Scheduler,
     /// Which targets are left alone, and for how long.
     patience: Patience,
+    /// Failures in a row that concern all targets.
+    streak: FailureStreak,
     spender: Spender,
     search: Search,
     reports: Reports,
@@ -106,6 +111,7 @@ impl EnvironmentLoop {
             started: Instant::now(),
             members: Members::default(),
             patience: Patience::default(),
+            streak: FailureStreak::default(),
             spender,
             reports: Reports::default(),
             longest: settings.intervals.max,
@@ -116,6 +122,7 @@ impl EnvironmentLoop {
         environment.context.board.note_began(&environment.name);
         environment.follow_limits();
         environment.scheduler.set_discovery_due(environment.search.roster.due());
+        environment.search.log_found();
         environment
     }
 

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use tracing::{debug, error};
 
+use crate::logging::about::about_webhook;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::Release;
@@ -27,13 +27,17 @@ pub async fn run(board: Board, store: StoreHandle, write_errors: IntCounter, mut
             match turns.resting(commit(&store, &target, due)).await {
                 Ok(released) => {
                     is_failing = false;
-                    debug!(webhook = %target, series = released.series.len(), "birth hold ended");
+                    about_webhook!(debug, &target, series = released.series.len(), "birth hold ended");
                     board.update(&target, |view, _| view.exposure.release(&released));
                 }
                 Err(failure) => {
                     write_errors.inc();
                     if !std::mem::replace(&mut is_failing, true) {
-                        error!(webhook = %target, "failed to record that a scrape showed new series; they stay at 0: {failure}");
+                        about_webhook!(
+                            error,
+                            &target,
+                            "failed to record that a scrape showed new series; they stay at 0: {failure}"
+                        );
                     }
                 }
             }

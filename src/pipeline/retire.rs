@@ -7,8 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::warn;
 
+use crate::logging::about::about_webhook;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
 use crate::store::handle::StoreHandle;
@@ -66,20 +67,20 @@ fn due(board: &Board) -> Vec<Target> {
 }
 
 async fn remove(store: &StoreHandle, board: &Board, target: Target) {
-    let (name, board) = (target.to_string(), board.clone());
+    let (removing, board) = (target.clone(), board.clone());
     let removed = store.run(move |store| {
-        let is_removed = store.remove_unlisted(&target)?;
+        let is_removed = store.remove_unlisted(&removing)?;
         if is_removed {
-            // While the store is locked, so that the target cannot be listed again in between.
-            board.remove_target(&target);
+            // While the store is held: nobody can list the target anew in between.
+            board.remove_target(&removing);
         }
         Ok(is_removed)
     });
     match removed.await {
-        Ok(true) => info!(webhook = name, "webhook dropped: not listed for 24 h"),
+        Ok(true) => about_webhook!(info, &target, "webhook dropped: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => error!(webhook = name, "failed to drop a webhook that is no longer listed: {failure}"),
+        Err(failure) => about_webhook!(error, &target, "failed to drop a webhook that is no longer listed: {failure}"),
     }
 }
 

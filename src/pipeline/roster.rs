@@ -59,6 +59,16 @@ impl Roster {
         self.targets.values()
     }
 
+    /// How many of them the configuration names.
+    pub fn named(&self) -> usize {
+        self.named.len()
+    }
+
+    /// How many of them only discovery has found.
+    pub fn found(&self) -> usize {
+        self.targets.len().saturating_sub(self.named.len())
+    }
+
     /// The target of a webhook.
     pub fn get(&self, webhook_id: &str) -> Option<&ListedTarget> {
         self.targets.get(webhook_id)

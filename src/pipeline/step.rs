@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing::{debug, info, warn};
 
 use super::reader::{Reader, Step};
 use crate::client::{Client, Exchange};
+use crate::logging::about::about_webhook;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::Board;
@@ -124,13 +124,13 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
         (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Mended(result)) => (reader, result),
         (Ok(page), TimeOutcome::Settled) => {
             for entry in &page.invalid {
-                debug!(webhook = %reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
+                about_webhook!(debug, &reader.target, entry = %entry.key, reason = entry.reason, "unusable log entry");
             }
             let absorbed = job.absorb(page, seen.now, &reader.ledger);
             go_on(context, reader, absorbed, seen.now, now).await
         }
         (Err(ApiError::TooLarge { key, limit_mib }), TimeOutcome::Settled) => {
-            debug!(webhook = %reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
+            about_webhook!(debug, &reader.target, "answer larger than {limit_mib} MiB; requesting smaller pages");
             let absorbed = job.absorb_too_large(key);
             go_on(context, reader, absorbed, seen.now, now).await
         }
@@ -230,8 +230,9 @@ async fn settle_time(
         };
     }
     if let Some(batch) = reader.mend(seen.now, context.store.info().created_at()) {
-        warn!(
-            webhook = %reader.target,
+        about_webhook!(
+            warn,
+            &reader.target,
             "first contact dated ahead of the API's clock; reading the log again for entries that were ignored"
         );
         let (reader, result) = settle(context, reader, batch, now).await;
@@ -282,18 +283,18 @@ async fn settle(context: StepContext, mut reader: Reader, batch: Batch, now: Dur
 /// Logs what could not be read, once each.
 fn log_unread(reader: &mut Reader, batch: &Batch) {
     if let Some(cause) = reader.take_cut_short() {
-        warn!(webhook = %reader.target, "log read only in part: {cause}");
+        about_webhook!(warn, &reader.target, "log read only in part: {cause}");
     }
     let unreadable =
         batch.invalid.iter().filter(|key| key.starts_with(holes::PREFIX) && !reader.ledger.knows_invalid(key));
     let count = unreadable.count();
     if count > 0 {
-        warn!(webhook = %reader.target, count, "unreadable entries: every page that holds one of them fails");
+        about_webhook!(warn, &reader.target, count, "unreadable entries: every page that holds one of them fails");
     }
 }
 
 fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let decision = decide(&reader.ledger, &batch, &context.policy);
+    let decision = decide(&reader.ledger, &batch, &policy(context, &reader));
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
@@ -302,7 +303,7 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
         Err(failure) => return not_written(context, reader, batch, failure),
     };
     if must_commit {
-        debug!(webhook = %reader.target, entries, "committed");
+        about_webhook!(debug, &reader.target, entries, "committed");
     }
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.apply(durable);
@@ -315,11 +316,12 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
 fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
+    let policy = policy(context, &reader);
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
         context.store.report_progress();
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
-        let decision = decide(memory, &part, &context.policy);
+        let decision = decide(memory, &part, &policy);
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
@@ -337,6 +339,15 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
     show(context, reader, &batch, &Applied { committed, exemplars, tally, was_contacted }, now)
+}
+
+/// How a target's decisions are made. What is read again after the state went back in time was shown before, and is no
+/// birth that a scraper has to see begin at 0.
+fn policy(context: &StepContext, reader: &Reader) -> Arc<Policy> {
+    if reader.is_behind {
+        return Arc::new(Policy { holds_births: false, ..(*context.policy).clone() });
+    }
+    Arc::clone(&context.policy)
 }
 
 /// Makes the spans of a decision, and adds the attempts whose spans are sent to `exemplars`. Without a receiver none
@@ -364,6 +375,24 @@ fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure:
     (reader, StepResult::NotWritten(failure))
 }
 
+/// Records that a log was read again after the state went back in time. While that cannot be written, its series stay
+/// absent.
+fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
+    if !reader.is_behind || !matches!(coverage, Coverage::Sweep | Coverage::FirstContact) {
+        return;
+    }
+    match context.store.run_blocking(|store| store.catch_up(&reader.target)) {
+        Ok(()) => {
+            reader.is_behind = false;
+            about_webhook!(info, &reader.target, "read again what the state had lost: its series are shown again");
+        }
+        Err(failure) => {
+            context.write_errors.inc();
+            about_webhook!(warn, &reader.target, "its series stay absent: {failure}");
+        }
+    }
+}
+
 /// What was committed and applied.
 struct Applied {
     committed: Committed,
@@ -383,9 +412,15 @@ fn show(
     let tally = shown.tally;
     let is_whole = matches!(batch.coverage, Coverage::Head | Coverage::Sweep | Coverage::FirstContact);
     if !shown.was_contacted && reader.ledger.marks().contacted {
-        info!(webhook = %reader.target, entries = tally.new, "first contact complete");
+        about_webhook!(debug, &reader.target, entries = tally.new, "first contact complete");
+        // So that a copy of the file without its write-ahead log holds it.
+        if let Err(failure) = context.store.run_blocking(|store| store.checkpoint()) {
+            about_webhook!(warn, &reader.target, "the first contact is in the write-ahead log alone: {failure}");
+        }
     }
+    catch_up(context, &mut reader, batch.coverage);
     context.board.update(&reader.target, |view, environment| {
+        view.is_behind = reader.is_behind;
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
         if is_whole {
             view.progress = None;

@@ -4,6 +4,7 @@
 //! the watchdog knows. The pipeline tells the latch of readiness; probes only look.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,12 +13,15 @@ use crate::watchdog::Watchdog;
 
 /// A latch that all clones share. It starts as not ready.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<RwLock<Result<(), String>>>);
+pub struct Readiness {
+    state: Arc<RwLock<Result<(), String>>>,
+    made: Instant,
+}
 
 impl Readiness {
     /// Not ready, for `reason`.
     pub fn waiting(reason: impl Into<String>) -> Self {
-        Self(Arc::new(RwLock::new(Err(reason.into()))))
+        Self { state: Arc::new(RwLock::new(Err(reason.into()))), made: Instant::now() }
     }
 
     /// Not ready (any more), for `reason`: one line for whoever looks at the probe.
@@ -30,16 +34,21 @@ impl Readiness {
         self.set(Ok(()));
     }
 
+    /// The time since it was made.
+    pub fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
     /// Whether it is ready.
     ///
     /// # Errors
     /// The reason why it is not.
     pub fn check(&self) -> Result<(), String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, state: Result<(), String>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 

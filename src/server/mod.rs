@@ -33,6 +33,7 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -77,6 +78,8 @@ const MAX_STREAMS: u32 = 32;
 pub struct Sources {
     /// All metrics.
     pub metrics: Renderer,
+    /// Where they are served.
+    pub metrics_path: MetricsPath,
     /// The status and its pages.
     pub status: StatusSource,
     /// Told by the pipeline.
@@ -85,6 +88,23 @@ pub struct Sources {
     pub watchdog: Watchdog,
     /// Whom to ask for a reload, where that is allowed.
     pub reloader: Option<Reloader>,
+}
+
+/// The path of the metrics, such as `/metrics`.
+#[derive(Clone, Debug)]
+pub struct MetricsPath(Arc<str>);
+
+impl From<&str> for MetricsPath {
+    fn from(path: &str) -> Self {
+        Self(path.into())
+    }
+}
+
+impl MetricsPath {
+    /// A link to it from `/`, that leads to the right place behind a proxy with a prefix, too.
+    fn relative(&self) -> &str {
+        self.0.trim_start_matches('/')
+    }
 }
 
 /// Serving ended before it was asked to.
@@ -115,7 +135,7 @@ pub fn router(sources: Sources, max_requests: u32) -> Router {
         .route("/rules/{name}", get(bundled::rule));
     let pages = limits::limit_memory(pages)
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(limits::SMALL_BYTES)))
-        .route("/metrics", get(metrics::metrics))
+        .route(&sources.metrics_path.0, get(metrics::metrics))
         .with_state(sources.clone());
     // Probes are answered at any time: a daemon that is busy is not to be restarted.
     let probes = Router::new().route("/-/healthy", get(health::healthy)).route("/-/ready", get(health::ready));

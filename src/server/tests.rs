@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::web_config::WebConfig;
-use super::{Readiness, Renderer, ServeError, Sources, StatusOrigin, StatusSource, health, listen, router, serve};
+use super::{
+    MetricsPath, Readiness, Renderer, ServeError, Sources, StatusOrigin, StatusSource, health, listen, router, serve,
+};
 use crate::reload::{self, Reloader};
 use crate::server_clock::ServerClocks;
 use crate::shutdown::{Trigger, channel};
@@ -51,9 +53,21 @@ impl Served {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = channel();
-        let origin = StatusOrigin { board: board(), readiness: readiness.clone(), clocks: ServerClocks::default() };
-        let status = StatusSource::start(origin);
-        let sources = Sources { metrics, status, readiness: readiness.clone(), watchdog: watchdog.clone(), reloader };
+        let metrics_path = MetricsPath::from("/metrics");
+        let origin = StatusOrigin {
+            board: board(),
+            readiness: readiness.clone(),
+            clocks: ServerClocks::default(),
+            metrics_path: metrics_path.clone(),
+        };
+        let sources = Sources {
+            metrics,
+            metrics_path,
+            status: StatusSource::start(origin),
+            readiness: readiness.clone(),
+            watchdog: watchdog.clone(),
+            reloader,
+        };
         let serving = tokio::spawn(serve(listener, router(sources, max_requests), web, WRITE_TIMEOUT, shutdown));
         Self { address, readiness, trigger, serving }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use talkover_simulator::{Clock, Fault, FaultPlan, RandomFault, Webhook};
+use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, RandomFault, Webhook};
 
 use crate::harness::{BINARY, Exporter, Verdict, Workspace, check_online, quiet_scenario, simulator};
 
@@ -135,7 +135,8 @@ async fn a_file_of_nested_aliases_is_refused_at_a_reload_and_the_daemon_goes_on(
         exporter.wait_for_log("the refusal", is_refused).await;
         let verdict = check(&config, &[]).await;
         assert_eq!(verdict.code, Some(2), "{verdict:#?}");
-        assert!(verdict.stderr.lines().count() == 1 && verdict.stderr.contains(reason), "{verdict:#?}");
+        let messages = verdict.stderr.lines().filter(|line| line.starts_with("talkover-exporter: error: "));
+        assert!(messages.count() == 1 && verdict.stderr.contains(reason), "{verdict:#?}");
     }
     assert!(exporter.scrape().await.sum("process_resident_memory_bytes", &[]) < 300e6);
 }
@@ -168,4 +169,51 @@ async fn variables_of_other_programs_keep_nothing_from_starting() {
     assert!(logged.contains("OTEL_EXPORTER_OTLP_PROTOCOL: must be one of grpc, http/protobuf"), "{logged}");
     assert!(logged.contains("failed to load the system's certificate authorities; "), "{logged}");
     assert!(logged.contains("certificate authorities, and traces.tls names none"), "{logged}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_reading_is_estimated_and_all_of_it_is_there_as_json() {
+    let mut scenario = quiet_scenario();
+    scenario.webhooks.truncate(1);
+    let simulator = simulator(scenario.clone(), Clock::Real).await;
+    simulator.with_world(|world| {
+        // Half a day of an entry a minute.
+        for minutes in 1..=720 {
+            let created_at = world.now().minus(std::time::Duration::from_secs(minutes * 60));
+            world.insert("w-1", EntrySpec { created_at, ..EntrySpec::default() }).unwrap();
+        }
+    });
+    let workspace = Workspace::new();
+    let config = workspace.configure_with("requests_per_minute: 60", &simulator.base_url(), &scenario.webhooks, "");
+    let verdict = check_online(&config).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:#?}");
+    assert!(verdict.stdout.contains("first reading      about 8 pages, 8.0 s at 60 a minute"), "{verdict:#?}");
+
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(BINARY);
+        let output = command.args(arguments).arg("-c").arg(&config).env("NO_PROXY", "*").output().await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json)
+    };
+    let (code, json) = run(&["check", "--online", "--json"]).await;
+    assert_eq!((code, &json["ok"]), (Some(0), &true.into()), "{json:#}");
+    assert_eq!(json["environments"][0]["webhooks_named"], 1);
+    let online = &json["online"][0];
+    assert_eq!((&online["first_reading"]["pages"], &online["webhooks"]["total"]), (&8.into(), &1.into()), "{json:#}");
+    assert!(online["requests_per_minute"]["needed"].as_f64().unwrap() > 0.0, "{json:#}");
+
+    let exporter = Exporter::start(&config).await;
+    exporter.wait_for("the first contact", |scrape| scrape.sum("talkover_up", &[]) == 1.0).await;
+    let (code, json) = run(&["verify", "--json"]).await;
+    assert_eq!((code, &json["ok"], &json["summary"]["webhooks"]), (Some(0), &true.into(), &1.into()), "{json:#}");
+    assert_eq!(json["webhooks"][0]["compared"]["log_entries"], 720, "{json:#}");
+
+    std::fs::write(&config, "poll: {per_page: 0}\nenvironments: []\n").unwrap();
+    let (code, json) = run(&["check", "--json"]).await;
+    assert_eq!((code, &json["ok"]), (Some(2), &false.into()), "{json:#}");
+    assert_eq!(
+        (&json["faults"][1]["key"], &json["faults"][1]["line"]),
+        (&"poll.per_page".into(), &1.into()),
+        "{json:#}"
+    );
 }

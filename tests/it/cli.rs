@@ -17,7 +17,8 @@ fn assert_refused(output: &Output, code: i32, expected: &str) {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{message}");
     assert!(message.contains(expected), "{message}");
-    let mut lines = message.lines().filter(|line| !line.contains(" INFO "));
+    // Below a message stand the lines of the file that it is about.
+    let mut lines = message.lines().filter(|line| !line.contains(" INFO ") && !line.starts_with("     "));
     assert!(lines.all(|line| line.starts_with("talkover-exporter: error: ")), "{message}");
     assert!(!message.contains("panicked") && !message.contains("talq_"), "{message}");
     assert_eq!(text(&output.stdout), "");
@@ -25,7 +26,7 @@ fn assert_refused(output: &Output, code: i32, expected: &str) {
 
 #[test]
 fn help_and_version_are_everywhere() {
-    for command in [&[][..], &["run"], &["demo"], &["simulate"], &["check"], &["verify"], &["healthcheck"]] {
+    for command in [&[][..], &["run"], &["demo"], &["simulate"], &["check"], &["verify"], &["config"], &["man"]] {
         for flag in ["--help", "--version"] {
             let output = run(&[command, &[flag]].concat());
             assert_eq!(output.status.code(), Some(0), "{command:?} {flag}");
@@ -37,16 +38,22 @@ fn help_and_version_are_everywhere() {
 
 #[test]
 fn a_command_line_that_is_wrong_ends_with_2() {
-    for arguments in
-        [&[][..], &["fly"], &["run"], &["--config"], &["demo", "--listen", "here"], &["run", "--confg", "x"]]
-    {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run"],
+        &["--config"],
+        &["demo", "--listen", "here"],
+        &["run", "--confg", "x"],
+        &["check", "c.yml"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).starts_with("talkover-exporter: error: "), "{arguments:?}");
     }
     for command in ["demo", "simulate"] {
-        let message = text(&run(&[command, "--listen", "localhost:9877"]).stderr);
-        assert!(message.contains("`localhost:9877` is no address with a port, such as "), "{message}");
+        let message = text(&run(&[command, "--listen", "example.com:9877"]).stderr);
+        assert!(message.contains("`example.com:9877` is no address with a port, such as "), "{message}");
     }
 }
 
@@ -113,7 +120,7 @@ fn every_bad_input_is_one_clear_message() {
         let (_workspace, config) = workspace(|good| format!("{good}{change}"));
         let output = run(&["run", "--config", &config]);
         assert_refused(&output, 2, expected);
-        assert_eq!(text(&output.stderr).lines().count(), 1, "{what}");
+        assert_eq!(text(&output.stderr).lines().count(), 2, "{what}, and the line itself");
     }
     for (from, to, expected) in [
         ("http://127.0.0.1:1", "not a url", "base_url"),
@@ -157,4 +164,78 @@ fn what_stands_in_the_way_of_running_ends_with_1() {
 fn healthcheck_says_whether_a_daemon_is_there() {
     let output = run(&["healthcheck", "--url", "http://127.0.0.1:1"]);
     assert_refused(&output, 1, "127.0.0.1:1");
+}
+
+#[test]
+fn what_is_wrong_is_shown_with_its_line_and_what_is_meant() {
+    let (_workspace, config) = workspace(|good| {
+        good.replace("token_file: TOKEN", "token: talq_pasted\n    token_file: TOKEN") + "poll: {min_interval: 5min}\n"
+    });
+    let output = run(&["check", "--config", &config]);
+    assert_refused(&output, 2, "did you mean `5m`?");
+    assert_refused(&output, 2, "| poll: {min_interval: 5min}\n");
+    assert_refused(&output, 2, "did you mean `token_file`?");
+    assert_refused(&output, 2, "4 |     token: …\n");
+
+    let (_workspace, config) = workspace(|good| format!("{good}poll: [1\nlog: {{}}\n"));
+    let output = run(&["check", "--config", &config]);
+    assert_refused(&output, 2, &format!("{config}:10: not valid YAML: "));
+    assert_refused(&output, 2, "8 | poll: [1\n       9 | log: {}\n");
+}
+
+#[test]
+fn the_settings_in_force_are_a_configuration_without_secrets() {
+    let (files, config) = workspace(|good| {
+        let headers = "{authorization: Bearer hunter2, x-scope: hunter2}";
+        good.replace("TOKEN", "TOKEN\n    discovery: {include: [\"7*\"]}")
+            + &format!("traces: {{endpoint: 'http://x:4317', headers: {headers}}}\nmetrics: {{birth_hold: 7s}}\n")
+    });
+    let show = |config: &str| {
+        let mut command = Command::new(BINARY);
+        command.args(["config", "-c", config]).env("TALKOVER_EXPORTER__POLL__PER_PAGE", "50");
+        command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf").env_remove("TALKOVER_EXPORTER_CONFIG");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let shown = show(&config);
+    assert!(!shown.contains("hunter2") && !shown.contains("talq_"), "{shown}");
+    for line in [
+        "  per_page: 50  # from TALKOVER_EXPORTER__POLL__PER_PAGE\n",
+        "  protocol: http/protobuf  # from a variable of OpenTelemetry, OTEL_…\n",
+        "  headers: {authorization: <redacted>, x-scope: <redacted>}\n",
+        "  birth_hold: 7s\n",
+        "  max_interval: 5m\n",
+        "      include: [\"7*\"]\n",
+        "      - {agent_id: a, webhook_id: w}\n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+    let copy = files.write("copy.yml", &shown).display().to_string();
+    assert_eq!(run(&["check", "--config", &copy]).status.code(), Some(0));
+    // Without the comments: of the copy, what a variable has set is its own.
+    let settings = |text: &str| -> Vec<String> {
+        text.lines().skip(1).map(|line| line.split("  #").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(settings(&show(&copy)), settings(&shown), "the settings in force are those of the copy");
+
+    let defaults = text(&run(&["config", "--defaults"]).stdout);
+    assert_eq!(defaults, include_str!("../../config/default.yml"));
+}
+
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    let help = text(&run(&["--help"]).stdout);
+    let commands: Vec<&str> = help.lines().skip_while(|line| *line != "Commands:").skip(1).collect();
+    let commands = commands.iter().take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() >= 11, "{commands:?}");
+    let manual = text(&run(&["man"]).stdout);
+    for command in commands.iter().filter(|command| **command != "help") {
+        assert!(manual.contains(&format!(".SH \"COMMAND {}\"\n", command.to_uppercase())), "{command}");
+        for shell in ["bash", "zsh", "fish"] {
+            let script = text(&run(&["completions", shell]).stdout);
+            assert!(script.contains(command) && !script.contains('\u{1b}'), "{shell}: {command}");
+        }
+    }
 }

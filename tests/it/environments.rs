@@ -141,8 +141,11 @@ async fn each_has_its_own_way_to_the_api_and_none_disturbs_another() {
     let before = plain.requests().len();
     wait_for("further polls", || async { (plain.requests().len() > before + 2).then_some(()) }).await;
     for environment in ["closed", "down", "untrusting"] {
-        let told = exporter.log().iter().filter(|line| line.ends_with(&format!("webhook={environment}/w-1"))).count();
-        assert_eq!(told, 1, "{environment}: {:#?}", exporter.log());
+        let about = format!(" environment={environment}");
+        let told =
+            |lines: &[String]| lines.iter().filter(|line| line.contains(" WARN ") && line.ends_with(&about)).count();
+        exporter.wait_for_log("the outage", |lines| told(lines) > 0).await;
+        assert_eq!(told(&exporter.log()), 1, "{environment}: {:#?}", exporter.log());
     }
     assert!(!exporter.log().iter().any(|line| line.contains("talq_")));
 }

@@ -19,7 +19,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     let millis = total_millis(text).ok_or_else(|| {
-        format!("`{text}` is not a duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d")
+        let rule = "write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d";
+        match suggestion(text) {
+            Some(meant) => format!("`{text}` is not a duration; did you mean `{meant}`? ({rule})"),
+            None => format!("`{text}` is not a duration: {rule}"),
+        }
     })?;
     if millis > MAX_MILLIS {
         return Err(format!("`{text}` is longer than 3650d"));
@@ -45,6 +49,52 @@ fn total_millis(text: &str) -> Option<u64> {
         rest = after;
     }
     (!text.is_empty()).then_some(total)
+}
+
+/// What people write for units, in seconds. `m` is for minutes, as in what is read.
+const SPELLINGS: [(&str, f64); 26] = [
+    ("ms", 0.001),
+    ("msec", 0.001),
+    ("millis", 0.001),
+    ("millisecond", 0.001),
+    ("milliseconds", 0.001),
+    ("", 1.0),
+    ("s", 1.0),
+    ("sec", 1.0),
+    ("secs", 1.0),
+    ("second", 1.0),
+    ("seconds", 1.0),
+    ("m", 60.0),
+    ("min", 60.0),
+    ("mins", 60.0),
+    ("minute", 60.0),
+    ("minutes", 60.0),
+    ("h", 3600.0),
+    ("hr", 3600.0),
+    ("hrs", 3600.0),
+    ("hour", 3600.0),
+    ("hours", 3600.0),
+    ("d", 86_400.0),
+    ("day", 86_400.0),
+    ("days", 86_400.0),
+    ("week", 604_800.0),
+    ("weeks", 604_800.0),
+];
+
+/// What a text that is no duration probably means: other spellings of units, spaces, fractions, a number alone.
+fn suggestion(text: &str) -> Option<String> {
+    let text: String = text.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+    let mut rest = text.as_str();
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let (number, after) = split_where(rest, |c| !c.is_ascii_digit() && c != '.');
+        let (unit, after) = split_where(after, |c| c.is_ascii_digit());
+        let (_, size) = SPELLINGS.iter().find(|(spelling, _)| *spelling == unit)?;
+        seconds += number.parse::<f64>().ok()? * size;
+        rest = after;
+    }
+    let is_worth_it = seconds > 0.0 && seconds * 1000.0 <= MAX_MILLIS as f64;
+    is_worth_it.then(|| format_duration(Duration::from_millis((seconds * 1000.0).round() as u64)))
 }
 
 fn split_where(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
@@ -96,6 +146,29 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text}");
         }
         assert!(parse_duration("99999999999999999999999d").is_err_and(|e| e.ends_with("is longer than 3650d")));
+    }
+
+    #[test]
+    fn what_people_write_instead_is_understood_and_suggested() {
+        for (text, meant) in [
+            ("5min", "5m"),
+            ("1 day", "1d"),
+            ("10 Seconds", "10s"),
+            ("1.5h", "1h30m"),
+            ("15", "15s"),
+            ("0.2s", "200ms"),
+            ("1s1m", "1m1s"),
+            ("2 weeks", "14d"),
+            ("1 hour 30 mins", "1h30m"),
+            ("15S", "15s"),
+        ] {
+            let reason = parse_duration(text).expect_err("no duration");
+            assert!(reason.starts_with(&format!("`{text}` is not a duration; did you mean `{meant}`? (")), "{reason}");
+        }
+        for text in ["", "soon", "-1s", "5 fortnights", "1..5s", "99999d 1h", "0 min"] {
+            let reason = parse_duration(text).expect_err("no duration");
+            assert!(reason.starts_with(&format!("`{text}` is not a duration: write ")), "{reason}");
+        }
     }
 
     proptest! {

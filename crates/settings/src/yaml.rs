@@ -64,8 +64,15 @@ impl fmt::Display for Flaw {
 /// # Errors
 /// A flaw of the text, or why the file cannot be read.
 pub fn load(path: &Path) -> Result<Document, Flaw> {
-    let bytes = bounded::read(path, MAX_BYTES).map_err(|error| Flaw::whole(format!("failed to read: {error}")))?;
-    parse(&bytes)
+    parse(&read(path)?)
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Flaw> {
+    bounded::read(path, MAX_BYTES).map_err(|error| Flaw::whole(format!("failed to read: {error}")))
 }
 
 /// Parses a text. An empty text is an empty map.

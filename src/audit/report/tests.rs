@@ -24,9 +24,11 @@ fn extent() -> Extent {
 }
 
 #[test]
-fn a_webhook_without_a_fault_takes_three_lines() {
+fn a_webhook_without_a_fault_takes_three_lines_below_the_summary() {
     let audit = Audit { extent: extent(), ..Audit::default() };
-    insta::assert_snapshot!(target(&orders(), &audit), @"
+    insta::assert_snapshot!(text(&[(orders(), AuditResult::Audited(audit.into()))]), @"
+    OK: nothing is missing, doubled or different in 1 webhook
+
     production/w-1 (orders)
       compared: 120 entries of the log since 2023-11-13T22:13:20Z, and 1 entry of the state; 2 requests
       no fault
@@ -34,17 +36,21 @@ fn a_webhook_without_a_fault_takes_three_lines() {
 }
 
 #[test]
-fn faults_come_first_and_in_full_the_rest_is_cut() {
+fn faults_come_first_and_in_full_and_the_rest_apart_and_short() {
     let findings = Findings {
         missing: notes((0..30).map(|n| format!("lost-{n}")), "ping, failed (500)"),
-        changed: notes((0..22).map(|n| format!("changed-{n}")), "x"),
+        changed: notes((0..12).map(|n| format!("changed-{n}")), "x"),
         invalid: vec!["id:\u{1b}[2J".into()],
         outside: 4,
         ..Findings::default()
     };
     let audit = Audit { findings, sums: vec!["the books do not balance".to_owned()], extent: extent() };
     assert_eq!(audit.faults(), 31);
-    let text = target(&orders(), &audit);
+    let well = AuditResult::Audited(Audit { extent: extent(), ..Audit::default() }.into());
+    let other = Target { webhook_id: "w-0".into(), webhook_name: "w-0".into(), ..orders() };
+    let results = [(other, well), (orders(), AuditResult::Audited(audit.into()))];
+    let text = text(&results);
+    assert!(text.starts_with("FAULTS: 31 faults in 1 of 2 webhooks\n\nproduction/w-1 (orders)\n"), "{text}");
     for n in 0..30 {
         assert!(text.contains(&format!("\n    lost-{n} of 2023-11-14T22:13:20Z: ping, failed (500)\n")), "{text}");
     }
@@ -53,24 +59,39 @@ fn faults_come_first_and_in_full_the_rest_is_cut() {
     insta::assert_snapshot!(cut, @"
      that do not agree: 1
         the books do not balance
-      no fault: changed after they were counted: 22
+
+    production/w-0
+      compared: 120 entries of the log since 2023-11-13T22:13:20Z, and 1 entry of the state; 2 requests
+      no fault
+
+    No fault:
+    production/w-1 (orders)
+      changed after they were counted: 12
         … and 2 more
-      no fault: unusable, and not counted yet: 1
+      unusable, and not counted yet: 1
         id:�[2J
-      no fault: older than what is remembered: 4
+      older than what is remembered: 4
     ");
-    assert_eq!(rest.matches(" of 2023").count(), 20);
+    assert_eq!(rest.matches(" of 2023").count(), 10);
+    let json = json(&results);
+    assert_eq!((&json["ok"], &json["summary"]["faults"]), (&false.into(), &31.into()));
+    assert_eq!(json["webhooks"][1]["faults"]["missing"].as_array().map(Vec::len), Some(30));
+    assert_eq!(json["webhooks"][1]["no_fault"]["changed"][11]["id"], "changed-11");
+    assert_eq!(json["webhooks"][0]["compared"]["since"], "2023-11-13T22:13:20Z");
 }
 
 #[test]
 fn the_verdict_says_what_there_is_to_do() {
-    for (numbers, expected) in [
-        ((1, 0, 0, 0), "OK: nothing is missing, doubled or different in 1 webhook\n"),
-        ((3, 1, 2, 0), "FAULTS: 2 faults in 1 of 3 webhooks\n"),
-        ((3, 0, 0, 1), "FAILED: 1 of 3 webhooks could not be audited\n"),
-        ((3, 1, 1, 1), "FAULTS: 1 fault in 1 of 3 webhooks; 1 could not be audited\n"),
+    let well = || AuditResult::Audited(Box::default());
+    let faulty = |faults| AuditResult::Audited(Audit { sums: vec![String::new(); faults], ..Audit::default() }.into());
+    let failed = || AuditResult::Failed("x".to_owned());
+    for (results, expected) in [
+        (vec![well()], "OK: nothing is missing, doubled or different in 1 webhook\n"),
+        (vec![well(), faulty(2), AuditResult::Unknown { entries: 1 }], "FAULTS: 2 faults in 1 of 3 webhooks\n"),
+        (vec![well(), well(), failed()], "FAILED: 1 of 3 webhooks could not be audited\n"),
+        (vec![well(), faulty(1), failed()], "FAULTS: 1 fault in 1 of 3 webhooks; 1 could not be audited\n"),
     ] {
-        let (targets, faulty, faults, failed) = numbers;
-        assert_eq!(verdict(targets, faulty, faults, failed), expected);
+        let results: Vec<_> = results.into_iter().map(|result| (orders(), result)).collect();
+        assert_eq!(verdict(&results), expected);
     }
 }

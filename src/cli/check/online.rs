@@ -9,7 +9,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Figures, per_minute, plural};
+use serde_json::{Value, json};
+
+use super::first_reading::FirstReading;
+use super::{FiguresTable, per_minute, plural};
 use crate::app;
 use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::cli::asker::asker;
@@ -48,10 +51,31 @@ const FIXED_SERIES: usize = 31;
 const BESIDE_BUCKETS: usize = 3;
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    run_until_stopped(async |shutdown| check_all(config, shutdown).await)
+    let show = |text: String, _: Value| print(&text);
+    run_until_stopped(async |shutdown| check_all(config, shutdown, show).await?)
 }
 
-async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
+/// As `run`, but returns what the API says of each environment, and whether the command fails.
+pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
+    let mut documents = Vec::new();
+    let mut outcome = Ok(());
+    let collect = |_: String, document: Value| {
+        documents.push(document);
+        Ok(())
+    };
+    run_until_stopped(async |shutdown| {
+        outcome = check_all(config, shutdown, collect).await?;
+        Ok(())
+    })?;
+    Ok((documents, outcome))
+}
+
+/// Asks for all environments and shows each as text or as JSON. Returns what has failed, if anything.
+async fn check_all(
+    config: &Config,
+    shutdown: Shutdown,
+    mut show: impl FnMut(String, Value) -> Result<(), Failure>,
+) -> Result<Result<(), Failure>, Failure> {
     let mut failures = Vec::new();
     for environment in &config.environments {
         let name = &environment.name;
@@ -67,32 +91,33 @@ async fn check_all(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
                 failures.extend(unreadable.first().map(|one| format!("environment `{name}`: {}", one.reason)));
             }
             Ok(survey) => {
-                print(&table(config, environment, &asker, &survey))?;
+                let figures = OnlineFigures::of(config, environment, &asker, &survey);
+                show(figures.table(), figures.json())?;
                 failures.extend(survey.failures(name));
             }
             Err(AskError::Interrupted) => return Err(Failure::running("interrupted")),
             Err(error) => failures.push(format!("environment `{name}`: {error}")),
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) }
+    Ok(if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) })
 }
 
 /// What the API says of an environment.
 #[derive(Debug, Default)]
-struct Survey {
-    targets: Vec<ListedTarget>,
+pub(super) struct Survey {
+    pub(super) targets: Vec<ListedTarget>,
     /// Webhooks that include and exclude keep out.
-    left_out: usize,
-    owners: usize,
+    pub(super) left_out: usize,
+    pub(super) owners: usize,
     /// Requests that one refresh of the lists takes.
-    list_requests: usize,
-    logs: Vec<FirstLogPage>,
-    unreadable: Vec<Unreadable>,
+    pub(super) list_requests: usize,
+    pub(super) logs: Vec<FirstLogPage>,
+    pub(super) unreadable: Vec<Unreadable>,
 }
 
 /// A log or a list that could not be read.
 #[derive(Debug)]
-struct Unreadable {
+pub(super) struct Unreadable {
     what: Unread,
     named_by: NamedBy,
     reason: String,
@@ -138,18 +163,20 @@ impl Survey {
     }
 
     /// Webhooks that TalkOver delivers to.
-    fn enabled(&self) -> usize {
+    pub(super) fn enabled(&self) -> usize {
         self.targets.iter().filter(|listed| !listed.is_disabled()).count()
     }
 }
 
 /// What the first page of a log tells.
 #[derive(Debug, Default)]
-struct FirstLogPage {
+pub(super) struct FirstLogPage {
     /// Entries a second.
-    rate: f64,
+    pub(super) rate: f64,
+    /// Entries in all; `None` if the API does not say.
+    pub(super) total: Option<u64>,
     /// Attempts by event, status and http_status.
-    label_sets: BTreeSet<(Arc<str>, AttemptStatus, String)>,
+    pub(super) label_sets: BTreeSet<(Arc<str>, AttemptStatus, String)>,
 }
 
 async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> Result<Survey, AskError> {
@@ -271,6 +298,7 @@ impl FirstLogPage {
         let span = if is_full { span.max(Duration::from_secs(1)) } else { span.max(SHORTEST_SPAN) };
         Self {
             rate: page.attempts.len() as f64 / span.as_secs_f64(),
+            total: page.pagination.total,
             label_sets: page.attempts.iter().filter_map(label_set).collect(),
         }
     }
@@ -385,30 +413,100 @@ impl Polls {
     }
 }
 
-fn table(config: &Config, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> String {
-    let need = MeasuredNeed::of(&config.poll, environment, asker, survey);
-    let disabled = survey.targets.iter().filter(|listed| listed.is_disabled()).count();
-    let named = environment.webhooks.len();
-    let found = survey.targets.len() - named;
-    let mut rows = Figures::new(&format!("environment `{}`, as the API has it now", environment.name));
-    let mut webhooks = format!("{}: {named} named, {found} discovered", survey.targets.len());
-    if environment.discovery.is_some() {
-        let _ = write!(webhooks, " under {}, {} left out", plural(survey.owners, "owner"), survey.left_out);
+/// What the settings of an environment come to.
+struct OnlineFigures<'a> {
+    config: &'a Config,
+    environment: &'a EnvironmentConfig,
+    asker: &'a BudgetedClient,
+    survey: &'a Survey,
+    need: MeasuredNeed,
+    first_reading: Option<FirstReading>,
+}
+
+impl<'a> OnlineFigures<'a> {
+    fn of(
+        config: &'a Config,
+        environment: &'a EnvironmentConfig,
+        asker: &'a BudgetedClient,
+        survey: &'a Survey,
+    ) -> Self {
+        let PollConfig { per_page, initial_lookback, .. } = config.poll;
+        let first_reading = FirstReading::of(survey, per_page, initial_lookback, allowed(environment, asker));
+        let need = MeasuredNeed::of(&config.poll, environment, asker, survey);
+        Self { config, environment, asker, survey, need, first_reading }
     }
-    if disabled > 0 {
-        let _ = write!(webhooks, "; {disabled} disabled");
+
+    fn disabled(&self) -> usize {
+        self.survey.targets.len() - self.survey.enabled()
     }
-    rows.add("webhooks", &webhooks);
-    rows.add("API's rate limit", &rate_limit(asker.rate_limit));
-    rows.add("requests a minute", &need.line(environment.requests_per_minute));
-    let unknown = || "not known: no log could be read".to_owned();
-    rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
-    rows.add("series to expect", &series(&config.metrics, survey));
-    for Unreadable { what, reason, .. } in &survey.unreadable {
-        rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
+
+    fn discovered(&self) -> usize {
+        self.survey.targets.len() - self.environment.webhooks.len()
     }
-    rows.add("asked for this", &plural(usize::try_from(asker.requests).unwrap_or(usize::MAX), "request"));
-    rows.finish()
+
+    fn table(&self) -> String {
+        let Self { environment, survey, need, .. } = self;
+        let (named, found) = (environment.webhooks.len(), self.discovered());
+        let mut rows = FiguresTable::new(&format!("environment `{}`, as the API has it now", environment.name));
+        let mut webhooks = format!("{}: {named} named, {found} discovered", survey.targets.len());
+        if environment.discovery.is_some() {
+            let _ = write!(webhooks, " under {}, {} left out", plural(survey.owners, "owner"), survey.left_out);
+        }
+        if self.disabled() > 0 {
+            let _ = write!(webhooks, "; {} disabled", self.disabled());
+        }
+        rows.add("webhooks", &webhooks);
+        rows.add("API's rate limit", &rate_limit(self.asker.rate_limit));
+        rows.add("requests a minute", &need.line(environment.requests_per_minute));
+        let unknown = || "not known: no log could be read".to_owned();
+        rows.add("first reading", &self.first_reading.as_ref().map_or_else(unknown, FirstReading::line));
+        rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
+        rows.add("series to expect", &series(&self.config.metrics, survey));
+        for Unreadable { what, reason, .. } in &survey.unreadable {
+            rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
+        }
+        rows.add("asked for this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
+        rows.finish()
+    }
+
+    fn json(&self) -> Value {
+        let Self { environment, survey, need, .. } = self;
+        let polls = need.polls.as_ref();
+        let rest = need.sweeps + need.discovery;
+        let seconds = |time: Duration| time.as_secs_f64();
+        let unreadable = survey.unreadable.iter().map(|one| json!({"what": one.what.name(), "reason": one.reason}));
+        json!({
+            "name": environment.name,
+            "webhooks": {
+                "total": survey.targets.len(),
+                "named": environment.webhooks.len(),
+                "discovered": self.discovered(),
+                "left_out": survey.left_out,
+                "disabled": self.disabled(),
+            },
+            "owners": survey.owners,
+            "rate_limit": {"limit": self.asker.rate_limit.0, "remaining": self.asker.rate_limit.1},
+            "requests_per_minute": {
+                "budget": environment.requests_per_minute,
+                "needed": polls.map(|polls| polls.per_minute + rest),
+                "polls": polls.map(|polls| polls.per_minute),
+                "sweeps": need.sweeps,
+                "discovery": need.discovery,
+            },
+            "first_reading": self.first_reading.map(|first| json!({
+                "pages": first.pages,
+                "requests_per_minute": first.rate,
+                "seconds": seconds(first.time),
+            })),
+            "freshness_seconds": {
+                "mean": polls.and_then(|polls| polls.mean_wait).map(seconds),
+                "worst": polls.map(|polls| seconds(polls.worst)),
+            },
+            "series": (!survey.logs.is_empty()).then(|| series_count(&self.config.metrics, survey)),
+            "unreadable": unreadable.collect::<Vec<_>>(),
+            "requests": self.asker.requests,
+        })
+    }
 }
 
 fn rate_limit(limit: (Option<u64>, Option<u64>)) -> String {
@@ -420,15 +518,19 @@ fn rate_limit(limit: (Option<u64>, Option<u64>)) -> String {
 }
 
 fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
-    let sampled: usize = survey.logs.iter().map(|log| log.series(metrics)).sum();
     match survey.logs.len() {
         0 => format!("{} at least", survey.targets.len() * FIXED_SERIES),
         logs => format!(
             "about {}, judged by the newest entries of {}",
-            sampled * survey.targets.len() / logs,
+            series_count(metrics, survey),
             plural(logs, "webhook")
         ),
     }
+}
+
+fn series_count(metrics: &MetricsConfig, survey: &Survey) -> usize {
+    let sampled: usize = survey.logs.iter().map(|log| log.series(metrics)).sum();
+    sampled * survey.targets.len() / survey.logs.len().max(1)
 }
 
 /// To seconds where it is long, else to tenths: nobody needs more.

@@ -19,6 +19,7 @@ fn a_file_without_settings_gets_the_documented_ones() {
         config.server,
         ServerConfig {
             listen: "0.0.0.0:9877".parse().expect("an address"),
+            metrics_path: "/metrics".to_owned(),
             web_config_file: None,
             enable_lifecycle: false,
             trace_url: None,

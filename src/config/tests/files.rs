@@ -1,7 +1,7 @@
 //! What a file says arrives, and files that it names are looked at.
 
 use super::*;
-use crate::config::{TokenSource, WebhookConfig, load, load_and_examine};
+use crate::config::{ConfigSource, TokenSource, WebhookConfig};
 use secrecy::ExposeSecret;
 use talkover_core::delivery::OwnerType;
 use talkover_core::ledger::labels::HttpStatusDetail;
@@ -93,7 +93,7 @@ fn a_token_file_is_read_at_once() {
     let text = SMALLEST.replace("name: a", &format!("name: a, token_file: '{}'", token.display()));
     std::fs::write(&file, text).expect("written");
 
-    let message = |environment| load(&file, &environment).expect_err("refused").to_string();
+    let message = |environment| ConfigSource::new(&file, &environment).load().expect_err("refused").to_string();
     let place = format!("{}:1: environments[0].token_file: ", file.display());
     let missing = message(variables(&[]));
     assert!(missing.starts_with(&place) && missing.contains("No such file"), "{missing}");
@@ -104,13 +104,13 @@ fn a_token_file_is_read_at_once() {
     assert!(two.ends_with("must not carry") && !two.contains("talq_"), "{two}");
 
     std::fs::write(&token, "talq_good\n").expect("written");
-    let config = load(&file, &EnvVars::new()).expect("needs no variable");
+    let config = ConfigSource::new(&file, &EnvVars::new()).load().expect("needs no variable");
     assert_eq!(config.environments[0].token, TokenSource::File(token));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    let lines = |path: &Path| load(path, &variables(&[])).expect_err("refused").to_string();
+    let lines = |path: &Path| ConfigSource::new(path, &variables(&[])).load().expect_err("refused").to_string();
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("none.yml");
     let text = lines(&missing);
@@ -149,16 +149,17 @@ fn only_an_examination_looks_at_the_states_path() {
     let file = directory.path().join("c.yml");
     std::fs::write(&file, format!("{SMALLEST}state:\n  path: /proc/nope/x.db\npoll: {{per_page: 0}}\n"))
         .expect("written");
-    let lines = load_and_examine(&file, &variables(&[])).expect_err("refused").lines();
+    let source = ConfigSource::new(&file, &variables(&[]));
+    let lines = source.load_and_examine().expect_err("refused").lines();
     assert!(lines[0].ends_with("c.yml:4: poll.per_page: must be a whole number from 1 to 100, not the number 0"));
     assert!(
         lines[1].contains("c.yml:3: state.path: /proc/nope/x.db cannot be created: /proc takes no files"),
         "{lines:?}"
     );
-    assert_eq!(load(&file, &variables(&[])).expect_err("refused").lines(), lines[..1]);
+    assert_eq!(source.load().expect_err("refused").lines(), lines[..1]);
     let good = directory.path().join("new/state.db");
     std::fs::write(&file, format!("{SMALLEST}state: {{path: {good:?}}}\n")).expect("written");
-    assert!(load_and_examine(&file, &variables(&[])).is_ok() && !directory.path().join("new").exists());
+    assert!(source.load_and_examine().is_ok() && !directory.path().join("new").exists());
 }
 
 #[test]

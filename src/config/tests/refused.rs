@@ -35,14 +35,13 @@ state: {path: ""}
 log: {level: inof, format: 3}
 "#;
     assert_snapshot!(faults_of(text, &[]), @r#"
-    c.yml:2: server.listen: `:9877` is no address with a port, such as 0.0.0.0:9877 or [::]:9877
     c.yml:2: server.tls: unknown key
     c.yml:3: requests_per_minute: must be a whole number from 1 up, not the number 0
     c.yml:7: environments[0].base_url: must not hold a query (`?…`)
     c.yml:8: environments[0].token_file: failed to read the token file /nonexistent/token: No such file or directory (os error 2)
     c.yml:9: environments[0].requests_per_minute: must be a whole number from 1 up, not `many`
     c.yml:10: environments[0].request_timeout: must be longer than zero
-    c.yml:11: environments[0].discovery.refresh_interval: `5` is not a duration: write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d
+    c.yml:11: environments[0].discovery.refresh_interval: `5` is not a duration; did you mean `5s`? (write whole numbers with a unit, such as 200ms, 15s, 5m, 24h or 30d)
     c.yml:11: environments[0].discovery.include[0]: must not be empty
     c.yml:11: environments[0].discovery.agent: unknown key; did you mean `agents`?
     c.yml:12: environments[1].name: another environment is called `production`
@@ -126,7 +125,7 @@ fn a_token_is_named_by_its_place_and_never_shown() {
     // What people paste where a name belongs.
     assert_snapshot!(faults_of(&with("token_env: talq_secret"), &[]), @"c.yml:1: environments[0].token_env: must be the name of an environment variable: letters, digits and underscores (not the token itself)");
     assert_snapshot!(faults_of(&with("token_file: talq_secret"), &[]), @"c.yml:1: environments[0].token_file: failed to read the token file talq_…: No such file or directory (os error 2)");
-    assert_snapshot!(faults_of(&with("token: talq_secret"), &[]), @"c.yml:1: environments[0].token: unknown key");
+    assert_snapshot!(faults_of(&with("token: talq_secret"), &[]), @"c.yml:1: environments[0].token: unknown key; did you mean `token_file`? The token itself does not belong in this file");
     assert_snapshot!(faults_of(&with("talq_secret: x"), &[]), @"c.yml:1: environments[0].talq_…: unknown key");
     assert_snapshot!(faults_of(&with("base_url: 'https://x:talq_secret@y'"), &[]), @"c.yml:1: environments[0].base_url: must not hold a user name or a password");
     assert_snapshot!(faults_of(&with("proxy: 'http://me:secret@y'"), &[]), @"c.yml:1: environments[0].proxy: must not hold a user name or a password; set HTTPS_PROXY instead");

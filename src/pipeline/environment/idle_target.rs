@@ -8,9 +8,9 @@ use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::ListedTarget;
-use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::RequestClass;
 use talkover_core::schedule::rate::Rate;
+use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::server_time::ServerTime;
 
 /// A target in its place.
@@ -23,8 +23,8 @@ pub(super) struct IdleTarget {
 /// How a target's polls have gone.
 #[derive(Debug, Default)]
 pub(super) struct PollState {
-    /// How the last poll ended: only changes are logged.
-    pub(super) last: Option<PollResult>,
+    /// Its own failures in a row.
+    pub(super) streak: FailureStreak,
     /// Whether the state file could not be written at the last attempt.
     pub(super) is_unwritten: bool,
     /// No recheck is due before this, in time since the start: the last one failed.
@@ -36,8 +36,9 @@ pub(super) struct PollState {
 impl IdleTarget {
     /// A target with what the state file remembers of it.
     pub(super) fn new(listed: &ListedTarget, loaded: Loaded, settings: ReadSettings) -> Self {
-        let Loaded { ledger, last_success, failing_since, staged, .. } = loaded;
-        let remembered = Remembered { ledger, last_success, failing_since, staged, known_at: listed.known_at };
+        let Loaded { ledger, last_success, failing_since, staged, is_behind, .. } = loaded;
+        let remembered =
+            Remembered { ledger, last_success, failing_since, staged, is_behind, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
         reader.info = listed.info.clone();
         Self { reader, state: PollState::default() }

@@ -11,8 +11,7 @@ use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
 use crate::sinks::metrics::progress::{self, approximately};
 use talkover_core::delivery::Timestamp;
-use talkover_core::reading::error::{ApiError, PollResult};
-use talkover_core::schedule::patience::RequestFailure;
+use talkover_core::reading::error::PollResult;
 use talkover_core::schedule::scheduler::Next;
 
 /// How often long work says how far it has come.
@@ -43,10 +42,6 @@ impl EnvironmentLoop {
         }
         self.show_trouble(now);
         self.log_progress(now);
-    }
-
-    fn concerns_all(&self, failure: &ApiError) -> bool {
-        self.patience.is_out() || matches!(failure.failure(), RequestFailure::Rejected(_))
     }
 
     fn show_trouble(&mut self, now: Duration) {

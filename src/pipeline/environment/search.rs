@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::idle_target::IdleTarget;
 use super::spender::Grant;
 use super::{Done, EnvironmentLoop, jitter};
+use crate::logging::about::about_webhook;
 use crate::pipeline::discover::{Asked, Registered, ask, register, view};
 use crate::pipeline::retire;
 use crate::pipeline::roster::{Roster, Update};
@@ -19,8 +20,9 @@ use crate::store::Loaded;
 use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
-use talkover_core::reading::error::{ApiError, PollResult};
+use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::scheduler::TurnOutcome;
+use talkover_core::schedule::streak::FailureStreak;
 use talkover_core::schedule::{TargetId, Turn};
 use talkover_core::server_time::{Certainty, Observed};
 
@@ -36,15 +38,18 @@ pub(super) struct Search {
     asked_at: Duration,
     /// Failures in a row.
     failures: u32,
+    /// The same, as far as they are its own.
+    pub(super) streak: FailureStreak,
+    /// Whether the log says how many webhooks there are.
+    is_told: bool,
     /// Whether it has found more webhooks than are read, as it was logged.
     has_skipped: bool,
-    /// How the last request failed: only changes are logged.
-    last: Option<PollResult>,
 }
 
 impl Search {
     pub(super) fn new(environment: Arc<str>, roster: Roster) -> Self {
-        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, has_skipped: false, last: None }
+        let streak = FailureStreak::default();
+        Self { environment, roster, asked_at: Duration::ZERO, failures: 0, streak, is_told: false, has_skipped: false }
     }
 
     fn begin(&mut self, now: Duration) {
@@ -62,7 +67,7 @@ impl Search {
     ) -> Option<Update> {
         let update = match result {
             Ok(found) => {
-                (self.failures, self.last) = (0, None);
+                self.failures = 0;
                 if seen.certainty == Certainty::Assumed {
                     // The time from which a webhook is known would come from a clock that may be wrong: the request is
                     // made again.
@@ -72,21 +77,20 @@ impl Search {
                 self.roster.absorb(request, Ok(found), seen.now, now)
             }
             Err(failure) => {
-                self.fail(&failure);
+                self.failures += 1;
                 self.roster.absorb(request, Err(&failure), seen.now, now)
             }
         };
         update.filter(|update| !update.is_empty())
     }
 
-    fn fail(&mut self, failure: &ApiError) {
-        let name = &self.environment;
-        self.failures += 1;
-        if self.last.replace(failure.poll_result()) == Some(failure.poll_result()) {
-            debug!(environment = %name, "discovery failed again: {failure}");
-        } else {
-            warn!(environment = %name, "discovery failed: {failure}");
+    /// Logs how many webhooks there are, once it is known: a line for each of hundreds would bury what matters.
+    pub(super) fn log_found(&mut self) {
+        if !self.roster.is_complete() || std::mem::replace(&mut self.is_told, true) {
+            return;
         }
+        let (found, named) = (self.roster.found(), self.roster.named());
+        info!(environment = %self.environment, "{found} webhooks found, {named} named by hand");
     }
 
     /// Logs once that there are more webhooks than are read, and once that this is over.
@@ -134,8 +138,14 @@ impl EnvironmentLoop {
         let now = self.now();
         self.learn(&answer.exchange, now);
         match &answer.result {
-            Ok(_) => self.patience.accept(),
-            Err(failure) => self.patience.fail_discovery(failure.failure(), self.search.asked_at, now, jitter()),
+            Ok(_) => {
+                self.patience.accept();
+                self.log_search(now);
+            }
+            Err(failure) => {
+                self.patience.fail_discovery(failure.failure(), self.search.asked_at, now, jitter());
+                self.log_failed_search(failure, now);
+            }
         }
         let Some(update) = self.search.absorb(request, answer.result, &seen, now) else { return self.end_search() };
         // If a webhook comes back while its last step is under way, it has to wait: what that step commits is not
@@ -168,12 +178,12 @@ impl EnvironmentLoop {
 
     fn put_in_force(&mut self, update: &Update, appeared: Vec<(ListedTarget, Loaded)>) {
         let found = appeared.len();
-        if found > LOGGED {
+        if self.search.is_told && found > LOGGED {
             info!(environment = %self.name, found, "webhooks discovered, such as {}", appeared[0].0.target);
         }
         for (listed, loaded) in appeared {
-            if found <= LOGGED {
-                info!(webhook = %listed.target, name = %listed.target.webhook_name, "webhook discovered");
+            if self.search.is_told && found <= LOGGED {
+                about_webhook!(info, &listed.target, "webhook discovered");
             }
             self.add(&listed, loaded);
         }
@@ -185,13 +195,14 @@ impl EnvironmentLoop {
         }
         for target in gone {
             if gone.len() <= LOGGED {
-                info!(webhook = %target, "webhook no longer listed; its series expire in 24 h");
+                about_webhook!(info, target, "webhook no longer listed; its series expire in 24 h");
             }
             self.remove(target);
         }
     }
 
     fn end_search(&mut self) {
+        self.search.log_found();
         self.scheduler.finish(Turn::Discover, TurnOutcome::Complete(0), self.now());
         self.scheduler.set_discovery_due(self.search.roster.due());
         self.search.log_skipped();

@@ -273,7 +273,7 @@ fn footer(status: &Status, now: Timestamp) -> Markup {
                 "Configuration of " (time(&status.config.last_reload_success_time, now)) "."
             }
             nav aria-label="Other pages" {
-                a href="metrics" { "/metrics" }
+                a href=(status.metrics_path.relative()) { "/" (status.metrics_path.relative()) }
                 a href="api/v1/status" { "/api/v1/status" }
                 a href="-/healthy" { "/-/healthy" }
                 a href="-/ready" { "/-/ready" }

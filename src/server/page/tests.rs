@@ -76,7 +76,12 @@ fn board(webhooks: &[(&str, &[bool])]) -> Board {
 fn status(board: &Board) -> Status {
     let readiness = Readiness::default();
     readiness.set_ready();
-    Status::of(&Facts { views: &board.snapshot(), readiness: &readiness, clocks: &ServerClocks::default() })
+    Status::of(&Facts {
+        views: &board.snapshot(),
+        readiness: &readiness,
+        clocks: &ServerClocks::default(),
+        metrics_path: &"/metrics".into(),
+    })
 }
 
 fn page(board: &Board, query: &str) -> String {

@@ -27,6 +27,7 @@ pub use self::source::{StatusOrigin, StatusSource};
 use self::deliveries::Judgement;
 use self::source::RenderingFailed;
 use self::time::{StatusMoment, rfc3339, seconds};
+use super::MetricsPath;
 use super::health::Readiness;
 use crate::build_info::{REVISION, VERSION};
 use crate::local_clock;
@@ -55,6 +56,9 @@ pub(super) struct Status {
     pub(super) lost: Vec<Lost>,
     #[serde(skip)]
     pub(super) links: Links,
+    /// Where the metrics are.
+    #[serde(skip)]
+    pub(super) metrics_path: MetricsPath,
     /// The time by the local clock.
     #[serde(skip)]
     pub(super) now: Timestamp,
@@ -172,6 +176,7 @@ pub(super) struct Facts<'a> {
     pub(super) views: &'a Views,
     pub(super) readiness: &'a Readiness,
     pub(super) clocks: &'a ServerClocks,
+    pub(super) metrics_path: &'a MetricsPath,
 }
 
 impl Status {
@@ -208,6 +213,7 @@ impl Status {
             webhooks,
             lost: losses::latest(views, trace_url),
             links: views.display.links.clone(),
+            metrics_path: facts.metrics_path.clone(),
             now: local.now,
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Facts, Status};
 use crate::local_clock;
+use crate::server::MetricsPath;
 use crate::server::health::Readiness;
 use crate::server::page::{self, Query};
 use crate::server_clock::ServerClocks;
@@ -35,6 +36,8 @@ pub struct StatusOrigin {
     pub readiness: Readiness,
     /// The time by the clocks of the environments.
     pub clocks: ServerClocks,
+    /// Where the metrics are, for a link.
+    pub metrics_path: MetricsPath,
 }
 
 /// What can be asked for.
@@ -82,7 +85,7 @@ impl StatusSource {
     pub fn start(origin: StatusOrigin) -> Self {
         let (requests, waiting) = mpsc::channel::<StatusRequest>();
         let serve = move || {
-            let mut kept = Kept::default();
+            let mut kept = RenderedAnswers::default();
             for (document, encoding, answer) in waiting {
                 // Whoever has gone away needs no answer.
                 if answer.is_closed() {
@@ -90,7 +93,7 @@ impl StatusSource {
                 }
                 match catch_unwind(AssertUnwindSafe(|| kept.answer(&origin, document, encoding))) {
                     Ok(rendered) => _ = answer.send(rendered),
-                    Err(_) => kept = Kept::default(),
+                    Err(_) => kept = RenderedAnswers::default(),
                 }
             }
         };
@@ -124,7 +127,7 @@ pub(in crate::server) struct RenderingFailed;
 
 /// What was rendered of the present state.
 #[derive(Default)]
-struct Kept {
+struct RenderedAnswers {
     of: Option<(Key, Status)>,
     answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
 }
@@ -139,7 +142,7 @@ struct Key {
     readiness: Result<(), String>,
 }
 
-impl Kept {
+impl RenderedAnswers {
     fn answer(&mut self, origin: &StatusOrigin, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
         let now: Timestamp = local_clock::now().timestamp();
         let key = Key {
@@ -149,8 +152,13 @@ impl Kept {
         };
         if self.of.as_ref().is_none_or(|(of, _)| *of != key) {
             let views = origin.board.snapshot();
-            self.of =
-                Some((key, Status::of(&Facts { views: &views, readiness: &origin.readiness, clocks: &origin.clocks })));
+            let facts = Facts {
+                views: &views,
+                readiness: &origin.readiness,
+                clocks: &origin.clocks,
+                metrics_path: &origin.metrics_path,
+            };
+            self.of = Some((key, Status::of(&facts)));
             self.answers.clear();
         }
         let (_, status) = self.of.as_ref()?;

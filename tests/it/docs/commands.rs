@@ -128,7 +128,7 @@ async fn every_command_shown_can_be_started() {
         }
     }
     let names: BTreeSet<&str> = shown.iter().map(Shown::name).collect();
-    for name in ["run", "demo", "check", "verify", "dashboards", "healthcheck"] {
+    for name in ["run", "demo", "check", "verify", "config", "completions", "man", "dashboards", "healthcheck"] {
         assert!(names.contains(name), "no document shows {name}: {names:?}");
     }
 }

@@ -47,11 +47,6 @@ pub(crate) enum Concerned {
 }
 
 impl Row {
-    /// Whether nobody in the environment is answered, and that is no rejection.
-    pub(crate) fn is_outage(&self) -> bool {
-        self.concerned == Concerned::Environment && !["unauthorized", "rate_limited"].contains(&self.result)
-    }
-
     /// How long the API asks to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.cause {

@@ -22,6 +22,7 @@ pub mod pause;
 pub mod rate;
 pub mod scheduler;
 mod shares;
+pub mod streak;
 
 use std::time::Duration;
 

@@ -117,7 +117,14 @@ impl Patience {
         self.outage.is_on()
     }
 
-    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change that.
+    /// How long everybody has to wait at `now`, after a rejection or in an outage.
+    pub fn remaining_pause(&self, now: Duration) -> Duration {
+        let probe_at = if self.is_out() { self.probe_at } else { Duration::ZERO };
+        probe_at.max(self.pause.until()).saturating_sub(now)
+    }
+
+    /// Whose turn it is at `now`, or when to call again; `None` if only the end of a turn under way can change
+    /// anything.
     pub fn next(&self, scheduler: &mut Scheduler, now: Duration) -> Option<Next> {
         let next = if self.is_out() && !self.members.is_empty() {
             soonest(self.next_probe(now), scheduler.next_discovery(now))

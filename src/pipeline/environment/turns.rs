@@ -1,13 +1,14 @@
-//! The steps of targets: starts them, and processes their results. A step begins only when its request is paid for,
-//! with the reader that [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
+//! The turns of targets: pays for a turn's request, starts the step that makes it, and processes the result; discovery's
+//! turns pay and learn here too. A step begins only when its request is paid for, with the reader that
+//! [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use super::members::Ticket;
-use super::results::log_change;
 use super::spender::Grant;
 use super::{Done, EnvironmentLoop, jitter};
 use crate::client::Exchange;
@@ -15,6 +16,7 @@ use crate::local_clock;
 use crate::pipeline::reader::Step;
 use crate::pipeline::step::{Stepped, step};
 use crate::shutdown::Shutdown;
+use talkover_core::schedule::patience::Change;
 use talkover_core::schedule::scheduler::TurnOutcome;
 use talkover_core::schedule::{RequestClass, TargetId, Turn};
 use talkover_core::server_time::{DateHeader, ServerTime};
@@ -74,9 +76,10 @@ impl EnvironmentLoop {
         }
         let end = idle.record(&result, class, date, &self.context.board);
         let (outcome, change) = self.patience.end(&mut self.scheduler, id, end, now, jitter());
-        if let Some(change) = change {
-            log_change(&self.name, change);
+        if change == Some(Change::OutageBegan) {
+            debug!(environment = %self.name, "no webhook is answered: probing one after the other");
         }
+        self.log_step(id, class, &result, outcome, now);
         self.scheduler.finish(Turn::Ask(id, class), outcome, now);
         self.plan(id, class, outcome, date);
         self.report_step(&result, now);

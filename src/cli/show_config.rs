@@ -1,0 +1,11 @@
+//! `config`: prints every setting with its explanation and default, or the settings that are in force.
+
+use super::{Failure, ShowConfigArgs, file, print};
+use crate::config::{self, ConfigSource, EnvVars};
+
+pub(super) fn run(args: &ShowConfigArgs, environment: &EnvVars) -> Result<(), Failure> {
+    match file(&args.config, environment) {
+        Some(path) if !args.defaults => print(&ConfigSource::new(&path, environment).show()?),
+        _ => print(config::DEFAULTS),
+    }
+}
