@@ -1,7 +1,7 @@
 """What ci/churn does to the daemon, and how its memory goes on.
 
-    churn.py scenario                              prints a world of 50 webhooks
-    churn.py http://ADDRESS PID CONFIGURATION MINUTES
+churn.py scenario                              prints a world of 50 webhooks
+churn.py http://ADDRESS PID CONFIGURATION MINUTES
 """
 
 import json
@@ -90,7 +90,9 @@ def main():
         samples.append(memory)
         if reloads % 12 == 1:
             queued = value(scrape, "talkover_exporter_span_queue_length")
-            print(f"{elapsed / 60:5.1f} min: {memory:.1f} MiB, {reloads} reloads, {queued:.0f} spans queued", flush=True)
+            print(
+                f"{elapsed / 60:5.1f} min: {memory:.1f} MiB, {reloads} reloads, {queued:.0f} spans queued", flush=True
+            )
         time.sleep(5)
     third = len(samples) // 3
     before, after = statistics.median(samples[third : 2 * third]), statistics.median(samples[2 * third :])

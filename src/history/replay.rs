@@ -67,7 +67,7 @@ pub enum Books<'a> {
     /// To a state that a daemon is to begin with.
     State {
         /// The memory of the target.
-        ledger: DurableLedger,
+        ledger: Box<DurableLedger>,
         /// The state.
         store: &'a mut dyn Store,
         /// How spans are made; `None` if there is nobody to send them to.
@@ -83,7 +83,7 @@ impl<'a> Books<'a> {
 
     /// Empty books in `store`.
     pub fn state(store: &'a mut dyn Store, spans: Option<SpanPolicy>) -> Self {
-        Self::State { ledger: DurableLedger::default(), store, spans }
+        Self::State { ledger: Box::default(), store, spans }
     }
 
     fn ledger(&self) -> &Ledger {
@@ -201,7 +201,7 @@ impl<'a> Replay<'a> {
     fn decide(&mut self, batch: &Batch) -> Result<(), ReplayError> {
         let decision = match &self.books {
             Books::Scratch(ledger) => decide(Memory::from(&**ledger), batch, &self.policy),
-            Books::State { ledger, .. } => decide(ledger, batch, &self.policy),
+            Books::State { ledger, .. } => decide(&**ledger, batch, &self.policy),
         };
         let by_slot = self.by_slot(&decision, batch.now.timestamp());
         for (slot, transitions) in by_slot {

@@ -153,7 +153,7 @@ proptest! {
 #[test]
 fn an_abandoned_delivery_ends_when_it_is_given_up() {
     let retrying = entry(0, (3_600, 0, 0, 1, 2));
-    let samples = replayed(&[retrying.clone()], 10, &past(end()));
+    let samples = replayed(std::slice::from_ref(&retrying), 10, &past(end()));
     let abandoned = SeriesKey::new(Family::Deliveries, ["event-0".into(), "abandoned".into()]);
     let points = &samples[&PastSeries::Total(abandoned)];
     assert_eq!(points.len(), 1);
