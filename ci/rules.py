@@ -67,11 +67,18 @@ def faults_of_alert(rule, firing, silent, sections):
 
 def main(rules, runbooks, tests):
     alerts = alerts_of(load(rules))
-    sections = {title.lower() for title in re.findall(r"^### (\S+)$", pathlib.Path(runbooks).read_text(), re.M)}
+    text = pathlib.Path(runbooks).read_text()
+    sections = {title.lower() for title in re.findall(r"^### (\S+)$", text, re.M)}
     firing, silent = tested(load(tests))
     faults = [fault for rule in alerts for fault in faults_of_alert(rule, firing, silent, sections)]
     names = {rule["alert"].lower() for rule in alerts}
     faults += [f"the runbook {section} is of no alert" for section in sorted(sections - names)]
+    parts = re.split(r"^### ", text, flags=re.M)[1:]
+    faults += [
+        f"the runbook {part.split()[0]} tells of no false positives"
+        for part in parts
+        if "False positives: " not in part
+    ]
     if not alerts or faults:
         sys.exit("\n".join(f"error: {fault}" for fault in faults or ["no alerts"]))
     print(f"{len(alerts)} alerts, each with a test that fires, one that is silent, and one of {len(sections)} runbooks")

@@ -28,7 +28,7 @@ use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
 use crate::config::{self, Config, ServerConfig, TokenError};
 use crate::local_clock;
-use crate::pipeline::{release, retire};
+use crate::pipeline::{release, retire, upkeep};
 use crate::reload;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
@@ -165,6 +165,8 @@ impl App {
             shutdown.clone(),
             turns("the loop that ends birth holds"),
         ));
+        let keeping = turns("the loop that looks after the state file");
+        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone(), keeping));
         let retiring = turns("the loop that drops webhooks");
         chores.spawn(retire::run(services.board, services.store, shutdown.clone(), retiring));
         if supervisor.config_path().is_some() {

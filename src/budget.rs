@@ -6,7 +6,7 @@
 //! ahead of the uptime: whatever these bytes say, they prevent requests for at most a minute. Every request is taken
 //! from here first.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::store::lock::beside;
+use crate::store::place::{beside, open_private};
 use talkover_core::schedule::gcra::{Gcra, WINDOW_NS};
 
 /// Digest of the bucket's name, digest of the boot id, theoretical arrival time, settings, time of the last request:
@@ -79,8 +79,7 @@ impl Budget {
         shared: Option<u32>,
     ) -> io::Result<Self> {
         let path = beside(state, "budget");
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-        let file = opened.map_err(|error| named(&path, &error))?;
+        let file = open_private(&path).map_err(|error| named(&path, &error))?;
         let own = Bucket::new(&format!("environment {environment}"), per_minute, burst);
         // The same for all environments, whatever each one may spend.
         let all = shared.map(|rate| Bucket::new("shared", rate, SHARED_BURST));

@@ -16,7 +16,8 @@ use thiserror::Error;
 use crate::audit::state::{StateError, StateFile};
 use crate::store::draft::StateDraft;
 use crate::store::error::StoreError;
-use crate::store::lock::beside;
+use crate::store::place::beside;
+use crate::store::sqlite::commits;
 use talkover_core::server_time::LocalTime;
 
 /// Where the table `meta` of a copy keeps the content of `<state>.seen`.
@@ -82,10 +83,11 @@ pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
     let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
     let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
     source.copy_to(&target)?;
-    let target = target.into_inner();
+    let mut target = target.into_inner();
     // In one file: without the mode that keeps a log beside it.
     target.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
     target.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![SEEN, seen]).map_err(sqlite)?;
+    commits::reseal(&mut target).map_err(sqlite)?;
     target.close().map_err(|(_, error)| sqlite(error))?;
     file.as_file().sync_all().map_err(write)?;
     match file.persist_noclobber(copy) {
@@ -113,9 +115,10 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     create(&draft).map_err(write)?;
     let target = RefCell::new(Connection::open(&draft).map_err(sqlite)?);
     source.copy_to(&target)?;
-    let target = target.into_inner();
+    let mut target = target.into_inner();
     let seen = target.query_row("DELETE FROM meta WHERE key = ?1 RETURNING value", [SEEN], |row| row.get(0));
     let seen: Option<Vec<u8>> = seen.optional().map_err(sqlite)?;
+    commits::reseal(&mut target).map_err(sqlite)?;
     target.close().map_err(|(_, error)| sqlite(error))?;
     // Without it the first reading counts as catching up.
     let mut file = create(&beside(&draft, "seen")).map_err(write)?;

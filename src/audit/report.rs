@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::compare::{Findings, Note};
+use super::state::Age;
 use super::{Audit, rfc3339};
 use talkover_core::delivery::Target;
 
@@ -174,6 +175,31 @@ fn unknown(target: &Target, entries: usize) -> String {
 /// The block of a target that could not be audited.
 fn failed(target: &Target, reason: &str) -> String {
     format!("{}  FAILED: {reason}\n", heading(target))
+}
+
+/// What can no longer be proven because the state went back in time; empty if it never did.
+pub fn age(age: &Age) -> String {
+    match age {
+        Age::Current => String::new(),
+        Age::Behind(gap) => format!(
+            "the state is {gap}: what was counted in between is not in it. The daemon reads the logs again when it starts; what \
+             they no longer hold cannot be proven any more\n"
+        ),
+        Age::WentBack { gap, waiting } => {
+            let noticed = rfc3339(gap.noticed_at);
+            let rest = match waiting {
+                0 => "the logs have been read again since".to_owned(),
+                waiting => format!(
+                    "the logs of {} are still to be read again",
+                    count(*waiting as usize, "webhook", "webhooks")
+                ),
+            };
+            format!(
+                "at {noticed} the state was {gap}; {rest}. What was shown in between and is no longer in the logs cannot be \
+                 proven any more\n"
+            )
+        }
+    }
 }
 
 /// The first line.

@@ -18,8 +18,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
 use crate::store::error::StoreError;
-use crate::store::sqlite::format;
+use crate::store::place;
+use crate::store::sqlite::behind::{self, Gap};
+use crate::store::sqlite::served::Served;
+use crate::store::sqlite::{checksums, commits, format};
 use talkover_core::delivery::{EntryId, GroupKey, OwnerType, Target, Timestamp};
+use talkover_core::server_time::LocalTime;
 
 /// The letters `TOEX` in SQLite's header.
 const APPLICATION_ID: i64 = 0x544F_4558;
@@ -165,6 +169,23 @@ pub struct KnownTarget {
     pub has_owner: bool,
 }
 
+/// How far a state is behind what its daemon has shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// Not at all, and never was.
+    #[default]
+    Current,
+    /// Its last commits are missing.
+    Behind(Gap),
+    /// They once were, and the logs have been read again since, but for those of so many webhooks.
+    WentBack {
+        /// What was missing.
+        gap: Gap,
+        /// Webhooks whose logs are still to be read again.
+        waiting: u64,
+    },
+}
+
 /// A state file that can be audited.
 #[derive(Clone, Debug)]
 pub struct StateFile {
@@ -178,10 +199,33 @@ impl StateFile {
     /// Where it is missing, damaged, foreign, older or newer; it is left as it is.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let file = Self { path: path.to_owned() };
-        match file.read(check_pages)? {
+        match file.read(find_damage)? {
             Some(reason) => Err(StoreError::Damaged { path: path.to_owned(), reason }.into()),
             None => Ok(file),
         }
+    }
+
+    /// How far the state is behind what its daemon has shown.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub fn age(&self) -> Result<Age, StateError> {
+        // Before the file: a running daemon may commit, and show, in between.
+        let served = Served::beside(&self.path);
+        self.read(|transaction| {
+            let last = commits::read(transaction)?.map_err(rusqlite::Error::from)?;
+            let created_at: i64 =
+                transaction.query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))?;
+            let created_at = LocalTime::new(Timestamp::from_micros(created_at));
+            let ahead = served.and_then(|served| Some((served, served.is_ahead_of(&last, created_at)?)));
+            if let Some((served, commits)) = ahead {
+                return Ok(Age::Behind(Gap { commits, from: last.at, to: served.at, noticed_at: served.at }));
+            }
+            let waiting: u64 = transaction
+                .query_row("SELECT count(*) FROM targets WHERE is_behind", [], |row| row.get::<_, i64>(0))?
+                .unsigned_abs();
+            Ok(behind::read(transaction)?.map_or(Age::Current, |gap| Age::WentBack { gap, waiting }))
+        })
     }
 
     /// The targets that the file knows.
@@ -288,6 +332,7 @@ impl StateFile {
     fn stamp(&self) -> Result<(Option<SystemTime>, u64), StateError> {
         let failed =
             |error| StateError::Store(StoreError::Io { path: self.path.clone(), action: "open state file", error });
+        place::inspect(&self.path)?;
         let metadata: Metadata = match std::fs::metadata(&self.path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -295,9 +340,6 @@ impl StateFile {
             }
             Err(error) => return Err(failed(error)),
         };
-        if metadata.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
         let length = metadata.len();
         if length < SMALLEST_DATABASE {
             let reason = format!("only {length} bytes are left of it");
@@ -307,9 +349,7 @@ impl StateFile {
     }
 
     fn has_log(&self) -> bool {
-        let mut log = self.path.as_os_str().to_owned();
-        log.push("-wal");
-        Path::new(&log).exists()
+        place::write_ahead_log(&self.path).exists()
     }
 
     fn check_version(&self, transaction: &Transaction<'_>) -> Result<(), StateError> {
@@ -345,10 +385,13 @@ fn uri(path: &Path, is_at_rest: bool) -> String {
     text + if is_at_rest { "?immutable=1" } else { "" }
 }
 
-/// What SQLite finds wrong with the file's pages.
-fn check_pages(transaction: &Transaction<'_>) -> rusqlite::Result<Option<String>> {
-    let verdict: String = transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((verdict != "ok").then_some(verdict))
+/// What is wrong with the file's rows, or else with its pages: as the daemon finds it.
+fn find_damage(transaction: &Transaction<'_>) -> rusqlite::Result<Option<String>> {
+    let pages = format::find_broken_page(transaction);
+    match checksums::find_fault(transaction) {
+        Ok(Some(fault)) => Ok(Some(fault.to_string())),
+        rows => pages.and_then(|found| if found.is_some() { Ok(found) } else { rows.map(|_none| None) }),
+    }
 }
 
 fn read_targets(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<KnownTarget>> {

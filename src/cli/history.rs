@@ -31,7 +31,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::store::draft::{self, StateDraft};
 use crate::store::error::StoreError;
-use crate::store::lock::beside;
+use crate::store::place::beside;
 use crate::store::sqlite::SqliteStore;
 use crate::{blocking, local_clock};
 use talkover_core::delivery::{Target, Timestamp};

@@ -9,7 +9,7 @@ use crate::app;
 use crate::audit::compare::{self, Rules};
 use crate::audit::reading::{Depth, StretchError, read_stretch};
 use crate::audit::report::{self, AuditResult};
-use crate::audit::state::{KnownTarget, StateError, StateFile, StateTarget};
+use crate::audit::state::{Age, KnownTarget, StateError, StateFile, StateTarget};
 use crate::audit::{self, Audit, Extent, sums};
 use crate::budgeted_client::AskError;
 use crate::config::{Config, EnvironmentConfig};
@@ -22,7 +22,8 @@ use talkover_core::delivery::{Target, Timestamp};
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
     let known = state.targets().map_err(Failure::running)?;
-    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, shutdown).await)
+    let age = state.age().map_err(Failure::running)?;
+    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, age, shutdown).await)
 }
 
 /// What came of all targets.
@@ -30,6 +31,7 @@ pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
 struct VerifySummary {
     results: Vec<(Target, AuditResult)>,
     is_interrupted: bool,
+    age: Age,
 }
 
 impl VerifySummary {
@@ -39,6 +41,9 @@ impl VerifySummary {
 
     fn conclude(self, args: &VerifyArgs) -> Result<(), Failure> {
         print(&if args.json { format!("{:#}\n", report::json(&self.results)) } else { report::text(&self.results) })?;
+        if !args.json {
+            print(&report::age(&self.age))?;
+        }
         let failed = self.results.iter().filter_map(|(target, result)| match result {
             AuditResult::Failed(reason) => Some(format!("{target} could not be audited: {reason}")),
             AuditResult::Audited(_) | AuditResult::Unknown { .. } => None,
@@ -51,6 +56,9 @@ impl VerifySummary {
         if self.is_interrupted {
             messages.push("interrupted".to_owned());
         }
+        if let Age::Behind(gap) = self.age {
+            messages.push(format!("the state is {gap}"));
+        }
         if messages.is_empty() { Ok(()) } else { Err(Failure::running_all(messages)) }
     }
 }
@@ -60,9 +68,10 @@ async fn audit_all(
     args: &VerifyArgs,
     state: &StateFile,
     known: &[KnownTarget],
+    age: Age,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let mut outcome = VerifySummary::default();
+    let mut outcome = VerifySummary { age, ..VerifySummary::default() };
     let mut read: HashSet<Target> = HashSet::new();
     for environment in &config.environments {
         let targets = targets_of(environment, known);

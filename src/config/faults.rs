@@ -50,8 +50,8 @@ pub struct ConfigFaults {
     faults: Vec<ConfigFault>,
     /// How many more there are.
     omitted: usize,
-    /// What is wrong and was ignored.
-    ignored: Vec<ConfigFault>,
+    /// What is wrong and was ignored, or is no fault.
+    warnings: Vec<ConfigFault>,
     /// Optional sections that the file does not have.
     absent: BTreeSet<String>,
 }
@@ -79,7 +79,7 @@ impl ConfigFaults {
     pub(super) fn new(file: &Path, text: SourceText, outline: Outline) -> Self {
         let file = file.display().to_string().into();
         let source = Box::new(FaultSource { text, outline });
-        Self { file, source, faults: Vec::new(), omitted: 0, ignored: Vec::new(), absent: BTreeSet::new() }
+        Self { file, source, faults: Vec::new(), omitted: 0, warnings: Vec::new(), absent: BTreeSet::new() }
     }
 
     /// Notes that the file does not have an optional section.
@@ -120,12 +120,21 @@ impl ConfigFaults {
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
         let place = FaultPlace::Variable(variable.to_owned());
-        self.ignored.push(ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
+        self.warnings.push(ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
     }
 
-    /// A line for each value that is ignored.
+    /// Notes something that is no fault, but should be known.
+    pub(super) fn warn(&mut self, place: FaultPlace, reason: &str) {
+        let line = match &place {
+            FaultPlace::Key(path) => self.source.outline.line_of(path),
+            FaultPlace::File | FaultPlace::Variable(_) | FaultPlace::Option(_) => None,
+        };
+        self.warnings.push(ConfigFault::new(place, line, reason, Vec::new()));
+    }
+
+    /// A line for each warning.
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.ignored.iter().map(|fault| self.line(fault)).collect()
+        self.warnings.iter().map(|fault| self.line(fault)).collect()
     }
 
     /// Whether nothing is wrong.

@@ -139,6 +139,11 @@ impl<'a> Fields<'a> {
         self.faults.push(FaultPlace::Key(self.path.clone()), reason);
     }
 
+    /// Notes something about a key that is no fault.
+    pub(super) fn warn(&mut self, key: &str, reason: &str) {
+        self.faults.warn(FaultPlace::Key(self.path_of(key)), reason);
+    }
+
     /// Notes that the value of an environment variable of other programs is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
         self.faults.ignore(variable, reason);

@@ -7,9 +7,11 @@ use super::EnvVars;
 use super::faults::redacted;
 use super::fields::Fields;
 use super::values::{name, path};
+use crate::store::place::loose_mode;
 use secrecy::{ExposeSecret, SecretString};
 use std::io::Read;
 use std::path::PathBuf;
+use talkover_settings::bounded;
 
 /// No server accepts headers of this size; a device or the wrong file must not be read for ever.
 const MAX_BYTES: usize = 16 * 1024;
@@ -78,7 +80,7 @@ impl TokenSource {
             Self::File(path) => path,
         };
         let unreadable = |source| TokenError::Unreadable { path: path.clone(), source };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let file = bounded::open(path).map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         let place = redacted(&format!("the file {}", path.display()));
@@ -117,7 +119,13 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &EnvVars) -> Option<Tok
         return None;
     }
     if fields.is_given("token_file") {
-        let source = TokenSource::File(file?);
+        let path = file?;
+        if let Some(mode) = loose_mode(&path) {
+            let reason =
+                format!("{} ({mode:04o}) is open to every user of this machine: `chmod 600` closes it", path.display());
+            fields.warn("token_file", &reason);
+        }
+        let source = TokenSource::File(path);
         return source.read().map_err(|error| fields.fault("token_file", error.to_string())).ok().map(|_| source);
     }
     let source = TokenSource::from_variable(variable?, environment);

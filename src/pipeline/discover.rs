@@ -78,5 +78,11 @@ pub fn view(listed: &ListedTarget, loaded: &Loaded, poll_interval: std::time::Du
     let mut exposure = Exposure::default();
     exposure.add(&loaded.births, loaded.catching_up);
     let view = TargetView::new(listed.target.clone(), &loaded.ledger, exposure, loaded.last_success, poll_interval);
-    TargetView { info: listed.info.clone(), up_since: loaded.failing_since, ..view }
+    TargetView {
+        up_since: loaded.failing_since,
+        info: listed.info.clone(),
+        is_behind: loaded.is_behind,
+        exposed: view.exposed && !loaded.is_behind,
+        ..view
+    }
 }

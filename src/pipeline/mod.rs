@@ -13,3 +13,4 @@ pub mod release;
 pub mod retire;
 pub mod roster;
 pub mod step;
+pub mod upkeep;

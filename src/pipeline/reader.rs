@@ -57,6 +57,8 @@ pub struct Remembered {
     pub failing_since: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
+    /// Whether the state went back in time, and its log was not read again since.
+    pub is_behind: bool,
     /// For its first contact: entries created later are live, by the server's clock; `None` if the first answer
     /// decides.
     pub known_at: Option<Timestamp>,
@@ -71,6 +73,8 @@ pub struct Reader {
     pub info: Option<WebhookInfo>,
     /// Its memory.
     pub ledger: DurableLedger,
+    /// Whether the state went back in time, and its log was not read again since.
+    pub is_behind: bool,
     settings: ReadSettings,
     /// What is under way and waits for its next turn.
     parked: Parked,
@@ -119,11 +123,12 @@ pub enum Step {
 impl Reader {
     /// A reader that goes on from what is remembered.
     pub fn new(target: Target, remembered: Remembered, settings: ReadSettings) -> Self {
-        let Remembered { ledger, last_success, failing_since, staged, known_at } = remembered;
+        let Remembered { ledger, last_success, failing_since, staged, is_behind, known_at } = remembered;
         Self {
             target,
             info: None,
             ledger,
+            is_behind,
             settings,
             parked: Parked::default(),
             rechecks: Rechecks::default(),
@@ -219,12 +224,19 @@ impl Reader {
             (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
             // It is not known what turned up late while nobody looked.
             (true, Some(watermark)) if self.sweeps.next().is_none() => {
-                (sweeps::first_until(marks, watermark, &self.settings.windows), Coverage::Sweep)
+                let until = sweeps::first_until(marks, watermark, &self.settings.windows);
+                (self.lost_since().map_or(until, |since| until.min(since)), Coverage::Sweep)
             }
             (true, Some(watermark)) => (self.settings.windows.head_until(watermark), Coverage::Head),
         };
         let first = if coverage == Coverage::Head { self.first_page(until, expected, now) } else { per_page };
         WalkJob::new(Lane::Head, self.walk(until).with_first_page(first), coverage, until, now)
+    }
+
+    /// If the state went back in time, since when outcomes may have been shown that it has lost: they must not be missing
+    /// when they are shown again.
+    fn lost_since(&self) -> Option<Timestamp> {
+        self.ledger.open().next().map(|(key, _)| key.created_at).filter(|_| self.is_behind)
     }
 
     fn walk(&self, until: Timestamp) -> Walk {

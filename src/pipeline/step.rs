@@ -294,7 +294,7 @@ fn log_unread(reader: &mut Reader, batch: &Batch) {
 }
 
 fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let decision = decide(&reader.ledger, &batch, &context.policy);
+    let decision = decide(&reader.ledger, &batch, &policy(context, &reader));
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
@@ -316,11 +316,12 @@ fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Du
 fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
+    let policy = policy(context, &reader);
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
         context.store.report_progress();
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
-        let decision = decide(memory, &part, &context.policy);
+        let decision = decide(memory, &part, &policy);
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
@@ -338,6 +339,15 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     let was_contacted = reader.ledger.marks().contacted;
     let committed = reader.ledger.absorb(durable);
     show(context, reader, &batch, &Applied { committed, exemplars, tally, was_contacted }, now)
+}
+
+/// How a target's decisions are made. What is read again after the state went back in time was shown before, and is no
+/// birth that a scraper has to see begin at 0.
+fn policy(context: &StepContext, reader: &Reader) -> Arc<Policy> {
+    if reader.is_behind {
+        return Arc::new(Policy { holds_births: false, ..(*context.policy).clone() });
+    }
+    Arc::clone(&context.policy)
 }
 
 /// Makes the spans of a decision, and adds the attempts whose spans are sent to `exemplars`. Without a receiver none
@@ -365,6 +375,24 @@ fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure:
     (reader, StepResult::NotWritten(failure))
 }
 
+/// Records that a log was read again after the state went back in time. While that cannot be written, its series stay
+/// absent.
+fn catch_up(context: &StepContext, reader: &mut Reader, coverage: Coverage) {
+    if !reader.is_behind || !matches!(coverage, Coverage::Sweep | Coverage::FirstContact) {
+        return;
+    }
+    match context.store.run_blocking(|store| store.catch_up(&reader.target)) {
+        Ok(()) => {
+            reader.is_behind = false;
+            about_webhook!(info, &reader.target, "read again what the state had lost: its series are shown again");
+        }
+        Err(failure) => {
+            context.write_errors.inc();
+            about_webhook!(warn, &reader.target, "its series stay absent: {failure}");
+        }
+    }
+}
+
 /// What was committed and applied.
 struct Applied {
     committed: Committed,
@@ -385,8 +413,14 @@ fn show(
     let is_whole = matches!(batch.coverage, Coverage::Head | Coverage::Sweep | Coverage::FirstContact);
     if !shown.was_contacted && reader.ledger.marks().contacted {
         about_webhook!(debug, &reader.target, entries = tally.new, "first contact complete");
+        // So that a copy of the file without its write-ahead log holds it.
+        if let Err(failure) = context.store.run_blocking(|store| store.checkpoint()) {
+            about_webhook!(warn, &reader.target, "the first contact is in the write-ahead log alone: {failure}");
+        }
     }
+    catch_up(context, &mut reader, batch.coverage);
     context.board.update(&reader.target, |view, environment| {
+        view.is_behind = reader.is_behind;
         view.show(&reader.ledger, &shown.committed, &shown.exemplars);
         if is_whole {
             view.progress = None;

@@ -7,12 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::lock::{LockFile, beside};
+use super::lock::LockFile;
+use super::place::beside;
 use super::sqlite::SqliteStore;
 use talkover_core::server_time::LocalTime;
 
 /// What a store makes beside its file, and an earlier, interrupted draft may have left behind.
-const COMPANIONS: [&str; 2] = ["seen", "lock"];
+const COMPANIONS: [&str; 3] = ["seen", "served", "lock"];
 /// The same of SQLite.
 const SQLITE_COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
@@ -62,7 +63,7 @@ impl StateDraft {
             let path = path.clone();
             move |error| StoreError::Io { path, action, error }
         };
-        let _lock = LockFile::acquire(&path)?;
+        let _lock = LockFile::reserve(&path)?;
         refuse_existing(&path)?;
         File::open(&draft).and_then(|file| file.sync_all()).map_err(failed("write"))?;
         std::fs::rename(beside(&draft, "seen"), beside(&path, "seen")).map_err(failed("write"))?;

@@ -9,11 +9,45 @@ use thiserror::Error;
 /// Why the state file cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another process works with it.
+    /// Another daemon works with it.
     #[error("state file {} is in use by another talkover-exporter", path.display())]
     Locked {
         /// The state file.
         path: PathBuf,
+    },
+    /// Some other program holds SQLite's locks.
+    #[error(
+        "state file {} is locked by another program, such as a sqlite3 shell with an open transaction (no talkover-exporter \
+         has it): end that program",
+        path.display()
+    )]
+    Busy {
+        /// The state file.
+        path: PathBuf,
+    },
+    /// Another daemon works with a file that stood there and was deleted.
+    #[error(
+        "state file {} was deleted while process {process} works with it, as a rule another talkover-exporter: what that one \
+         counts goes to the deleted file, and both would read the same logs. Copy it with `cp /proc/{process}/fd/{descriptor} \
+         {}`, or give it up, and stop that process",
+        path.display(),
+        path.display()
+    )]
+    Held {
+        /// The state file.
+        path: PathBuf,
+        /// The process.
+        process: u32,
+        /// By which of its descriptors the file can be had.
+        descriptor: u32,
+    },
+    /// What stands there cannot be a state file, or not be used as one.
+    #[error("state file {} {reason}", path.display())]
+    Unsuitable {
+        /// The state file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// There is one already.
     #[error("there is a state file {} already: it was left untouched", path.display())]
@@ -53,7 +87,8 @@ pub enum StoreError {
     },
     /// Not readable as a database any more.
     #[error(
-        "state file {} is damaged ({reason}): it was left untouched; restore it, or move it away to start anew",
+        "state file {} is damaged ({reason}): it was left untouched, and nothing of it is shown. Restore a backup of it, \
+         import an export (`state import`), or move it away with the files beside it to start anew",
         path.display()
     )]
     Damaged {
@@ -82,14 +117,26 @@ impl StoreError {
         Self::sqlite(path, "open", error)
     }
 
+    /// What was found wrong with the content of the file.
+    pub fn damaged(path: &Path, reason: &impl ToString) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
+    }
+
     /// An error of SQLite while doing `action`.
     pub fn sqlite(path: &Path, action: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        // What this program cannot have written.
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, reason) = &error {
+            return Self::Damaged { path, reason: reason.to_string() };
+        }
+        if let rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..) = &error {
+            return Self::Damaged { path, reason: error.to_string() };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged { path, reason: error.to_string() }
             }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
             _ => Self::Sqlite { path, action, error, cause: None },
         }
     }

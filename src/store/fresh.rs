@@ -1,10 +1,10 @@
 //! What a new state file says about an earlier one: a volume that is not mounted looks like a first start.
 //!
-//! The rule: a new state file is logged at INFO, and at WARN if something on this machine shows that there was another
-//! one. That is a file which only a daemon leaves beside its state (`.seen`, a write-ahead log), or a line of
-//! `/etc/fstab` for a directory above the state where nothing is mounted. The file of the request budget (`.budget`)
-//! shows nothing: `check --online` creates it before the first start. Nor do old entries of the log: every account that
-//! was used before its exporter has them.
+//! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another
+//! one. That is a file which only a daemon leaves beside its state (`.seen`, `.served`, a write-ahead log), or a line of
+//! `/etc/fstab` for a directory above the state where nothing is mounted. The memory of the budget (`.budget`) says
+//! nothing: `check --online` makes it before the first start. Nor do old entries of the log: every account that was
+//! used before its exporter has them.
 //!
 //! Its limits: a container's volume that is missing from the container's own description leaves no trace inside; there
 //! only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, show it. Called by
@@ -14,44 +14,40 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::lock::beside;
+use super::place::{SEEN, SERVED, beside, write_ahead_log};
+use super::problems::StateProblems;
 
-/// A state file that does not exist yet.
+/// What speaks for another state file before this one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fresh {
-    /// Why there must have been another one.
-    evidence: Option<String>,
-}
+pub(super) struct Evidence(Option<String>);
 
-impl Fresh {
-    /// Examines the place where a state file is about to be opened; `None` if there is one.
-    pub(super) fn inspect(path: &Path) -> Option<Self> {
-        if length(path) > 0 {
-            return None;
-        }
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let left = [beside(path, "seen"), PathBuf::from(wal)].into_iter().find(|left| length(left) > 0);
+impl Evidence {
+    /// Looks at the place where a state file is about to be opened.
+    pub(super) fn gather(path: &Path) -> Self {
+        let beside = [beside(path, SEEN), beside(path, SERVED), write_ahead_log(path)];
+        let left = beside.into_iter().find(|left| length(left) > 0);
         let left = left.map(|left| format!("{} was left by another one", left.display()));
-        let evidence = left.or_else(|| {
+        Self(left.or_else(|| {
             let directory = path.parent()?.canonicalize().ok()?;
             let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
             let mount_point = unmounted(&directory, &read("/etc/fstab"), &read("/proc/self/mountinfo"))?;
             Some(format!("{} is in /etc/fstab and nothing is mounted there", mount_point.display()))
-        });
-        Some(Self { evidence })
+        }))
     }
 
-    /// Logs that the file at `path` was made.
-    pub(super) fn tell(&self, path: &Path) {
+    /// Tells the log, and those who show it, that the file at `path` was made.
+    pub(super) fn tell(&self, path: &Path, problems: &StateProblems) {
         let path = path.display();
-        match &self.evidence {
+        match &self.0 {
             None => info!(%path, "made a new state file: nothing was counted before"),
-            Some(evidence) => warn!(
-                %path,
-                "made a new state file, but {evidence}: counters begin anew. If the state was not removed on purpose, stop, and put \
-                 it back"
-            ),
+            Some(evidence) => {
+                problems.set_new();
+                warn!(
+                    %path,
+                    "made a new state file, but {evidence}: counters begin anew. If the state was not removed on purpose, \
+                     stop, and put it back"
+                );
+            }
         }
     }
 }
@@ -107,13 +103,11 @@ mod tests {
         write("state.db.budget");
         write("state.db.lock");
         std::fs::write(directory.path().join("state.db.seen"), "").unwrap();
-        assert_eq!(Fresh::inspect(&path), Some(Fresh { evidence: None }));
-        for left in ["state.db-wal", "state.db.seen"] {
+        assert_eq!(Evidence::gather(&path), Evidence(None));
+        for left in ["state.db-wal", "state.db.served", "state.db.seen"] {
             write(left);
-            let evidence = Fresh::inspect(&path).unwrap().evidence.unwrap();
+            let evidence = Evidence::gather(&path).0.unwrap();
             assert!(evidence.contains(left), "{evidence}");
         }
-        write("state.db");
-        assert_eq!(Fresh::inspect(&path), None);
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::Store;
 use super::error::StoreError;
-use super::lock::beside;
+use super::place::{beside, write_ahead_log};
+use super::problems::StateProblems;
 use super::queue::SpanQueue;
 use crate::blocking;
 use crate::watchdog::{Turns, Watchdog};
@@ -30,6 +31,7 @@ pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
     pub(super) queue: SpanQueue,
+    pub(super) problems: StateProblems,
 }
 
 impl StoreInfo {
@@ -40,15 +42,18 @@ impl StoreInfo {
 
     /// The current size of the state on disk in bytes, with its write-ahead log and the file of the request budget.
     pub fn size_bytes(&self) -> u64 {
-        let mut wal = self.path.as_os_str().to_owned();
-        wal.push("-wal");
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        length(&self.path) + length(Path::new(&wal)) + length(&beside(&self.path, "budget"))
+        length(&self.path) + length(&write_ahead_log(&self.path)) + length(&beside(&self.path, "budget"))
     }
 
     /// The queue of spans.
     pub fn queue(&self) -> &SpanQueue {
         &self.queue
+    }
+
+    /// What is wrong with the state file as a whole.
+    pub fn problems(&self) -> &StateProblems {
+        &self.problems
     }
 }
 

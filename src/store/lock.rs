@@ -1,43 +1,60 @@
-//! One daemon per state file: an advisory lock on a file beside it.
+//! One daemon per state file: an advisory lock on a file beside it, and one on the file itself, so that symbolic and
+//! hard links to it are the same state.
 //!
-//! The lock is not on the database itself: closing any descriptor of that would drop the locks that SQLite holds on it
-//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). The operating system releases ours when the process ends,
-//! however it ends.
+//! Closing any descriptor of the database drops the locks that SQLite holds on it
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). So ours is opened before SQLite's and closed after it. The
+//! two kinds of locks have nothing to do with one another (flock(2)), but over a network, where only the file beside is
+//! locked. The operating system drops ours when the process ends, however it ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use super::error::StoreError;
+use super::place::{self, Identity, LOCK, beside};
 
-/// The held lock; dropping it releases the state file.
+/// The held locks; dropping it releases the state file.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
+    database: File,
 }
 
 /// As much as SQLite needs at once: its shared memory grows in pieces of 32 KiB.
 static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl LockFile {
-    /// Takes the lock for the state file at `state`.
+    /// Takes the locks for the state file at `state`, which is made if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where another process holds one of them, [`StoreError::Held`] where one works with a file
+    /// that stood there and was deleted.
+    pub fn acquire(state: &Path) -> Result<Self, StoreError> {
+        place::inspect(state)?;
+        if !state.exists()
+            && let Some(holder) = place::holder_of_deleted(state)
+        {
+            let place::Holder { process, descriptor } = holder;
+            return Err(StoreError::Held { path: state.to_owned(), process, descriptor });
+        }
+        let file = Self::reserve(state)?;
+        let database = place::open_private(state).map_err(|error| place::unopened(state, error))?;
+        if !is_remote(&database) {
+            lock(&database, state, state)?;
+        }
+        Ok(Self { file, database })
+    }
+
+    /// Takes the lock beside the state file alone, which need not be there, until the file that is returned is dropped.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process holds it.
-    pub fn acquire(state: &Path) -> Result<Self, StoreError> {
-        let path = beside(state, "lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| StoreError::Io { path: path.clone(), action: "open", error })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: state.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(StoreError::Io { path, action: "lock", error }),
-        }
+    pub fn reserve(state: &Path) -> Result<File, StoreError> {
+        let file = place::open_beside(state, LOCK)?;
+        lock(&file, state, &beside(state, LOCK))?;
+        Ok(file)
     }
 
     /// Writes a byte over an existing one.
@@ -55,18 +72,57 @@ impl LockFile {
         let shortened = self.file.set_len(1);
         written.and(shortened).err()
     }
+
+    /// Which file the state is in.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        self.database.metadata().map(|found| Identity::of(&found))
+    }
+
+    /// What changes when anybody writes to the database file: its length, and when it was last written to.
+    pub(super) fn version(&self) -> io::Result<(u64, i64, i64)> {
+        self.database.metadata().map(|found| (found.len(), found.mtime(), found.mtime_nsec()))
+    }
+
+    /// Whether the database file still begins like one (<https://www.sqlite.org/fileformat.html>, section 1.3).
+    pub(super) fn has_header(&self) -> bool {
+        let mut header = [0; 16];
+        self.database.read_exact_at(&mut header, 0).is_ok() && header == *b"SQLite format 3\0"
+    }
+
+    /// The number of the descriptor of the database file, by which its content can be had if its name is gone.
+    pub(super) fn descriptor(&self) -> i32 {
+        self.database.as_raw_fd()
+    }
 }
 
-/// The path of `state` with `.extension` added to its name.
-pub fn beside(state: &Path, extension: &str) -> PathBuf {
-    let mut name = state.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
+fn lock(file: &File, state: &Path, path: &Path) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: state.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::Io { path: path.to_owned(), action: "lock", error }),
+    }
+}
+
+/// Whether the file is on another machine: there the kernel makes of our lock one of the kind that SQLite uses, and the
+/// two would be in each other's way (flock(2), section NFS).
+#[cfg(target_os = "linux")]
+fn is_remote(file: &File) -> bool {
+    /// `NFS_SUPER_MAGIC`, `SMB_SUPER_MAGIC`, `CIFS_SUPER_MAGIC`, `SMB2_SUPER_MAGIC` and `V9FS_MAGIC` of Linux'
+    /// `magic.h`.
+    const REMOTE: [u32; 5] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997];
+    // The field's type differs between architectures.
+    rustix::fs::fstatfs(file).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_remote(_file: &File) -> bool {
+    false
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]
@@ -77,8 +133,24 @@ mod tests {
         assert!(lock.refusal().is_none());
         assert_eq!(lock.file.metadata().unwrap().len(), 1, "the attempt leaves nothing behind");
 
-        let full = LockFile { file: OpenOptions::new().write(true).open("/dev/full").unwrap() };
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = LockFile { file, database: lock.database.try_clone().unwrap() };
         assert_eq!(full.refusal().unwrap().kind(), io::ErrorKind::StorageFull);
         assert_eq!(full.touch().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn whatever_name_leads_to_the_file_it_is_one_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let held = LockFile::acquire(&path("state.db")).unwrap();
+        std::os::unix::fs::symlink(path("state.db"), path("symbolic.db")).unwrap();
+        std::fs::hard_link(path("state.db"), path("hard.db")).unwrap();
+        for name in ["state.db", "symbolic.db", "hard.db"] {
+            assert!(matches!(LockFile::acquire(&path(name)), Err(StoreError::Locked { .. })), "{name}");
+        }
+        LockFile::acquire(&path("other.db")).unwrap();
+        drop(held);
+        LockFile::acquire(&path("hard.db")).unwrap();
     }
 }

@@ -10,6 +10,8 @@ pub mod error;
 mod fresh;
 pub mod handle;
 pub mod lock;
+pub mod place;
+pub mod problems;
 pub mod queue;
 pub mod sqlite;
 
@@ -47,6 +49,17 @@ pub struct Loaded {
     pub failing_since: Option<Timestamp>,
     /// What an interrupted walk had read.
     pub staged: Option<StagedWalk>,
+    /// Whether the state went back in time, and the log was not read again since.
+    pub is_behind: bool,
+}
+
+/// How the path has come to lead elsewhere than to the open file, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// What has happened.
+    pub what: String,
+    /// The way out.
+    pub remedy: String,
 }
 
 /// A target that neither the configuration nor discovery lists any more.
@@ -175,6 +188,15 @@ pub trait Store: Debug + Send {
 
     /// Ends holds.
     fn release(&mut self, target: &Target, release: Release) -> Result<Durable<Release>, StoreError>;
+
+    /// Records that the log of a target was read again after the state went back in time.
+    fn catch_up(&mut self, target: &Target) -> Result<(), StoreError>;
+
+    /// Says if the path no longer leads to the open file, or something else has written to it.
+    fn find_detached(&mut self) -> Option<Detached>;
+
+    /// Carries what was committed over from the write-ahead log into the file itself, as far as readers allow.
+    fn checkpoint(&mut self) -> Result<(), StoreError>;
 
     /// Records when a target's poll last succeeded, without waiting for the disk.
     fn note_success(&self, target: &Target, date: Timestamp);

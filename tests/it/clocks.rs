@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, ManualClock, Moment, RandomFault, Simulator, Status};
 
-use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, simulator, verify};
+use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, change_state, quiet_scenario, simulator, verify};
 
 const FAST: &str = "poll: {min_interval: 100ms, max_interval: 200ms, lookback: 1h, sweep_interval: 1s}\n";
 const LOGGED: &str = "talkover_exporter_log_entries_total";
@@ -177,9 +177,11 @@ async fn a_state_that_was_made_by_a_clock_ahead_is_mended() {
     let ahead = i64::try_from((2 * DAY).as_micros()).unwrap();
     let now = scene.simulator.truth().now.as_micros();
     let is_spoilt = "UPDATE targets SET known_at = known_at + ?1, cut = cut + ?1, swept = swept + ?1";
-    assert_eq!(state.execute(is_spoilt, [ahead]), Ok(2));
+    let changed = change_state(&scene.workspace.path("state.db"), |state| state.execute(is_spoilt, [ahead]));
+    assert_eq!(changed, Ok(2));
     let has_read = "UPDATE targets SET watermark = ?1, swept = ?1 WHERE webhook_id = 'w-2'";
-    assert_eq!(state.execute(has_read, [now]), Ok(1));
+    let changed = change_state(&scene.workspace.path("state.db"), |state| state.execute(has_read, [now]));
+    assert_eq!(changed, Ok(1));
     scene.deliver(Duration::from_secs(3600), Status::Success);
     scene.deliver(Duration::from_secs(60), Status::Failed);
 

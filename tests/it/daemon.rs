@@ -6,7 +6,7 @@ use serde::Deserialize;
 use talkover_simulator::{Clock, EntrySpec, Fault, Simulator, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, spawn, wait_for};
+use crate::harness::{Exporter, Scrape, Workspace, change_state, quiet_scenario, simulator, spawn, wait_for};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const ENDED: &str = "talkover_webhook_deliveries_total";
@@ -227,7 +227,8 @@ async fn a_webhook_that_is_no_longer_named_keeps_its_series_for_a_day() {
     let state = rusqlite::Connection::open(workspace.path("state.db")).unwrap();
     // However far ahead the clock may be: what counts is for how long the daemon has run since.
     let ten_days = 10 * 24 * 3600 * 1_000_000_i64;
-    let changed = state.execute("UPDATE targets SET unlisted_at = unlisted_at - ?1", [ten_days]).unwrap();
+    let age = "UPDATE targets SET unlisted_at = unlisted_at - ?1";
+    let changed = change_state(&workspace.path("state.db"), |state| state.execute(age, [ten_days])).unwrap();
     assert_eq!(changed, 2);
     let exporter = Exporter::start(&config).await;
     exporter
@@ -239,7 +240,8 @@ async fn a_webhook_that_is_no_longer_named_keeps_its_series_for_a_day() {
     let sql = "SELECT unlisted_for_seconds FROM targets WHERE webhook_id = 'w-2'";
     let shown_for: i64 = state.query_row(sql, [], |row| row.get(0)).unwrap();
     assert!((0..600).contains(&shown_for), "{shown_for} s");
-    state.execute("UPDATE targets SET unlisted_for_seconds = 86399 WHERE webhook_id = 'w-2'", []).unwrap();
+    let age = "UPDATE targets SET unlisted_for_seconds = 86399 WHERE webhook_id = 'w-2'";
+    change_state(&workspace.path("state.db"), |state| state.execute(age, [])).unwrap();
     let exporter = Exporter::start(&config).await;
     let is_gone = |scrape: &Scrape| scrape.sum(ATTEMPTS, &["w-2"]) == 0.0;
     let scrape = exporter.wait_for("the end of its series", is_gone).await;

@@ -15,10 +15,13 @@ use talkover_exporter::sinks::metrics::catalogue;
 use crate::names::{Known, Labels};
 
 /// Metrics that are on no dashboard, with the reason.
-const NOT_SHOWN: [(&str, &str); 1] = [(
-    "talkover_exporter_discovery_webhooks_skipped",
-    "0 but for a plan with more than 10,000 webhooks, and the log tells",
-)];
+const NOT_SHOWN: [(&str, &str); 2] = [
+    (
+        "talkover_exporter_discovery_webhooks_skipped",
+        "0 but for a plan with more than 10,000 webhooks, and the log tells",
+    ),
+    ("talkover_exporter_state_problem", "each problem has an alert, and the dashboards list those that fire"),
+];
 /// What Grafana itself replaces.
 const BUILT_IN: [&str; 4] = ["__rate_interval", "__range", "__from", "__to"];
 

@@ -48,6 +48,9 @@ impl Workspace {
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
+        if name.contains("token") {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
         path
     }
 
@@ -155,6 +158,17 @@ async fn end(command: &mut Command) -> Verdict {
 /// The attempts that the logs of all these webhooks hold.
 pub(crate) fn all_true_attempts(simulator: &Simulator, webhooks: &[Webhook]) -> BTreeMap<String, f64> {
     webhooks.iter().flat_map(|webhook| true_attempts(simulator, "test", &webhook.id)).collect()
+}
+
+/// Changes the state at rest by `change`, as if a daemon had written that; returns what `change` does.
+pub(crate) fn change_state<T>(path: &Path, change: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+    let mut connection = rusqlite::Connection::open(path).unwrap();
+    let changed = change(&connection);
+    let has_checksums = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'last_commit'";
+    if connection.query_row(has_checksums, [], |row| row.get(0)).unwrap() {
+        talkover_exporter::store::sqlite::commits::reseal(&mut connection).unwrap();
+    }
+    changed
 }
 
 /// A running exporter; killed when it is dropped.
@@ -333,7 +347,8 @@ impl Scrape {
         let new = self.of(ENTRIES).filter_map(|(series, _)| series.strip_suffix(",outcome=\"new\"}"));
         let targets: Vec<&str> = new.filter_map(|series| Some(series.split_once('{')?.1)).collect();
         // Where discovery is on there may be none yet.
-        let has_none = self.of("talkover_webhook_info").next().is_none();
+        let is_behind = self.get("talkover_exporter_state_problem{problem=\"behind\"}") == Some(1.0);
+        let has_none = is_behind || self.of("talkover_webhook_info").next().is_none();
         assert!(has_none || !targets.is_empty(), "there are no books in {}", self.text);
         for target in targets {
             let sum = |name, label| self.sum(name, &[target, label]);

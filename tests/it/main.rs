@@ -33,6 +33,7 @@ mod reload;
 mod roster;
 mod schedule;
 mod stalled;
+mod state;
 mod state_copy;
 mod status;
 mod traces;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
 use talkover_simulator::{
     Clock, EntrySpec, Fault, FaultPlan, PageFaults, RandomFault, Scenario, Simulator, Status, largest_per_minute,
 };
@@ -97,9 +96,10 @@ impl Audited {
 
     /// Does damage to the state file.
     fn tamper(&self, statements: &str) {
-        let connection = Connection::open(self.state()).unwrap();
-        connection.execute_batch(statements).unwrap();
-        assert!(connection.changes() > 0 || statements.contains("PRAGMA"), "{statements}");
+        harness::change_state(&self.state(), |connection| {
+            connection.execute_batch(statements).unwrap();
+            assert!(connection.changes() > 0 || statements.contains("PRAGMA"), "{statements}");
+        });
     }
 
     async fn verify(&self) -> Verdict {

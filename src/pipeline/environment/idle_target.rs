@@ -36,8 +36,9 @@ pub(super) struct PollState {
 impl IdleTarget {
     /// A target with what the state file remembers of it.
     pub(super) fn new(listed: &ListedTarget, loaded: Loaded, settings: ReadSettings) -> Self {
-        let Loaded { ledger, last_success, failing_since, staged, .. } = loaded;
-        let remembered = Remembered { ledger, last_success, failing_since, staged, known_at: listed.known_at };
+        let Loaded { ledger, last_success, failing_since, staged, is_behind, .. } = loaded;
+        let remembered =
+            Remembered { ledger, last_success, failing_since, staged, is_behind, known_at: listed.known_at };
         let mut reader = Reader::new(listed.target.clone(), remembered, settings);
         reader.info = listed.info.clone();
         Self { reader, state: PollState::default() }

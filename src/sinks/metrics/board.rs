@@ -34,8 +34,11 @@ pub struct TargetView {
     pub info: Option<WebhookInfo>,
     /// When its series expire, if it is no longer listed and therefore not polled.
     pub retires: Option<Instant>,
-    /// Whether its delivery series are shown: once its first walk is complete.
+    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what was
+    /// shown before.
     pub exposed: bool,
+    /// Whether the state went back in time, and the log was not read again since: then nothing durable is shown.
+    pub is_behind: bool,
     /// The durable totals.
     pub totals: Totals,
     /// Which of them are held at 0.
@@ -107,6 +110,7 @@ impl TargetView {
             info: None,
             retires: None,
             exposed: false,
+            is_behind: false,
             totals: ledger.totals().clone(),
             exposure,
             exemplars: Exemplars::default(),
@@ -152,7 +156,7 @@ impl TargetView {
 
     fn show_ledger(&mut self, ledger: &DurableLedger) {
         self.marks = ledger.marks().clone();
-        self.exposed = self.marks.contacted;
+        self.exposed = self.marks.contacted && !self.is_behind;
         self.losses = Arc::clone(ledger.losses());
         self.activity = Arc::clone(ledger.activity());
         self.open = [0; 2];
@@ -272,6 +276,11 @@ pub struct Views {
 }
 
 impl Views {
+    /// Whether the log of a target is still to be read again because the state went back in time.
+    pub fn is_behind(&self) -> bool {
+        self.listed().any(|view| view.is_behind)
+    }
+
     /// Returns a number that grows with everything that is written to the board: one number, one content.
     pub fn version(&self) -> u64 {
         self.version

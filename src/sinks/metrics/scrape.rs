@@ -12,7 +12,7 @@ use std::time::Instant;
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 
-use super::board::{Board, Views};
+use super::board::{Board, TargetView, Views};
 use super::catalogue::{Buckets, Metric, MetricRow, MetricScope, daemon, deliveries, environment, process, work};
 use super::gathered;
 use super::process::ProcessFigures;
@@ -155,7 +155,12 @@ impl Scrape {
                 Ok(())
             }
             Source::Daemon(metric, collect) => {
-                let subject = daemon::DaemonSource { config: self.views.config, store: &self.store, queue: self.queue };
+                let subject = daemon::DaemonSource {
+                    config: self.views.config,
+                    is_behind: self.views.is_behind(),
+                    store: &self.store,
+                    queue: self.queue,
+                };
                 let mut samples = Samples::new(Vec::new(), metric.labels);
                 collect(&subject, &mut samples);
                 write_all(samples, &mut writer.family(head(metric)))
@@ -183,7 +188,8 @@ impl Scrape {
             Buckets::Configured => &*self.duration_labels,
             Buckets::None | Buckets::Fixed(_) => row.metric.labels,
         };
-        for view in self.views.targets.values() {
+        let is_shown = |view: &&Arc<TargetView>| !(view.is_behind && row.metric.durable);
+        for view in self.views.targets.values().filter(is_shown) {
             let subject = [&*view.target.environment, &*view.target.webhook_id];
             let mut samples = Samples::new(labels(row.metric.scope, subject), names);
             row.collect.collect(view, &mut samples);

@@ -7,6 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Transaction, params};
 
 use super::TargetNumber;
+use super::fault::in_row;
 use talkover_core::delivery::{AttemptStatus, DeliveryResult, EntryId, Timestamp};
 use talkover_core::ledger::labels::HttpLabel;
 use talkover_core::ledger::row::{Continued, Row, RowKey};
@@ -79,7 +80,12 @@ pub(super) fn for_each(
     let mut events = Names::default();
     let mut rows = statement.query(params![target.0])?;
     while let Some(row) = rows.next()? {
-        let (key, row) = read_row(row, &mut events)?;
+        let name = || {
+            let created_at = row.get_ref(0).and_then(|at| Ok(at.as_i64()?)).unwrap_or(0);
+            let id = row.get_ref(1).and_then(|id| Ok(id.as_str()?.to_owned())).unwrap_or_default();
+            format!("({}, {created_at}, {id})", target.0)
+        };
+        let (key, row) = read_row(row, &mut events).map_err(|error| in_row("entries", name, error))?;
         take(key, row);
     }
     Ok(())

@@ -9,6 +9,7 @@
 //! | 5 | 0.3.0 | what discovery knew of unlisted targets |
 //! | 6 | 0.3.0 | for how long unlisted targets were shown |
 //! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; what happened lately |
+//! | 8 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
 //!
 //! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows
 //! are keyed by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in
@@ -18,7 +19,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::space;
+use super::checksums::{self, ChangeTally};
+use super::{commits, space};
 use crate::store::error::StoreError;
 use talkover_core::delivery::Timestamp;
 use talkover_core::server_time::LocalTime;
@@ -300,17 +302,42 @@ const MIGRATIONS: &[&str] = &[
     )
     WHERE place <= 50;
 ",
+    "
+    -- The last commit: its number, its time by the local clock, and the checksums of all tables as of it. One row.
+    CREATE TABLE last_commit (
+        id INTEGER PRIMARY KEY,
+        number INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        checksums TEXT NOT NULL,
+        digest INTEGER NOT NULL
+    ) STRICT;
+    -- Whether the state went back in time, and the log was not read again since.
+    ALTER TABLE targets ADD COLUMN is_behind INTEGER NOT NULL DEFAULT 0;
+",
 ];
+
+/// The first version with checksums.
+pub const CHECKED_SINCE: i64 = 8;
 
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Checks the file, brings it to the present version and sets the connection up. Gives the time at which the file was
-/// made.
+/// What a file turned out to be.
+#[derive(Debug)]
+pub(super) struct OpenedFile {
+    /// When it was made.
+    pub(super) created_at: LocalTime,
+    /// Whether that was just now.
+    pub(super) is_new: bool,
+    /// What counts the changes of its rows from now on.
+    pub(super) tally: ChangeTally,
+}
+
+/// Checks the file, brings it to the present version and sets the connection up.
 ///
 /// # Errors
 /// Where the file is damaged, foreign or newer; then nothing has been written.
-pub fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Result<LocalTime, StoreError> {
+pub(super) fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Result<OpenedFile, StoreError> {
     let failed = |error| StoreError::open(path, error);
     // No waiting: the lock file keeps other daemons away, and readers never block a writer in WAL mode.
     let version = check(connection, path)?;
@@ -319,7 +346,10 @@ pub fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Resu
     let created_at: i64 = connection
         .query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))
         .map_err(failed)?;
-    Ok(LocalTime::new(Timestamp::from_micros(created_at)))
+    let tally = ChangeTally::default();
+    tally.attach(connection).map_err(failed)?;
+    let created_at = LocalTime::new(Timestamp::from_micros(created_at));
+    Ok(OpenedFile { created_at, is_new: version == 0, tally })
 }
 
 /// The version of the file, 0 for an empty one. Reads only.
@@ -335,11 +365,50 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     if version > VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
-    if verdict != "ok" {
-        return Err(StoreError::Damaged { path: path.to_owned(), reason: verdict });
+    let is_checked = version >= CHECKED_SINCE;
+    let (pages, rows) = std::thread::scope(|scope| {
+        // The rows on a connection of their own, beside the pages: a large file takes seconds.
+        let rows = is_checked.then(|| scope.spawn(|| checksums::find_fault(&open_beside(path)?)));
+        let pages = find_broken_page(connection);
+        (pages, rows.map(|rows| rows.join()))
+    });
+    let rows = match rows {
+        Some(Ok(found)) => found,
+        None => Ok(None),
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+    };
+    match (rows, pages.map_err(failed)?) {
+        // It knows the row.
+        (Ok(Some(fault)), _) => Err(StoreError::damaged(path, &fault)),
+        (_, Some(reason)) => Err(StoreError::damaged(path, &reason)),
+        (Err(error), None) => Err(failed(error)),
+        (Ok(None), None) => Ok(version),
     }
-    Ok(version)
+}
+
+/// A connection of its own for reading, which must not outlast the store's.
+pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// What SQLite finds wrong with the file's pages and indexes. It names trees by their first page: here tables are.
+///
+/// # Errors
+/// Where SQLite cannot even look.
+pub fn find_broken_page(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(None);
+    }
+    let reason = verdict.lines().filter(|line| !line.starts_with("***")).collect::<Vec<_>>().join(" ");
+    let root: Option<i64> = reason.strip_prefix("Tree ").and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let table = root.and_then(|root| {
+        let name = "SELECT tbl_name FROM sqlite_schema WHERE rootpage = ?1";
+        connection.query_row(name, [root], |row| row.get::<_, String>(0)).ok()
+    });
+    Ok(Some(table.map_or(reason.clone(), |table| format!("table {table}: {reason}"))))
 }
 
 /// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
@@ -367,5 +436,6 @@ fn migrate(connection: &mut Connection, version: i64, now: LocalTime) -> rusqlit
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
+    commits::seal(&transaction, now.timestamp())?;
     transaction.commit()
 }

@@ -3,16 +3,22 @@
 //! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never
 //! overwritten if it is damaged, foreign or newer than this program.
 
+pub mod behind;
+pub mod checksums;
+pub mod commits;
 mod discovered;
 pub mod entries;
+pub mod fault;
 pub mod format;
 mod losses;
 mod outbox;
 mod seen;
+pub mod served;
 mod space;
 mod staged;
 mod targets;
 pub mod totals;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,17 +27,26 @@ use std::time::Duration;
 use rand::RngExt;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use self::checksums::ChangeTally;
+use self::commits::Commit;
+use self::fault::StateFault;
+use self::format::OpenedFile;
 use self::seen::SeenFile;
+use self::served::ServedFile;
+use self::upkeep::FilePlace;
 use super::durable::{Durable, DurableLedger};
 use super::error::StoreError;
-use super::fresh::Fresh;
+use super::fresh::Evidence;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
+use super::place;
+use super::problems::StateProblems;
 use super::queue::SpanQueue;
-use super::{DecidePart, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::{DecidePart, Detached, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
+use talkover_core::ledger::check::book_fault;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::memory::{Layer, Memory};
 use talkover_core::ledger::series::Family;
@@ -51,11 +66,18 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     created_at: LocalTime,
+    /// What the transaction under way has changed of the checksums.
+    tally: ChangeTally,
+    /// The last commit.
+    last: Commit,
     /// When each target was last read.
     seen: SeenFile,
     /// When its polls began to fail.
     failing: SeenFile,
+    served: ServedFile,
     queue: SpanQueue,
+    problems: StateProblems,
+    place: FilePlace,
     /// Held as long as the file is open.
     lock: LockFile,
 }
@@ -67,28 +89,34 @@ impl SqliteStore {
     /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is
     /// left as it is.
     pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            std::fs::create_dir_all(directory).map_err(|error| StoreError::Io {
-                path: directory.to_owned(),
-                action: "create",
-                error,
-            })?;
-        }
+        place::make_directory(path)?;
         let lock = LockFile::acquire(path)?;
         refuse_fragment(path)?;
-        let fresh = Fresh::inspect(path);
-        let (connection, created_at) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
-        let (seen, failing) = (SeenFile::open(path, "seen")?, SeenFile::open(path, "failing")?);
-        if fresh.is_some() {
+        let evidence = Evidence::gather(path);
+        let (connection, prepared) = open_database(path, now).map_err(|error| error.because(|| lock.refusal()))?;
+        let OpenedFile { created_at, is_new, tally } = prepared;
+        let failed = |error| StoreError::sqlite(path, "read", error);
+        let last = commits::read(&connection).map_err(failed)?.map_err(|fault| StoreError::damaged(path, &fault))?;
+        let (seen, failing) = (SeenFile::open(path, place::SEEN)?, SeenFile::open(path, place::FAILING)?);
+        let served = ServedFile::open(path)?;
+        let problems = StateProblems::default();
+        if is_new {
             seen.forget_all()?;
             failing.forget_all()?;
+            evidence.tell(path, &problems);
         }
-        let queue =
-            SpanQueue::new(outbox::waiting(&connection).map_err(|error| StoreError::sqlite(path, "read", error))?);
-        if let Some(fresh) = fresh {
-            fresh.tell(path);
+        place::warn_if_open_to_all(path);
+        let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
+        let place = FilePlace { database: lock.identity().ok(), log: None, version: None, carried_over: 0 };
+        let path = path.to_owned();
+        let mut store =
+            Self { connection, path, created_at, tally, last, seen, failing, served, queue, problems, place, lock };
+        match store.served.read().filter(|_| !is_new) {
+            Some(shown) => store.compare_with(shown)?,
+            None => store.note_commit(),
         }
-        Ok(Self { connection, path: path.to_owned(), created_at, seen, failing, queue, lock })
+        store.carry_over()?;
+        Ok(store)
     }
 
     /// Returns the entries of the long walk of `target` that come after `after`, oldest first: a few thousand, and none
@@ -140,17 +168,33 @@ impl SqliteStore {
         let (path, lock) = (&self.path, &self.lock);
         lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
         let failed = |error| StoreError::sqlite(path, "write", error).because(|| lock.refusal());
+        self.tally.clear();
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
         space::give_back(&transaction).map_err(failed)?;
+        let changes = self.tally.changes();
+        if changes.is_empty() {
+            transaction.commit().map_err(failed)?;
+            self.note_version();
+            return Ok(result);
+        }
+        let commit = self.last.next(changes, local_clock::now().timestamp());
+        commit.write(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        self.last = commit;
+        self.note_commit();
         Ok(result)
     }
 }
 
 impl Store for SqliteStore {
     fn info(&self) -> StoreInfo {
-        StoreInfo { path: Arc::new(self.path.clone()), created_at: self.created_at, queue: self.queue.clone() }
+        StoreInfo {
+            path: Arc::new(self.path.clone()),
+            created_at: self.created_at,
+            queue: self.queue.clone(),
+            problems: self.problems.clone(),
+        }
     }
 
     fn instance_id(&mut self) -> Result<String, StoreError> {
@@ -178,6 +222,13 @@ impl Store for SqliteStore {
             let mut ledger =
                 Ledger::restore(found.marks, invalid, totals).with(losses::load(connection, found.id)?, activity);
             entries::for_each(connection, found.id, |key, row| ledger.remember(key, row))?;
+            if let Some(reason) = book_fault(&ledger, &totals::load_pruned(connection, found.id)?) {
+                return Err(StateFault::of_table(
+                    "totals",
+                    format!("the books of webhook {target} do not balance: {reason}"),
+                )
+                .into());
+            }
             let now = local_clock::now().timestamp();
             let last_success = self.seen.get(found.id, now);
             Ok(Loaded {
@@ -187,6 +238,7 @@ impl Store for SqliteStore {
                 last_success,
                 failing_since: self.failing.get(found.id, now).filter(|since| Some(*since) > last_success),
                 staged: staged::find_walk(connection, found.id)?,
+                is_behind: found.is_behind,
             })
         })
     }
@@ -249,6 +301,21 @@ impl Store for SqliteStore {
             targets::end_catching_up(transaction, found.id, release.caught_up)
         })?;
         Ok(Durable::new(release))
+    }
+
+    fn catch_up(&mut self, target: &Target) -> Result<(), StoreError> {
+        self.transact(|transaction| match targets::find_id(transaction, target)? {
+            Some(id) => targets::catch_up(transaction, id),
+            None => Ok(()),
+        })
+    }
+
+    fn find_detached(&mut self) -> Option<Detached> {
+        self.look_for_detachment()
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.carry_over()
     }
 
     fn note_success(&self, target: &Target, date: Timestamp) {
@@ -339,10 +406,10 @@ impl Store for SqliteStore {
     }
 }
 
-fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, LocalTime), StoreError> {
+fn open_database(path: &Path, now: LocalTime) -> Result<(Connection, OpenedFile), StoreError> {
     let mut connection = Connection::open(path).map_err(|error| StoreError::open(path, error))?;
-    let created_at = format::prepare(&mut connection, path, now)?;
-    Ok((connection, created_at))
+    let prepared = format::prepare(&mut connection, path, now)?;
+    Ok((connection, prepared))
 }
 
 /// A UUID of random bits (RFC 9562, section 5.4).

@@ -6,7 +6,7 @@
 //! survives the end of the process, however it ends. After a crash of the whole machine it may be too old; then an
 //! outage seems longer than it was, which only makes the exporter careful for a minute.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::TargetNumber;
 use crate::store::error::StoreError;
-use crate::store::lock::beside;
+use crate::store::place::{self, beside};
 use talkover_core::delivery::Timestamp;
 
 const SLOT_BYTES: u64 = 8;
@@ -34,10 +34,7 @@ pub(super) struct SeenFile {
 impl SeenFile {
     /// Opens the file named `suffix` that belongs to the state file at `state`, or makes it.
     pub(super) fn open(state: &Path, suffix: &str) -> Result<Self, StoreError> {
-        let path = beside(state, suffix);
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-        let file = opened.map_err(|error| StoreError::Io { path: path.clone(), action: "open", error })?;
-        Ok(Self { file, path })
+        Ok(Self { file: place::open_beside(state, suffix)?, path: beside(state, suffix) })
     }
 
     /// Forgets everything: the state is new, and its targets get the numbers of earlier ones.

@@ -19,13 +19,15 @@ pub(super) struct StoredTarget {
     pub(super) id: TargetNumber,
     pub(super) marks: Marks,
     pub(super) catching_up: Option<Timestamp>,
+    pub(super) is_behind: bool,
 }
 
 /// Looks a target up by environment and webhook.
 pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
-                last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id
+                last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id,
+                is_behind
          FROM targets WHERE environment = ?1 AND webhook_id = ?2",
     )?;
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
@@ -48,7 +50,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredTarget> {
             last_success: read_end(row)?,
         },
     };
-    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)? })
+    Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(18)? })
 }
 
 /// The end of the last delivery that succeeded, if there was one.
@@ -152,6 +154,18 @@ pub(super) fn end_catching_up(
     transaction
         .prepare_cached("UPDATE targets SET catching_up = NULL WHERE id = ?1 AND catching_up = ?2")?
         .execute(params![id.0, since.as_micros()])?;
+    Ok(())
+}
+
+/// Notes that the log of every target is to be read again before anything is shown of it.
+pub(super) fn fall_behind(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE targets SET is_behind = 1", [])?;
+    Ok(())
+}
+
+/// Notes that the log of a target was read again.
+pub(super) fn catch_up(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE targets SET is_behind = 0 WHERE id = ?1", [id.0])?;
     Ok(())
 }
 

@@ -344,7 +344,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_untouched() {
             "not a state file",
         ),
         ("a newer version", Box::new(sql("PRAGMA user_version = 999")), "format version 999"),
-        ("a directory", Box::new(|path| fs::create_dir(path).unwrap()), "failed to open"),
+        ("a directory", Box::new(|path| fs::create_dir(path).unwrap()), "is a directory"),
     ];
     for (what, make, expected) in table {
         let place = Place::new();
@@ -447,6 +447,8 @@ fn brought_forward(place: &Place, dump: &str) -> SqliteStore {
     let old = Connection::open(place.path()).unwrap();
     old.execute_batch(dump).unwrap();
     drop(old);
+    drop(place.open());
+    // Opened again, it is compared with the checksums that the migration has made.
     let store = place.open();
     let version: i64 = store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, format::VERSION);

@@ -7,7 +7,9 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::TargetNumber;
+use super::fault::{StateFault, in_row};
 use talkover_core::delivery::Timestamp;
+use talkover_core::ledger::check::label_fault;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
 use talkover_core::ledger::totals::{Birth, HistogramTotals, Total, Totals};
@@ -145,17 +147,46 @@ pub(super) fn load(
     let mut rows = statement.query(params![target.0])?;
     let (mut totals, mut births) = (Totals::default(), BTreeMap::new());
     while let Some(row) = rows.next()? {
-        let key = read_key(row)?;
-        let total = match row.get::<_, Option<i64>>(2)? {
-            Some(value) => Total::Counter(value.unsigned_abs()),
-            None => Total::Histogram(read_histogram(row, bounds(key.family, policy))?),
-        };
+        let located = |error| in_row("totals", || name_of_row(target, row), error);
+        let key = read_key(row).map_err(located)?;
+        if let Some(reason) = label_fault(&key, policy) {
+            return Err(StateFault::of_row("totals", name_of_row(target, row), reason).into());
+        }
+        let total = read_total(row, &key, policy).map_err(located)?;
         if let Some(at) = row.get::<_, Option<i64>>(5)? {
             births.insert(key.clone(), Birth { at: Timestamp::from_micros(at), is_held: row.get(6)? });
         }
         totals.set(key, total);
     }
     Ok((totals, births))
+}
+
+fn name_of_row(target: TargetNumber, row: &rusqlite::Row<'_>) -> String {
+    let text = |column| row.get_ref(column).and_then(|text| Ok(text.as_str()?.to_owned())).unwrap_or_default();
+    format!("({}, {}, {})", target.0, text(0), text(1))
+}
+
+fn read_total(row: &rusqlite::Row<'_>, key: &SeriesKey, policy: &LabelPolicy) -> rusqlite::Result<Total> {
+    let value = row.get::<_, Option<i64>>(2)?;
+    match value.map(u64::try_from) {
+        Some(Ok(value)) => Ok(Total::Counter(value)),
+        Some(Err(_)) => Err(unreadable(2, "a counter below 0".to_owned())),
+        None => read_histogram(row, bounds(key.family, policy)).map(Total::Histogram),
+    }
+}
+
+/// Reads what forgotten rows add to the counters of a target.
+pub(super) fn load_pruned(connection: &Connection, target: TargetNumber) -> rusqlite::Result<BTreeMap<SeriesKey, u64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT family, labels, value FROM pruned_totals WHERE target = ?1")?;
+    let mut rows = statement.query(params![target.0])?;
+    let mut pruned = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let located = |error| in_row("pruned_totals", || name_of_row(target, row), error);
+        let key = read_key(row).map_err(located)?;
+        pruned.insert(key, row.get::<_, i64>(2).map_err(located)?.cast_unsigned());
+    }
+    Ok(pruned)
 }
 
 fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<SeriesKey> {

@@ -13,6 +13,8 @@ use crate::store::queue::QueueStatus;
 pub struct DaemonSource<'a> {
     /// Whether the configuration is valid and current.
     pub config: ConfigStatus,
+    /// Whether the state is older than what was shown.
+    pub is_behind: bool,
     /// The state.
     pub store: &'a StoreInfo,
     /// The queue of spans.
@@ -95,6 +97,20 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.store.created_at().timestamp())),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_state_problem",
+            labels: &["problem"],
+            help: "1 for behind (the state is older than what was shown: series are absent until its logs have been read again), detached (the path no longer leads to the open file), new (made at this start though there was one before), else 0.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            let problems = daemon.store.problems();
+            samples.push(["behind"], daemon.is_behind);
+            samples.push(["detached"], problems.is_detached());
+            samples.push(["new"], problems.is_new());
+        }),
     },
     MetricRow {
         metric: Metric {

@@ -1,0 +1,233 @@
+//! Where the state file is: what stands at its path, the files beside it, who may read them, and whether the path still
+//! leads to the file that is open.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use super::error::StoreError;
+
+/// The lock, the times of polls and of their failures, the last commit that was shown, and what is spent of the request budget.
+pub(super) const LOCK: &str = "lock";
+pub(super) const SEEN: &str = "seen";
+pub(super) const FAILING: &str = "failing";
+pub(super) const SERVED: &str = "served";
+const BUDGET: &str = "budget";
+
+/// Only the user that the daemon runs as: the state names customers and their endpoints.
+const MODE: u32 = 0o600;
+/// What lets everybody on the machine read or write.
+const EVERYBODY: u32 = 0o006;
+
+/// The path of `state` with `.extension` added to its name.
+pub fn beside(state: &Path, extension: &str) -> PathBuf {
+    with_suffix(state, &format!(".{extension}"))
+}
+
+/// The write-ahead log of the state file.
+pub fn write_ahead_log(state: &Path) -> PathBuf {
+    with_suffix(state, "-wal")
+}
+
+fn with_suffix(state: &Path, suffix: &str) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens a file of the state for reading and writing, or makes it for nobody else to read.
+///
+/// # Errors
+/// Those of the system.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(MODE).open(path)
+}
+
+/// Opens one of the files beside the state.
+pub(super) fn open_beside(state: &Path, extension: &str) -> Result<File, StoreError> {
+    let path = beside(state, extension);
+    open_private(&path).map_err(|error| StoreError::Io { path, action: "open", error })
+}
+
+/// Makes the directory that is to hold the state.
+pub(super) fn make_directory(state: &Path) -> Result<(), StoreError> {
+    let Some(directory) = state.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o777).create(directory);
+    made.map_err(|error| StoreError::Io { path: directory.to_owned(), action: "create", error })
+}
+
+/// Refuses what cannot be a state file. SQLite would say no more than "disk I/O error", or wait for ever.
+///
+/// # Errors
+/// What stands there.
+pub fn inspect(path: &Path) -> Result<(), StoreError> {
+    let refused = |reason: String| Err(StoreError::Unsuitable { path: path.to_owned(), reason });
+    match std::fs::metadata(path) {
+        Ok(found) => match kind(&found) {
+            Some(kind) => refused(format!("is {kind}, not a regular file: name another path")),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(target) => refused(format!(
+                "is a symbolic link to {}, where nothing is: is a volume missing? Remove the link to start anew",
+                target.display()
+            )),
+            Err(_) => Ok(()),
+        },
+        Err(error) => refused(format!("cannot be looked at: {error}")),
+    }
+}
+
+/// What it is, if it is no regular file.
+fn kind(found: &std::fs::Metadata) -> Option<&'static str> {
+    let kind = found.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a FIFO")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
+}
+
+/// Says who may not open a file that is there.
+pub(super) fn unopened(path: &Path, error: io::Error) -> StoreError {
+    if error.kind() == ErrorKind::PermissionDenied
+        && let Ok(found) = std::fs::metadata(path)
+    {
+        let (mode, owner) = (found.mode() & 0o7777, found.uid());
+        let user = rustix::process::geteuid().as_raw();
+        let reason = format!(
+            "cannot be read and written by user {user}, whom the daemon runs as: its mode is {mode:04o}, its owner {owner}"
+        );
+        return StoreError::Unsuitable { path: path.to_owned(), reason };
+    }
+    StoreError::Io { path: path.to_owned(), action: "open state file", error }
+}
+
+/// Warns once of files of the state that everybody may read or write.
+pub(super) fn warn_if_open_to_all(state: &Path) {
+    let beside = [LOCK, SEEN, FAILING, SERVED, BUDGET].map(|extension| beside(state, extension));
+    let of_sqlite = [write_ahead_log(state), with_suffix(state, "-shm")];
+    let files = std::iter::once(state.to_owned()).chain(of_sqlite).chain(beside);
+    let open: Vec<String> =
+        files.filter_map(|file| Some(format!("{} ({:04o})", file.display(), loose_mode(&file)?))).collect();
+    if !open.is_empty() {
+        warn!("state files are open to every user of this machine: {}; `chmod 600` closes them", open.join(", "));
+    }
+    if std::fs::metadata(state).is_ok_and(|found| found.nlink() > 1) {
+        let path = state.display();
+        warn!("{path} has another name (a hard link): opened by that, its write-ahead log would be missed");
+    }
+}
+
+/// The mode of a file that every user of the machine may read or write; `None` if they may not.
+pub fn loose_mode(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & EVERYBODY != 0).then_some(mode)
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+
+    /// That of the file at `path`; `None` if there is none.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|found| Self::of(&found))
+    }
+}
+
+/// A process that works with a deleted file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) process: u32,
+    pub(super) descriptor: u32,
+}
+
+/// Another process that has a file open which stood at `path` and was deleted. Only processes of the same user are
+/// seen; those of other containers have paths of their own.
+pub(super) fn holder_of_deleted(path: &Path) -> Option<Holder> {
+    let directory = path.parent()?.canonicalize().ok()?;
+    let wanted = with_suffix(&directory.join(path.file_name()?), " (deleted)");
+    let mounts = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let own = mounts("self");
+    let numbers = |directory: &str| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    let processes = numbers("/proc").into_iter().filter(|process| *process != std::process::id());
+    processes.filter(|process| mounts(&process.to_string()) == own).find_map(|process| {
+        let leads_there = |descriptor: &u32| {
+            std::fs::read_link(format!("/proc/{process}/fd/{descriptor}")).is_ok_and(|link| link == wanted)
+        };
+        let descriptor = numbers(&format!("/proc/{process}/fd")).into_iter().find(leads_there)?;
+        Some(Holder { process, descriptor })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(path: &Path) -> String {
+        inspect(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        assert!(inspect(&path("state.db")).is_ok(), "nothing is there yet");
+        std::fs::write(path("file"), "").unwrap();
+        assert!(inspect(&path("file")).is_ok());
+        assert!(reason(directory.path()).contains("is a directory"));
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(reason(&path("fifo")).contains("is a FIFO"));
+        std::os::unix::fs::symlink("/gone/state.db", path("link")).unwrap();
+        assert!(reason(&path("link")).contains("is a symbolic link to /gone/state.db, where nothing is"));
+        assert!(reason(Path::new("/dev/null")).contains("is a device"));
+    }
+
+    #[test]
+    fn files_are_made_for_one_user_and_looser_ones_are_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        drop(open_private(&path).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        assert_eq!(loose_mode(&path), None);
+        for (mode, is_loose) in [(0o644, true), (0o602, true), (0o640, false), (0o660, false)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(loose_mode(&path).is_some(), is_loose, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn only_another_process_holds_a_deleted_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        let file = open_private(&path).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").stdin(file).spawn().unwrap();
+        assert_eq!(holder_of_deleted(&path), None, "it is there");
+        std::fs::remove_file(&path).unwrap();
+        let holder = holder_of_deleted(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(holder, Some(Holder { process: child.id(), descriptor: 0 }));
+        assert_eq!(holder_of_deleted(&path), None);
+    }
+}

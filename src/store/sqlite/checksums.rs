@@ -1,0 +1,334 @@
+//! Tells whether the rows of the file are those that were written: damage that leaves SQLite's own structure sound
+//! would be counted and shown otherwise.
+//!
+//! Each table has four numbers: how many rows it has, and Σh, Σhk and Σhk² over them, modulo a prime, where h and k are
+//! halves of a row's digest. They cost no byte in the rows, and tell more than a checksum in each of them: a row that is
+//! missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by what r
+//! had and x has, and of all rows that are found only x explains that by a single r.
+//!
+//! Nobody can forget them: [`ChangeTally::attach`] puts triggers on every table that the file has, whoever added it, and
+//! [`super::commits`] writes the sums with every commit. Whoever writes to the file otherwise has damaged it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::commits;
+use super::fault::StateFault;
+
+/// A Mersenne prime: 2^61 − 1. Sums below it fit into SQLite's integers.
+const PRIME: u64 = (1 << 61) - 1;
+
+/// What the schema is called among the tables.
+const SCHEMA: &str = "sqlite_schema";
+
+/// What is kept of the rows of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u64; 4]", into = "[u64; 4]")]
+pub(super) struct Sums {
+    /// How many there are. A difference may be negative: then it wraps around.
+    rows: u64,
+    /// Σh, Σhk, Σhk².
+    moments: [u64; 3],
+}
+
+impl From<[u64; 4]> for Sums {
+    fn from([rows, first, second, third]: [u64; 4]) -> Self {
+        Self { rows, moments: [first, second, third] }
+    }
+}
+
+impl From<Sums> for [u64; 4] {
+    fn from(Sums { rows, moments: [first, second, third] }: Sums) -> Self {
+        [rows, first, second, third]
+    }
+}
+
+impl Sums {
+    /// Those of a table with one row.
+    fn of(row: RowDigest) -> Self {
+        let RowDigest { h, k } = row;
+        let hk = multiply(h, k);
+        Self { rows: 1, moments: [h, hk, multiply(hk, k)] }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        let [a, b] = [self.moments, other.moments];
+        Self { rows: self.rows.wrapping_add(other.rows), moments: [0, 1, 2].map(|i| (a[i] + b[i]) % PRIME) }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        let opposite = other.moments.map(|moment| (PRIME - moment) % PRIME);
+        self.plus(Self { rows: other.rows.wrapping_neg(), moments: opposite })
+    }
+
+    /// Whether one row can have these.
+    fn are_of_one_row(self) -> bool {
+        let [first, second, third] = self.moments;
+        self.rows == 1 && first != 0 && multiply(second, second) == multiply(first, third)
+    }
+}
+
+fn multiply(a: u64, b: u64) -> u64 {
+    (u128::from(a) * u128::from(b) % u128::from(PRIME)) as u64
+}
+
+/// Two independent numbers below the prime that depend on all of a row.
+#[derive(Clone, Copy, Debug)]
+struct RowDigest {
+    h: u64,
+    k: u64,
+}
+
+impl RowDigest {
+    fn of<'a>(table: &str, values: impl Iterator<Item = ValueRef<'a>>) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(table.as_bytes());
+        for value in values {
+            let (kind, number, bytes): (u8, u64, &[u8]) = match value {
+                ValueRef::Null => (0, 0, &[]),
+                ValueRef::Integer(number) => (1, number.cast_unsigned(), &[]),
+                ValueRef::Real(number) => (2, number.to_bits(), &[]),
+                ValueRef::Text(text) => (3, text.len() as u64, text),
+                ValueRef::Blob(bytes) => (4, bytes.len() as u64, bytes),
+            };
+            let mut head = [kind; 9];
+            head[1..].copy_from_slice(&number.to_le_bytes());
+            digest.update(head);
+            digest.update(bytes);
+        }
+        let digest = digest.finalize();
+        let halves = digest.as_chunks::<8>().0;
+        let number = |half: usize| halves.get(half).map_or(0, |bytes| u64::from_le_bytes(*bytes) % PRIME);
+        Self { h: number(0), k: number(1) }
+    }
+}
+
+/// The sums of all tables, by name.
+pub(super) type Checksums = BTreeMap<String, Sums>;
+
+/// What a transaction has changed of the sums so far. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChangeTally(Arc<Mutex<Checksums>>);
+
+impl ChangeTally {
+    /// Lets every change of a row that `connection` makes from now on be counted.
+    pub(super) fn attach(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for (name, is_added) in [("row_added", true), ("row_removed", false)] {
+            let tally = self.clone();
+            connection.create_scalar_function(name, -1, FunctionFlags::SQLITE_UTF8, move |context| {
+                let table = context.get_raw(0).as_str()?;
+                let values = (1..context.len()).map(|index| context.get_raw(index));
+                tally.count(table, RowDigest::of(table, values), is_added);
+                Ok(0)
+            })?;
+        }
+        // Rows that are replaced are told as removed.
+        connection.pragma_update(None, "recursive_triggers", true)?;
+        for table in tables(connection)? {
+            connection.execute_batch(&triggers(&table))?;
+        }
+        Ok(())
+    }
+
+    /// Begins anew with a transaction.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// What has changed since, without what came out as it was.
+    pub(super) fn changes(&self) -> Checksums {
+        let changed = self.lock().clone();
+        changed.into_iter().filter(|(_, sums)| *sums != Sums::default()).collect()
+    }
+
+    fn count(&self, table: &str, row: RowDigest, is_added: bool) {
+        let mut changes = self.lock();
+        let before = changes.get(table).copied().unwrap_or_default();
+        let after = if is_added { before.plus(Sums::of(row)) } else { before.minus(Sums::of(row)) };
+        match changes.get_mut(table) {
+            Some(sums) => *sums = after,
+            None => drop(changes.insert(table.to_owned(), after)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Checksums> {
+        // Nothing that holds it can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A table of the file.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    /// Where among them those of the primary key are.
+    key: Vec<usize>,
+}
+
+/// The tables whose rows are summed up: all but SQLite's own, the one that holds the sums, and those that programs such
+/// as litestream add, which begin with an underscore.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+    let mut names = connection.prepare(
+        "SELECT name FROM main.sqlite_schema
+         WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' AND name <> ?1 ORDER BY name",
+    )?;
+    let names: Vec<String> = names.query_map([commits::TABLE], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut columns = connection.prepare("SELECT name, pk FROM pragma_table_info(?1, 'main') ORDER BY cid")?;
+    names
+        .into_iter()
+        .map(|name| {
+            let found = columns.query_map([&name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+            let (columns, places): (Vec<String>, Vec<i64>) =
+                found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
+            let mut key: Vec<usize> = (0..columns.len()).filter(|column| places[*column] > 0).collect();
+            key.sort_by_key(|column| places[*column]);
+            Ok(Table { name, columns, key })
+        })
+        .collect()
+}
+
+/// Temporary triggers: they belong to the connection, not to the file.
+fn triggers(table: &Table) -> String {
+    let name = &table.name;
+    let call = |function: &str, row: &str| {
+        let columns: String = table.columns.iter().map(|column| format!(", {row}.\"{column}\"")).collect();
+        format!("SELECT {function}('{name}'{columns});")
+    };
+    let (added, removed) = (call("row_added", "NEW"), call("row_removed", "OLD"));
+    let trigger = |event: &str, body: &str| {
+        format!("CREATE TEMP TRIGGER \"{name} {event}\" AFTER {event} ON main.\"{name}\" BEGIN {body} END;\n")
+    };
+    trigger("INSERT", &added) + &trigger("DELETE", &removed) + &trigger("UPDATE", &format!("{removed} {added}"))
+}
+
+/// Adds up all rows of the file.
+pub(super) fn add_up(connection: &Connection) -> rusqlite::Result<Checksums> {
+    let mut sums = Checksums::new();
+    for table in tables(connection)? {
+        sums.insert(table.name.clone(), add_up_table(connection, &table)?);
+    }
+    let schema = add_up_schema(connection, |table| sums.contains_key(table))?;
+    sums.insert(SCHEMA.to_owned(), schema);
+    Ok(sums)
+}
+
+fn add_up_table(connection: &Connection, table: &Table) -> rusqlite::Result<Sums> {
+    let mut sums = Sums::default();
+    for_each_row(connection, table, |_, digest| sums = sums.plus(Sums::of(digest)))?;
+    Ok(sums)
+}
+
+fn for_each_row(
+    connection: &Connection,
+    table: &Table,
+    mut take: impl FnMut(&rusqlite::Row<'_>, RowDigest),
+) -> rusqlite::Result<()> {
+    let columns: Vec<String> = table.columns.iter().map(|column| format!("\"{column}\"")).collect();
+    let mut statement = connection.prepare(&format!("SELECT {} FROM main.\"{}\"", columns.join(", "), table.name))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let values = (0..table.columns.len()).map(|column| row.get_ref(column).unwrap_or(ValueRef::Null));
+        take(row, RowDigest::of(&table.name, values));
+    }
+    Ok(())
+}
+
+/// What these tables, their indexes and triggers are. Where they begin in the file is SQLite's own affair, and may change.
+fn add_up_schema(connection: &Connection, is_ours: impl Fn(&str) -> bool) -> rusqlite::Result<Sums> {
+    let mut statement = connection.prepare(
+        "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut sums = Sums::default();
+    while let Some(row) = rows.next()? {
+        if !is_ours(row.get_ref(2)?.as_str()?) {
+            continue;
+        }
+        let values = (0..4).map(|column| row.get_ref(column).unwrap_or(ValueRef::Null));
+        sums = sums.plus(Sums::of(RowDigest::of(SCHEMA, values)));
+    }
+    Ok(sums)
+}
+
+/// Compares all rows of the file with the sums of its last commit. Returns the first difference.
+///
+/// # Errors
+/// Where SQLite cannot read the file.
+pub fn find_fault(connection: &Connection) -> rusqlite::Result<Option<StateFault>> {
+    let written = match commits::read(connection)? {
+        Ok(commit) => commit.checksums,
+        Err(fault) => return Ok(Some(fault)),
+    };
+    let fault = |table: &str, row, reason: &str| Some(StateFault { row, ..StateFault::of_table(table, reason) });
+    // First: with another schema nothing else means anything.
+    if written.get(SCHEMA) != Some(&add_up_schema(connection, |table| written.contains_key(table))?) {
+        return Ok(fault(SCHEMA, None, "the tables are not those that this program made"));
+    }
+    for table in tables(connection)? {
+        // A table that another program has added is its own affair.
+        let Some(written) = written.get(&table.name).copied() else { continue };
+        let found = match add_up_table(connection, &table) {
+            Ok(found) => found,
+            Err(error) => return Ok(fault(&table.name, None, &error.to_string())),
+        };
+        if found != written {
+            let (row, reason) = locate(connection, &table, written, found)?;
+            return Ok(fault(&table.name, row, reason));
+        }
+    }
+    Ok(None)
+}
+
+/// Finds the row that alone explains the difference.
+fn locate(
+    connection: &Connection,
+    table: &Table,
+    written: Sums,
+    found: Sums,
+) -> rusqlite::Result<(Option<String>, &'static str)> {
+    let missing = written.minus(found);
+    if missing.are_of_one_row() {
+        return Ok((None, "a row that was written is missing"));
+    }
+    let mut culprit = None;
+    for_each_row(connection, table, |row, digest| {
+        let written_instead = missing.plus(Sums::of(digest));
+        let is_surplus = written_instead == Sums::default();
+        if culprit.is_none() && (is_surplus || written_instead.are_of_one_row()) {
+            culprit = Some((name_of_row(connection, table, row), is_surplus));
+        }
+    })?;
+    Ok(match culprit {
+        Some((row, true)) => (Some(row), "it was never written"),
+        Some((row, false)) => (Some(row), "it is not what was written (its checksum differs)"),
+        None => (None, "several rows are not what was written (their checksums differ)"),
+    })
+}
+
+/// The primary key, and the webhook that the row belongs to.
+fn name_of_row(connection: &Connection, table: &Table, row: &rusqlite::Row<'_>) -> String {
+    let value = |column: &usize| match row.get_ref(*column) {
+        Ok(ValueRef::Integer(number)) => number.to_string(),
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+        Ok(ValueRef::Blob(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Ok(ValueRef::Real(number)) => number.to_string(),
+        Ok(ValueRef::Null) | Err(_) => "NULL".to_owned(),
+    };
+    let key: Vec<String> = table.key.iter().map(value).collect();
+    let webhook = table.columns.iter().position(|column| column == "target").and_then(|column| {
+        let name = "SELECT environment || '/' || webhook_id FROM targets WHERE id = ?1";
+        let id: i64 = row.get(column).ok()?;
+        connection.query_row(name, [id], |row| row.get::<_, String>(0)).optional().ok()?
+    });
+    let webhook = webhook.map(|webhook| format!(" of webhook {webhook}")).unwrap_or_default();
+    format!("({}){webhook}", key.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! A state file that is damaged, older than what was shown, gone, or somebody else's: told, and never shown as what it is
+//! not.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, RandomFault, Simulator, Status};
+
+use crate::harness::{
+    Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, refused, simulator, verify, wait_for,
+};
+
+const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
+const POLL: &str = "poll: {min_interval: 100ms, max_interval: 200ms, lookback: 1m, sweep_interval: 1s}\n";
+
+/// A simulated API, and a place for the exporter.
+struct Scene {
+    simulator: Simulator,
+    workspace: Workspace,
+    config: PathBuf,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let simulator = simulator(quiet_scenario(), Clock::Real).await;
+        let workspace = Workspace::new();
+        let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, POLL);
+        Self { simulator, workspace, config }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.workspace.path("state.db")
+    }
+
+    fn deliver(&self, webhook: &str, count: usize) {
+        for _ in 0..count {
+            let created_at = self.simulator.truth().now.minus(Duration::from_secs(5));
+            let spec =
+                EntrySpec { created_at, status: Status::Success, http_status: Some(200), ..EntrySpec::default() };
+            self.simulator.with_world(|world| world.insert(webhook, spec)).unwrap();
+        }
+    }
+
+    async fn wait_for_truth(&self, exporter: &Exporter) -> Scrape {
+        let truth = all_true_attempts(&self.simulator, &quiet_scenario().webhooks);
+        exporter.wait_for("the truth", |scrape| scrape.attempts() == truth).await
+    }
+
+    /// Moves the state files elsewhere, but for those that end so.
+    fn take_away(&self, kept: &[&str]) {
+        for file in std::fs::read_dir(self.state().parent().unwrap()).unwrap().map(|file| file.unwrap().path()) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("state.db") && !kept.iter().any(|kept| name.ends_with(kept)) {
+                std::fs::remove_file(&file).unwrap();
+            }
+        }
+    }
+}
+
+fn problem(scrape: &Scrape, problem: &str) -> f64 {
+    scrape.get(&format!("talkover_exporter_state_problem{{problem=\"{problem}\"}}")).unwrap()
+}
+
+fn has_line(log: &[String], level: &str, text: &str) -> bool {
+    log.iter().any(|line| line.contains(level) && line.contains(text))
+}
+
+#[tokio::test]
+async fn a_state_that_went_back_in_time_is_shown_when_its_log_has_been_read_again() {
+    let scene = Scene::new().await;
+    scene.deliver("w-1", 3);
+    scene.deliver("w-2", 1);
+    let exporter = Exporter::start(&scene.config).await;
+    scene.wait_for_truth(&exporter).await;
+    // The first contact is in the file itself, without its write-ahead log.
+    let copy = scene.workspace.path("copy.db");
+    std::fs::copy(scene.state(), &copy).unwrap();
+    scene.deliver("w-1", 2);
+    let shown = scene.wait_for_truth(&exporter).await;
+    assert_eq!(["behind", "detached", "new"].map(|name| problem(&shown, name)), [0.0; 3]);
+    exporter.kill().await;
+
+    scene.take_away(&[".served", ".seen", ".budget"]);
+    std::fs::rename(&copy, scene.state()).unwrap();
+    let verdict = verify(&scene.config, &[], &[]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+    assert!(verdict.stdout.contains("cannot be proven any more"), "{verdict:#?}");
+
+    let random = vec![RandomFault { probability: 1.0, path: "/webhooks/w-1/".to_owned(), fault: Fault::Status(500) }];
+    scene.simulator.set_faults(&FaultPlan { random, ..FaultPlan::default() });
+    let exporter = Exporter::start(&scene.config).await;
+    assert!(has_line(&exporter.log(), "WARN", "behind what was last shown"), "{:#?}", exporter.log());
+    let other = exporter.wait_for("the other webhook", |scrape| scrape.sum(ATTEMPTS, &["w-2"]) == 1.0).await;
+    assert_eq!(problem(&other, "behind"), 1.0);
+    assert!(!other.text.contains("talkover_exporter_log_entries_total{environment=\"test\",webhook_id=\"w-1\""));
+    assert_eq!(other.sum(ATTEMPTS, &["w-1"]), 0.0);
+    exporter.kill().await;
+
+    // Not even a restart forgets what is still to be read again.
+    let exporter = Exporter::start(&scene.config).await;
+    assert_eq!(problem(&exporter.scrape().await, "behind"), 1.0);
+    scene.simulator.set_faults(&FaultPlan::default());
+    let again = scene.wait_for_truth(&exporter).await;
+    again.assert_not_below(&shown);
+    assert_eq!(problem(&again, "behind"), 0.0);
+    assert_eq!(exporter.terminate().await, Some(0));
+    let verdict = verify(&scene.config, &[], &[]).await;
+    verdict.assert_ok();
+    assert!(verdict.stdout.contains("the logs have been read again since"), "{verdict:#?}");
+    let exporter = Exporter::start(&scene.config).await;
+    assert!(!has_line(&exporter.log(), "WARN", "behind"), "{:#?}", exporter.log());
+}
+
+#[tokio::test]
+async fn a_new_state_where_there_was_one_before_is_told() {
+    let scene = Scene::new().await;
+    let exporter = Exporter::start(&scene.config).await;
+    let first = exporter.wait_for("polls", |scrape| scrape.sum("talkover_up", &[]) == 2.0).await;
+    assert_eq!(problem(&first, "new"), 0.0);
+    assert_eq!(exporter.terminate().await, Some(0));
+    scene.take_away(&[".served", ".seen", ".budget"]);
+    std::fs::write(scene.state(), "").unwrap();
+    let exporter = Exporter::start(&scene.config).await;
+    assert!(has_line(&exporter.log(), "WARN", "made a new state file, but"), "{:#?}", exporter.log());
+    assert_eq!(problem(&exporter.scrape().await, "new"), 1.0);
+    assert_eq!(exporter.terminate().await, Some(0));
+    let exporter = Exporter::start(&scene.config).await;
+    assert_eq!(problem(&exporter.scrape().await, "new"), 0.0);
+}
+
+#[tokio::test]
+async fn a_state_that_was_deleted_under_the_daemon_is_told_and_can_be_saved() {
+    let scene = Scene::new().await;
+    scene.deliver("w-1", 2);
+    let exporter = Exporter::start(&scene.config).await;
+    let shown = scene.wait_for_truth(&exporter).await;
+    scene.take_away(&[]);
+    let told = |log: &[String]| has_line(log, "ERROR", "the next start would not find the state");
+    let log = exporter.wait_for_log("that it was deleted", told).await;
+    assert_eq!(problem(&exporter.scrape().await, "detached"), 1.0);
+
+    let second = refused(&scene.config, &[]).await;
+    assert_eq!(second.code, Some(1), "{second:#?}");
+    assert!(second.stderr.contains("works with it"), "{second:#?}");
+    assert!(!scene.state().exists(), "a refused start makes nothing");
+
+    // The way out, as the log tells it.
+    let line = log.iter().find(|line| line.contains("cp /proc/")).unwrap();
+    let open = line.split("cp ").nth(1).unwrap().split(' ').next().unwrap();
+    std::fs::copy(open, scene.workspace.path("saved.db")).unwrap();
+    assert_eq!(exporter.terminate().await, Some(0));
+    std::fs::rename(scene.workspace.path("saved.db"), scene.state()).unwrap();
+    let exporter = Exporter::start(&scene.config).await;
+    scene.wait_for_truth(&exporter).await.assert_not_below(&shown);
+}
+
+#[tokio::test]
+async fn a_state_that_is_moved_away_and_back_is_in_its_place_again() {
+    let scene = Scene::new().await;
+    let exporter = Exporter::start(&scene.config).await;
+    let elsewhere = scene.workspace.path("elsewhere.db");
+    std::fs::rename(scene.state(), &elsewhere).unwrap();
+    exporter.wait_for("that it is gone", |scrape| problem(scrape, "detached") == 1.0).await;
+    std::fs::rename(&elsewhere, scene.state()).unwrap();
+    exporter.wait_for("that it is back", |scrape| problem(scrape, "detached") == 0.0).await;
+    let truncated = std::fs::OpenOptions::new().write(true).open(scene.state()).unwrap();
+    truncated.set_len(0).unwrap();
+    let what = "overwritten or cut";
+    exporter.wait_for_log("that it was cut", |log| has_line(log, "ERROR", what)).await;
+}
+
+#[tokio::test]
+async fn one_daemon_has_the_state_whatever_name_leads_to_it() {
+    let scene = Scene::new().await;
+    let exporter = Exporter::start(&scene.config).await;
+    symlink(scene.state(), scene.workspace.path("symbolic.db")).unwrap();
+    std::fs::hard_link(scene.state(), scene.workspace.path("hard.db")).unwrap();
+    for name in ["state.db", "symbolic.db", "hard.db"] {
+        let variables = [("TALKOVER_EXPORTER__STATE__PATH", scene.workspace.path(name).display().to_string())];
+        let second = refused(&scene.config, &variables).await;
+        assert_eq!(second.code, Some(1), "{name}: {second:#?}");
+        assert!(second.stderr.contains("is in use by another talkover-exporter"), "{name}: {second:#?}");
+    }
+    assert_eq!(exporter.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_state_is_named_as_what_it_is() {
+    let scene = Scene::new().await;
+    let state = scene.state();
+    let fifo = |path: &Path| {
+        let status = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(status.success());
+    };
+    type Make<'a> = (&'a str, &'a dyn Fn(&Path));
+    let table: [Make<'_>; 3] = [
+        ("is a directory", &|path| std::fs::create_dir(path).unwrap()),
+        ("is a FIFO", &fifo),
+        ("is a symbolic link to /gone/state.db, where nothing is", &|path| symlink("/gone/state.db", path).unwrap()),
+    ];
+    for (expected, make) in table {
+        make(&state);
+        for verdict in [refused(&scene.config, &[]).await, verify(&scene.config, &[], &[]).await] {
+            assert_eq!(verdict.code, Some(1), "{verdict:#?}");
+            assert!(verdict.stderr.contains(expected), "{expected}: {verdict:#?}");
+        }
+        let _gone = std::fs::remove_file(&state).or_else(|_| std::fs::remove_dir(&state));
+    }
+
+    assert_eq!(Exporter::start(&scene.config).await.terminate().await, Some(0));
+    let shell = rusqlite::Connection::open(&state).unwrap();
+    shell.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM entries").unwrap();
+    let verdict = refused(&scene.config, &[]).await;
+    assert!(verdict.stderr.contains("is locked by another program, such as a sqlite3 shell"), "{verdict:#?}");
+}
+
+#[tokio::test]
+async fn files_of_the_state_are_private_and_looser_ones_are_warned_of() {
+    let scene = Scene::new().await;
+    let exporter = Exporter::start(&scene.config).await;
+    wait_for("the files", || async { scene.workspace.path("state.db-wal").exists().then_some(()) }).await;
+    for file in std::fs::read_dir(scene.state().parent().unwrap()).unwrap().map(|file| file.unwrap()) {
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        let is_of_state = file.file_name().to_str().unwrap().starts_with("state.db");
+        assert!(!is_of_state || mode == 0o600, "{file:?}: {mode:o}");
+    }
+    assert!(!has_line(&exporter.log(), "WARN", "open to every user"), "{:#?}", exporter.log());
+    assert_eq!(exporter.terminate().await, Some(0));
+    std::fs::set_permissions(scene.state(), PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(scene.workspace.path("token"), PermissionsExt::from_mode(0o644)).unwrap();
+    let exporter = Exporter::start(&scene.config).await;
+    let log = exporter.log();
+    assert!(has_line(&log, "WARN", "state files are open to every user of this machine"), "{log:#?}");
+    assert!(has_line(&log, "WARN", "token (0644)"), "{log:#?}");
+}
