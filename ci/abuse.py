@@ -22,6 +22,8 @@ from servers import fail
 SECONDS = float(os.environ.get("TALKOVER_ABUSE_SECONDS", "60"))
 MAX_SCRAPE_SECONDS = 1.0
 MAX_MIB = 64
+# From here on a scrape is large.
+MIN_BYTES = 5_000_000
 # As Prometheus asks.
 SCRAPE = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -103,7 +105,7 @@ class Target:
                 status, size = self.get("/metrics", headers)
             except OSError:
                 status, size = 0, 0
-            if status == 200 and size > 1_000_000 and size < last * 1.02:
+            if status == 200 and MIN_BYTES < size < last * 1.02:
                 return size
             last = size
             time.sleep(3)
@@ -219,9 +221,9 @@ def attack(target, name):
     # Scrapes that do not know the password yet are what matters beside guesses.
     begin = globals()[name]
     if name != "passwords":
-        size = target.await_metrics(headers)
-        plain = target.get("/metrics", {"Accept-Encoding": "identity"})[1]
-        print(f"{name}: a scrape has {plain / 2**20:.1f} MiB, compressed {size / 2**20:.2f} MiB")
+        plain = target.await_metrics({"Accept-Encoding": "identity"})
+        size = target.get("/metrics", headers)[1]
+        print(f"{name}: a scrape has {plain / 2**20:.1f} MiB, compressed {size / 2**20:.2f} MiB", flush=True)
     else:
         time.sleep(5)
     idle = target.resident()
@@ -241,7 +243,8 @@ def attack(target, name):
         f"{statistics.median(measured.seconds) * 1000:.0f} ms, slowest {slowest * 1000:.0f} ms, "
         f"first {measured.seconds[0] * 1000:.0f} ms, not answered with 200: {measured.others or 'none'}; memory "
         f"idle {idle:.0f} MiB, at most +{peak:.0f} MiB, 3 s later {target.resident() - idle:+.0f} MiB; "
-        f"at most {measured.descriptors} descriptors"
+        f"at most {measured.descriptors} descriptors",
+        flush=True,
     )
     return slowest < MAX_SCRAPE_SECONDS and peak < MAX_MIB and not measured.others
 

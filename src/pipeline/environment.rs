@@ -1,9 +1,9 @@
 //! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
 //!
-//! `members` is where the targets are, `spender` what may be spent, `search` discovery's part of the loop, and
-//! `results` interprets the end of a step, `outages` says what is logged of failures, and `reports` how the environment
-//! is doing as a whole. Must never start a step for a target that has one under way, nor make a request that is not
-//! paid for.
+//! `turns` pays for requests and makes the steps of targets, `members` holds the targets, `spender` decides what may be
+//! spent, `search` is discovery's part of the loop, `results` interprets the end of a step, `outages` decides what is
+//! logged of failures, and `reports` shows how the environment as a whole is doing. Must never start a step for a target
+//! that has one under way, nor make a request that is not paid for.
 
 mod idle_target;
 mod members;
@@ -12,7 +12,7 @@ mod reports;
 mod results;
 mod search;
 mod spender;
-mod steps;
+mod turns;
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -78,3 +78,68 @@ pub(super) fn first_until(marks: &Marks, watermark: Timestamp, windows: &Windows
     // What is forgotten need not be read again.
     marks.horizon.map_or(further, |horizon| further.max(horizon)).min(until)
 }
+
+#[cfg(test)]
+mod tests {
+    use talkover_core::testing::{at, policy};
+
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_list_that_grows_by_more_than_was_found_brings_one_sweep_forward() {
+        let mut sweeps = Sweeps::default();
+        sweeps.see_total(Some(10));
+        sweeps.poll(0, secs(10));
+        assert_eq!(sweeps.next(), None, "the first walk is a sweep");
+        sweeps.complete(None, secs(300));
+        let mut poll = |total, found_by_rechecks, found, now| {
+            sweeps.see_total(Some(total));
+            sweeps.find_by_rechecks(found_by_rechecks);
+            sweeps.poll(found, secs(now));
+            sweeps.next()
+        };
+        assert_eq!(poll(15, 2, 3, 20), Some(secs(300)), "all that is new was found");
+        assert_eq!(poll(20, 0, 4, 30), Some(secs(30)));
+        assert_eq!(poll(30, 0, 0, 40), Some(secs(30)), "a second one would follow at once");
+        sweeps.complete(None, secs(330));
+        sweeps.see_total(Some(40));
+        sweeps.poll(9, secs(50));
+        assert_eq!(sweeps.next(), Some(secs(50)), "after a sweep the next one may be brought forward again");
+    }
+
+    #[test]
+    fn a_sweep_ends_behind_the_earlier_of_its_own_mark_and_the_ledgers() {
+        let windows = policy().windows;
+        let mut sweeps = Sweeps::default();
+        assert_eq!(sweeps.until(&Marks::default(), &windows), None);
+        let marks = Marks { watermark: Some(at(9_000)), ..Marks::default() };
+        assert_eq!(sweeps.until(&marks, &windows), Some(windows.sweep_until(at(9_000))));
+        let marks = Marks { swept: Some(at(8_000)), ..marks };
+        for (newest, mark) in [(None, 8_000), (Some(7_000), 7_000), (None, 7_000), (Some(8_500), 8_000)] {
+            sweeps.complete(newest.map(at), secs(1));
+            assert_eq!(sweeps.until(&marks, &windows), Some(windows.sweep_until(at(mark))), "{newest:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_sweep_reaches_an_interval_further_but_not_behind_what_is_remembered() {
+        let windows = policy().windows;
+        let until = windows.sweep_until(at(8_000));
+        let further = until.minus(windows.sweep_interval);
+        let between = until.minus(windows.sweep_interval / 2);
+        for (horizon, expected) in [
+            (None, further),
+            (Some(between), between),
+            (Some(until.plus(secs(1))), until),
+            (Some(further.minus(secs(1))), further),
+        ] {
+            let marks = Marks { swept: Some(at(8_000)), horizon, ..Marks::default() };
+            assert_eq!(first_until(&marks, at(9_000), &windows), expected, "{horizon:?}");
+        }
+        assert_eq!(first_until(&Marks::default(), at(8_000), &windows), further, "without a sweep before");
+    }
+}
