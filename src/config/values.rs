@@ -133,7 +133,7 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// What else is served, and what is below it.
-const OTHER_PATHS: [&str; 5] = ["/-", "/api", "/dashboards", "/rules", "/webhooks"];
+const OTHER_PATHS: [&str; 6] = ["/-", "/api", "/assets", "/dashboards", "/rules", "/webhooks"];
 
 /// Where the metrics are served.
 pub(super) fn metrics_path(value: &Value) -> Result<String, String> {

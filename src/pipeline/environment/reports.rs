@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::EnvironmentLoop;
+use crate::logging::about::about_webhook;
 use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
 use crate::sinks::metrics::progress::{self, approximately};
@@ -95,8 +96,9 @@ fn log_progress(board: &Board, environment: &Arc<str>) {
         let Some(walk) = view.progress else { continue };
         let left = walk.remaining.map_or_else(|| "unknown".to_owned(), approximately);
         let reached = progress::date_time(walk.reached);
-        info!(
-            webhook = %view.target,
+        about_webhook!(
+            info,
+            &view.target,
             pages = walk.pages,
             entries = walk.entries,
             left,

@@ -85,7 +85,7 @@ impl StatusSource {
     pub fn start(origin: StatusOrigin) -> Self {
         let (requests, waiting) = mpsc::channel::<StatusRequest>();
         let serve = move || {
-            let mut kept = Kept::default();
+            let mut kept = RenderedAnswers::default();
             for (document, encoding, answer) in waiting {
                 // Whoever has gone away needs no answer.
                 if answer.is_closed() {
@@ -93,7 +93,7 @@ impl StatusSource {
                 }
                 match catch_unwind(AssertUnwindSafe(|| kept.answer(&origin, document, encoding))) {
                     Ok(rendered) => _ = answer.send(rendered),
-                    Err(_) => kept = Kept::default(),
+                    Err(_) => kept = RenderedAnswers::default(),
                 }
             }
         };
@@ -127,7 +127,7 @@ pub(in crate::server) struct RenderingFailed;
 
 /// What was rendered of the present state.
 #[derive(Default)]
-struct Kept {
+struct RenderedAnswers {
     of: Option<(Key, Status)>,
     answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
 }
@@ -142,7 +142,7 @@ struct Key {
     readiness: Result<(), String>,
 }
 
-impl Kept {
+impl RenderedAnswers {
     fn answer(&mut self, origin: &StatusOrigin, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
         let now: Timestamp = local_clock::now().timestamp();
         let key = Key {
