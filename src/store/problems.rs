@@ -28,8 +28,12 @@ impl StateProblems {
         self.0.is_new.store(true, Ordering::Relaxed);
     }
 
-    /// Notes whether it is so now; returns whether it was.
-    pub(super) fn set_detached(&self, is_detached: bool) -> bool {
-        self.0.is_detached.swap(is_detached, Ordering::Relaxed)
+    pub(super) fn set_detached(&self) {
+        self.0.is_detached.store(true, Ordering::Relaxed);
+    }
+
+    /// Clears what [`Self::set_detached`] has set; returns whether that was so.
+    pub(super) fn clear_detached(&self) -> bool {
+        self.0.is_detached.swap(false, Ordering::Relaxed)
     }
 }
