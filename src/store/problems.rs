@@ -28,12 +28,13 @@ impl StateProblems {
         self.0.is_new.store(true, Ordering::Relaxed);
     }
 
+    /// Records that the path no longer leads to the open file, or something else has written to it.
     pub(super) fn set_detached(&self) {
         self.0.is_detached.store(true, Ordering::Relaxed);
     }
 
-    /// Clears what [`Self::set_detached`] has set; returns whether that was so.
-    pub(super) fn clear_detached(&self) -> bool {
+    /// Records that the file is in its place; returns whether it was detached before.
+    pub(super) fn set_attached(&self) -> bool {
         self.0.is_detached.swap(false, Ordering::Relaxed)
     }
 }

@@ -89,9 +89,11 @@ impl SqliteStore {
 
     /// Says if the path no longer leads to the open file, or something else has written to it.
     pub(super) fn look_for_detachment(&mut self) -> Option<Detached> {
-        let Some(what) = self.inspect_place() else {
+        let what = self.inspect_place();
+        let Some(what) = what else {
+            let was = self.problems.set_attached();
             self.note_version();
-            if self.problems.clear_detached() {
+            if was {
                 info!(path = %self.path.display(), "the state file is in its place again");
             }
             return None;
