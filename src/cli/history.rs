@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::config::{Config, EnvironmentConfig};
 use crate::history::reading::{self, LiveHistory, ReadExtent};
 use crate::history::replay::{Books, Past, Replay};
-use crate::history::resume::{Kept, ResumeFile};
+use crate::history::resume::{PriorReading, ResumeFile};
 use crate::history::spool::Spool;
 use crate::history::write::{History, Written};
 use crate::log_reader::{LogReader, ReadError};
@@ -413,7 +413,7 @@ enum Round {
 }
 
 /// How many entries of a log need not be read any more.
-fn read_before(webhook: &WebhookRead, kept: &Kept) -> u64 {
+fn read_before(webhook: &WebhookRead, kept: &PriorReading) -> u64 {
     let live = webhook.live.and_then(|live| live.stretch).map_or(0, |stretch| stretch.count);
     live + kept.stretch.map_or(0, |stretch| stretch.count)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::resume::{Kept, LogExtent, ResumeFile};
+use super::resume::{LogExtent, PriorReading, ResumeFile};
 use crate::log_reader::{LogReader, LogSink, ReadError};
 use crate::progress::WorkProgress;
 use crate::store::error::StoreError;
@@ -90,7 +90,7 @@ struct Keeper<'a> {
     resume: &'a mut ResumeFile,
     target: &'a Target,
     extent: ReadExtent,
-    kept: Kept,
+    kept: PriorReading,
     /// Where the walk ends; `None` until the first answer.
     until: Option<Timestamp>,
     /// Whether everything was read once, and only what came since is read now.

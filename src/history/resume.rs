@@ -29,7 +29,7 @@ pub struct ResumeFile {
 
 /// What was read of one webhook before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct PriorReading {
     /// When it was begun, by the server's clock, and where the reading ends.
     pub begun: Option<(Timestamp, Timestamp)>,
     /// What was read without a gap.
@@ -58,11 +58,11 @@ impl ResumeFile {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn find(&self, target: &Target) -> Result<Kept, StoreError> {
+    pub fn find(&self, target: &Target) -> Result<PriorReading, StoreError> {
         let loaded = self.store.load(target, &self.labels)?;
         let marks = loaded.ledger.marks();
         let stretch = loaded.staged.map(|StagedWalk { newest, oldest, count, .. }| Stretch { newest, oldest, count });
-        Ok(Kept {
+        Ok(PriorReading {
             begun: marks.known_at.zip(marks.history_cutoff),
             stretch: stretch.filter(|stretch| stretch.count > 0),
             complete_until: marks.watermark,

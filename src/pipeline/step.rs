@@ -294,7 +294,8 @@ fn log_unread(reader: &mut Reader, batch: &Batch) {
 }
 
 fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
-    let decision = decide(&reader.ledger, &batch, &policy(context, &reader));
+    let mut decision = decide(&reader.ledger, &batch, &policy(context, &reader));
+    decision.changes.limit_births(local_clock::now());
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
@@ -321,7 +322,8 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         context.store.report_progress();
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
-        let decision = decide(memory, &part, &policy);
+        let mut decision = decide(memory, &part, &policy);
+        decision.changes.limit_births(local_clock::now());
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;

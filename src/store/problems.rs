@@ -28,8 +28,13 @@ impl StateProblems {
         self.0.is_new.store(true, Ordering::Relaxed);
     }
 
-    /// Notes whether it is so now; returns whether it was.
-    pub(super) fn set_detached(&self, is_detached: bool) -> bool {
-        self.0.is_detached.swap(is_detached, Ordering::Relaxed)
+    /// Records that the path no longer leads to the open file, or something else has written to it.
+    pub(super) fn set_detached(&self) {
+        self.0.is_detached.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the file is in its place; returns whether it was detached before.
+    pub(super) fn set_attached(&self) -> bool {
+        self.0.is_detached.swap(false, Ordering::Relaxed)
     }
 }

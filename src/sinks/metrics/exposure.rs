@@ -17,7 +17,7 @@ use talkover_core::ledger::totals::Birth;
 /// The holds of one target.
 #[derive(Clone, Debug, Default)]
 pub struct Exposure {
-    /// When series were born, by the server's clock; series that come from history have no birth.
+    /// When series were born, by the server's clock, never ahead of the local one; series that come from history have no birth.
     born: BTreeMap<SeriesKey, Timestamp>,
     /// The series that are served as 0.
     held: BTreeMap<SeriesKey, FirstShown>,
@@ -55,7 +55,7 @@ impl Exposure {
         self.held.contains_key(key)
     }
 
-    /// When a series was born, by the server's clock.
+    /// When a series was born, by the server's clock, never ahead of the local one.
     pub fn born_at(&self, key: &SeriesKey) -> Option<Timestamp> {
         self.born.get(key).copied()
     }

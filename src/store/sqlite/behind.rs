@@ -43,7 +43,7 @@ fn moment(time: Timestamp) -> String {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredGap {
     commits: Option<u64>,
     /// Microseconds since the Unix epoch.
     times: [i64; 3],
@@ -52,7 +52,7 @@ struct Kept {
 /// Keeps it, in place of an earlier one.
 pub(super) fn write(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
     let times = [gap.from, gap.to, gap.noticed_at].map(Timestamp::as_micros);
-    let kept = serde_json::to_string(&Kept { commits: gap.commits, times })
+    let kept = serde_json::to_string(&StoredGap { commits: gap.commits, times })
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![KEY, kept])?;
     Ok(())
@@ -65,7 +65,7 @@ pub(super) fn write(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Resul
 pub fn read(connection: &Connection) -> rusqlite::Result<Option<Gap>> {
     let kept: Option<String> =
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0)).optional()?;
-    Ok(kept.and_then(|kept| serde_json::from_str(&kept).ok()).map(|Kept { commits, times }| {
+    Ok(kept.and_then(|kept| serde_json::from_str(&kept).ok()).map(|StoredGap { commits, times }| {
         let [from, to, noticed_at] = times.map(Timestamp::from_micros);
         Gap { commits, from, to, noticed_at }
     }))

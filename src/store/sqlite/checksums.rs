@@ -164,7 +164,7 @@ impl ChangeTally {
 }
 
 /// A table of the file.
-struct Table {
+struct ChecksumTable {
     name: String,
     columns: Vec<String>,
     /// Where among them those of the primary key are.
@@ -173,7 +173,7 @@ struct Table {
 
 /// The tables whose rows are summed up: all but SQLite's own, the one that holds the sums, and those that programs such
 /// as litestream add, which begin with an underscore.
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTable>> {
     let mut names = connection.prepare(
         "SELECT name FROM main.sqlite_schema
          WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' AND name <> ?1 ORDER BY name",
@@ -188,13 +188,13 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
                 found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
             let mut key: Vec<usize> = (0..columns.len()).filter(|column| places[*column] > 0).collect();
             key.sort_by_key(|column| places[*column]);
-            Ok(Table { name, columns, key })
+            Ok(ChecksumTable { name, columns, key })
         })
         .collect()
 }
 
 /// Temporary triggers: they belong to the connection, not to the file.
-fn triggers(table: &Table) -> String {
+fn triggers(table: &ChecksumTable) -> String {
     let name = &table.name;
     let call = |function: &str, row: &str| {
         let columns: String = table.columns.iter().map(|column| format!(", {row}.\"{column}\"")).collect();
@@ -218,7 +218,7 @@ pub(super) fn add_up(connection: &Connection) -> rusqlite::Result<Checksums> {
     Ok(sums)
 }
 
-fn add_up_table(connection: &Connection, table: &Table) -> rusqlite::Result<Sums> {
+fn add_up_table(connection: &Connection, table: &ChecksumTable) -> rusqlite::Result<Sums> {
     let mut sums = Sums::default();
     for_each_row(connection, table, |_, digest| sums = sums.plus(Sums::of(digest)))?;
     Ok(sums)
@@ -226,7 +226,7 @@ fn add_up_table(connection: &Connection, table: &Table) -> rusqlite::Result<Sums
 
 fn for_each_row(
     connection: &Connection,
-    table: &Table,
+    table: &ChecksumTable,
     mut take: impl FnMut(&rusqlite::Row<'_>, RowDigest),
 ) -> rusqlite::Result<()> {
     let columns: Vec<String> = table.columns.iter().map(|column| format!("\"{column}\"")).collect();
@@ -288,7 +288,7 @@ pub fn find_fault(connection: &Connection) -> rusqlite::Result<Option<StateFault
 /// Finds the row that alone explains the difference.
 fn locate(
     connection: &Connection,
-    table: &Table,
+    table: &ChecksumTable,
     written: Sums,
     found: Sums,
 ) -> rusqlite::Result<(Option<String>, &'static str)> {
@@ -312,7 +312,7 @@ fn locate(
 }
 
 /// The primary key, and the webhook that the row belongs to.
-fn name_of_row(connection: &Connection, table: &Table, row: &rusqlite::Row<'_>) -> String {
+fn name_of_row(connection: &Connection, table: &ChecksumTable, row: &rusqlite::Row<'_>) -> String {
     let value = |column: &usize| match row.get_ref(*column) {
         Ok(ValueRef::Integer(number)) => number.to_string(),
         Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),

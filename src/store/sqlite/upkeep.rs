@@ -90,14 +90,15 @@ impl SqliteStore {
     /// Says if the path no longer leads to the open file, or something else has written to it.
     pub(super) fn look_for_detachment(&mut self) -> Option<Detached> {
         let what = self.inspect_place();
-        let was = self.problems.set_detached(what.is_some());
         let Some(what) = what else {
+            let was = self.problems.set_attached();
             self.note_version();
             if was {
                 info!(path = %self.path.display(), "the state file is in its place again");
             }
             return None;
         };
+        self.problems.set_detached();
         let (process, descriptor) = (std::process::id(), self.lock.descriptor());
         let remedy = format!(
             "this process still has everything: put the file back, or copy it with `cp /proc/{process}/fd/{descriptor} \

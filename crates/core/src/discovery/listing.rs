@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn an_entry_that_makes_its_page_fail_hides_no_other() {
         for poisoned in [[0].as_slice(), &[7], &[99], &[100], &[249], &[0, 1, 150], &[19, 20, 21, 22]] {
-            for (count, most) in [(250, 70), (40_000, 480)] {
+            for (count, most) in [(250, 70), (15_000, 230)] {
                 let mut api = Api::new(count, poisoned);
                 for last in [LastReading::Whole, LastReading::Unreadable] {
                     let complete = api.read(last).unwrap();

@@ -14,7 +14,7 @@ use super::series::SeriesKey;
 use super::tips::Tips;
 use super::totals::{Birth, Total, Totals};
 use crate::delivery::{AttemptStatus, EntryId, Timestamp};
-use crate::server_time::{ServerTime, TOLERANCE};
+use crate::server_time::{LocalTime, ServerTime, TOLERANCE};
 
 /// What is remembered of a target as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,18 @@ pub struct Changes {
     /// Whether any of this must be committed. The mark of the last sweep alone need not be: an older one makes the next
     /// sweep read further back, never less far.
     pub must_commit: bool,
+}
+
+impl Changes {
+    /// Moves births back that lie ahead of `now`, because the server's clock is fast.
+    ///
+    /// A scraper takes `_created` for a time of its own clock, which is nearer to this machine's than to the server's: it
+    /// refuses a zero from the future. The moment is stored with the birth, so that it never changes.
+    pub fn limit_births(&mut self, now: LocalTime) {
+        for birth in self.births.values_mut() {
+            birth.at = birth.at.min(now.timestamp());
+        }
+    }
 }
 
 /// Ignored ids are remembered only to save commits; beyond this number they are forgotten and may be counted again.

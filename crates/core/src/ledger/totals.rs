@@ -26,7 +26,7 @@ pub enum Total {
 /// The birth of a series that did not exist before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Birth {
-    /// When, by the server's clock.
+    /// When, by the server's clock, but never ahead of the local one.
     pub at: Timestamp,
     /// Whether it is served as 0 for now, so that no scraper misses its first value.
     pub is_held: bool,

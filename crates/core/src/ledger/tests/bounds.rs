@@ -10,6 +10,7 @@ use crate::ledger::series::{Family, SeriesKey};
 use crate::ledger::state::{Ledger, Marks};
 use crate::ledger::totals::{Birth, Total, Totals};
 use crate::ledger::transition::Transition;
+use crate::server_time::LocalTime;
 use crate::testing::{Book, at, entry, policy, server};
 
 const DAY: i64 = 24 * 3600;
@@ -244,6 +245,17 @@ fn series_of_deliveries_are_born_and_those_of_the_daemon_are_not() {
     assert_eq!(born, [true, true, false, true, true, false, false]);
     let birth = decision.changes.births.values().next().copied();
     assert_eq!(birth, Some(Birth { at: at(20), is_held: true }));
+}
+
+#[test]
+fn no_birth_lies_ahead_of_the_local_clock() {
+    // The server's clock says 20. Where it is fast, the local one counts; where it is slow, its own time stays.
+    for (local, expected) in [(15, 15), (20, 20), (25, 20)] {
+        let mut changes = Book::new().poll(20, &[entry("a", 10, Success)]).changes;
+        changes.limit_births(LocalTime::new(at(local)));
+        assert!(!changes.births.is_empty());
+        assert!(changes.births.values().all(|birth| *birth == Birth { at: at(expected), is_held: true }), "{local}");
+    }
 }
 
 #[test]
