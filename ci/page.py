@@ -61,8 +61,9 @@ class Browser:
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        # It says first that it starts on port 0, and then which one it was given.
         for line in self.driver.stdout:
-            if "on port " in line:
+            if "successfully on port " in line:
                 self.base = f"http://127.0.0.1:{line.rsplit('port ', 1)[1].strip(' .' + chr(10))}"
                 break
         arguments = [
@@ -81,7 +82,11 @@ class Browser:
             with opener.open(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
-            return fail(f"{path}: {error.read().decode()}")
+            reason = error.read().decode()
+            # A page that is slow to appear is not a fault of the page.
+            if "aborted by navigation" in reason:
+                return self.ask(method, path, body)
+            return fail(f"{path}: {reason}")
 
     def run(self, script):
         return self.ask("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
