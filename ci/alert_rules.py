@@ -11,7 +11,6 @@ import urllib.parse
 import urllib.request
 
 import yaml
-
 from simulated_webhooks import DAY, HOUR, START, STEP
 
 

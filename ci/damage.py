@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Damages copies of a state file, starts a daemon on each, and counts what becomes of it. Exits 1 if a wrong number was served.
+"""Damages copies of a state file, starts a daemon on each, and counts what becomes of it.
 
-Usage: damage.py BINARY DIRECTORY FLIPS SWAPS LOGS. DIRECTORY has config.yml, the state of a killed daemon in killed/, and an
-older copy of it in old/. The API is away meanwhile: what is served is what the state says.
+Exits 1 if a wrong number was served. Usage: damage.py BINARY DIRECTORY FLIPS SWAPS LOGS. DIRECTORY has config.yml,
+the state of a killed daemon in killed/, and an older copy of it in old/. The API is away meanwhile: what is served is
+what the state says.
 """
 
 import collections
@@ -39,7 +40,11 @@ def used_bytes(data, size):
 
 
 def pages_of(data, size, needles):
-    return {number for number in range(len(data) // size) if any(n in data[number * size : (number + 1) * size] for n in needles)}
+    return {
+        number
+        for number in range(len(data) // size)
+        if any(n in data[number * size : (number + 1) * size] for n in needles)
+    }
 
 
 class Trial:
@@ -81,7 +86,9 @@ class Trial:
         if metrics is None:
             named = str(self.state) in log
             is_located = named and re.search(r"\(table \w+", log)
-            return ("refused, table named" if is_located else "refused, file named") if named else "WRONG: ended without a reason", log
+            return (
+                "refused, table named" if is_located else "refused, file named"
+            ) if named else "WRONG: ended without a reason", log
         shown = durable(metrics)
         if shown == truth:
             return "exact", log
@@ -94,9 +101,18 @@ class Trial:
 
 def durable(metrics):
     """What is counted, by series."""
-    names = ("talkover_webhook_deliver", "talkover_webhook_attempts", "talkover_exporter_log_entries", "talkover_exporter_history")
+    names = (
+        "talkover_webhook_deliver",
+        "talkover_webhook_attempts",
+        "talkover_exporter_log_entries",
+        "talkover_exporter_history",
+    )
     lines = (line.rsplit(" ", 1) for line in metrics.splitlines() if line.startswith(names))
-    return {series: value for series, value in lines if not series.startswith("talkover_webhook_deliveries_open") or value != "0"}
+    return {
+        series: value
+        for series, value in lines
+        if not series.startswith("talkover_webhook_deliveries_open") or value != "0"
+    }
 
 
 def merged():
@@ -106,7 +122,12 @@ def merged():
     for file in (DIRECTORY / "killed").glob("state.db*"):
         shutil.copy(file, directory)
     subprocess.run(
-        [sys.executable, "-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')", directory / "state.db"],
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')",
+            directory / "state.db",
+        ],
         check=True,
     )
     for name in ("state.db-wal", "state.db-shm"):
@@ -144,7 +165,9 @@ def main():
 
     for number in range(FLIPS):
         # Every second one where the totals are.
-        places = used[choose.choice(of_totals)] if number % 2 and of_totals else [p for page in used.values() for p in page]
+        places = (
+            used[choose.choice(of_totals)] if number % 2 and of_totals else [p for page in used.values() for p in page]
+        )
         place, bit = choose.choice(places), choose.randrange(8)
 
         def flip(content, place=place, bit=bit):
@@ -183,7 +206,9 @@ def main():
             kind = "write-ahead log flipped"
         count(kind, trial, f"byte {place} of {length}")
     for kind, found in outcomes.items():
-        print(f"{kind} ({found.total()}): " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items())))
+        print(
+            f"{kind} ({found.total()}): " + ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
+        )
     sys.exit("\n".join(wrong) if wrong else 0)
 
 

@@ -1,4 +1,4 @@
-"""Looks at the status page with a real browser, and says what is wrong with it. Prints scenarios for the simulator too."""
+"""Looks at the status page with a real browser and reports what is wrong. Prints scenarios for the simulator too."""
 
 import base64
 import json
@@ -61,13 +61,22 @@ class Browser:
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        # It says first that it starts on port 0, and then which one it was given.
         for line in self.driver.stdout:
-            if "on port " in line:
+            if "successfully on port " in line:
                 self.base = f"http://127.0.0.1:{line.rsplit('port ', 1)[1].strip(' .' + chr(10))}"
                 break
         arguments = [
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update", "--no-proxy-server", "--hide-scrollbars",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-proxy-server",
+            "--hide-scrollbars",
         ]
         wanted = {"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}
         session = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
@@ -81,7 +90,11 @@ class Browser:
             with opener.open(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
-            return fail(f"{path}: {error.read().decode()}")
+            reason = error.read().decode()
+            # A page that is slow to appear is not a fault of the page.
+            if "aborted by navigation" in reason:
+                return self.ask(method, path, body)
+            return fail(f"{path}: {reason}")
 
     def run(self, script):
         return self.ask("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
@@ -185,7 +198,7 @@ def scenario(name):
         return {"history": "2h", "rate_limit_per_minute": 1000000, "webhooks": hooks}
     if name == "first":
         return {"history": "24h", "webhooks": [webhook(n, f"calls {n}", rate=0.5) for n in range(3)]}
-    names = [HOSTILE, "‮gnp.exe", "ü" * 300, "<img src=x onerror=alert(1)>", "ok"]
+    names = [HOSTILE, "\u202egnp.exe", "ü" * 300, "<img src=x onerror=alert(1)>", "ok"]
     hooks = [webhook(n, text, rate=0.2, **broken) for n, text in enumerate(names)]
     for hook in hooks:
         hook["owner"]["name"] = HOSTILE

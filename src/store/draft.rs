@@ -13,7 +13,7 @@ use super::sqlite::SqliteStore;
 use talkover_core::server_time::LocalTime;
 
 /// What a store makes beside its file, and an earlier, interrupted draft may have left behind.
-const COMPANIONS: [&str; 3] = ["seen", "served", "lock"];
+const COMPANIONS: [&str; 4] = ["seen", "failing", "served", "lock"];
 /// The same of SQLite.
 const SQLITE_COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 

@@ -77,7 +77,7 @@ pub fn inspect(path: &Path) -> Result<(), StoreError> {
             )),
             Err(_) => Ok(()),
         },
-        Err(error) => refused(format!("cannot be looked at: {error}")),
+        Err(error) => refused(format!("cannot be opened: {error}")),
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) fn time(told: &str, now: Timestamp) -> Markup {
     let Some(moment) = parse(told) else { return html! { (told) } };
     html! {
         time datetime=(told) title=(told) { (clock(moment, now)) }
-        " " span.age { (age(moment, now)) }
+        " " span.age { "(" (age(moment, now)) ")" }
     }
 }
 
