@@ -16,7 +16,7 @@ use flate2::write::GzEncoder;
 use talkover_core::delivery::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Facts, Status};
+use super::{Facts, StatusReport};
 use crate::local_clock;
 use crate::server::MetricsPath;
 use crate::server::health::Readiness;
@@ -128,7 +128,7 @@ pub(in crate::server) struct RenderingFailed;
 /// What was rendered of the present state.
 #[derive(Default)]
 struct RenderedAnswers {
-    of: Option<(Key, Status)>,
+    of: Option<(Key, StatusReport)>,
     answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
 }
 
@@ -158,7 +158,7 @@ impl RenderedAnswers {
                 clocks: &origin.clocks,
                 metrics_path: &origin.metrics_path,
             };
-            self.of = Some((key, Status::of(&facts)));
+            self.of = Some((key, StatusReport::of(&facts)));
             self.answers.clear();
         }
         let (_, status) = self.of.as_ref()?;
@@ -174,7 +174,7 @@ impl RenderedAnswers {
     }
 }
 
-fn render(status: &Status, document: &StatusDocument) -> Option<String> {
+fn render(status: &StatusReport, document: &StatusDocument) -> Option<String> {
     match document {
         // Plain numbers and texts always become JSON.
         StatusDocument::Json => Some(serde_json::to_string(status).unwrap_or_default()),
