@@ -165,7 +165,12 @@ impl App {
                 served = &mut serving => return Ok(served.map_err(AppError::TaskPanicked)??),
                 failure = supervisor.failure() => return Err(failure),
                 Some(Err(failure)) = chores.join_next() => return Err(AppError::TaskPanicked(failure)),
-                Some(request) = reloads.recv() => supervisor.reload(request).await?,
+                Some(request) = reloads.recv() => tokio::select! {
+                    biased;
+                    // What a reload has stopped is stopped below, and the state has what it must know.
+                    () = shutdown.recv() => break,
+                    reloaded = supervisor.reload(request) => reloaded?,
+                },
                 () = watchdog::next_turn() => {}
             }
         }

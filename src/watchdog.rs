@@ -4,7 +4,7 @@
 //! name, and systemd's watchdog is no longer fed. A loop that waits for another one *rests*: the other one is watched.
 //! Times count while the process runs: one that was frozen, or a machine that slept, has not missed anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,14 +70,19 @@ impl Watchdog {
     /// # Errors
     /// Those that do not, and for how long, in one line.
     pub fn check(&self) -> Result<(), String> {
+        let stuck: Vec<String> = self.stuck().into_values().collect();
+        if stuck.is_empty() { Ok(()) } else { Err(stuck.join(", ")) }
+    }
+
+    /// The loops that do not turn, by their numbers: which, and for how long.
+    fn stuck(&self) -> BTreeMap<u64, String> {
         let state = self.lock();
-        let stuck = state.loops.values().filter_map(|watched| {
+        let stuck = state.loops.iter().filter_map(|(number, watched)| {
             let age = state.now.saturating_sub(watched.turned_at?);
             let is_stuck = age >= watched.longest_wait * 2;
-            is_stuck.then(|| format!("{} has not turned for {} s", watched.name, age.as_secs()))
+            is_stuck.then(|| (*number, format!("{} has not turned for {} s", watched.name, age.as_secs())))
         });
-        let stuck: Vec<String> = stuck.collect();
-        if stuck.is_empty() { Ok(()) } else { Err(stuck.join(", ")) }
+        stuck.collect()
     }
 
     /// Looks at the loops from a thread of its own, which no loop can keep from running, for as long as somebody has a
@@ -101,27 +106,23 @@ impl Watchdog {
 fn look(shared: &Weak<SharedLoops>) {
     let is_fed = sd_notify::watchdog_enabled().is_some();
     let mut looked = Instant::now();
-    let mut reported = None;
+    let mut reported = BTreeSet::new();
     loop {
         thread::sleep(LOOK_EVERY);
         let Some(watchdog) = shared.upgrade().map(Watchdog) else { return };
         watchdog.pass(looked.elapsed());
         looked = Instant::now();
-        let outcome = watchdog.check();
-        if is_fed && outcome.is_ok() {
+        let stuck = watchdog.stuck();
+        if is_fed && stuck.is_empty() {
             tell_systemd(NotifyState::Watchdog);
         }
-        match (outcome.err(), reported.is_some()) {
-            (Some(stuck), false) => {
-                error!("{stuck}: a defect of this program, or a disk that does not answer");
-                reported = Some(stuck);
-            }
-            (None, true) => {
-                info!("all loops turn again");
-                reported = None;
-            }
-            _ => {}
+        for (_, what) in stuck.iter().filter(|(number, _)| !reported.contains(*number)) {
+            error!("{what}: a defect of this program, or a disk that does not answer");
         }
+        if stuck.is_empty() && !reported.is_empty() {
+            info!("all loops turn again");
+        }
+        reported = stuck.into_keys().collect();
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) fn mask_users(text: &str) -> String {
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         masked.push_str("://");
-        let end = part.find(|c: char| c.is_whitespace() || "/?#\"',}]".contains(c)).unwrap_or(part.len());
+        let end = part.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(part.len());
         match part[..end].rfind('@') {
             Some(at) => {
                 masked.push_str(MASK);
@@ -148,6 +148,7 @@ mod tests {
             ("    token_env: TALKOVER_TOKEN", "    token_env: TALKOVER_TOKEN"),
             ("    name: talq_1234", "    name: talq_…"),
             ("proxy: http://user:p@ss@proxy:3128/x", "proxy: http://…@proxy:3128/x"),
+            ("proxy: \"http://user:p,s}]'s@proxy:3128\"", "proxy: \"http://…@proxy:3128\""),
             ("traces: {headers: {authorization: Bearer x}}", "traces: {headers: …"),
             ("  headers: {}", "  headers: {}"),
             ("  \"X-API-Key\": abc", "  \"X-API-Key\": …"),

@@ -179,7 +179,10 @@ fn comment(value: &Value) -> String {
 fn scalar(value: &Value) -> String {
     match &value.kind {
         ValueKind::Nil => "~".to_owned(),
-        ValueKind::String(text) => plain(&mask_users(&redacted(text)).replace('…', "redacted")),
+        ValueKind::String(text) => match mask_users(&redacted(text)) {
+            shown if shown == *text => plain(text),
+            masked => plain(&masked.replace('…', "redacted")),
+        },
         ValueKind::Float(number) => format!("{number:?}"),
         other => other.to_string(),
     }

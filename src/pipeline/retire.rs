@@ -5,6 +5,7 @@
 //! can be set decides it, because what is dropped cannot be brought back; and after a day of downtime there is still a
 //! day to list the target again.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -27,9 +28,10 @@ const KEEP_EVERY: Duration = Duration::from_secs(600);
 /// Drops targets when their time has come, until `shutdown`.
 pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown, turns: Turns) {
     let mut kept = Instant::now();
+    let mut refused = BTreeSet::new();
     while turns.wait(&mut shutdown, LOOK_EVERY).await {
         for target in due(&board) {
-            turns.resting(remove(&store, &board, target)).await;
+            turns.resting(remove(&store, &board, target, &mut refused)).await;
         }
         if kept.elapsed() >= KEEP_EVERY {
             kept = Instant::now();
@@ -66,7 +68,8 @@ fn due(board: &Board) -> Vec<Target> {
     })
 }
 
-async fn remove(store: &StoreHandle, board: &Board, target: Target) {
+/// Drops `target`. Those of which the log says already that the store refuses it are in `refused`.
+async fn remove(store: &StoreHandle, board: &Board, target: Target, refused: &mut BTreeSet<Target>) {
     let (removing, board) = (target.clone(), board.clone());
     let removed = store.run(move |store| {
         let is_removed = store.remove_unlisted(&removing)?;
@@ -77,10 +80,14 @@ async fn remove(store: &StoreHandle, board: &Board, target: Target) {
         Ok(is_removed)
     });
     match removed.await {
+        Err(failure) if refused.insert(target.clone()) => {
+            about_webhook!(error, &target, "failed to drop a webhook that is no longer listed: {failure}");
+        }
+        Err(failure) => about_webhook!(debug, &target, "failed again to drop a webhook: {failure}"),
+        Ok(_) if refused.remove(&target) => about_webhook!(info, &target, "webhook dropped after all"),
         Ok(true) => about_webhook!(info, &target, "webhook dropped: not listed for 24 h"),
         // It has been listed again in the meantime.
         Ok(false) => {}
-        Err(failure) => about_webhook!(error, &target, "failed to drop a webhook that is no longer listed: {failure}"),
     }
 }
 

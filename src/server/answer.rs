@@ -33,7 +33,7 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 pub(super) enum AnswerEncoding {
     /// As text.
     Identity,
-    /// `Content-AnswerEncoding: gzip`
+    /// `Content-Encoding: gzip`
     Gzip,
 }
 

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 /// Connections that wait to be accepted, beyond which the operating system lets clients try again a second later. Linux
 /// allows for 4,096 unless told otherwise.
 const BACKLOG: i32 = 1024;
+/// Of each connection; Linux doubles it. At 20 KiB/s a client makes room, as far as we can see, every 6 s.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         bound => bound,
     };
     let bound = bound.and_then(|listener| {
+        limit_send_buffers(&listener)?;
         // The standard library lets 128 wait.
         rustix::net::listen(&listener, BACKLOG)?;
         Ok(listener)
@@ -66,7 +69,18 @@ pub fn passed() -> Result<Option<TcpListener>, PassedError> {
     if sockets.len() > 1 {
         return Err(PassedError::TooMany(sockets.len()));
     }
-    sockets.take_tcp_listener(0).map_err(PassedError::Unusable)
+    let passed = sockets.take_tcp_listener(0).and_then(|listener| {
+        listener.as_ref().map_or(Ok(()), limit_send_buffers)?;
+        Ok(listener)
+    });
+    passed.map_err(PassedError::Unusable)
+}
+
+/// Bounds what the kernel takes for a client that reads slowly: Linux lets up to 4 MiB wait, and says that there is room
+/// again only when a third of that is gone. A slow client would then look like one that takes nothing. Connections
+/// inherit it.
+fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER_BYTES)?)
 }
 
 /// The usual errors in words, without the number that the operating system gives them.

@@ -28,7 +28,7 @@ pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap
     }
 }
 
-/// The encoding for a client with this `Accept-AnswerEncoding` (RFC 9110, section 12.5.3).
+/// The encoding for a client with this `Accept-Encoding` (RFC 9110, section 12.5.3).
 fn encoding(headers: &HeaderMap) -> AnswerEncoding {
     let accepted = headers.get_all(header::ACCEPT_ENCODING);
     let texts = accepted.iter().filter_map(|value| value.to_str().ok());
@@ -59,7 +59,7 @@ fn preferred(headers: &HeaderMap) -> Format {
     if open > text { Format::OpenMetrics } else { Format::Text }
 }
 
-/// One media range of `Accept`, or one coding of `Accept-AnswerEncoding`.
+/// One media range of `Accept`, or one coding of `Accept-Encoding`.
 struct Range<'a> {
     media: String,
     version: Option<&'a str>,

@@ -114,7 +114,9 @@ impl KeptPieces {
         self.older.extend(outdated.map(|(_, pieces)| pieces));
         self.older.retain(|pieces| Arc::weak_count(pieces) > 0);
         let mut bytes: usize = self.older.iter().map(|pieces| pieces.bytes()).sum();
+        // The youngest stays whatever its size: its reader has done nothing wrong.
         while bytes > MAX_BYTES
+            && self.older.len() > 1
             && let Some(oldest) = self.older.pop_front()
         {
             bytes -= oldest.bytes();

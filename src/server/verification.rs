@@ -132,12 +132,14 @@ impl Verifications {
 
 impl VerificationLines {
     fn push(&mut self, client: IpAddr, waiting: WaitingCheck) {
+        let client = network(client);
         match self.lines.iter_mut().find(|(other, _)| *other == client) {
             Some((_, line)) => line.push_back(waiting),
             None => self.lines.push_back((client, VecDeque::from([waiting]))),
         }
         if self.lines.iter().map(|(_, line)| line.len()).sum::<usize>() > MAX_WAITING
-            && let Some((_, longest)) = self.lines.iter_mut().max_by_key(|(_, line)| line.len())
+            // Of lines that are equally long the oldest: `max_by_key` returns the last one.
+            && let Some((_, longest)) = self.lines.iter_mut().rev().max_by_key(|(_, line)| line.len())
         {
             longest.pop_front();
         }
@@ -156,6 +158,14 @@ impl VerificationLines {
             }
         }
         None
+    }
+}
+
+/// What one client can send from: an IPv4 address, also if it is mapped into IPv6, or a /64 of IPv6.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+        address => address,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::pipeline::step::StepResult;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
 use crate::sinks::metrics::progress::{self, approximately};
 use talkover_core::delivery::Timestamp;
-use talkover_core::reading::error::PollResult;
+use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::scheduler::Next;
 
 /// How often long work says how far it has come.
@@ -31,11 +31,7 @@ impl EnvironmentLoop {
     /// Shows, after a step that came to `result`, whether anybody can be read.
     pub(super) fn report_step(&mut self, result: &StepResult, now: Duration) {
         match result {
-            StepResult::Failed(failure) if self.concerns_all(failure) => {
-                let since = self.reports.trouble.take().map(|(_, _, since)| since);
-                let since = since.unwrap_or_else(|| self.context.clock.now().timestamp());
-                self.reports.trouble = Some((failure.to_string().into(), failure.poll_result(), since));
-            }
+            StepResult::Failed(failure) if self.concerns_all(failure) => self.note_trouble(failure),
             StepResult::Stopped | StepResult::NotWritten(_) => {}
             // While an outage goes on, what was under way when it began says nothing.
             _ if self.patience.is_out() => {}
@@ -43,6 +39,24 @@ impl EnvironmentLoop {
         }
         self.show_trouble(now);
         self.log_progress(now);
+    }
+
+    /// Shows, after a request of discovery that may have failed, whether anybody can be read: webhooks say it better as
+    /// soon as there are any.
+    pub(super) fn report_search(&mut self, failure: Option<&ApiError>, now: Duration) {
+        let is_alone = self.search.roster.listed().next().is_none();
+        match failure {
+            Some(failure) if is_alone || self.concerns_all(failure) => self.note_trouble(failure),
+            None if is_alone => self.reports.trouble = None,
+            _ => return,
+        }
+        self.show_trouble(now);
+    }
+
+    fn note_trouble(&mut self, failure: &ApiError) {
+        let since = self.reports.trouble.take().map(|(_, _, since)| since);
+        let since = since.unwrap_or_else(|| self.context.clock.now().timestamp());
+        self.reports.trouble = Some((failure.to_string().into(), failure.poll_result(), since));
     }
 
     fn show_trouble(&mut self, now: Duration) {

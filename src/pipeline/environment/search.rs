@@ -147,6 +147,7 @@ impl EnvironmentLoop {
                 self.log_failed_search(failure, now);
             }
         }
+        self.report_search(answer.result.as_ref().err(), now);
         let Some(update) = self.search.absorb(request, answer.result, &seen, now) else { return self.end_search() };
         // If a webhook comes back while its last step is under way, it has to wait: what that step commits is not
         // loaded yet.

@@ -158,15 +158,9 @@ pub(super) fn ended(ended: Option<Ended>) -> Markup {
 
 fn open(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let open = &webhook.deliveries.open;
-    if open.pending + open.retrying == 0 {
-        return if webhook.view.exposed {
-            html! { "0" }
-        } else {
-            none()
-        };
-    }
+    let (Some(pending), Some(retrying)) = (open.pending, open.retrying) else { return none() };
     html! {
-        (number(open.pending + open.retrying))
+        (number(pending + retrying))
         @if let Some(oldest) = &open.oldest { br; small { "oldest " (age_of(oldest, now)) } }
     }
 }

@@ -26,6 +26,7 @@ impl Summary {
         }
         let listed: Vec<_> = status.webhooks.iter().filter(|webhook| webhook.listed).collect();
         let first = listed.iter().filter(|webhook| webhook.reading.state == ReadingState::FirstContact).count() as u64;
+        let unknown = listed.iter().filter(|one| one.deliveries.state == DeliveryState::Unknown).count() as u64;
         let searching: Vec<&str> =
             status.environments.iter().filter(|one| one.is_searching).map(|one| &*one.name).collect();
         let (tone, sentence, title) = if listed.is_empty() && !searching.is_empty() {
@@ -35,6 +36,9 @@ impl Summary {
         } else if first > 0 {
             let logs = counted(first, "webhook", "webhooks");
             (Tone::Busy, format!("Reading the logs of {logs} for the first time; nothing is wrong."), "first reading")
+        } else if unknown > 0 {
+            let logs = counted(unknown, "webhook", "webhooks");
+            (Tone::Busy, format!("The logs of {logs} have not been read for an hour."), "waiting for logs")
         } else {
             (Tone::Good, all_is_well(status, listed.len() as u64), "all is well")
         };

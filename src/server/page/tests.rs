@@ -258,3 +258,31 @@ fn deliveries_fail_when_too_many_are_lost() {
     assert_eq!(format!("{:?}", state(&with_two_lost_of(200))), "Ok", "1 % is not more than 1 %");
     assert_eq!(format!("{:?}", state(&with_two_lost_of(199))), "Failing");
 }
+
+#[test]
+fn what_was_not_read_lately_is_not_well() {
+    // As a start shows it before the first poll: the log could not be read when the daemon stopped.
+    let board = Board::default();
+    board.add_environment("production".into(), 30);
+    board.set_config(|config| config.is_good = true);
+    let days_ago = now().minus(Duration::from_secs(3 * 24 * 3600));
+    let ledger = DurableLedger::assumed(ledger(&[true], ""));
+    let view = |id: &str| {
+        let target = target("production", id, id);
+        TargetView::new(target, &ledger, Exposure::default(), Some(days_ago), Duration::from_secs(15))
+    };
+    board.add_target(TargetView { up_since: Some(days_ago), ..view("failed") });
+    board.add_target(view("stopped"));
+    let status = status(&board);
+    let of = |id: &str| {
+        let webhook = status.webhooks.iter().find(|webhook| webhook.webhook_id == id).unwrap();
+        serde_json::to_value(webhook).unwrap()
+    };
+    assert_eq!(of("failed")["reading"]["state"], "failing");
+    assert!(of("failed")["reading"]["since"].is_string());
+    assert_eq!(of("stopped")["reading"]["state"], "ok");
+    for id in ["failed", "stopped"] {
+        assert_eq!(of(id)["deliveries"]["state"], "unknown", "{id}");
+    }
+    assert!(!page(&board, "").contains("All is well"));
+}

@@ -82,7 +82,12 @@ fn deliveries(webhook: &WebhookStatus, now: Timestamp) -> Markup {
                 }
                 dt { "Open" }
                 dd {
-                    (number(deliveries.open.pending)) " pending, " (number(deliveries.open.retrying)) " retrying"
+                    @match (deliveries.open.pending, deliveries.open.retrying) {
+                        (Some(pending), Some(retrying)) => {
+                            (number(pending)) " pending, " (number(retrying)) " retrying"
+                        }
+                        _ => { (none()) }
+                    }
                     @if let Some(oldest) = &deliveries.open.oldest { "; the oldest " (time(oldest, now)) }
                 }
             }

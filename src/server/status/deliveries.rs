@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ReadingState;
 use super::time::{StatusMoment, rfc3339};
 use crate::sinks::metrics::board::TargetView;
 use talkover_core::delivery::{AttemptStatus, Timestamp};
@@ -85,8 +84,8 @@ impl Attempts {
 /// Log entries that are followed because they may still change.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server) struct Open {
-    pub(in crate::server) pending: u64,
-    pub(in crate::server) retrying: u64,
+    pub(in crate::server) pending: Option<u64>,
+    pub(in crate::server) retrying: Option<u64>,
     pub(in crate::server) oldest: Option<String>,
 }
 
@@ -100,16 +99,15 @@ pub(in crate::server) struct Judgement {
 }
 
 impl Judgement {
-    /// Judges by what `view` shows at `moment`; `reading` says whether its log can be read.
-    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment, reading: ReadingState) -> Self {
+    /// Judges by what `view` shows at `moment`.
+    pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment) -> Self {
         if !view.exposed {
             let (last_hour, last_day, attempts_last_hour) = (None, None, None);
             return Self { state: DeliveryState::Unknown, since: None, last_hour, last_day, attempts_last_hour };
         }
         let now = minute_of(moment.now);
         let [hour, day] = [HOUR, DAY].map(|minutes| view.activity.sum(now - minutes + 1..=Minute::MAX));
-        let is_stale =
-            reading == ReadingState::Failing && view.last_success.is_none_or(|last| moment.now.since(last) > STALE);
+        let is_stale = view.last_success.is_none_or(|last| moment.now.since(last) > STALE);
         let since = failing_since(view, now, &hour);
         let state = match since {
             Some(_) => DeliveryState::Failing,
@@ -162,8 +160,11 @@ fn failing_hours_since(view: &TargetView, now: Minute) -> Timestamp {
     Timestamp::from_seconds(first_lost * 60)
 }
 
-/// The entries that are followed.
+/// The entries that are followed, as far as that is known.
 pub(in crate::server) fn open(view: &TargetView) -> Open {
-    let [pending, retrying] = view.open;
+    if !view.exposed {
+        return Open { pending: None, retrying: None, oldest: None };
+    }
+    let [pending, retrying] = view.open.map(Some);
     Open { pending, retrying, oldest: view.oldest_open.into_iter().flatten().min().map(rfc3339) }
 }

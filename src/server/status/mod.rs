@@ -270,7 +270,7 @@ fn webhook(
     let info = view.info.as_ref();
     let of_log = |outcome| view.totals.counter(&SeriesKey::log_entries(outcome));
     let reading = Reading::of(view, environment, moment);
-    let judgement = Judgement::of(view, moment, reading.state);
+    let judgement = Judgement::of(view, moment);
     let streak = &view.marks.streak;
     WebhookStatus {
         environment: view.target.environment.to_string(),

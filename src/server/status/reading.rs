@@ -91,13 +91,16 @@ impl Reading {
         let state = match view.up {
             _ if !is_listed => ReadingState::Disabled,
             Some(false) => ReadingState::Failing,
+            // It failed before the start, and no poll has ended since.
+            None if view.up_since.is_some() => ReadingState::Failing,
             _ if trouble.is_some() => ReadingState::Failing,
             _ if view.is_disabled() => ReadingState::Disabled,
             _ if !view.marks.contacted => ReadingState::FirstContact,
             Some(true) | None => ReadingState::Ok,
         };
         let since = match (state, view.up) {
-            (ReadingState::Failing, Some(true) | None) => trouble.map(|trouble| trouble.since),
+            (ReadingState::Failing, Some(true)) => trouble.map(|trouble| trouble.since),
+            (ReadingState::Failing, None) => view.up_since.or(trouble.map(|trouble| trouble.since)),
             (ReadingState::FirstContact, _) => view.marks.known_at,
             (ReadingState::Disabled, _) => None,
             (_, _) => view.up_since,
@@ -107,10 +110,11 @@ impl Reading {
         // It may have become due while something else was read.
         let next_attempt = next.map(|next| seconds(moment.of(next).max(moment.now)));
         let progress = view.progress.map(ReadingProgress::of);
+        let of_all = trouble.filter(|_| state == ReadingState::Failing).map(|trouble| &*trouble.error);
         Self {
             state,
             since: since.map(seconds),
-            error: view.failure.as_deref().filter(|_| is_listed).map(ToOwned::to_owned),
+            error: view.failure.as_deref().or(of_all).filter(|_| is_listed).map(ToOwned::to_owned),
             next_attempt,
             last_success: view.last_success.map(rfc3339),
             watermark: view.marks.watermark.map(rfc3339),

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 
@@ -86,14 +85,13 @@ impl StatusSource {
         let (requests, waiting) = mpsc::channel::<StatusRequest>();
         let serve = move || {
             let mut kept = RenderedAnswers::default();
-            for (document, encoding, answer) in waiting {
+            while let Ok(first) = waiting.recv() {
+                // All who wait now are answered from one state: the board may change several times a second.
+                let asked: Vec<_> = std::iter::once(first).chain(waiting.try_iter()).collect();
+                kept.renew(&origin);
                 // Whoever has gone away needs no answer.
-                if answer.is_closed() {
-                    continue;
-                }
-                match catch_unwind(AssertUnwindSafe(|| kept.answer(&origin, document, encoding))) {
-                    Ok(rendered) => _ = answer.send(rendered),
-                    Err(_) => kept = RenderedAnswers::default(),
+                for (document, encoding, answer) in asked.into_iter().filter(|(_, _, answer)| !answer.is_closed()) {
+                    let _gone = answer.send(kept.answer(document, encoding));
                 }
             }
         };
@@ -143,7 +141,8 @@ struct Key {
 }
 
 impl RenderedAnswers {
-    fn answer(&mut self, origin: &StatusOrigin, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
+    /// Takes the present state if it is another one.
+    fn renew(&mut self, origin: &StatusOrigin) {
         let now: Timestamp = local_clock::now().timestamp();
         let key = Key {
             version: origin.board.version(),
@@ -161,6 +160,9 @@ impl RenderedAnswers {
             self.of = Some((key, StatusReport::of(&facts)));
             self.answers.clear();
         }
+    }
+
+    fn answer(&mut self, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
         let (_, status) = self.of.as_ref()?;
         if let Some(kept) = self.answers.get(&(document.clone(), encoding)) {
             return kept.clone();

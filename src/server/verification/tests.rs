@@ -52,6 +52,22 @@ fn the_longest_line_loses_its_oldest_when_there_are_too_many() {
 }
 
 #[test]
+fn a_network_is_one_client_and_many_of_them_keep_no_newcomer_out() {
+    for (one, other) in [("2001:db8::1", "2001:db8::ffff:2"), ("::ffff:192.0.2.1", "192.0.2.1")] {
+        assert_eq!(network(one.parse().unwrap()), network(other.parse().unwrap()));
+    }
+    for (one, other) in [("2001:db8::1", "2001:db8:0:1::1"), ("::ffff:192.0.2.1", "::ffff:192.0.2.2")] {
+        assert_ne!(network(one.parse().unwrap()), network(other.parse().unwrap()));
+    }
+    let mut lines = no_lines();
+    let client = |number: usize| IpAddr::V4(std::net::Ipv4Addr::from(u32::try_from(number).unwrap()));
+    let mut receivers: Vec<_> = (0..=MAX_WAITING).map(|number| push(&mut lines, client(number), 1)).collect();
+    let mut newest = receivers.pop().unwrap();
+    assert_eq!(newest.try_recv(), Err(oneshot::error::TryRecvError::Empty), "the newcomer waits");
+    assert_eq!(receivers[0].try_recv(), Err(oneshot::error::TryRecvError::Closed), "the oldest has been given up");
+}
+
+#[test]
 fn everybody_is_compared_with_a_hash_of_each_cost() {
     let users = users(&[("cheap", "a", 4), ("alike", "b", 4), ("dear", "c", 6)]);
     for (user, own_cost) in [("cheap", Some(4)), ("alike", Some(4)), ("dear", Some(6)), ("nobody", None)] {
