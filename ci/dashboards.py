@@ -28,6 +28,8 @@ MAY_BE_EMPTY = {
 }
 # Rules over a past that a world of a minute does not have.
 PAST = re.compile(r":(past|expected)|30d$")
+# There only for webhooks whose newest delivery was lost, which none is here; tests/rules/down.yml has it.
+WHILE_FAILING = "webhook:talkover_webhook_failing_since:timestamp_seconds"
 # What looks further back than an outage, and so remembers what was before it.
 LOOKS_BACK = re.compile(r"\[(10m|1h|6h|30d)\]")
 
@@ -220,7 +222,7 @@ class Judge:
     @staticmethod
     def is_due(rule):
         """Whether the rule must have recorded something by now."""
-        return rule["type"] == "recording" and not PAST.search(rule["name"])
+        return rule["type"] == "recording" and not PAST.search(rule["name"]) and rule["name"] != WHILE_FAILING
 
 
 def main():
