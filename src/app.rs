@@ -29,7 +29,7 @@ use crate::client::ClientError;
 use crate::config::{self, Config, ServerConfig, TokenError};
 use crate::local_clock;
 use crate::pipeline::{release, retire, upkeep};
-use crate::reload;
+use crate::reload::{self, Reloader};
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::server::{self, MetricsPath, Renderer, ServeError, Sources, StatusOrigin, StatusSource};
@@ -138,39 +138,14 @@ impl App {
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let watchdog = services.watchdog.clone();
-        let metrics_path = MetricsPath::from(settings.metrics_path.as_str());
-        let sources = Sources {
-            metrics: Renderer::start(scraper, &watchdog),
-            status: StatusSource::start(StatusOrigin {
-                board: services.board.clone(),
-                readiness: readiness.clone(),
-                clocks: services.clocks.clone(),
-                metrics_path: metrics_path.clone(),
-            }),
-            metrics_path,
-            readiness,
-            watchdog: watchdog.clone(),
-            reloader: settings.enable_lifecycle.then(|| reloader.clone()),
-        };
+        let sources = sources(&settings, &services, scraper, readiness, &reloader);
         let router = server::router(sources, settings.max_requests);
         let serving = server::serve(listener, router, web, settings.write_timeout, shutdown.clone());
         // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
         let mut serving = tokio::spawn(serving);
-        let mut chores = JoinSet::new();
-        let turns = |name| watchdog.watch(name, LONGEST_WAIT);
-        chores.spawn(release::run(
-            services.board.clone(),
-            services.store.clone(),
-            services.write_errors.clone(),
-            shutdown.clone(),
-            turns("the loop that ends birth holds"),
-        ));
-        let keeping = turns("the loop that looks after the state file");
-        chores.spawn(upkeep::run(services.store.clone(), services.write_errors.clone(), shutdown.clone(), keeping));
-        let retiring = turns("the loop that drops webhooks");
-        chores.spawn(retire::run(services.board, services.store, shutdown.clone(), retiring));
+        let mut chores = chores(services, &shutdown);
         if supervisor.config_path().is_some() {
-            let watching = turns("the loop that watches files");
+            let watching = watchdog.watch("the loop that watches files", LONGEST_WAIT);
             chores.spawn(watch::files(supervisor.watched(), reloader.clone(), shutdown.clone(), watching));
         }
         if let Some(hangups) = hangups {
@@ -208,4 +183,42 @@ impl App {
         }
         Ok(served.map_err(AppError::TaskPanicked)??)
     }
+}
+
+/// What the HTTP server answers from.
+fn sources(
+    settings: &ServerConfig,
+    services: &SharedServices,
+    scraper: Scraper,
+    readiness: Readiness,
+    reloader: &Reloader,
+) -> Sources {
+    let metrics_path = MetricsPath::from(settings.metrics_path.as_str());
+    Sources {
+        metrics: Renderer::start(scraper, &services.watchdog),
+        status: StatusSource::start(StatusOrigin {
+            board: services.board.clone(),
+            readiness: readiness.clone(),
+            clocks: services.clocks.clone(),
+            metrics_path: metrics_path.clone(),
+        }),
+        metrics_path,
+        readiness,
+        watchdog: services.watchdog.clone(),
+        reloader: settings.enable_lifecycle.then(|| reloader.clone()),
+    }
+}
+
+/// Starts what goes on beside polling and serving, until `shutdown` is requested.
+fn chores(services: SharedServices, shutdown: &Shutdown) -> JoinSet<()> {
+    let SharedServices { store, board, write_errors, watchdog, .. } = services;
+    let turns = |name| watchdog.watch(name, LONGEST_WAIT);
+    let mut chores = JoinSet::new();
+    let releasing = turns("the loop that ends birth holds");
+    chores.spawn(release::run(board.clone(), store.clone(), write_errors.clone(), shutdown.clone(), releasing));
+    let keeping = turns("the loop that looks after the state file");
+    chores.spawn(upkeep::run(store.clone(), write_errors, shutdown.clone(), keeping));
+    let retiring = turns("the loop that drops webhooks");
+    chores.spawn(retire::run(board, store, shutdown.clone(), retiring));
+    chores
 }

@@ -9,14 +9,14 @@ use super::parts::{
 };
 use super::query::{Query, Sort, WantedState, percent_encoded};
 use super::summary::{Summary, banners, headline};
-use crate::server::status::{Ended, Environment, LastLost, Status, WebhookStatus};
+use crate::server::status::{Ended, Environment, LastLost, StatusReport, WebhookStatus};
 use talkover_core::delivery::Timestamp;
 
 /// Webhooks on one page.
 const PER_PAGE: usize = 50;
 
 /// Renders the page that `query` asks for.
-pub(in crate::server) fn overview(status: &Status, query: &Query) -> String {
+pub(in crate::server) fn overview(status: &StatusReport, query: &Query) -> String {
     let now = status.now;
     let summary = Summary::of(status, now);
     let selected = query.select(&status.webhooks);
@@ -52,7 +52,7 @@ pub(in crate::server) fn overview(status: &Status, query: &Query) -> String {
     document(&format!("{} – talkover-exporter", summary.title), "", main)
 }
 
-fn filter(status: &Status, query: &Query) -> Markup {
+fn filter(status: &StatusReport, query: &Query) -> Markup {
     html! {
         form.filter method="get" role="search" {
             label { "Name or id" input type="search" name="q" value=(query.text); }
@@ -264,7 +264,7 @@ fn environment_row(environment: &Environment, now: Timestamp) -> Markup {
     }
 }
 
-fn footer(status: &Status, now: Timestamp) -> Markup {
+fn footer(status: &StatusReport, now: Timestamp) -> Markup {
     html! {
         footer {
             p {

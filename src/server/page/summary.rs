@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::parts::{Tone, age, clock, counted, parse, percent, progress_bar, seconds, time};
-use crate::server::status::{DeliveryState, Environment, ReadingState, Status};
+use crate::server::status::{DeliveryState, Environment, ReadingState, StatusReport};
 use talkover_core::delivery::Timestamp;
 use talkover_core::reading::error::PollResult;
 
@@ -17,7 +17,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(status: &Status, now: Timestamp) -> Self {
+    pub(super) fn of(status: &StatusReport, now: Timestamp) -> Self {
         let problems = problems(status, now);
         if !problems.is_empty() {
             let count = problems.len() as u64;
@@ -42,7 +42,7 @@ impl Summary {
     }
 }
 
-fn all_is_well(status: &Status, listed: u64) -> String {
+fn all_is_well(status: &StatusReport, listed: u64) -> String {
     let has = |state| status.webhooks.iter().any(|webhook| webhook.listed && webhook.deliveries.state == state);
     let logs = match listed {
         1 => "the log of 1 webhook is read".to_owned(),
@@ -63,7 +63,7 @@ fn sentence(problems: &[String]) -> String {
     characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
 }
 
-fn problems(status: &Status, now: Timestamp) -> Vec<String> {
+fn problems(status: &StatusReport, now: Timestamp) -> Vec<String> {
     let listed = || status.webhooks.iter().filter(|webhook| webhook.listed);
     let total = listed().count() as u64;
     let mut problems = Vec::new();
@@ -102,7 +102,7 @@ pub(super) fn headline(summary: &Summary) -> Markup {
 }
 
 /// What concerns whole environments, and the configuration.
-pub(super) fn banners(status: &Status, now: Timestamp) -> Markup {
+pub(super) fn banners(status: &StatusReport, now: Timestamp) -> Markup {
     html! {
         @for environment in &status.environments {
             @if environment.error.is_some() { (trouble(environment, now)) }

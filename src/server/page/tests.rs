@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Query, overview, webhook};
 use crate::server::health::Readiness;
-use crate::server::status::{Facts, Status};
+use crate::server::status::{Facts, StatusReport};
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
@@ -73,10 +73,10 @@ fn board(webhooks: &[(&str, &[bool])]) -> Board {
     board
 }
 
-fn status(board: &Board) -> Status {
+fn status(board: &Board) -> StatusReport {
     let readiness = Readiness::default();
     readiness.set_ready();
-    Status::of(&Facts {
+    StatusReport::of(&Facts {
         views: &board.snapshot(),
         readiness: &readiness,
         clocks: &ServerClocks::default(),

@@ -6,7 +6,7 @@ use super::chart;
 use super::overview::{cause, ended};
 use super::parts::{counted, deliveries_badge, document, none, number, progress_bar, reading_badge, seconds, time};
 use super::query::percent_encoded;
-use crate::server::status::{LastLost, Status, WebhookStatus, all_lost};
+use crate::server::status::{LastLost, StatusReport, WebhookStatus, all_lost};
 use crate::sinks::metrics::board::Links;
 use talkover_core::delivery::Timestamp;
 
@@ -14,7 +14,7 @@ use talkover_core::delivery::Timestamp;
 const RUNBOOK: &str = "https://github.com/talkover-exporter/talkover-exporter/blob/main/docs/runbooks.md#webhooks";
 
 /// Renders the page of a webhook; `None` if it is not known.
-pub(in crate::server) fn webhook(status: &Status, environment: &str, webhook_id: &str) -> Option<String> {
+pub(in crate::server) fn webhook(status: &StatusReport, environment: &str, webhook_id: &str) -> Option<String> {
     let is_it = |one: &&WebhookStatus| one.environment == environment && one.webhook_id == webhook_id;
     let webhook = status.webhooks.iter().find(is_it)?;
     let now = status.now;

@@ -41,14 +41,14 @@ use talkover_core::reading::error::PollResult;
 
 /// Everything, as of one moment. Times are RFC 3339 in UTC; what is not known is null.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusReport {
     pub(super) time: String,
     pub(super) version: &'static str,
     pub(super) revision: &'static str,
     pub(super) ready: bool,
     /// Why it is not ready.
     pub(super) not_ready: Option<String>,
-    pub(super) config: Config,
+    pub(super) config: LastReload,
     pub(super) environments: Vec<Environment>,
     /// Worst first.
     pub(super) webhooks: Vec<WebhookStatus>,
@@ -65,7 +65,7 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Config {
+pub(super) struct LastReload {
     pub(super) last_reload_successful: bool,
     pub(super) last_reload_success_time: String,
 }
@@ -179,7 +179,7 @@ pub(super) struct Facts<'a> {
     pub(super) metrics_path: &'a MetricsPath,
 }
 
-impl Status {
+impl StatusReport {
     /// What is known now.
     pub(super) fn of(facts: &Facts<'_>) -> Self {
         let views = facts.views;
@@ -205,7 +205,7 @@ impl Status {
             revision: REVISION,
             ready: not_ready.is_none(),
             not_ready,
-            config: Config {
+            config: LastReload {
                 last_reload_successful: views.config.is_good,
                 last_reload_success_time: rfc3339(views.config.loaded_at),
             },

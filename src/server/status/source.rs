@@ -18,7 +18,7 @@ use flate2::write::GzEncoder;
 use talkover_core::delivery::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Facts, Status};
+use super::{Facts, StatusReport};
 use crate::local_clock;
 use crate::server::MetricsPath;
 use crate::server::health::Readiness;
@@ -139,7 +139,7 @@ struct RenderedAnswers {
 /// A state that answers are rendered of.
 struct Rendering {
     key: Key,
-    status: Status,
+    status: StatusReport,
     /// When that was the state.
     at: Instant,
     /// What it has taken to render so far.
@@ -182,7 +182,7 @@ impl RenderedAnswers {
             let views = origin.board.snapshot();
             let (readiness, clocks) = (&origin.readiness, &origin.clocks);
             let facts = Facts { views: &views, readiness, clocks, metrics_path: &origin.metrics_path };
-            self.of = Some(Rendering { key, status: Status::of(&facts), at: began, took: Duration::ZERO });
+            self.of = Some(Rendering { key, status: StatusReport::of(&facts), at: began, took: Duration::ZERO });
             self.answers.clear();
         }
         let of = self.of.as_mut()?;
@@ -200,7 +200,7 @@ impl RenderedAnswers {
     }
 }
 
-fn render(status: &Status, document: &StatusDocument) -> Option<String> {
+fn render(status: &StatusReport, document: &StatusDocument) -> Option<String> {
     match document {
         // Plain numbers and texts always become JSON.
         StatusDocument::Json => Some(serde_json::to_string(status).unwrap_or_default()),
@@ -232,7 +232,7 @@ mod tests {
             clocks: &clocks,
             metrics_path: &MetricsPath::from("/metrics"),
         };
-        Rendering { key: key(1), status: Status::of(&facts), at, took }
+        Rendering { key: key(1), status: StatusReport::of(&facts), at, took }
     }
 
     fn key(version: u64) -> Key {

@@ -184,6 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn times_say_where_one_may_be() {
+        let key = &met(&[], 20, Some(10), 1)[0];
+        let hole = Hole::from_key(key).unwrap();
+        assert!(hole.may_be_since(time(5)) && hole.may_be_since(time(20)) && !hole.may_be_since(time(21)));
+        // Between neighbours of one second it may be on either side of each.
+        let mut holes = Holes::default();
+        holes.expect(met(&[], 7, Some(7), 1).iter().filter_map(|key| Hole::from_key(key)).collect());
+        assert!(holes.is_one_behind(Some(time(8))) && holes.is_one_behind(Some(time(7))));
+        assert!(!holes.is_one_behind(Some(time(6))));
+        assert!(holes.is_one_at(Some(time(7))) && !holes.is_one_at(Some(time(8))));
+    }
+
+    #[test]
+    fn what_is_met_again_from_the_top_is_counted_then() {
+        let mut holes = Holes::default();
+        holes.meet(time(20), Some(100));
+        holes.begin_again();
+        assert_eq!(holes.close(Some(time(30)), Some(100)), []);
+        holes.meet(time(20), Some(100));
+        assert_eq!(holes.close(Some(time(10)), Some(100)), met(&[], 20, Some(10), 1));
+    }
+
+    #[test]
     fn a_key_says_where_it_stands() {
         let key = &met(&[], 20, Some(10), 1)[0];
         assert_eq!(Hole::from_key(key).unwrap(), Hole { key: key.clone(), older: time(10), newer: time(20) });
