@@ -1,12 +1,15 @@
 //! Renders the status and its pages, on a thread of its own.
 //!
-//! An answer is rendered once for each committed state and second, however often it is asked for, so that a page left
-//! open on many screens costs neither polls nor scrapes anything. Called by the routes of the status.
+//! An answer is rendered once for each committed state and second, however often it is asked for. If states follow each
+//! other faster than they can be rendered, an answer may be a little older, so that a page left open on many screens
+//! takes a quarter of one processor at most, and costs neither polls nor scrapes anything. Called by the routes of the status.
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
@@ -23,6 +26,8 @@ use crate::server::page::{self, Query};
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::Board;
 
+/// A state that was rendered will do for this many times as long as that took, whatever has changed since.
+const WILL_DO: u32 = 4;
 /// Answers kept of one state: those to queries that nobody repeats must not fill the memory.
 const MAX_KEPT: usize = 64;
 
@@ -72,8 +77,8 @@ impl StatusEncoding {
     }
 }
 
-/// A request: what is wanted, and whom to answer; `None` if there is no such thing.
-type StatusRequest = (StatusDocument, StatusEncoding, oneshot::Sender<Option<Bytes>>);
+/// A request: what is wanted, since when, and whom to answer; `None` if there is no such thing.
+type StatusRequest = (StatusDocument, StatusEncoding, Instant, oneshot::Sender<Option<Bytes>>);
 
 /// The way to the thread that renders. Clones share it; the thread ends with the last one.
 #[derive(Clone, Debug)]
@@ -85,13 +90,14 @@ impl StatusSource {
         let (requests, waiting) = mpsc::channel::<StatusRequest>();
         let serve = move || {
             let mut kept = RenderedAnswers::default();
-            while let Ok(first) = waiting.recv() {
-                // All who wait now are answered from one state: the board may change several times a second.
-                let asked: Vec<_> = std::iter::once(first).chain(waiting.try_iter()).collect();
-                kept.renew(&origin);
+            for (document, encoding, sent, answer) in waiting {
                 // Whoever has gone away needs no answer.
-                for (document, encoding, answer) in asked.into_iter().filter(|(_, _, answer)| !answer.is_closed()) {
-                    let _gone = answer.send(kept.answer(document, encoding));
+                if answer.is_closed() {
+                    continue;
+                }
+                match catch_unwind(AssertUnwindSafe(|| kept.answer(&origin, sent, document, encoding))) {
+                    Ok(rendered) => _ = answer.send(rendered),
+                    Err(_) => kept = RenderedAnswers::default(),
                 }
             }
         };
@@ -111,7 +117,7 @@ impl StatusSource {
         encoding: StatusEncoding,
     ) -> Result<Option<Bytes>, RenderingFailed> {
         let (answer, rendered) = oneshot::channel();
-        self.0.send((document, encoding, answer)).map_err(|_| RenderingFailed)?;
+        self.0.send((document, encoding, Instant::now(), answer)).map_err(|_| RenderingFailed)?;
         rendered.await.map_err(|_| {
             tracing::error!("failed to render the status");
             RenderingFailed
@@ -126,8 +132,25 @@ pub(in crate::server) struct RenderingFailed;
 /// What was rendered of the present state.
 #[derive(Default)]
 struct RenderedAnswers {
-    of: Option<(Key, StatusReport)>,
+    of: Option<Rendering>,
     answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
+}
+
+/// A state that answers are rendered of.
+struct Rendering {
+    key: Key,
+    status: StatusReport,
+    /// When that was the state.
+    at: Instant,
+    /// What it has taken to render so far.
+    took: Duration,
+}
+
+impl Rendering {
+    /// Whether it will do for a request that was sent at `sent`, when the state is `key`.
+    fn will_do(&self, key: &Key, sent: Instant) -> bool {
+        self.key == *key || self.at >= sent || self.at.elapsed() < self.took * WILL_DO
+    }
 }
 
 /// What an answer depends on.
@@ -141,37 +164,38 @@ struct Key {
 }
 
 impl RenderedAnswers {
-    /// Takes the present state if it is another one.
-    fn renew(&mut self, origin: &StatusOrigin) {
+    fn answer(
+        &mut self,
+        origin: &StatusOrigin,
+        sent: Instant,
+        document: StatusDocument,
+        encoding: StatusEncoding,
+    ) -> Option<Bytes> {
+        let began = Instant::now();
         let now: Timestamp = local_clock::now().timestamp();
         let key = Key {
             version: origin.board.version(),
             second: now.as_micros().div_euclid(1_000_000),
             readiness: origin.readiness.check(),
         };
-        if self.of.as_ref().is_none_or(|(of, _)| *of != key) {
+        if self.of.as_ref().is_none_or(|of| !of.will_do(&key, sent)) {
             let views = origin.board.snapshot();
-            let facts = Facts {
-                views: &views,
-                readiness: &origin.readiness,
-                clocks: &origin.clocks,
-                metrics_path: &origin.metrics_path,
-            };
-            self.of = Some((key, StatusReport::of(&facts)));
+            let (readiness, clocks) = (&origin.readiness, &origin.clocks);
+            let facts = Facts { views: &views, readiness, clocks, metrics_path: &origin.metrics_path };
+            self.of = Some(Rendering { key, status: StatusReport::of(&facts), at: began, took: Duration::ZERO });
             self.answers.clear();
         }
-    }
-
-    fn answer(&mut self, document: StatusDocument, encoding: StatusEncoding) -> Option<Bytes> {
-        let (_, status) = self.of.as_ref()?;
-        if let Some(kept) = self.answers.get(&(document.clone(), encoding)) {
+        let of = self.of.as_mut()?;
+        let wanted = (document, encoding);
+        if let Some(kept) = self.answers.get(&wanted) {
             return kept.clone();
         }
         if self.answers.len() >= MAX_KEPT {
             self.answers.clear();
         }
-        let rendered = render(status, &document).map(|text| encode(text, encoding));
-        self.answers.insert((document, encoding), rendered.clone());
+        let rendered = render(&of.status, &wanted.0).map(|text| encode(text, encoding));
+        of.took += began.elapsed();
+        self.answers.insert(wanted, rendered.clone());
         rendered
     }
 }
@@ -193,4 +217,40 @@ fn encode(text: String, encoding: StatusEncoding) -> Bytes {
     // Writing to memory cannot fail.
     let _ = encoder.write_all(text.as_bytes());
     encoder.finish().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendering(at: Instant, took: Duration) -> Rendering {
+        let board = Board::default();
+        let (readiness, clocks) = (Readiness::default(), ServerClocks::default());
+        let facts = Facts {
+            views: &board.snapshot(),
+            readiness: &readiness,
+            clocks: &clocks,
+            metrics_path: &MetricsPath::from("/metrics"),
+        };
+        Rendering { key: key(1), status: StatusReport::of(&facts), at, took }
+    }
+
+    fn key(version: u64) -> Key {
+        Key { version, second: 7, readiness: Ok(()) }
+    }
+
+    #[test]
+    fn a_state_will_do_while_it_is_the_present_one_or_newer_than_the_request() {
+        let now = Instant::now();
+        let minute_ago = now.checked_sub(Duration::from_secs(60)).unwrap();
+        let old = rendering(minute_ago, Duration::from_millis(1));
+        assert!(old.will_do(&key(1), now), "nothing has changed");
+        assert!(!old.will_do(&key(2), now));
+        assert!(old.will_do(&key(2), minute_ago), "it was asked for before");
+        assert!(!old.will_do(&Key { second: 8, ..key(1) }, now), "ages have changed");
+        assert!(!old.will_do(&Key { readiness: Err("starting".to_owned()), ..key(1) }, now));
+        // What takes long to render is not rendered all the time.
+        assert!(rendering(minute_ago, Duration::from_secs(20)).will_do(&key(2), now));
+        assert!(!rendering(minute_ago, Duration::from_secs(14)).will_do(&key(2), now));
+    }
 }
