@@ -275,7 +275,7 @@ impl HistoryRun {
     /// Decides and writes what was read. Returns what to tell.
     fn write(self, mut output: Output, failures: Vec<String>, shutdown: &Shutdown) -> Result<String, Failure> {
         if self.seed_state && !failures.is_empty() {
-            let hint = "nothing was written: a state can only begin with all webhooks. HistoryRun the same command again, or take \
+            let hint = "nothing was written: a state can only begin with all webhooks. Run the same command again, or take \
                         what cannot be read out of the configuration";
             return Err(Failure::running_all(failures.into_iter().chain([hint.to_owned()]).collect()));
         }
