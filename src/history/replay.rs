@@ -140,6 +140,8 @@ impl<'a> Replay<'a> {
         spool: &'a mut Spool,
     ) -> Result<Self, ReplayError> {
         policy.windows.initial_lookback = past.end.since(past.from);
+        // The samples show each series from its beginning: to serve one as 0 again would be a reset.
+        policy.holds_births = false;
         let (shown, newest, waiting) = Default::default();
         let mut replay = Self { past, number, policy, books, spool, shown, newest, waiting };
         let met = Batch { coverage: Coverage::FirstResponse, now: ServerTime::new(past.end), ..Batch::default() };
