@@ -183,7 +183,7 @@ impl<'a> Replay<'a> {
         if is_whole && self.shown != *self.books.ledger().totals() {
             return Err(ReplayError::Unequal(self.past.target.clone()));
         }
-        Ok(())
+        Ok(self.spool.flush(self.number)?)
     }
 
     /// The next part of the first contact, as of `now`.
