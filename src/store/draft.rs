@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Store as _;
 use super::error::StoreError;
 use super::lock::LockFile;
-use super::place::{self, beside};
+use super::place::{self, beside, write_ahead_log};
 use super::sqlite::SqliteStore;
 use talkover_core::server_time::LocalTime;
 
@@ -72,9 +73,11 @@ impl StateDraft {
     /// # Errors
     /// If there is a state by now, or the draft cannot be written to the end.
     pub fn publish(self) -> Result<(), StoreError> {
-        let Self { store, place: DraftPlace { draft, path, lock: _held } } = self;
-        // The last connection writes SQLite's log into the file.
+        let Self { mut store, place: DraftPlace { draft, path, lock: _held } } = self;
+        store.checkpoint()?;
+        // The last connection writes SQLite's log into the file, and removes it.
         drop(store);
+        refuse_unfinished(&draft)?;
         let failed = |action| {
             let path = path.clone();
             move |error| StoreError::Io { path, action, error }
@@ -87,6 +90,16 @@ impl StateDraft {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("write"))?;
         remove(&draft).map_err(failed("clear up beside"))
     }
+}
+
+/// Refuses a draft whose last commits are not in its file.
+fn refuse_unfinished(draft: &Path) -> Result<(), StoreError> {
+    let log = write_ahead_log(draft);
+    if log.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let error = io::Error::other(format!("its last commits are still in {} alone", log.display()));
+    Err(StoreError::Io { path: draft.to_owned(), action: "write", error })
 }
 
 /// Refuses to overwrite a state, or to put one beside the log of another: SQLite would take that for its own.
@@ -125,7 +138,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use talkover_core::testing::local;
+    use rusqlite::Connection;
+    use talkover_core::testing::{local, policy};
 
     use super::*;
 
@@ -139,5 +153,21 @@ mod tests {
         draft.publish().unwrap();
         assert!(matches!(DraftPlace::reserve(&path), Err(StoreError::Exists { .. })));
         SqliteStore::open(&path, local(0)).unwrap();
+    }
+
+    #[test]
+    fn a_draft_is_not_published_without_its_last_commits() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        let mut draft = DraftPlace::reserve(&path).unwrap().open(local(0)).unwrap();
+        let reader = Connection::open(draft.place.file()).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
+        draft.store().adopt_layouts(&policy().labels).unwrap();
+        let error = draft.publish().unwrap_err().to_string();
+        assert!(error.contains("state.db.draft-wal"), "{error}");
+        assert!(!path.exists());
+        drop(reader);
+        DraftPlace::reserve(&path).unwrap().open(local(0)).unwrap().publish().unwrap();
+        assert!(path.exists());
     }
 }
