@@ -204,6 +204,7 @@ impl HistoryRun {
             since: self.since,
             live: webhook.live,
             stale_after: self.config.poll.max_interval * 2,
+            windows: self.policy().windows,
         };
         match reading::read(reader, &mut self.resume, &webhook.listed.target, extent, progress).await {
             Ok(()) => Ok(Ok(())),

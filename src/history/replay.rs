@@ -191,7 +191,7 @@ impl<'a> Replay<'a> {
         let windows = &self.policy.windows;
         let open = self.books.ledger().open().filter(|(_, row)| windows.is_settled(row.at, now));
         Batch {
-            // No entry changes any more: those that are open still were, for as long as they are followed.
+            // An update has read again what was open: what still is stayed so for as long as it is followed.
             missing: open.map(|(key, _)| key.id.clone()).collect(),
             coverage: Coverage::FirstContact,
             now: ServerTime::new(now),
