@@ -268,7 +268,10 @@ mod tests {
         for ((.., target, series), tail) in &spool.series {
             assert_eq!(tail.bytes.capacity() == 0, *target == 1, "{series:?} of {target}");
         }
-        assert_eq!(spool.points(Some(Family::LogEntries), 1, &all[0]).unwrap(), [point.clone()]);
+        assert_eq!(
+            spool.points(Some(Family::LogEntries), 1, &all[0]).unwrap().as_slice(),
+            std::slice::from_ref(&point)
+        );
         assert_eq!(spool.points(None, 1, &all[1]).unwrap(), [point]);
     }
 }
