@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use thiserror::Error;
 
 use crate::audit::state::{StateError, StateFile};
-use crate::store::draft::StateDraft;
+use crate::store::draft::DraftPlace;
 use crate::store::error::StoreError;
 use crate::store::place::beside;
 use crate::store::sqlite::commits;
@@ -106,10 +106,8 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
         Err(StateError::Missing { path }) => return Err(CopyError::Missing { path }),
         other => other?,
     };
-    if let Some(directory) = state.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(|error| CopyError::Write { path: directory.to_owned(), error })?;
-    }
-    let draft = StateDraft::place(state)?;
+    let place = DraftPlace::reserve(state)?;
+    let draft = place.file().to_owned();
     let write = |error| CopyError::Write { path: draft.clone(), error };
     let sqlite = |error| CopyError::Sqlite { path: draft.clone(), error };
     create(&draft).map_err(write)?;
@@ -124,7 +122,7 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     let mut file = create(&beside(&draft, "seen")).map_err(write)?;
     file.write_all(&seen.unwrap_or_default()).map_err(write)?;
     // Opened as a daemon opens it: what that would refuse is refused now.
-    Ok(StateDraft::open(state, now)?.publish()?)
+    Ok(place.open(now)?.publish()?)
 }
 
 fn create(path: &Path) -> io::Result<std::fs::File> {

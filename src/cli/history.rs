@@ -29,7 +29,7 @@ use crate::logging::about::about_webhook;
 use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
-use crate::store::draft::{self, StateDraft};
+use crate::store::draft::{self, DraftPlace, StateDraft};
 use crate::store::error::StoreError;
 use crate::store::place::beside;
 use crate::store::sqlite::SqliteStore;
@@ -204,6 +204,7 @@ impl HistoryRun {
             since: self.since,
             live: webhook.live,
             stale_after: self.config.poll.max_interval * 2,
+            windows: self.policy().windows,
         };
         match reading::read(reader, &mut self.resume, &webhook.listed.target, extent, progress).await {
             Ok(()) => Ok(Ok(())),
@@ -365,18 +366,17 @@ impl HistoryRun {
     /// A state that knows how its series are laid out, and what discovery has found.
     fn begin_state(&self) -> Result<StateDraft, Failure> {
         let path = &self.config.state.path;
-        let begun =
-            StateDraft::place(path).and_then(|_| StateDraft::open(path, local_clock::now())).and_then(|mut draft| {
-                let store = draft.store();
-                store.limit_spans(self.config.traces.max_queued_spans)?;
-                store.adopt_layouts(&self.policy().labels)?;
-                for EnvironmentRead { environment, discovered, .. } in &self.found {
-                    if let Some(unsaved) = discovered {
-                        store.save_discovered(&environment.name, unsaved, &[], &[], local_clock::now())?;
-                    }
+        let begun = DraftPlace::reserve(path).and_then(|place| place.open(local_clock::now())).and_then(|mut draft| {
+            let store = draft.store();
+            store.limit_spans(self.config.traces.max_queued_spans)?;
+            store.adopt_layouts(&self.policy().labels)?;
+            for EnvironmentRead { environment, discovered, .. } in &self.found {
+                if let Some(unsaved) = discovered {
+                    store.save_discovered(&environment.name, unsaved, &[], &[], local_clock::now())?;
                 }
-                Ok(draft)
-            });
+            }
+            Ok(draft)
+        });
         begun.map_err(Failure::running)
     }
 

@@ -7,12 +7,11 @@ use crate::log_reader::{LogReader, LogSink, ReadError};
 use crate::progress::WorkProgress;
 use crate::store::error::StoreError;
 use talkover_core::delivery::{Attempt, EntryId, Target, Timestamp};
+use talkover_core::ledger::watermark::Windows;
 use talkover_core::reading::walk::{Stretch, Walk};
 
 /// Entries are put on disk by so many: what an interruption costs is the requests for fewer than that.
 const KEPT_AT_ONCE: usize = 1_000;
-/// A log that was read up to a moment ago may still get entries of that time: it shows whole seconds.
-const OVERLAP: Duration = Duration::from_secs(2);
 
 /// What a daemon has read of a log: its past ends where that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,8 @@ pub struct ReadExtent {
     pub live: Option<LiveHistory>,
     /// What was read longer ago than this is brought up to date.
     pub stale_after: Duration,
+    /// How late entries may turn up, and for how long they may change.
+    pub windows: Windows,
 }
 
 /// Reads what is missing of the log of `target`.
@@ -52,7 +53,7 @@ pub async fn read(
     let (walk, until) = match (kept.complete_until, kept.stretch) {
         (Some(complete), _) if extent.live.is_some() || now.since(complete) < extent.stale_after => return Ok(()),
         (Some(complete), _) => {
-            let until = kept.stretch.map_or(complete, |stretch| stretch.newest).minus(OVERLAP);
+            let until = update_until(resume, target, &kept, complete, &extent.windows).map_err(not_kept)?;
             (Walk::new(until, extent.per_page), Some(until))
         }
         (None, stretch) => {
@@ -65,9 +66,26 @@ pub async fn read(
         }
     };
     let is_update = kept.complete_until.is_some();
-    let mut keeper = Keeper { resume, target, extent, kept, until, is_update, began: None, progress };
+    // What a daemon has read goes on from there: nobody will ask for an update.
+    let is_resumed = !is_update && kept.stretch.is_some() && extent.live.is_none();
+    let mut keeper = Keeper { resume, target, extent, kept, until, is_update, is_resumed, began: None, progress };
     let walk = reader.read(target, walk, &mut keeper).await?;
     keeper.finish(walk)
+}
+
+/// Where an update ends of a log that was read up to `complete`: above that are all entries that may have turned up or
+/// changed since.
+fn update_until(
+    resume: &ResumeFile,
+    target: &Target,
+    kept: &PriorReading,
+    complete: Timestamp,
+    windows: &Windows,
+) -> Result<Timestamp, StoreError> {
+    let newest = kept.stretch.map_or(complete, |stretch| stretch.newest.min(complete));
+    let late = windows.sweep_until(newest);
+    let open = resume.oldest_open(target, complete.minus(windows.settle_after))?;
+    Ok(open.map_or(late, |open| open.min(late)))
 }
 
 /// What a daemon knows and what was read before it, as one stretch.
@@ -95,6 +113,8 @@ struct Keeper<'a> {
     until: Option<Timestamp>,
     /// Whether everything was read once, and only what came since is read now.
     is_update: bool,
+    /// Whether it leaps over what an interrupted walk has read.
+    is_resumed: bool,
     /// When this walk began, by the server's clock.
     began: Option<Timestamp>,
     progress: &'a mut WorkProgress,
@@ -121,10 +141,13 @@ impl Keeper<'_> {
     }
 
     fn finish(mut self, mut walk: Walk) -> Result<(), ReadError> {
-        let began = self.began.or(self.kept.begun.map(|(date, _)| date)).unwrap_or_default();
+        let first_began = self.kept.begun.map(|(date, _)| date);
+        let began = self.began.or(first_began).unwrap_or_default();
         self.keep(&mut walk, began)?;
         let log_extent = walk.cut_short().map_or(LogExtent::Whole, |_| LogExtent::CutShort);
-        self.resume.complete(self.target, began, log_extent).map_err(not_kept)
+        // What the interrupted walk has read is as old as that; the update reads its end again.
+        let until = first_began.filter(|_| self.is_resumed).unwrap_or(began);
+        self.resume.complete(self.target, until, log_extent).map_err(not_kept)
     }
 }
 

@@ -140,6 +140,8 @@ impl<'a> Replay<'a> {
         spool: &'a mut Spool,
     ) -> Result<Self, ReplayError> {
         policy.windows.initial_lookback = past.end.since(past.from);
+        // The samples show each series from its beginning: to serve one as 0 again would be a reset.
+        policy.holds_births = false;
         let (shown, newest, waiting) = Default::default();
         let mut replay = Self { past, number, policy, books, spool, shown, newest, waiting };
         let met = Batch { coverage: Coverage::FirstResponse, now: ServerTime::new(past.end), ..Batch::default() };
@@ -181,7 +183,7 @@ impl<'a> Replay<'a> {
         if is_whole && self.shown != *self.books.ledger().totals() {
             return Err(ReplayError::Unequal(self.past.target.clone()));
         }
-        Ok(())
+        Ok(self.spool.flush(self.number)?)
     }
 
     /// The next part of the first contact, as of `now`.
@@ -189,7 +191,7 @@ impl<'a> Replay<'a> {
         let windows = &self.policy.windows;
         let open = self.books.ledger().open().filter(|(_, row)| windows.is_settled(row.at, now));
         Batch {
-            // No entry changes any more: those that are open still were, for as long as they are followed.
+            // An update has read again what was open: what still is stayed so for as long as it is followed.
             missing: open.map(|(key, _)| key.id.clone()).collect(),
             coverage: Coverage::FirstContact,
             now: ServerTime::new(now),

@@ -34,7 +34,8 @@ pub struct PriorReading {
     pub begun: Option<(Timestamp, Timestamp)>,
     /// What was read without a gap.
     pub stretch: Option<Stretch>,
-    /// Up to when everything was read; `None` while there is something left to read.
+    /// Up to when everything was read; `None` while there is something left to read. What was late then, and what has
+    /// become of entries that were open then, is not known.
     pub complete_until: Option<Timestamp>,
     /// Whether the log was read to where the reading was to end.
     pub log_extent: LogExtent,
@@ -108,6 +109,15 @@ impl ResumeFile {
             marks.gap_at = Some(until);
         }
         self.mark(target, marks)
+    }
+
+    /// Returns when the oldest of the entries of `target` was made that are not older than `since` and were still pending
+    /// or retrying when they were read.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn oldest_open(&self, target: &Target, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.store.oldest_staged_open(target, since)
     }
 
     /// Returns the next entries of `target` after `after`, oldest first, and none after the last.

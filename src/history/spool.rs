@@ -2,8 +2,8 @@
 //!
 //! The past is decided webhook by webhook in the order of time, and written family by family, series by series. Between
 //! the two lies this: of each series the increases of its numbers, as variable-length integers, in a temporary file
-//! that nobody else sees. What is in memory is the end of each series alone, so that a million entries take no more of
-//! it than a thousand.
+//! that nobody else sees. What is in memory is where they lie, and the end of each series of the webhook that is being
+//! decided, so that a million entries take no more of it than a thousand.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,10 +81,22 @@ impl Spool {
         }
         tail.last = point;
         if tail.bytes.len() >= CHUNK_BYTES {
-            self.file.write_all_at(&tail.bytes, self.length)?;
-            tail.chunks.push((self.length, tail.bytes.len()));
-            self.length += tail.bytes.len() as u64;
-            tail.bytes.clear();
+            tail.write(&self.file, &mut self.length)?;
+        }
+        Ok(())
+    }
+
+    /// Frees the memory that the newer points of the webhook `target` take: it is decided.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn flush(&mut self, target: usize) -> io::Result<()> {
+        for family in Family::ALL.into_iter().map(Some).chain([None]) {
+            let of_it = self.series.range_mut(first(family, target)..);
+            for (_, tail) in of_it.take_while(|(key, _)| key.0 == family && key.1 == target) {
+                tail.write(&self.file, &mut self.length)?;
+                tail.bytes = Vec::new();
+            }
         }
         Ok(())
     }
@@ -93,8 +105,11 @@ impl Spool {
     /// labels.
     pub fn series(&self, family: Option<Family>, target: usize) -> impl Iterator<Item = &PastSeries> {
         let is_of_it = move |key: &(Option<Family>, usize, PastSeries)| key.0 == family && key.1 == target;
-        let first = (family, target, PastSeries::Total(SeriesKey { family: Family::Attempts, labels: Box::default() }));
-        self.series.range(first..).map(|(key, _)| key).take_while(move |key| is_of_it(key)).map(|(.., series)| series)
+        self.series
+            .range(first(family, target)..)
+            .map(|(key, _)| key)
+            .take_while(move |key| is_of_it(key))
+            .map(|(.., series)| series)
     }
 
     /// The number of series.
@@ -129,6 +144,23 @@ impl SeriesTail {
         let last = Point { slot: GridTime::from_number(0), numbers: vec![0; numbers] };
         Self { chunks: Vec::new(), bytes: Vec::new(), last }
     }
+
+    /// Appends the newer points to `file`, which is `length` bytes long.
+    fn write(&mut self, file: &File, length: &mut u64) -> io::Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        file.write_all_at(&self.bytes, *length)?;
+        self.chunks.push((*length, self.bytes.len()));
+        *length += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// What no series of `family` of the webhook `target` comes before.
+fn first(family: Option<Family>, target: usize) -> (Option<Family>, usize, PastSeries) {
+    (family, target, PastSeries::Total(SeriesKey { family: Family::Attempts, labels: Box::default() }))
 }
 
 fn decode(bytes: &[u8], numbers: usize) -> Vec<Point> {
@@ -178,6 +210,7 @@ mod tests {
         #[test]
         fn what_was_added_is_read_back(
             steps in prop::collection::vec((0_i64..1_000, prop::collection::vec(0_u64..u64::MAX / 4_000, 3)), 1..2_000),
+            flushed in 0_usize..2_000,
         ) {
             let directory = tempfile::tempdir().unwrap();
             let mut spool = Spool::new(directory.path()).unwrap();
@@ -188,6 +221,9 @@ mod tests {
                 last.numbers.iter_mut().zip(increases).for_each(|(number, more)| *number += more);
                 spool.push(1, series(LogOutcome::New), last.clone()).unwrap();
                 all.push(last.clone());
+                if all.len() == flushed {
+                    spool.flush(1).unwrap();
+                }
             }
             prop_assert_eq!(spool.points(Some(Family::LogEntries), 1, &series(LogOutcome::New)).unwrap(), all);
         }
@@ -217,5 +253,25 @@ mod tests {
         assert_eq!(listed(None, 1), [last]);
         assert_eq!(listed(None, 0), []);
         assert_eq!(spool.len(), 5);
+    }
+
+    #[test]
+    fn of_a_webhook_that_is_decided_no_point_stays_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(directory.path()).unwrap();
+        let point = Point { slot: GridTime::from_number(1), numbers: vec![1] };
+        let all = [series(LogOutcome::New), PastSeries::LastAttempt(AttemptStatus::Failed)];
+        for (target, series) in [0, 1].into_iter().flat_map(|target| all.clone().map(|series| (target, series))) {
+            spool.push(target, series, point.clone()).unwrap();
+        }
+        spool.flush(1).unwrap();
+        for ((.., target, series), tail) in &spool.series {
+            assert_eq!(tail.bytes.capacity() == 0, *target == 1, "{series:?} of {target}");
+        }
+        assert_eq!(
+            spool.points(Some(Family::LogEntries), 1, &all[0]).unwrap().as_slice(),
+            std::slice::from_ref(&point)
+        );
+        assert_eq!(spool.points(None, 1, &all[1]).unwrap(), [point]);
     }
 }

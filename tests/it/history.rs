@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use talkover_simulator::scenario::{EventWeight, FailureStatus, Failures, Span};
 use talkover_simulator::{
-    Clock, EntrySpec, Fault, ManualClock, Moment, Scenario, Simulator, Webhook, largest_per_minute,
+    Clock, EntrySpec, Fault, ManualClock, Moment, Scenario, Simulator, Status, Webhook, largest_per_minute,
 };
 use tokio::process::Command;
 
-use crate::harness::{self, BINARY, Exporter, Verdict, Workspace, all_true_attempts, simulator, wait_for};
+use crate::harness::{
+    self, BINARY, Exporter, Verdict, Workspace, all_true_attempts, quiet_scenario, simulator, wait_for,
+};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -240,6 +242,72 @@ async fn an_interrupted_run_goes_on_where_it_stopped() {
     assert!(read(&interrupted) == read(&whole), "the files differ");
     let once = whole.simulator.requests().len();
     assert!(requests() < once + 120, "{} requests instead of {once}", requests());
+}
+
+/// A clock that tests move, some hours ago: a run takes what was read then for old.
+fn earlier() -> ManualClock {
+    ManualClock::new(Moment::from_seconds(Clock::Real.now().as_seconds() - 6 * 3600))
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Runs to the end with `--seed-state`, and checks the samples and the state against the log.
+async fn assert_complete(past: &Past, webhooks: &[Webhook]) {
+    let samples = past.written(&["--since", "4d", "--seed-state"]).await;
+    let truth = all_true_attempts(&past.simulator, webhooks);
+    let last: BTreeMap<String, f64> =
+        samples.of(ATTEMPTS).map(|(series, _)| (series.clone(), samples.last(series).unwrap())).collect();
+    assert_eq!(last, truth);
+    let exporter = Exporter::start(&past.config).await;
+    exporter.wait_for("a poll of all", |scrape| scrape.sum("talkover_up", &[]) == webhooks.len() as f64).await;
+    assert_eq!(exporter.terminate().await, Some(0));
+    harness::verify(&past.config, &["--since", "4d"], &[]).await.assert_ok();
+}
+
+#[tokio::test]
+async fn what_came_late_or_changed_after_a_reading_is_read_by_the_next_run() {
+    let clock = earlier();
+    let scenario = Scenario { rate_limit_per_minute: 100_000, ..quiet_scenario() };
+    let webhooks = scenario.webhooks.clone();
+    let settings = "poll: {lookback: 1h, settle_after: 2h}\n";
+    let past = Past::of(scenario, clock.clone(), settings).await;
+    let begin = past.simulator.truth().now;
+    let insert = |ago: Duration, status| {
+        let spec = EntrySpec { created_at: begin.minus(ago), status, ..EntrySpec::default() };
+        past.simulator.with_world(|world| world.insert("w-1", spec)).unwrap()
+    };
+    for ago in [2 * DAY, 2 * HOUR, Duration::from_secs(10)] {
+        insert(ago, Status::Success);
+    }
+    let open = insert(HOUR * 3 / 2, Status::Pending);
+
+    // A webhook that cannot be read keeps the run from its end.
+    let more: Vec<Webhook> = webhooks.iter().cloned().chain([Webhook::of_agent("a-1", "w-9")]).collect();
+    past.workspace.configure(&past.simulator.base_url(), &more, settings);
+    let verdict = past.run(&["--since", "4d", "--seed-state"]).await;
+    assert!(verdict.code == Some(1) && verdict.stderr.contains("w-9 cannot be read"), "{verdict:#?}");
+    past.workspace.configure(&past.simulator.base_url(), &webhooks, settings);
+
+    insert(HOUR / 2, Status::Success);
+    assert!(past.simulator.with_world(|world| world.change(&open, |entry| entry.status = Status::Success)));
+    clock.advance(3 * HOUR);
+    assert_complete(&past, &webhooks).await;
+}
+
+#[tokio::test]
+async fn what_came_late_while_a_run_was_interrupted_is_read() {
+    let clock = earlier();
+    let past = Past::of(eventful(), clock.clone(), "poll: {per_page: 20}\n").await;
+    let arguments = ["--since", "4d", "--seed-state"];
+    let mut child = past.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let requests = || past.simulator.requests().len();
+    wait_for("some pages", async || (requests() > 120).then_some(())).await;
+    child.kill().await.unwrap();
+    let created_at = past.simulator.truth().now.minus(Duration::from_secs(300));
+    clock.advance(3 * HOUR);
+    let spec = EntrySpec { created_at, ..EntrySpec::default() };
+    past.simulator.with_world(|world| world.insert("w-1", spec)).unwrap();
+    assert_complete(&past, &eventful().webhooks).await;
 }
 
 #[tokio::test]

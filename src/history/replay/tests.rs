@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::sqlite::SqliteStore;
 use talkover_core::delivery::{EntryId, HttpStatus, OwnerType};
 use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail, LabelPolicy};
 use talkover_core::ledger::series::{Family, SeriesKey};
@@ -170,4 +171,20 @@ fn samples_end_where_a_daemon_goes_on_and_what_is_dated_ahead_is_left_to_it() {
     let last = |samples: BTreeMap<PastSeries, Vec<Point>>| samples[&key].last().unwrap().numbers[0];
     assert_eq!(last(replayed(&attempts, 10, &past(end()))), 2);
     assert_eq!(last(replayed(&attempts, 10, &past(FROM.plus(Duration::from_secs(86_400))))), 1);
+}
+
+#[test]
+fn a_state_goes_on_from_the_samples_even_where_a_series_begins_at_their_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = Spool::new(directory.path()).unwrap();
+    let mut store = SqliteStore::open(&directory.path().join("state.db"), local_clock::now()).unwrap();
+    let past = past(end());
+    let books = Books::state(&mut store, None);
+    let mut replay = Replay::begin(&past, 0, policy(), books, &mut spool).unwrap();
+    replay.add(vec![entry(0, (DAYS * 86_400, 0, 0, 1, 0))]).unwrap();
+    replay.finish(Vec::new(), LogExtent::Whole).unwrap();
+
+    let loaded = store.load(&past.target, &policy().labels).unwrap();
+    assert!(loaded.births.values().all(|birth| !birth.is_held), "{:?}", loaded.births);
+    assert!(loaded.ledger.totals().iter().count() > 0);
 }

@@ -64,7 +64,7 @@ fn a_file_has_families_series_and_times_in_order() {
         ],
     );
     insta::assert_snapshot!(text);
-    assert_eq!(written.series, 6);
+    assert_eq!(written.series, 7);
 }
 
 #[test]

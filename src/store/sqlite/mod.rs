@@ -131,6 +131,18 @@ impl SqliteStore {
         })
     }
 
+    /// Returns when the oldest of the entries of the long walk of `target` was made that are not older than `since` and
+    /// were still pending or retrying when they were read.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn oldest_staged_open(&self, target: &Target, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| match targets::find_id(connection, target)? {
+            Some(id) => staged::oldest_open(connection, id, since),
+            None => Ok(None),
+        })
+    }
+
     /// Returns the keys of the unusable entries of the long walk of `target`.
     ///
     /// # Errors

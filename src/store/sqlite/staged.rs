@@ -134,6 +134,22 @@ pub(super) fn part(
     parts.next()
 }
 
+/// When the oldest of the entries was made that are not older than `since` and were still open when they were read.
+pub(super) fn oldest_open(
+    connection: &Connection,
+    target: TargetNumber,
+    since: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let (pending, retrying) = (AttemptStatus::Pending.as_str(), AttemptStatus::Retrying.as_str());
+    let oldest: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(created_at) FROM staged_entries
+             WHERE target = ?1 AND created_at >= ?2 AND status IN (?3, ?4)",
+        )?
+        .query_row(params![target.0, since.as_micros(), pending, retrying], |row| row.get(0))?;
+    Ok(oldest.map(Timestamp::from_micros))
+}
+
 /// The entries of a walk, oldest first, by parts.
 struct Parts<'a> {
     connection: &'a Connection,
