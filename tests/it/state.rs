@@ -23,9 +23,15 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With more settings.
+    async fn with(settings: &str) -> Self {
         let simulator = simulator(quiet_scenario(), Clock::Real).await;
         let workspace = Workspace::new();
-        let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, POLL);
+        let settings = format!("{POLL}{settings}");
+        let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, &settings);
         Self { simulator, workspace, config }
     }
 
@@ -110,6 +116,35 @@ async fn a_state_that_went_back_in_time_is_shown_when_its_log_has_been_read_agai
     assert!(verdict.stdout.contains("the logs have been read again since"), "{verdict:#?}");
     let exporter = Exporter::start(&scene.config).await;
     assert!(!has_line(&exporter.log(), "WARN", "behind"), "{:#?}", exporter.log());
+}
+
+#[tokio::test]
+async fn a_series_that_was_shown_is_not_held_again_when_the_state_went_back_in_time() {
+    let scene = Scene::with("metrics: {birth_hold: 300ms}\n").await;
+    let exporter = Exporter::start(&scene.config).await;
+    let is_contacted = |scrape: &Scrape| scrape.text.contains("talkover_exporter_log_entries_total{");
+    exporter.wait_for("the first contact", is_contacted).await;
+    scene.deliver("w-1", 5);
+    // Nobody scrapes, so the hold cannot end before the copy is made.
+    let held = || {
+        let state = rusqlite::Connection::open(scene.state()).unwrap();
+        state
+            .query_row("SELECT count(*) FROM totals WHERE family = 'attempts' AND held", [], |row| row.get::<_, i64>(0))
+    };
+    wait_for("the birth", || async { held().is_ok_and(|count| count == 1).then_some(()) }).await;
+    let files = ["state.db", "state.db-wal"]
+        .map(|name| (scene.workspace.path(name), std::fs::read(scene.workspace.path(name)).unwrap()));
+    let shown = scene.wait_for_truth(&exporter).await;
+    exporter.kill().await;
+
+    scene.take_away(&[".served", ".seen", ".budget"]);
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let exporter = Exporter::start(&scene.config).await;
+    assert!(has_line(&exporter.log(), "WARN", "behind what was last shown"), "{:#?}", exporter.log());
+    let again = exporter.wait_for("the series", |scrape| scrape.of(ATTEMPTS).next().is_some()).await;
+    again.assert_not_below(&shown);
 }
 
 #[tokio::test]

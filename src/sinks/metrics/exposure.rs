@@ -32,7 +32,9 @@ type FirstShown = Arc<OnceLock<Instant>>;
 struct CatchingUp {
     /// When the last batch of what was missed was read, by the server's clock.
     since: Timestamp,
-    /// When all of it was first shown, with nothing held.
+    /// The series that were held then.
+    awaited: Arc<[SeriesKey]>,
+    /// When all of it was first shown, with none of them held.
     complete: FirstShown,
 }
 
@@ -46,7 +48,10 @@ impl Exposure {
             }
         }
         if let Some(since) = catching_up {
-            self.catching_up = Some(CatchingUp { since, complete: FirstShown::default() });
+            // Those that were born later than this, before a restart, belong to the present.
+            let is_awaited = |key: &&SeriesKey| self.born.get(*key).is_none_or(|born| *born <= since);
+            let awaited = self.held.keys().filter(is_awaited).cloned().collect();
+            self.catching_up = Some(CatchingUp { since, awaited, complete: FirstShown::default() });
         }
     }
 
@@ -71,15 +76,10 @@ impl Exposure {
             shown.get_or_init(|| now);
         }
         if let Some(catching_up) = &self.catching_up
-            && !self.holds_until(catching_up.since)
+            && !catching_up.awaited.iter().any(|key| self.is_held(key))
         {
             catching_up.complete.get_or_init(|| now);
         }
-    }
-
-    /// Whether a series that was born at `moment` or before is held.
-    fn holds_until(&self, moment: Timestamp) -> bool {
-        self.held.keys().any(|key| self.born.get(key).is_none_or(|born| *born <= moment))
     }
 
     /// The holds that have lasted for `hold` since a scrape first showed them.
@@ -159,5 +159,19 @@ mod tests {
         assert!(again.is_catching_up(), "another batch came in between");
         exposure.release(&Durable::assumed(due.clone()));
         assert!(!exposure.is_catching_up());
+    }
+
+    #[test]
+    fn catching_up_waits_for_no_later_birth_where_the_servers_clock_is_ahead() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut exposure = Exposure::default();
+        // No birth is later than the local clock, so `later` seems to be older than the batch.
+        exposure.add(&births("a", 5), Some(Timestamp::from_seconds(100)));
+        exposure.note_scrape(after(0));
+        exposure.release(&Durable::assumed(exposure.due(after(65), HOLD)));
+        exposure.add(&births("later", 70), None);
+        exposure.note_scrape(after(70));
+        assert_eq!(exposure.due(after(135), HOLD).caught_up, Some(Timestamp::from_seconds(100)));
     }
 }

@@ -115,7 +115,7 @@ impl SqliteStore {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
         }
-        store.carry_over()?;
+        store.carry_over_if_possible()?;
         Ok(store)
     }
 

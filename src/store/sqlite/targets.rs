@@ -157,9 +157,11 @@ pub(super) fn end_catching_up(
     Ok(())
 }
 
-/// Notes that the log of every target is to be read again before anything is shown of it.
+/// Notes that the log of every target is to be read again before anything is shown of it. Holds end: the commit that
+/// ended one may be among those that were lost, and then the series was shown as it is.
 pub(super) fn fall_behind(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute("UPDATE targets SET is_behind = 1", [])?;
+    transaction.execute("UPDATE totals SET held = 0 WHERE held <> 0", [])?;
     Ok(())
 }
 

@@ -107,6 +107,18 @@ impl SqliteStore {
         Some(Detached { what, remedy })
     }
 
+    /// The same as [`Self::carry_over`], but for a file that cannot grow now, as on a full disk: what was committed is
+    /// safe in the write-ahead log, and is carried over later.
+    pub(super) fn carry_over_if_possible(&mut self) -> Result<(), StoreError> {
+        match self.carry_over() {
+            Err(failure @ (StoreError::Sqlite { .. } | StoreError::Io { .. })) => {
+                warn!("failed to carry the write-ahead log over into the state file: {failure}");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     /// Carries what was committed over from the write-ahead log into the file, as far as readers allow.
     pub(super) fn carry_over(&mut self) -> Result<(), StoreError> {
         if self.place.carried_over == self.last.number {
