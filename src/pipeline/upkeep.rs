@@ -1,6 +1,7 @@
 //! Looks after the state file: tells when its path no longer leads to it, and carries over what was committed, so that a
 //! copy of the file alone is never days old.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
@@ -8,12 +9,16 @@ use tracing::{error, warn};
 
 use crate::blocking;
 use crate::shutdown::Shutdown;
-use crate::store::Detached;
 use crate::store::handle::StoreHandle;
+use crate::store::{Detached, FileCheck, Store};
 use crate::watchdog::Turns;
 
 /// How often the path is compared with the open file.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the whole file is read at most, where something else writes to it.
+const CHECK_EVERY: Duration = Duration::from_secs(3600);
+/// How often a check is told to stop, until it does.
+const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 /// How often what was committed is carried over into the file, beyond what SQLite does by itself.
 const CARRY_OVER_EVERY: Duration = Duration::from_secs(3600);
 /// The time between the first two messages; it doubles with each, up to
@@ -25,6 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown, turns: Turns) {
     let mut told = Told::default();
     let mut carried_over = Instant::now();
+    let mut checked: Option<Instant> = None;
     loop {
         let goes_on = turns.wait(&mut shutdown, LOOK_EVERY).await;
         let detached = turns.resting(look(&store)).await;
@@ -44,12 +50,36 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
         if !goes_on {
             return;
         }
+        let may_check = checked.is_none_or(|checked| checked.elapsed() >= CHECK_EVERY);
+        if may_check && turns.resting(check(&store, &mut shutdown)).await {
+            checked = Some(Instant::now());
+        }
     }
 }
 
+/// Checks the whole file, if that is due, while others work with the store. Returns whether it was.
+async fn check(store: &StoreHandle, shutdown: &mut Shutdown) -> bool {
+    let Some(FileCheck { run, interrupt }) = ask(store, |store| store.take_due_check()).await else { return false };
+    let mut running = pin!(blocking::run(run));
+    tokio::select! {
+        fault = &mut running => ask(store, |store| store.note_checked(fault)).await,
+        () = shutdown.recv() => {
+            // One interruption has no effect between two statements.
+            while tokio::time::timeout(INTERRUPT_EVERY, &mut running).await.is_err() {
+                interrupt();
+            }
+        }
+    }
+    true
+}
+
 async fn look(store: &StoreHandle) -> Option<Detached> {
+    ask(store, |store| store.find_detached()).await
+}
+
+async fn ask<T: Send + 'static>(store: &StoreHandle, work: impl FnOnce(&mut dyn Store) -> T + Send + 'static) -> T {
     let handle = store.clone();
-    blocking::run(move || handle.run_blocking(|store| store.find_detached())).await
+    blocking::run(move || handle.run_blocking(work)).await
 }
 
 /// When a lasting problem is told: at growing distances.

@@ -16,7 +16,7 @@ pub mod queue;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
 use self::durable::{Durable, DurableLedger};
@@ -60,6 +60,20 @@ pub struct Detached {
     pub what: String,
     /// The way out.
     pub remedy: String,
+}
+
+/// A check of the whole state file, which takes seconds for a large one and does without the store.
+pub struct FileCheck {
+    /// Does it; returns what is wrong with the file.
+    pub run: Box<dyn FnOnce() -> Option<String> + Send>,
+    /// Cuts it short where it is; what it returns then means nothing.
+    pub interrupt: Box<dyn Fn() + Send>,
+}
+
+impl Debug for FileCheck {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileCheck").finish_non_exhaustive()
+    }
 }
 
 /// A target that neither the configuration nor discovery lists any more.
@@ -194,6 +208,13 @@ pub trait Store: Debug + Send {
 
     /// Says if the path no longer leads to the open file, or something else has written to it.
     fn find_detached(&mut self) -> Option<Detached>;
+
+    /// Returns the check of the whole file that is due once [`Store::find_detached`] has found that something else has
+    /// written to it. It must end before the store is closed.
+    fn take_due_check(&mut self) -> Option<FileCheck>;
+
+    /// Records what that check found. [`Store::find_detached`] tells it until another one finds nothing.
+    fn note_checked(&mut self, fault: Option<String>);
 
     /// Carries what was committed over from the write-ahead log into the file itself, as far as readers allow.
     fn checkpoint(&mut self) -> Result<(), StoreError>;

@@ -17,7 +17,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::checksums::{self, ChangeTally};
 use super::{commits, space};
@@ -386,9 +386,9 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     }
 }
 
-/// A connection of its own for reading, which must not outlast the store's.
+/// A connection of its own for reading, which must not outlast the store's. Makes no file.
 pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let connection = Connection::open_with_flags(path, OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE))?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }

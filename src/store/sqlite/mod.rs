@@ -42,7 +42,7 @@ use super::lock::LockFile;
 use super::place;
 use super::problems::StateProblems;
 use super::queue::SpanQueue;
-use super::{DecidePart, Detached, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::{DecidePart, Detached, FileCheck, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
@@ -107,7 +107,7 @@ impl SqliteStore {
         }
         place::warn_if_open_to_all(path);
         let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
-        let place = FilePlace { database: lock.identity().ok(), log: None, version: None, carried_over: 0 };
+        let place = FilePlace { database: lock.identity().ok(), ..FilePlace::default() };
         let path = path.to_owned();
         let mut store =
             Self { connection, path, created_at, tally, last, seen, failing, served, queue, problems, place, lock };
@@ -324,6 +324,14 @@ impl Store for SqliteStore {
 
     fn find_detached(&mut self) -> Option<Detached> {
         self.look_for_detachment()
+    }
+
+    fn take_due_check(&mut self) -> Option<FileCheck> {
+        self.begin_due_check()
+    }
+
+    fn note_checked(&mut self, fault: Option<String>) {
+        self.place.fault = fault;
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {

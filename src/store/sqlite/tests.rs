@@ -10,10 +10,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{SqliteStore, format, targets};
-use crate::store::SpanBatch;
 use crate::store::Store as _;
 use crate::store::error::StoreError;
-use crate::store::{Release, Unlisted};
+use crate::store::{Detached, Release, SpanBatch, Unlisted};
 use talkover_core::delivery::{Attempt, AttemptStatus, HttpStatus, OwnerType, Target};
 use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
@@ -678,4 +677,45 @@ fn a_file_that_could_not_shrink_is_rewritten_when_it_is_opened() {
     assert_eq!(mode(&raw), 0);
     drop(raw);
     assert_eq!(mode(&place.open().connection), 2, "2 is INCREMENTAL");
+}
+
+#[test]
+fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store() {
+    let place = Place::new();
+    let mut store = place.open();
+    settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
+    assert!(store.find_detached().is_none() && store.take_due_check().is_none(), "nothing else has written to it");
+    let mut second = 1;
+    let mut change = |sql: &str| {
+        Connection::open(place.path()).unwrap().execute_batch(sql).unwrap();
+        // Whatever the resolution of the file system's times.
+        let modified = std::time::UNIX_EPOCH + Duration::from_secs(second);
+        fs::File::options().write(true).open(place.path()).unwrap().set_modified(modified).unwrap();
+        second += 1;
+    };
+    let check = |store: &mut SqliteStore| {
+        let check = store.take_due_check().unwrap();
+        assert!(store.take_due_check().is_none(), "one is enough");
+        let fault = (check.run)();
+        store.note_checked(fault);
+    };
+
+    change("PRAGMA wal_checkpoint(FULL)");
+    assert_eq!(store.find_detached(), None);
+    check(&mut store);
+    assert_eq!(store.find_detached(), None);
+
+    change("UPDATE entries SET event = event || 'x' WHERE id = 'odd'");
+    assert_eq!(store.find_detached(), None, "the last commit is there");
+    check(&mut store);
+    for _ in 0..2 {
+        let Detached { what, .. } = store.find_detached().unwrap();
+        assert!(what.contains("was overwritten or cut by another program (table entries"), "{what}");
+        assert!(store.problems.is_detached() && store.take_due_check().is_none());
+    }
+
+    change("UPDATE entries SET event = rtrim(event, 'x') WHERE id = 'odd'");
+    assert!(store.find_detached().is_some(), "it is not known yet");
+    check(&mut store);
+    assert!(store.find_detached().is_none() && !store.problems.is_detached());
 }

@@ -8,12 +8,12 @@ use super::commits::{self, Commit};
 use super::served::Served;
 use super::{SqliteStore, checksums, format, targets};
 use crate::local_clock;
-use crate::store::Detached;
 use crate::store::error::StoreError;
 use crate::store::place::{self, Identity};
+use crate::store::{Detached, FileCheck};
 
 /// The database file as it was when this store last wrote to it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FilePlace {
     pub(super) database: Option<Identity>,
     /// Its write-ahead log.
@@ -21,6 +21,10 @@ pub(super) struct FilePlace {
     pub(super) version: Option<(u64, i64, i64)>,
     /// The number of the last commit that was carried over into it.
     pub(super) carried_over: u64,
+    /// Whether something else has written to it since it was last checked as a whole.
+    pub(super) is_check_due: bool,
+    /// What that check found.
+    pub(super) fault: Option<String>,
 }
 
 impl SqliteStore {
@@ -61,8 +65,8 @@ impl SqliteStore {
     }
 
     /// What is wrong with the place of the file.
-    fn inspect_place(&self) -> Option<String> {
-        let path = self.path.display();
+    fn inspect_place(&mut self) -> Option<String> {
+        let path = self.path.display().to_string();
         match Identity::at(&self.path) {
             None => return Some(format!("{path} was deleted")),
             found if found != self.place.database => return Some(format!("{path} is another file now")),
@@ -71,20 +75,44 @@ impl SqliteStore {
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
             return Some(format!("{path}-wal was deleted or replaced"));
         }
-        if self.lock.version().ok() == self.place.version {
+        if self.lock.version().ok() != self.place.version {
+            // Something else has written to it: SQLite on behalf of another program, or a copy that was put over it. To
+            // read all of it here would keep commits waiting.
+            if !self.has_last_commit() {
+                return Some(format!("{path} was overwritten or cut by another program"));
+            }
+            self.place.is_check_due = true;
+            self.note_version();
+        }
+        let fault = self.place.fault.as_ref()?;
+        Some(format!("{path} was overwritten or cut by another program ({fault})"))
+    }
+
+    /// Whether the last commit is what others find in the file.
+    fn has_last_commit(&self) -> bool {
+        let found = || commits::read(&format::open_beside(&self.path)?);
+        self.lock.has_header() && found().is_ok_and(|found| found.is_ok_and(|found| found.number == self.last.number))
+    }
+
+    /// The check of the whole file that is due, on a connection of its own and as of one moment.
+    pub(super) fn begin_due_check(&mut self) -> Option<FileCheck> {
+        if !self.place.is_check_due {
             return None;
         }
-        // Something else has written to it: SQLite on behalf of another program, or a copy that was put over it.
-        let is_whole = || -> rusqlite::Result<bool> {
-            let connection = format::open_beside(&self.path)?;
-            let is_last = commits::read(&connection)?.is_ok_and(|found| found.number == self.last.number);
-            let is_sound = is_last
-                && format::find_broken_page(&connection)?.is_none()
-                && checksums::find_fault(&connection)?.is_none();
-            Ok(is_sound)
+        // Where it cannot be opened, it is due still.
+        let connection = format::open_beside(&self.path).ok()?;
+        self.place.is_check_due = false;
+        let handle = connection.get_interrupt_handle();
+        let find_fault = move || -> rusqlite::Result<Option<String>> {
+            let transaction = connection.unchecked_transaction()?;
+            let broken = format::find_broken_page(&transaction)?;
+            let fault = || Ok(checksums::find_fault(&transaction)?.map(|fault| fault.to_string()));
+            broken.map_or_else(fault, |reason| Ok(Some(reason)))
         };
-        let is_whole = self.lock.has_header() && is_whole().unwrap_or(false);
-        (!is_whole).then(|| format!("{path} was overwritten or cut by another program"))
+        Some(FileCheck {
+            run: Box::new(move || find_fault().unwrap_or_else(|error| Some(error.to_string()))),
+            interrupt: Box::new(move || handle.interrupt()),
+        })
     }
 
     /// Says if the path no longer leads to the open file, or something else has written to it.
