@@ -269,17 +269,19 @@ async fn what_came_late_or_changed_after_a_reading_is_read_by_the_next_run() {
     let clock = earlier();
     let scenario = Scenario { rate_limit_per_minute: 100_000, ..quiet_scenario() };
     let webhooks = scenario.webhooks.clone();
-    let settings = "poll: {lookback: 1h, settle_after: 2h}\n";
+    // A page holds one entry: nothing is read by chance.
+    let settings = "poll: {lookback: 1h, settle_after: 2h, per_page: 1}\n";
     let past = Past::of(scenario, clock.clone(), settings).await;
     let begin = past.simulator.truth().now;
-    let insert = |ago: Duration, status| {
+    let insert = |webhook, ago: Duration, status| {
         let spec = EntrySpec { created_at: begin.minus(ago), status, ..EntrySpec::default() };
-        past.simulator.with_world(|world| world.insert("w-1", spec)).unwrap()
+        past.simulator.with_world(|world| world.insert(webhook, spec)).unwrap()
     };
-    for ago in [2 * DAY, 2 * HOUR, Duration::from_secs(10)] {
-        insert(ago, Status::Success);
+    for ago in [2 * DAY, 2 * HOUR, HOUR * 7 / 6, HOUR / 3, Duration::from_secs(10)] {
+        insert("w-1", ago, Status::Success);
+        insert("w-2", ago, Status::Success);
     }
-    let open = insert(HOUR * 3 / 2, Status::Pending);
+    let open = insert("w-1", HOUR * 3 / 2, Status::Pending);
 
     // A webhook that cannot be read keeps the run from its end.
     let more: Vec<Webhook> = webhooks.iter().cloned().chain([Webhook::of_agent("a-1", "w-9")]).collect();
@@ -288,7 +290,7 @@ async fn what_came_late_or_changed_after_a_reading_is_read_by_the_next_run() {
     assert!(verdict.code == Some(1) && verdict.stderr.contains("w-9 cannot be read"), "{verdict:#?}");
     past.workspace.configure(&past.simulator.base_url(), &webhooks, settings);
 
-    insert(HOUR / 2, Status::Success);
+    insert("w-2", HOUR / 2, Status::Success);
     assert!(past.simulator.with_world(|world| world.change(&open, |entry| entry.status = Status::Success)));
     clock.advance(3 * HOUR);
     assert_complete(&past, &webhooks).await;
