@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 
 import yaml
+
 from simulated_webhooks import DAY, HOUR, START, STEP
 
 
