@@ -718,4 +718,10 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
     assert!(store.find_detached().is_some(), "it is not known yet");
     check(&mut store);
     assert!(store.find_detached().is_none() && !store.problems.is_detached());
+
+    change("UPDATE entries SET event = event || 'x' WHERE id = 'odd'");
+    settle(&mut store, &target("w-2"), &mut Ledger::default(), &batches()[1]);
+    assert_eq!(store.find_detached(), None, "a commit came in between");
+    check(&mut store);
+    assert!(store.find_detached().is_some());
 }

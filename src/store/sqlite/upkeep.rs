@@ -64,6 +64,13 @@ impl SqliteStore {
         }
     }
 
+    /// Has the file checked if something else has written to it: once this store has too, nothing tells any more.
+    pub(super) fn notice_other_writer(&mut self) {
+        if self.place.version.is_some() && self.lock.version().ok() != self.place.version {
+            self.place.is_check_due = true;
+        }
+    }
+
     /// What is wrong with the place of the file.
     fn inspect_place(&mut self) -> Option<String> {
         let path = self.path.display().to_string();
@@ -152,6 +159,7 @@ impl SqliteStore {
         if self.place.carried_over == self.last.number {
             return Ok(());
         }
+        self.notice_other_writer();
         let path = &self.path;
         self.lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
         let carried_over = self
