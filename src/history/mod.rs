@@ -3,7 +3,7 @@
 //! [`reading`] reads the logs within the request budget and keeps what it has read in a [`resume`] file, so that an
 //! interrupted run goes on where it stopped. [`replay`] decides all of it with the ledger's own rules, as of the time at
 //! which each thing happened, and notes in the [`spool`] what each series came to, on the [`grid`] of five minutes.
-//! [`write`] makes an OpenMetrics file of that. The same decisions may become the state that a daemon begins with.
+//! [`mod@write`] makes an OpenMetrics file of that. The same decisions may become the state that a daemon begins with.
 //!
 //! *Invariant:* what counts as what is decided by `talkover_core::ledger` alone, and the last sample of a series is its
 //! total.

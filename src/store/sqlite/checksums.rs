@@ -6,7 +6,7 @@
 //! missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by what r
 //! had and x has, and of all rows that are found only x explains that by a single r.
 //!
-//! Nobody can forget them: [`ChangeTally::attach`] puts triggers on every table that the file has, whoever added it, and
+//! Nobody can forget them: `ChangeTally::attach` puts triggers on every table that the file has, whoever added it, and
 //! [`super::commits`] writes the sums with every commit. Whoever writes to the file otherwise has damaged it.
 
 use std::collections::BTreeMap;
