@@ -23,7 +23,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use self::assemble::SharedServices;
-pub(crate) use self::assemble::{client, policy, spans, target};
+pub(crate) use self::assemble::{client, discovery_of, policy, spans, target};
 use self::supervisor::{Ready, Supervisor};
 use crate::client::ClientError;
 use crate::config::{self, Config, ServerConfig, TokenError};

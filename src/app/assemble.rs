@@ -8,7 +8,8 @@ use super::AppError;
 use crate::budget::Budget;
 use crate::client::{Client, ClientError, ClientOptions, Connector};
 use crate::config::{
-    Config, EnvironmentConfig, MetricsConfig, PollConfig, ServerConfig, StateConfig, TracesConfig, WebhookConfig,
+    Config, DiscoveryConfig, EnvironmentConfig, MetricsConfig, PollConfig, ServerConfig, StateConfig, TracesConfig,
+    WebhookConfig,
 };
 use crate::local_clock;
 use crate::pipeline::environment::{EnvironmentLoop, EnvironmentSettings};
@@ -23,14 +24,15 @@ use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::watchdog::Watchdog;
 use talkover_core::delivery::Target;
-use talkover_core::discovery;
 use talkover_core::discovery::filter::Filter;
-use talkover_core::discovery::plan::Discovery;
+use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
+use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::schedule::Intervals;
+use talkover_core::server_time::ServerTime;
 use talkover_core::spans::sampling::Sampler;
 use talkover_core::spans::span::SpanPolicy;
 
@@ -90,16 +92,9 @@ impl Plan {
         let named = self.environment.webhooks.iter().map(|webhook| target(&self.environment, webhook)).collect();
         let discovery = match &self.environment.discovery {
             Some(discovery) => {
-                let settings = discovery::plan::DiscoverySettings {
-                    agents: discovery.agents,
-                    campaigns: discovery.campaigns,
-                    refresh_interval: discovery.refresh_interval,
-                    max_webhooks: discovery.max_webhooks as usize,
-                };
-                let filter = Filter::new(&discovery.include, &discovery.exclude);
                 let now = services.clocks.get(&name).now();
                 let known = services.store.run_blocking(|store| store.load_discovered(&name))?;
-                Some(Discovery::new(settings, filter, known, now))
+                Some(discovery_of(discovery, known, now))
             }
             None => None,
         };
@@ -261,4 +256,15 @@ fn client_options(environment: &EnvironmentConfig) -> ClientOptions {
 
 fn client_error(environment: &EnvironmentConfig, error: ClientError) -> AppError {
     AppError::Client { environment: environment.name.clone(), error }
+}
+
+/// The search for webhooks that `config` asks for, with what is `known` already, as of `now`.
+pub(crate) fn discovery_of(config: &DiscoveryConfig, known: DiscoveryRecord, now: ServerTime) -> Discovery {
+    let settings = DiscoverySettings {
+        agents: config.agents,
+        campaigns: config.campaigns,
+        refresh_interval: config.refresh_interval,
+        max_webhooks: config.max_webhooks as usize,
+    };
+    Discovery::new(settings, Filter::new(&config.include, &config.exclude), known, now)
 }

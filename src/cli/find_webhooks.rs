@@ -9,8 +9,7 @@ use crate::app;
 use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::config::EnvironmentConfig;
 use talkover_core::delivery::Target;
-use talkover_core::discovery::filter::Filter;
-use talkover_core::discovery::plan::{Discovery, DiscoverySettings};
+use talkover_core::discovery::plan::Discovery;
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::{ListedTarget, join};
@@ -49,14 +48,7 @@ async fn discover(
     failures: &mut Vec<String>,
 ) -> Result<Option<Discovery>, AskError> {
     let Some(config) = &environment.discovery else { return Ok(None) };
-    let settings = DiscoverySettings {
-        agents: config.agents,
-        campaigns: config.campaigns,
-        refresh_interval: config.refresh_interval,
-        max_webhooks: config.max_webhooks as usize,
-    };
-    let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());
+    let mut discovery = app::discovery_of(config, DiscoveryRecord::default(), asker.clock.now());
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
         match ask(asker, &request).await {

@@ -23,8 +23,7 @@ use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format
 use crate::shutdown::Shutdown;
 use talkover_core::delivery::{Attempt, AttemptStatus, OwnerType, Target, Timestamp};
 use talkover_core::discovery::OwnerKey;
-use talkover_core::discovery::filter::Filter;
-use talkover_core::discovery::plan::{Discovery, DiscoverySettings, ShortList};
+use talkover_core::discovery::plan::{Discovery, ShortList};
 use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::{ListedTarget, join};
@@ -241,14 +240,7 @@ async fn discover(
     survey: &mut Survey,
 ) -> Result<Option<Discovery>, AskError> {
     let Some(config) = &environment.discovery else { return Ok(None) };
-    let settings = DiscoverySettings {
-        agents: config.agents,
-        campaigns: config.campaigns,
-        refresh_interval: config.refresh_interval,
-        max_webhooks: config.max_webhooks as usize,
-    };
-    let filter = Filter::new(&config.include, &config.exclude);
-    let mut discovery = Discovery::new(settings, filter, DiscoveryRecord::default(), asker.clock.now());
+    let mut discovery = app::discovery_of(config, DiscoveryRecord::default(), asker.clock.now());
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
