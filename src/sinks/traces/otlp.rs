@@ -1,4 +1,4 @@
-//! Makes an OTLP request from a batch of the queue.
+//! Makes an OTLP request from a batch of the queue: one resource for each environment.
 //!
 //! The spans are encoded already. In Protocol Buffers an embedded message and a field of bytes look alike, so the
 //! messages around the spans are declared here with `bytes` in their place: what is sent is an
@@ -7,13 +7,24 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::build_info;
+
+/// The attribute of a resource that names the environment.
+const DEPLOYMENT_ENVIRONMENT: &str = "deployment.environment.name";
+/// The attribute of our spans that does.
+const ENVIRONMENT: &str = "talkover.environment";
+/// Numbers of fields, from `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto`.
+const SPAN_ATTRIBUTES: u32 = 9;
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
+const STRING_VALUE: u32 = 1;
 
 /// `ExportTraceServiceRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ExportRequest {
-    /// One resource: this daemon.
+    /// One resource for each environment whose deliveries they are.
     #[prost(message, repeated, tag = "1")]
     pub resource_spans: Vec<EncodedResourceSpans>,
 }
@@ -21,7 +32,7 @@ pub struct ExportRequest {
 /// `ResourceSpans`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EncodedResourceSpans {
-    /// The resource that the spans describe.
+    /// What the spans tell of.
     #[prost(message, optional, tag = "1")]
     pub resource: Option<Resource>,
     /// One scope: this crate.
@@ -49,7 +60,8 @@ pub struct ResourceScope {
 
 impl ResourceScope {
     /// The resource with these attributes, and the scope. `service.version` and `service.instance.id` are added if the
-    /// attributes lack them.
+    /// attributes lack them; [`ResourceScope::request`] adds `deployment.environment.name` likewise
+    /// (<https://opentelemetry.io/docs/specs/semconv/resource/deployment-environment/>).
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
         let mut attributes = attributes.to_vec();
         for (key, value) in [("service.version", build_info::VERSION), ("service.instance.id", instance_id)] {
@@ -70,9 +82,61 @@ impl ResourceScope {
 
     /// The request that sends these encoded spans.
     pub fn request(&self, spans: Vec<Vec<u8>>) -> ExportRequest {
-        let scope_spans = vec![EncodedScopeSpans { scope: Some(self.scope.clone()), spans }];
-        let resource = Some(self.resource.clone());
-        ExportRequest { resource_spans: vec![EncodedResourceSpans { resource, scope_spans }] }
+        let mut by_environment: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
+        for span in spans {
+            let environment = environment_of(&span).unwrap_or_default();
+            match by_environment.iter_mut().find(|(known, _)| known == environment) {
+                Some((_, others)) => others.push(span),
+                None => by_environment.push((environment.to_owned(), vec![span])),
+            }
+        }
+        let resource_spans = by_environment.into_iter().map(|(environment, spans)| EncodedResourceSpans {
+            resource: Some(self.resource_of(environment)),
+            scope_spans: vec![EncodedScopeSpans { scope: Some(self.scope.clone()), spans }],
+        });
+        ExportRequest { resource_spans: resource_spans.collect() }
+    }
+
+    fn resource_of(&self, environment: String) -> Resource {
+        let mut resource = self.resource.clone();
+        if !environment.is_empty() && resource.attributes.iter().all(|pair| pair.key != DEPLOYMENT_ENVIRONMENT) {
+            resource.attributes.push(text(DEPLOYMENT_ENVIRONMENT.to_owned(), environment));
+        }
+        resource
+    }
+}
+
+/// The environment of an encoded span: the value of its attribute `talkover.environment`, which is its first one, so
+/// that little is read. `None` if there is none.
+fn environment_of(span: &[u8]) -> Option<&str> {
+    let attributes = BytesFields(span).filter(|(number, _)| *number == SPAN_ATTRIBUTES).map(|(_, pair)| pair);
+    let mut values = attributes.filter(|pair| field(pair, KEY) == Some(ENVIRONMENT.as_bytes()));
+    let text = field(field(values.next()?, VALUE)?, STRING_VALUE)?;
+    std::str::from_utf8(text).ok()
+}
+
+fn field(message: &[u8], wanted: u32) -> Option<&[u8]> {
+    BytesFields(message).find(|(number, _)| *number == wanted).map(|(_, bytes)| bytes)
+}
+
+/// The fields of an encoded message that hold bytes, with their numbers; ends early where it is none.
+struct BytesFields<'a>(&'a [u8]);
+
+impl<'a> Iterator for BytesFields<'a> {
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (number, wire_type) = decode_key(&mut self.0).ok()?;
+            if wire_type != WireType::LengthDelimited {
+                skip_field(wire_type, number, &mut self.0, DecodeContext::default()).ok()?;
+                continue;
+            }
+            let length = usize::try_from(decode_varint(&mut self.0).ok()?).ok()?;
+            let (bytes, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            return Some((number, bytes));
+        }
     }
 }
 
@@ -119,6 +183,45 @@ mod tests {
         let scope = scope_spans.scope.as_ref().unwrap();
         assert_eq!((&*scope.name, &*scope.version), ("talkover-exporter", build_info::VERSION));
         assert_eq!(decoded.encode_to_vec(), request.encode_to_vec());
+    }
+
+    #[test]
+    fn each_environment_has_a_resource_of_its_own() {
+        let span = |id: u8, environment: &str| {
+            let pairs = [("talkover.environment", environment), ("talkover.webhook.id", "staging")];
+            let attributes = pairs.map(|(key, value)| text(key.to_owned(), value.to_owned())).to_vec();
+            Span { span_id: vec![id; 8], start_time_unix_nano: 7, name: "n".to_owned(), attributes, ..Span::default() }
+                .encode_to_vec()
+        };
+        let spans = vec![span(1, "production"), span(2, "staging"), span(3, "production")];
+        let ids_by_environment = |own: &[(String, String)]| {
+            let request = ResourceScope::new(own, "i").request(spans.clone());
+            let decoded = ExportTraceServiceRequest::decode(&*request.encode_to_vec()).unwrap();
+            let resources = decoded.resource_spans.into_iter().map(|one| {
+                let resource = one.resource.unwrap();
+                let names = resource.attributes.iter().filter(|pair| pair.key == "deployment.environment.name");
+                let names: Vec<_> = names.map(|pair| pair.value.clone().unwrap().value.unwrap()).collect();
+                let ids = one.scope_spans[0].spans.iter().map(|span| span.span_id[0]).collect::<Vec<_>>();
+                (names, ids)
+            });
+            resources.collect::<Vec<_>>()
+        };
+        let named = |name: &str| vec![Value::StringValue(name.to_owned())];
+        assert_eq!(ids_by_environment(&[]), [(named("production"), vec![1, 3]), (named("staging"), vec![2])]);
+        let own = [("deployment.environment.name".to_owned(), "eu".to_owned())];
+        assert_eq!(ids_by_environment(&own), [(named("eu"), vec![1, 3]), (named("eu"), vec![2])]);
+    }
+
+    #[test]
+    fn what_is_no_span_has_no_environment() {
+        let span =
+            Span { name: "n".to_owned(), attributes: vec![text("k".to_owned(), "v".to_owned())], ..Span::default() };
+        let encoded = span.encode_to_vec();
+        assert_eq!(environment_of(&encoded), None);
+        for length in 0..encoded.len() {
+            assert_eq!(environment_of(&encoded[..length]), None);
+        }
+        assert_eq!(environment_of(&[0xff; 12]), None);
     }
 
     #[test]
