@@ -42,6 +42,7 @@ use crate::sinks::otlp::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
+use crate::telemetry::connection::TelemetryError;
 use crate::watchdog::{self, LONGEST_WAIT, Watchdog};
 
 /// How long steps under way may take to end: a commit takes milliseconds, and everything else ends at once.
@@ -73,6 +74,9 @@ pub enum AppError {
     /// The connection to the OTLP receiver cannot be set up.
     #[error(transparent)]
     Traces(#[from] TransportError),
+    /// The daemon's own spans cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// A defect of this program.
     #[error("failed to register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -152,7 +156,7 @@ impl App {
             chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));
         }
 
-        supervisor.start(ready);
+        supervisor.start(ready)?;
         let supervising = watchdog.watch("the loop that reloads", RELOAD_PATIENCE);
         watchdog.start();
         watchdog::tell_systemd(NotifyState::Ready);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use crate::budget::Budget;
 use crate::client::{Answer, Client, Exchange};
@@ -15,6 +15,7 @@ use crate::config::TokenSource;
 use crate::local_clock;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
+use crate::telemetry::{request, work};
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::patience::RequestFailure;
@@ -115,6 +116,8 @@ pub struct BudgetedClient {
     pub rate_limit: (Option<u64>, Option<u64>),
     /// Whether anything was answered.
     pub silence: Silence,
+    /// The span of the work for which requests are made; none unless that is traced.
+    pub span: Span,
 }
 
 impl BudgetedClient {
@@ -126,10 +129,10 @@ impl BudgetedClient {
     pub async fn ask<T>(
         &mut self,
         subject: &str,
-        request: impl AsyncFn(&Client) -> Answer<T>,
+        make: impl AsyncFn(&Client) -> Answer<T>,
     ) -> Result<(T, ServerTime), AskError> {
         let max_failures = self.silence.max_failures();
-        self.ask_up_to(max_failures, subject, request).await
+        self.ask_up_to(max_failures, subject, make).await
     }
 
     /// Like [`BudgetedClient::ask`], for a request that follows a failed one: it is not retried, unless the API has put
@@ -140,22 +143,25 @@ impl BudgetedClient {
     pub async fn ask_once<T>(
         &mut self,
         subject: &str,
-        request: impl AsyncFn(&Client) -> Answer<T>,
+        make: impl AsyncFn(&Client) -> Answer<T>,
     ) -> Result<(T, ServerTime), AskError> {
-        self.ask_up_to(1, subject, request).await
+        self.ask_up_to(1, subject, make).await
     }
 
     async fn ask_up_to<T>(
         &mut self,
         max_failures: u32,
         subject: &str,
-        request: impl AsyncFn(&Client) -> Answer<T>,
+        make: impl AsyncFn(&Client) -> Answer<T>,
     ) -> Result<(T, ServerTime), AskError> {
         let (mut backoff, mut put_off, mut has_new_token) = (Backoff::default(), 0, false);
+        let mut resends = 0;
         loop {
             self.take_from_budget().await?;
+            let span = request::begin(&self.span, resends);
+            resends += 1;
             let answer = tokio::select! {
-                answer = request(&self.client) => answer,
+                answer = make(&self.client).instrument(span) => answer,
                 () = self.shutdown.recv() => return Err(AskError::Interrupted),
             };
             self.requests += 1;
@@ -184,13 +190,13 @@ impl BudgetedClient {
             if !is_worth_another {
                 if let Some(pause) = asked_for(error.retry_after()).filter(|_| max_failures == 1) {
                     // Whatever is requested next, the API has asked to wait.
-                    self.wait(pause).await?;
+                    self.wait(pause, "rate_limit").await?;
                 }
                 return Err(AskError::Api { error, times: backoff.failures(), date });
             }
             let pause = asked_for(error.retry_after()).unwrap_or(pause);
             warn!(subject, "request failed; retrying in {:.1} s: {error}", pause.as_secs_f64());
-            self.wait(pause).await?;
+            self.wait(pause, if error.retry_after().is_some() { "rate_limit" } else { "backoff" }).await?;
         }
     }
 
@@ -201,12 +207,13 @@ impl BudgetedClient {
                 info!("waiting {:.0} s for the request budget, which the daemon shares", wait.as_secs_f64());
                 is_told = true;
             }
-            self.wait(wait).await?;
+            self.wait(wait, "budget").await?;
         }
         Ok(())
     }
 
-    async fn wait(&mut self, time: Duration) -> Result<(), AskError> {
+    async fn wait(&mut self, time: Duration, reason: &'static str) -> Result<(), AskError> {
+        let _waiting = work::wait(&self.span, reason);
         if self.shutdown.wait(time).await { Ok(()) } else { Err(AskError::Interrupted) }
     }
 

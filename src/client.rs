@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::config::LoadedFile;
 use crate::http_client;
 use crate::local_clock;
+use crate::telemetry::request;
 use crate::tls_mismatch::{self, Acquaintance};
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
 use talkover_core::discovery::{ApiOwner, ApiWebhook, OwnerKey};
@@ -175,7 +176,9 @@ impl Client {
     ) -> Answer<T> {
         let started = Instant::now();
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let response = self.send(path, query, &token).await;
+        let (url, span) = (self.url(path, query), request::current());
+        request::describe(&span, &url, || template(path));
+        let response = self.send(url, &token).await;
         let mut exchange =
             Exchange { code: None, duration: Duration::ZERO, date: None, rate_limit: None, rate_limit_remaining: None };
         let result = match response {
@@ -183,15 +186,20 @@ impl Client {
             Ok(response) => {
                 self.has_answered.store(true, Ordering::Relaxed);
                 let headers = response.headers();
+                request::answered(&span, response.status().as_u16(), headers);
                 exchange.code = Some(response.status().as_u16());
                 exchange.date = header_text(headers, DATE.as_str()).and_then(http_date).map(DateHeader);
                 exchange.rate_limit = limits::limit(&header_lines(headers, RATE_LIMIT_LIMIT));
                 exchange.rate_limit_remaining = remaining(headers);
                 read(response, exchange.date, &token, self.base_url.scheme())
                     .await
+                    .inspect(|body| request::received(&span, body.len()))
                     .and_then(|body| parse(&body).map_err(ApiError::InvalidResponse))
             }
         };
+        if let Err(error) = &result {
+            request::failed(&span, error);
+        }
         exchange.duration = started.elapsed();
         Answer { exchange, result }
     }
@@ -206,12 +214,7 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        path: &[&str],
-        query: &[(&str, u32)],
-        token: &HeaderValue,
-    ) -> Result<Response, reqwest::Error> {
+    fn url(&self, path: &[&str], query: &[(&str, u32)]) -> Url {
         let mut url = self.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
@@ -219,6 +222,10 @@ impl Client {
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, &value.to_string());
         }
+        url
+    }
+
+    async fn send(&self, url: Url, token: &HeaderValue) -> Result<Response, reqwest::Error> {
         let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
         http.request(Method::GET, url)
             .header(AUTHORIZATION, token.clone())
@@ -240,6 +247,16 @@ fn settings(options: &ClientOptions) -> reqwest::Result<ClientBuilder> {
         Some(url) => Ok(builder.proxy(Proxy::all(url.clone())?)),
         None => Ok(builder),
     }
+}
+
+/// A path of the API without its ids, as one name for all requests of a kind.
+fn template(path: &[&str]) -> String {
+    let segments = path.iter().enumerate().map(|(place, segment)| match place {
+        1 => "{owner_id}",
+        3 => "{webhook_id}",
+        _ => segment,
+    });
+    segments.fold("/api/v1".to_owned(), |path, segment| path + "/" + segment)
 }
 
 /// The segment of the API's paths that is common to all owners of a type.

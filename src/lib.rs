@@ -44,5 +44,6 @@ pub mod sinks;
 pub mod stamp;
 pub mod state_copy;
 pub mod store;
+pub mod telemetry;
 pub mod tls_mismatch;
 pub mod watchdog;

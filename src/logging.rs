@@ -5,6 +5,7 @@
 //! by each command that logs, and by `main` at the end.
 
 pub(crate) mod about;
+mod filter;
 mod json;
 mod queue;
 
@@ -16,13 +17,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use self::filter::LineFilter;
 use self::json::JsonLines;
 use self::queue::{CAPACITY_BYTES, LineQueue};
 use crate::config::{LogConfig, LogFormat};
 use crate::progress::BesideBar;
+use crate::telemetry;
 
 /// The platform's certificate verifier logs every certificate that it rejects, at every request; we log once that a
 /// poll failed, and why. That lines were dropped is shown at every level. The configured directives come later and
@@ -76,7 +80,7 @@ pub fn finish(lines: &[String]) {
     let _is_complete = queue.drain(LAST_LINES);
 }
 
-/// Sends the log of the whole process to stderr.
+/// Sends the log of the whole process to stderr. The daemon's own traces are made beside it, once they are turned on.
 ///
 /// # Errors
 /// If the level is not a valid filter, or logging is set up already.
@@ -84,17 +88,18 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(format!("{DIRECTIVES},{}", config.level));
     let filter = filter.map_err(|error| LoggingError(error.to_string()))?;
     let queue = stderr()?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || LineWriter(queue))
         .with_ansi(is_coloured(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
         // If stderr is closed, complaining about that on stderr would panic.
         .log_internal_errors(false);
-    let started = match config.format {
+    let lines = match config.format {
         // A person reads what happened; which part of the program says it is in the other format alone.
-        LogFormat::Text => lines.with_target(false).finish().try_init(),
-        LogFormat::Json => lines.event_format(JsonLines).finish().try_init(),
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.event_format(JsonLines).boxed(),
     };
+    let lines = lines.with_filter(LineFilter(filter));
+    let started = tracing_subscriber::registry().with(lines).with(telemetry::layer::layer()).try_init();
     started.map_err(|error| LoggingError(error.to_string()))
 }
 

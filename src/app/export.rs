@@ -1,5 +1,8 @@
 //! Keeps the exporter of spans running if there is an endpoint, and replaces it when the section `traces` changes.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::info;
 
@@ -13,6 +16,7 @@ use crate::sinks::traces::exporter::Exporter;
 #[derive(Default)]
 pub(super) struct Export {
     running: Option<(Trigger, JoinHandle<()>)>,
+    hurry: Arc<Notify>,
 }
 
 /// Prepares the exporter for `config`; `None` if no endpoint is set, and then none of it runs. Reads and writes files,
@@ -40,8 +44,14 @@ impl Export {
             return;
         };
         let (stop, signal) = shutdown::channel();
+        self.hurry = exporter.hurry();
         let turns = services.watchdog.watch("the exporter of spans", exporter.longest_wait());
         self.running = Some((stop, tokio::spawn(exporter.run(signal, turns))));
+    }
+
+    /// Has the exporter send at once what it waits to send again.
+    pub(super) fn retry_now(&self) {
+        self.hurry.notify_waiters();
     }
 
     /// Stops the exporter. A request under way has a second to end.

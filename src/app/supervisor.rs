@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use super::assemble::{Plan, SharedServices, Tools, display, labels};
 use super::export::{self, Export};
@@ -31,6 +31,8 @@ use crate::shutdown::{self, Trigger};
 use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
+use crate::telemetry::running::{OwnTraces, PreparedTraces};
+use crate::telemetry::work;
 use crate::watchdog::LONGEST_WAIT;
 use crate::{blocking, local_clock};
 use talkover_core::discovery::targets::ListedTarget;
@@ -47,6 +49,7 @@ pub(super) struct Supervisor {
     /// Each task returns the name of its environment when it ends.
     tasks: JoinSet<Arc<str>>,
     export: Export,
+    own_traces: OwnTraces,
 }
 
 struct Running {
@@ -62,6 +65,7 @@ type Environments = Vec<(Plan, EnvironmentLoop)>;
 pub(super) struct Ready {
     environments: Environments,
     exporter: Option<Box<Exporter>>,
+    own_traces: Option<PreparedTraces>,
 }
 
 /// What a reload puts in force.
@@ -72,6 +76,8 @@ struct Prepared {
     /// For environments that trust other authorities from now on.
     connectors: Vec<(Connector, Plan)>,
     exporter: NextExporter,
+    /// `None` if the section `telemetry` has not changed.
+    own_traces: Option<Option<PreparedTraces>>,
 }
 
 /// What a reload does with the exporter of spans.
@@ -97,10 +103,12 @@ impl Supervisor {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
         let exporter = export::prepare(&config.traces, &services)?;
-        let ready = Ready { environments: assemble(&services, &config, tools)?, exporter };
+        let own_traces = own_traces(&config, &services)?;
+        let ready = Ready { environments: assemble(&services, &config, tools)?, exporter, own_traces };
         readiness::show(&services.board, &readiness);
-        let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
-        let supervisor = Self { services, readiness, config, source, watched, running, tasks, export };
+        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+        let (export, own_traces) = (Export::default(), OwnTraces::default());
+        let supervisor = Self { services, readiness, config, source, watched, running, tasks, export, own_traces };
         Ok((supervisor, ready))
     }
 
@@ -128,9 +136,14 @@ impl Supervisor {
     }
 
     /// Starts everything.
-    pub(super) fn start(&mut self, ready: Ready) {
+    ///
+    /// # Errors
+    /// If the daemon's own spans cannot be sent.
+    pub(super) fn start(&mut self, ready: Ready) -> Result<(), AppError> {
+        self.own_traces.start(ready.own_traces, &self.services.watchdog)?;
         self.start_environments(ready.environments);
         self.export.start(ready.exporter, &self.services);
+        Ok(())
     }
 
     fn start_environments(&mut self, environments: Environments) {
@@ -150,7 +163,7 @@ impl Supervisor {
 
     /// Returns when something ends by itself: a defect of this program.
     pub(super) async fn failure(&mut self) -> AppError {
-        let (tasks, export) = (&mut self.tasks, &mut self.export);
+        let (tasks, export, own_traces) = (&mut self.tasks, &mut self.export, &mut self.own_traces);
         let environment = async {
             match tasks.join_next().await {
                 Some(Err(failure)) => failure,
@@ -161,6 +174,7 @@ impl Supervisor {
         tokio::select! {
             failure = environment => AppError::TaskPanicked(failure),
             failure = export.failure() => AppError::TaskPanicked(failure),
+            failure = own_traces.failure() => AppError::TaskPanicked(failure),
         }
     }
 
@@ -168,7 +182,8 @@ impl Supervisor {
     pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
         let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
         self.stop(&all).await?;
-        self.export.stop().await
+        self.export.stop().await?;
+        self.own_traces.stop().await.map_err(AppError::TaskPanicked)
     }
 
     async fn stop(&mut self, names: &[Arc<str>]) -> Result<(), AppError> {
@@ -192,10 +207,16 @@ impl Supervisor {
     /// # Errors
     /// If the daemon can go on neither with the new settings nor with the old ones.
     pub(super) async fn reload(&mut self, request: ReloadRequest) -> Result<(), AppError> {
-        let outcome = match self.prepare().await {
-            Ok(prepared) => self.exchange(prepared).await?,
+        let span = work::reload(&request.cause);
+        let prepared = self.prepare().instrument(work::prepare(&span)).await;
+        let outcome = match prepared {
+            Ok(prepared) => self.exchange(prepared).instrument(work::exchange(&span)).await?,
             Err(reasons) => Err(reasons),
         };
+        if outcome.is_err() {
+            work::refuse_reload(&span);
+        }
+        drop(span);
         self.watch().await;
         let (board, cause) = (&self.services.board, &request.cause);
         match &outcome {
@@ -240,7 +261,8 @@ impl Supervisor {
         let connectors = reconnecting.into_iter().map(|plan| Ok((plan.connector()?, plan)));
         let connectors = connectors.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
         let exporter = self.next_exporter(&config).await.map_err(|failure| failure.to_string())?;
-        Ok(Prepared { config, tools, connectors, exporter })
+        let own_traces = self.next_own_traces(&config).await.map_err(|failure| failure.to_string())?;
+        Ok(Prepared { config, tools, connectors, exporter, own_traces })
     }
 
     async fn next_exporter(&self, config: &Config) -> Result<NextExporter, AppError> {
@@ -251,9 +273,17 @@ impl Supervisor {
         blocking::run(move || export::prepare(&traces, &services)).await.map(NextExporter::Other)
     }
 
+    async fn next_own_traces(&self, config: &Config) -> Result<Option<Option<PreparedTraces>>, AppError> {
+        if config.telemetry == self.config.telemetry {
+            return Ok(None);
+        }
+        let (config, services) = (config.clone(), self.services.clone());
+        blocking::run(move || own_traces(&config, &services)).await.map(Some)
+    }
+
     /// Stops what is gone or has changed, and starts what is new or has changed.
     async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
-        let Prepared { config, tools, connectors, exporter } = prepared;
+        let Prepared { config, tools, connectors, exporter, own_traces } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -267,9 +297,16 @@ impl Supervisor {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
-                if let NextExporter::Other(exporter) = exporter {
-                    self.export.stop().await?;
-                    self.export.start(exporter, &self.services);
+                match exporter {
+                    NextExporter::Same => self.export.retry_now(),
+                    NextExporter::Other(exporter) => {
+                        self.export.stop().await?;
+                        self.export.start(exporter, &self.services);
+                    }
+                }
+                if let Some(own_traces) = own_traces {
+                    self.own_traces.stop().await.map_err(AppError::TaskPanicked)?;
+                    self.own_traces.start(own_traces, &self.services.watchdog)?;
                 }
                 gone.iter().for_each(|name| self.services.board.remove_environment(name));
                 self.config = config;
@@ -298,6 +335,12 @@ impl Supervisor {
         self.start_environments(environments);
         Ok(())
     }
+}
+
+/// Prepares the sending of the daemon's own spans. Reads the state, so an asynchronous task must not call it.
+fn own_traces(config: &Config, services: &SharedServices) -> Result<Option<PreparedTraces>, AppError> {
+    let instance_id = services.store.run_blocking(|store| store.instance_id())?;
+    Ok(PreparedTraces::new(&config.telemetry, Some(&instance_id))?)
 }
 
 /// Decides how everything is shown, and sets environments up. Other environments that the state file knows are

@@ -1,5 +1,7 @@
 //! How commands beside the daemon ask the API.
 
+use tracing::Span;
+
 use super::Failure;
 use crate::app::{self, AppError};
 use crate::budget::Budget;
@@ -38,5 +40,6 @@ pub(super) fn asker(
         requests: 0,
         rate_limit: (None, None),
         silence: Silence::default(),
+        span: Span::none(),
     })
 }

@@ -8,7 +8,7 @@ mod online;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print, source};
-use crate::config::{Config, EnvVars, EnvironmentConfig, OtlpProtocol, PollConfig, format_duration};
+use crate::config::{Config, EnvVars, EnvironmentConfig, OtlpProtocol, OtlpReceiver, PollConfig, format_duration};
 use crate::logging;
 use serde_json::Value;
 use std::fmt::Write;
@@ -160,6 +160,9 @@ fn notes(config: &Config) -> Vec<String> {
             (true, OtlpProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
             (true, OtlpProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
         });
+    }
+    if let Some(OtlpReceiver { endpoint, protocol, .. }) = &config.telemetry.traces {
+        notes.push(format!("spans of the daemon's own work are sent to {endpoint} over {}", protocol.as_str()));
     }
     let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();
     if let Some(limit) = config.requests_per_minute

@@ -17,13 +17,23 @@ use crate::local_clock;
 use crate::log_reader::{LogReader, ReadError};
 use crate::progress::{Estimate, WorkProgress};
 use crate::shutdown::Shutdown;
+use crate::telemetry::running::{OwnTraces, PreparedTraces};
+use crate::telemetry::work;
+use crate::watchdog::Watchdog;
 use talkover_core::delivery::{Target, Timestamp};
 
 pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     let state = StateFile::open(&config.state.path).map_err(Failure::running)?;
     let known = state.targets().map_err(Failure::running)?;
     let age = state.age().map_err(Failure::running)?;
-    run_until_stopped(async |shutdown| audit_all(config, args, &state, &known, age, shutdown).await)
+    run_until_stopped(async |shutdown| {
+        let mut own_traces = OwnTraces::default();
+        let prepared = PreparedTraces::new(&config.telemetry, None).map_err(Failure::running)?;
+        own_traces.start(prepared, &Watchdog::default()).map_err(Failure::running)?;
+        let audited = audit_all(config, args, &state, &known, age, shutdown).await;
+        own_traces.stop().await.map_err(Failure::running)?;
+        audited
+    })
 }
 
 /// What came of all targets.
@@ -76,6 +86,7 @@ async fn audit_all(
     for environment in &config.environments {
         let targets = targets_of(environment, known);
         let mut reader = LogReader { asker: asker(config, environment, shutdown.clone())? };
+        let span = work::verify(&environment.name);
         let mut progress = begin(config, args, state, environment, &targets)?;
         let mut unreadable: Option<String> = None;
         for target in &targets {
@@ -83,6 +94,7 @@ async fn audit_all(
                 outcome.add(target, AuditResult::Failed(reason.clone()));
                 continue;
             }
+            reader.asker.span = work::audit(&span, target);
             match audit_one(config, args, state, &mut reader, &mut progress, target).await {
                 Ok(result) => outcome.add(target, result),
                 Err(Trouble::Read(StretchError::Read(ReadError::Ask(AskError::Interrupted)))) => {

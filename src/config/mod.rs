@@ -20,6 +20,7 @@ mod server;
 mod show;
 mod state;
 mod state_path;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -37,6 +38,7 @@ pub use poll::PollConfig;
 pub use server::ServerConfig;
 pub use state::StateConfig;
 pub use talkover_settings::duration::{format_duration, parse_duration};
+pub use telemetry::TelemetryConfig;
 pub use token::{TokenError, TokenSource};
 pub use traces::TracesConfig;
 pub use values::{parse_address, parse_metrics_path};
@@ -71,6 +73,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Whether and where spans are sent.
     pub traces: TracesConfig,
+    /// Whether and where the daemon tells of its own work.
+    pub telemetry: TelemetryConfig,
     /// The durable memory.
     pub state: StateConfig,
     /// What is logged.
@@ -91,9 +95,11 @@ enum CheckExtent {
 impl Config {
     /// The files that it names and that may change while the daemon runs; `web_config_file` names further ones.
     pub fn files(&self) -> Vec<PathBuf> {
-        let tls = &self.traces.tls;
+        let own_spans = self.telemetry.traces.as_ref().map(|receiver| &receiver.tls);
+        let tls = [&self.traces.tls].into_iter().chain(own_spans);
+        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
         let loaded = self.environments.iter().map(|environment| &environment.ca_file);
-        let loaded = loaded.chain([&tls.ca_file, &tls.cert_file, &tls.key_file]).flatten().map(|file| &file.path);
+        let loaded = loaded.chain(tls).flatten().map(|file| &file.path);
         let tokens = self.environments.iter().filter_map(|environment| environment.token.file());
         loaded.chain(tokens).chain(&self.server.web_config_file).cloned().collect()
     }
@@ -203,6 +209,7 @@ fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Opt
     let poll = poll::read(root.section("poll"));
     let metrics = metrics::read(root.section("metrics"));
     let traces = traces::read(root.section("traces"), environment);
+    let telemetry = telemetry::read(root.section("telemetry"), environment, traces.as_ref());
     let state = state::read(root.section("state"), extent);
     let log = log::read(root.section("log"));
     root.finish();
@@ -213,6 +220,7 @@ fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Opt
         poll: poll?,
         metrics: metrics?,
         traces: traces?,
+        telemetry: telemetry?,
         state: state?,
         log: log?,
         warnings: Vec::new(),

@@ -74,7 +74,8 @@ impl ReceiverKeys {
     }
 }
 
-fn read_tls(mut fields: Fields<'_>) -> OtlpTls {
+/// Reads the section `tls`.
+pub(super) fn read_tls(mut fields: Fields<'_>) -> OtlpTls {
     let (has_cert, has_key) = (fields.is_given("cert_file"), fields.is_given("key_file"));
     let tls = OtlpTls {
         ca_file: fields.optional("ca_file", certificate_file),
@@ -90,7 +91,7 @@ fn read_tls(mut fields: Fields<'_>) -> OtlpTls {
 }
 
 /// The headers of the file, and those of our own variables.
-fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
+pub(super) fn read_headers(fields: &mut Fields<'_>) -> (HeaderMap, HeaderMap) {
     let (mut of_file, mut of_variables) = (HeaderMap::new(), HeaderMap::new());
     for (name, value) in fields.entries("headers") {
         let headers = if value.origin().is_some() { &mut of_variables } else { &mut of_file };

@@ -7,20 +7,25 @@ use super::otlp::OtlpProtocol;
 use super::overrides::set;
 use super::{ConfigSource, LoadedSettings, Table};
 use ::config::{Value, ValueKind};
+use reqwest::header::HeaderMap;
 use std::fmt::Write;
 use talkover_settings::yaml;
 
 /// What stands in the place of a secret. It is a value that any header may have.
 const REDACTED: &str = "<redacted>";
-/// The one map with free keys; its values are secrets.
-const HEADERS: &str = "traces.headers";
-/// Where a value comes from that the variables of OpenTelemetry have set.
-const OPENTELEMETRY: &str = "a variable of OpenTelemetry, OTEL_…";
+/// The maps with free keys; their values are secrets.
+const HEADERS: [&str; 2] = ["traces.headers", "telemetry.headers"];
+/// Where values of a section come from that neither the file nor our own variables have set.
+const ORIGINS: [(&str, &str); 2] = [
+    ("traces", "a variable of OpenTelemetry, OTEL_…"),
+    ("telemetry", "the section traces, or a variable of OpenTelemetry, OTEL_…"),
+];
 
 /// All settings as YAML.
 pub(super) fn text(source: &ConfigSource, settings: &LoadedSettings) -> String {
     let mut given = settings.given.clone();
     take_over_traces(&mut given, settings);
+    take_over_telemetry(&mut given, settings);
     let mut text = format!(
         "# The settings in force: {}, what overrides it, and the defaults of the rest.\n",
         source.path.display().to_string().escape_debug()
@@ -37,32 +42,57 @@ pub(super) fn text(source: &ConfigSource, settings: &LoadedSettings) -> String {
 /// Writes into the tree what the variables of OpenTelemetry have made of the section `traces`.
 fn take_over_traces(given: &mut Table, settings: &LoadedSettings) {
     let traces = &settings.config.traces;
-    let in_tree = |key: &str| {
-        let section = settings.given.get("traces").and_then(|value| value.clone().into_table().ok());
-        let default = settings.defaults.root.get("traces").and_then(|value| value.clone().into_table().ok());
-        let value = section.and_then(|section| section.get(key).cloned()).filter(|value| value.kind != ValueKind::Nil);
-        value.or_else(|| default?.get(key).cloned()).map(|value| value.to_string())
-    };
     let endpoint = traces.endpoint.as_ref().map(|url| base(url.as_str(), traces.protocol));
-    let protocol = match traces.protocol {
-        OtlpProtocol::Grpc => "grpc",
-        OtlpProtocol::HttpProtobuf => "http/protobuf",
-    };
     let values = [
         ("enabled", Some(traces.enabled.to_string())),
         ("endpoint", endpoint),
-        ("protocol", Some(protocol.to_owned())),
+        ("protocol", Some(traces.protocol.as_str().to_owned())),
     ];
+    take_over(given, settings, "traces", values);
+    take_over_headers(given, "traces", &traces.headers);
+}
+
+/// Writes into the tree what `traces` and the variables of OpenTelemetry have made of the section `telemetry`, if
+/// anything is sent.
+fn take_over_telemetry(given: &mut Table, settings: &LoadedSettings) {
+    let Some(receiver) = &settings.config.telemetry.traces else {
+        return take_over(given, settings, "telemetry", [("traces", Some("false".to_owned()))]);
+    };
+    let values = [
+        ("endpoint", Some(base(receiver.endpoint.as_str(), receiver.protocol))),
+        ("protocol", Some(receiver.protocol.as_str().to_owned())),
+    ];
+    take_over(given, settings, "telemetry", values);
+    take_over_headers(given, "telemetry", &receiver.headers);
+}
+
+/// Writes the values that the tree does not have into a section.
+fn take_over<const N: usize>(
+    given: &mut Table,
+    settings: &LoadedSettings,
+    section: &str,
+    values: [(&str, Option<String>); N],
+) {
+    let in_tree = |key: &str| {
+        let of_file = settings.given.get(section).and_then(|value| value.clone().into_table().ok());
+        let default = settings.defaults.root.get(section).and_then(|value| value.clone().into_table().ok());
+        let value = of_file.and_then(|section| section.get(key).cloned()).filter(|value| value.kind != ValueKind::Nil);
+        value.or_else(|| default?.get(key).cloned()).map(|value| value.to_string())
+    };
     for (key, value) in values {
         let Some(value) = value else { continue };
         if in_tree(key).is_none_or(|text| text.trim_end_matches('/') != value.trim_end_matches('/')) {
-            let origin = OPENTELEMETRY.to_owned();
-            set(given, &["traces".to_owned(), key.to_owned()], Value::new(Some(&origin), value));
+            let origin = ORIGINS.iter().find(|(known, _)| *known == section).map(|(_, origin)| (*origin).to_owned());
+            set(given, &[section.to_owned(), key.to_owned()], Value::new(origin.as_ref(), value));
         }
     }
-    let names = traces.headers.keys().map(|name| (name.as_str().to_owned(), Value::new(None, REDACTED)));
+}
+
+/// Writes the names of the headers of a section.
+fn take_over_headers(given: &mut Table, section: &str, headers: &HeaderMap) {
+    let names = headers.keys().map(|name| (name.as_str().to_owned(), Value::new(None, REDACTED)));
     let headers: Table = names.collect();
-    set(given, &["traces".to_owned(), "headers".to_owned()], Value::new(None, ValueKind::Table(headers)));
+    set(given, &[section.to_owned(), "headers".to_owned()], Value::new(None, ValueKind::Table(headers)));
 }
 
 /// An endpoint as the file has it: each request over HTTP adds the path.
@@ -102,7 +132,7 @@ impl Shown<'_> {
             _ if self.settings.absent.contains(path) => {
                 let _ = writeln!(text, "{indent}{key}: ~");
             }
-            (ValueKind::Table(headers), _) if path == HEADERS => {
+            (ValueKind::Table(headers), _) if HEADERS.contains(&path) => {
                 let mut names: Vec<&String> = headers.keys().collect();
                 names.sort_unstable();
                 let headers: Vec<String> = names.iter().map(|name| format!("{}: {REDACTED}", plain(name))).collect();

@@ -1,5 +1,7 @@
 //! One turn of discovery: one request; and, if that changes the targets, what the state file remembers of them.
 
+use tracing::{Instrument, Span};
+
 use super::roster::Update;
 use super::step::StepContext;
 use crate::client::Answer;
@@ -10,6 +12,7 @@ use crate::sinks::metrics::daemon::discovery_endpoint;
 use crate::sinks::metrics::exposure::Exposure;
 use crate::store::Loaded;
 use crate::store::error::StoreError;
+use crate::telemetry::{request, work};
 use talkover_core::delivery::Target;
 use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
@@ -22,6 +25,8 @@ pub struct Asked {
     pub request: Request,
     /// The answer, and the server's time then.
     pub answer: Option<(Answer<DiscoveredPage>, Observed)>,
+    /// The span of this turn of discovery.
+    pub span: Span,
 }
 
 /// The result of writing an update.
@@ -35,6 +40,7 @@ pub struct Registered {
 
 /// Makes a request for the environment `name`.
 pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdown: Shutdown) -> Asked {
+    let span = work::discover(name);
     let asked = async {
         match &request {
             Request::Owners { owner_type, page, per_page } => {
@@ -45,6 +51,7 @@ pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdow
             }
         }
     };
+    let asked = asked.instrument(request::begin(&span, 0));
     let answer = tokio::select! {
         answer = asked => Some(answer),
         () = shutdown.recv() => None,
@@ -54,12 +61,17 @@ pub async fn ask(context: StepContext, name: &str, request: Request, mut shutdow
         let seen = context.clock.observe(&answer.exchange);
         (answer, seen)
     });
-    Asked { request, answer }
+    Asked { request, answer, span }
 }
 
-/// Writes an update, and loads what is remembered of the new targets. Blocks on the disk.
-pub fn register(context: &StepContext, name: &str, update: Update) -> Registered {
+/// Writes an update, and loads what is remembered of the new targets. Blocks on the disk. `turn` is the span of the
+/// answer that has led to it.
+pub fn register(context: &StepContext, name: &str, update: Update, turn: &Span) -> Registered {
+    let span = work::register(turn);
     let appeared = write(context, name, &update);
+    if let Err(failure) = &appeared {
+        work::fail_state(&span, failure);
+    }
     Registered { update, appeared }
 }
 

@@ -13,4 +13,6 @@ pub mod release;
 pub mod retire;
 pub mod roster;
 pub mod step;
+pub mod step_result;
+pub mod trace;
 pub mod upkeep;

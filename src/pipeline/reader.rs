@@ -13,6 +13,7 @@ use self::rechecks::Rechecks;
 use self::sweeps::Sweeps;
 use crate::store::StagedWalk;
 use crate::store::durable::DurableLedger;
+use crate::telemetry::poll::{PollKind, PollTraces};
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
 use talkover_core::ledger::decide::{Batch, Coverage, Tally};
@@ -75,6 +76,8 @@ pub struct Reader {
     pub ledger: DurableLedger,
     /// Whether the state went back in time, and its log was not read again since.
     pub is_behind: bool,
+    /// The traces of its polls that are under way.
+    pub traces: PollTraces,
     settings: ReadSettings,
     /// What is under way and waits for its next turn.
     parked: Parked,
@@ -129,6 +132,7 @@ impl Reader {
             info: None,
             ledger,
             is_behind,
+            traces: PollTraces::default(),
             settings,
             parked: Parked::default(),
             rechecks: Rechecks::default(),
@@ -156,6 +160,16 @@ impl Reader {
     pub fn is_reading(&self) -> bool {
         let Parked { head, sweep, recheck } = &self.parked;
         head.is_some() || sweep.is_some() || recheck.is_some()
+    }
+
+    /// Whether a poll of this kind was begun and is not at its end.
+    pub fn is_parked(&self, kind: PollKind) -> bool {
+        match kind {
+            PollKind::Head => self.parked.head.is_some(),
+            PollKind::Sweep => self.parked.sweep.is_some(),
+            PollKind::Recheck => self.parked.recheck.is_some(),
+            PollKind::Commit => self.uncommitted.is_some(),
+        }
     }
 
     /// Hands out what to do in a turn of `class`, at `now` since the start, if about `expected` new entries are

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use tracing::Instrument;
 
 use super::reader::{Reader, Step};
+use super::step_result::StepResult;
+use super::trace;
 use crate::client::{Client, Exchange};
 use crate::logging::about::about_webhook;
 use crate::server_clock::ServerClock;
@@ -18,6 +21,8 @@ use crate::store::durable::Committed;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::{SpanBatch, StagedPart};
+use crate::telemetry::poll::PollKind;
+use crate::telemetry::work;
 use crate::{blocking, local_clock};
 use talkover_core::ledger::decide::{Batch, Coverage, Policy, Tally, decide};
 use talkover_core::ledger::memory::Memory;
@@ -63,33 +68,16 @@ pub struct Stepped {
     pub result: StepResult,
 }
 
-/// How a step ended.
-#[derive(Debug)]
-pub enum StepResult {
-    /// What was begun needs further requests.
-    More(Tally),
-    /// It is complete.
-    Complete(Tally),
-    /// The request failed.
-    Failed(ApiError),
-    /// The request failed, but others of the list are answered: the next one is for a part of the page.
-    Narrowed(ApiError),
-    /// The request failed as expected, because of an entry that is known to be unreadable: further requests are needed.
-    Expected,
-    /// The state file could not be written; what was read is kept, or will be read again.
-    NotWritten(StoreError),
-    /// The program is stopping.
-    Stopped,
-}
-
 /// Makes a step for `reader`, at `now` since the start. Ends early, before anything is decided, when `shutdown` is
 /// requested.
-pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
+pub async fn step(context: StepContext, mut reader: Reader, work: Step, now: Duration, shutdown: Shutdown) -> Stepped {
     match work {
         Step::Read(job) => read(context, reader, job, now, shutdown).await,
         Step::Settle(batch) => {
             let date = batch.now;
-            let (reader, result) = settle(context, reader, batch, now).await;
+            reader.traces.resume(PollKind::Commit);
+            let (mut reader, result) = settle(context, reader, batch, now).await;
+            trace::follow(&mut reader, PollKind::Commit, &result);
             // The batch belongs to an earlier turn, perhaps of another class: the reading of this one is still to be
             // made.
             let result = if let StepResult::Complete(tally) = result { StepResult::More(tally) } else { result };
@@ -99,11 +87,13 @@ pub async fn step(context: StepContext, reader: Reader, work: Step, now: Duratio
 }
 
 async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration, mut shutdown: Shutdown) -> Stepped {
-    let request = job.request();
-    let asked = context.client.logs(&reader.target, request.page, request.per_page);
+    let (request, kind) = (job.request(), trace::kind_of_job(&job));
+    let span = reader.traces.request(kind);
+    let asked = context.client.logs(&reader.target, request.page, request.per_page).instrument(span);
     let answer = tokio::select! {
         answer = asked => answer,
         () = shutdown.recv() => {
+            trace::follow(&mut reader, kind, &StepResult::Stopped);
             return Stepped { reader, exchange: None, date: context.clock.now(), result: StepResult::Stopped };
         }
     };
@@ -139,6 +129,7 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             fail(context, reader, job, error, seen.now, now).await
         }
     };
+    trace::follow(&mut reader, kind, &result);
     if matches!(result, StepResult::Failed(_) | StepResult::Narrowed(_)) && reader.begins_to_fail(seen.now) {
         reader = note_failing(store, reader, seen.now).await;
     }
@@ -249,6 +240,8 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
         return (reader, more);
     };
     blocking::run(move || {
+        let span = work::stage(&reader.traces.active());
+        work::committing(&span, attempts.len(), 0);
         match context.store.run_blocking(|store| store.stage(&reader.target, &walk, &attempts, &invalid)) {
             Ok(()) => {
                 reader.staged(walk);
@@ -256,6 +249,7 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
                 (reader, more)
             }
             Err(failure) => {
+                work::fail_state(&span, &failure);
                 context.write_errors.inc();
                 // The job is given up: it must not go on without what it has just read. The next walk resumes from what
                 // is on disk.
@@ -294,15 +288,25 @@ fn log_unread(reader: &mut Reader, batch: &Batch) {
 }
 
 fn settle_whole(context: &StepContext, mut reader: Reader, batch: Batch, now: Duration) -> (Reader, StepResult) {
+    let poll = reader.traces.active();
+    let deciding = work::decide(&poll);
     let mut decision = decide(&reader.ledger, &batch, &policy(context, &reader));
     decision.changes.limit_births(local_clock::now());
     let mut exemplars = Exemplars::default();
     let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
+    work::decided(&deciding, &decision.tally);
+    drop(deciding);
+    let committing = work::commit(&poll);
+    work::committing(&committing, decision.changes.rows.len(), spans.records.len());
     let (must_commit, entries) = (decision.changes.must_commit, decision.changes.rows.len());
     let durable = match context.store.run_blocking(|store| store.commit(&reader.target, decision.changes, &spans)) {
         Ok(durable) => durable,
-        Err(failure) => return not_written(context, reader, batch, failure),
+        Err(failure) => {
+            work::fail_state(&committing, &failure);
+            return not_written(context, reader, batch, failure);
+        }
     };
+    drop(committing);
     if must_commit {
         about_webhook!(debug, &reader.target, entries, "committed");
     }
@@ -318,8 +322,10 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
     let mut tally = Tally::default();
     let mut exemplars = Exemplars::default();
     let policy = policy(context, &reader);
+    let committing = work::commit(&reader.traces.active());
     let mut decide_part = |memory: Memory<'_>, part: StagedPart| {
         context.store.report_progress();
+        let deciding = work::decide(&committing);
         let StagedPart { pass, attempts, invalid } = part;
         let part = Batch { pass, attempts, invalid, missing: Vec::new(), ..batch };
         let mut decision = decide(memory, &part, &policy);
@@ -327,6 +333,7 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         tally.new += decision.tally.new;
         tally.changed += decision.tally.changed;
         tally.unchanged += decision.tally.unchanged;
+        work::decided(&deciding, &decision.tally);
         let spans = make_spans(context, &reader, batch.now, &decision.transitions, &mut exemplars);
         (decision.changes, spans)
     };
@@ -334,8 +341,12 @@ fn settle_staged(context: &StepContext, mut reader: Reader, batch: Batch, now: D
         store.commit_staged(&reader.target, &reader.ledger, &batch.attempts, &batch.invalid, &mut decide_part)
     }) {
         Ok(durable) => durable,
-        Err(failure) => return not_written(context, reader, batch, failure),
+        Err(failure) => {
+            work::fail_state(&committing, &failure);
+            return not_written(context, reader, batch, failure);
+        }
     };
+    drop(committing);
     // What one pass has registered was read again by the next.
     tally.unchanged = tally.unchanged.saturating_sub(tally.new);
     let was_contacted = reader.ledger.marks().contacted;

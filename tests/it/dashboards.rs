@@ -15,10 +15,14 @@ use talkover_exporter::sinks::metrics::catalogue;
 use crate::names::{Known, Labels};
 
 /// Metrics that are on no dashboard, with the reason.
-const NOT_SHOWN: [(&str, &str); 2] = [
+const NOT_SHOWN: [(&str, &str); 3] = [
     (
         "talkover_exporter_discovery_webhooks_skipped",
         "0 but for a plan with more than 10,000 webhooks, and the log tells",
+    ),
+    (
+        "talkover_exporter_telemetry_spans_total",
+        "0 unless telemetry.traces is on, for as long as somebody looks at its spans; the log tells of losses",
     ),
     ("talkover_exporter_state_problem", "each problem has an alert, and the dashboards list those that fire"),
 ];

@@ -36,6 +36,7 @@ mod stalled;
 mod state;
 mod state_copy;
 mod status;
+mod telemetry;
 mod traces;
 
 mod unreadable;

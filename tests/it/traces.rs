@@ -3,7 +3,7 @@
 mod daemon;
 mod delivery;
 pub(crate) mod receiver;
-mod rig;
+pub(crate) mod rig;
 mod secrets;
 mod tls;
 pub(crate) mod truth;

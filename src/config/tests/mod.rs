@@ -3,6 +3,7 @@
 mod defaults;
 mod files;
 mod refused;
+mod telemetry;
 mod variables;
 
 use super::{Config, ConfigFaults, EnvVars, parse};

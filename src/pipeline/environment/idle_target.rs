@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::pipeline::reader::{ReadSettings, Reader, Remembered, Step};
+use crate::pipeline::trace;
 use crate::sinks::metrics::board::WalkProgress;
 use crate::store::Loaded;
 use talkover_core::delivery::Target;
@@ -79,9 +80,16 @@ impl IdleTarget {
         self.reader.begin(class, expected, now)
     }
 
-    /// Takes back a step that was not made.
+    /// Begins the trace of the poll that a step belongs to, if that is its first step.
+    pub(super) fn begin_trace(&mut self, work: &Step) {
+        self.reader.traces.begin(&self.reader.target, trace::kind_of(work));
+    }
+
+    /// Takes back a step that could not be paid for.
     pub(super) fn give_back(&mut self, work: Step) {
+        let kind = trace::kind_of(&work);
         self.reader.give_back(work);
+        trace::wait_for_budget(&mut self.reader, kind);
     }
 
     /// When the next sweep and the next recheck are due, in time since the start; `None` if there is none.

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::EnvironmentLoop;
 use super::idle_target::IdleTarget;
 use crate::logging::about::{about_webhook, rough};
-use crate::pipeline::step::StepResult;
+use crate::pipeline::step_result::StepResult;
 use talkover_core::reading::error::ApiError;
 use talkover_core::schedule::patience::RequestFailure;
 use talkover_core::schedule::scheduler::TurnOutcome;

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::EnvironmentLoop;
 use crate::logging::about::about_webhook;
-use crate::pipeline::step::StepResult;
+use crate::pipeline::step_result::StepResult;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble};
 use crate::sinks::metrics::progress::{self, approximately};
 use talkover_core::delivery::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::idle_target::IdleTarget;
 use crate::logging::about::about_webhook;
-use crate::pipeline::step::StepResult;
+use crate::pipeline::step_result::StepResult;
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::store::error::StoreError;
 use talkover_core::reading::error::{ApiError, PollResult};

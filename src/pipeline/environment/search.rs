@@ -130,7 +130,7 @@ impl EnvironmentLoop {
     }
 
     pub(super) fn receive_answer(&mut self, asked: Asked, tasks: &mut JoinSet<Done>) {
-        let Asked { request, answer } = asked;
+        let Asked { request, answer, span } = asked;
         let Some((answer, seen)) = answer else {
             self.search.roster.abandon();
             return self.end_search();
@@ -156,7 +156,7 @@ impl EnvironmentLoop {
             return self.end_search();
         }
         let (context, name) = (self.context.clone(), self.name.clone());
-        tasks.spawn_blocking(move || Done::Registered(Box::new(register(&context, &name, update))));
+        tasks.spawn_blocking(move || Done::Registered(Box::new(register(&context, &name, update, &span))));
     }
 
     /// Puts an update in force if it is on disk; keeps it for later if it could not be written.

@@ -43,6 +43,7 @@ impl EnvironmentLoop {
             let [sweep, recheck] = idle.due().map(|due| due.filter(|due| *due > now));
             return self.scheduler.set_due(id, sweep, recheck, now);
         };
+        idle.begin_trace(&work);
         match &work {
             Step::Settle(_) => self.patience.write(id),
             Step::Read(_) => {

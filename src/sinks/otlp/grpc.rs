@@ -26,7 +26,7 @@ use tracing::warn;
 use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::transport::Encoding;
 use super::verdict::{ExportResponse, Verdict};
-use crate::config::OtlpSignal;
+use crate::config::{OtlpReceiver, OtlpSignal};
 
 /// The header or trailer with which a receiver ends an answer.
 const GRPC_STATUS: &str = "grpc-status";
@@ -49,16 +49,7 @@ impl Grpc {
         certificates: Certificates,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
-        // The specification has no path here: the service has a path of its own.
-        let mut base = url.clone();
-        base.set_path("");
-        let mut endpoint = Endpoint::from_shared(base.to_string())
-            .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
-            .map_err(|error| TransportError::Grpc(signal, error))?
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout));
-        if url.scheme() == "https" {
-            endpoint = with_tls(signal, endpoint, certificates)?;
-        }
+        let endpoint = endpoint_of(signal, url, certificates, timeout)?;
         let metadata = MetadataMap::from_headers(headers);
         Ok(Self { signal, endpoint, channel: OnceLock::new(), metadata, timeout })
     }
@@ -95,6 +86,34 @@ const fn method(signal: OtlpSignal) -> &'static str {
         OtlpSignal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         OtlpSignal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     }
+}
+
+/// The settings of a channel to `receiver`, for requests that take at most `timeout`.
+///
+/// # Errors
+/// If a certificate cannot be used, or the settings contradict each other.
+pub(crate) fn endpoint(
+    receiver: &OtlpReceiver,
+    signal: OtlpSignal,
+    timeout: Duration,
+) -> Result<Endpoint, TransportError> {
+    endpoint_of(signal, &receiver.endpoint, Certificates::of(&receiver.tls), timeout)
+}
+
+fn endpoint_of(
+    signal: OtlpSignal,
+    url: &Url,
+    certificates: Certificates,
+    timeout: Duration,
+) -> Result<Endpoint, TransportError> {
+    // The specification has no path here: the service has a path of its own.
+    let mut base = url.clone();
+    base.set_path("");
+    let endpoint = Endpoint::from_shared(base.to_string())
+        .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
+        .map_err(|error| TransportError::Grpc(signal, error))?
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout));
+    if url.scheme() == "https" { with_tls(signal, endpoint, certificates) } else { Ok(endpoint) }
 }
 
 /// The scheme whose mistakes a failed connection reveals: over HTTP/2, only that of TLS.

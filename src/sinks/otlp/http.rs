@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, Identity, Response, Url};
 use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
 use super::transport::Encoding;
 use super::verdict::Verdict;
-use crate::config::OtlpSignal;
+use crate::config::{OtlpReceiver, OtlpSignal};
 use crate::http_client;
 use crate::local_clock;
 
@@ -34,22 +34,7 @@ impl Http {
         certificates: Certificates,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
-        let failed = |error| TransportError::Http(signal, error);
-        let own = certificates.ca.map_or_else(|| Ok(Vec::new()), |pem| Certificate::from_pem_bundle(&pem));
-        let own = own.map_err(failed)?;
-        let identity = certificates.client.map(|(certificate, key)| [certificate, key].join(&b'\n'));
-        let settings = || {
-            let builder = Client::builder()
-                .user_agent(USER_AGENT)
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .connect_timeout(CONNECT_TIMEOUT.min(timeout));
-            match &identity {
-                Some(pem) => Ok(builder.identity(Identity::from_pem(pem)?)),
-                None => Ok(builder),
-            }
-        };
-        let client = http_client::build(settings, &own).map_err(failed)?;
+        let client = client_of(signal, certificates, timeout)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         // An answer is short, and is read only as far as needed.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -80,6 +65,33 @@ impl Http {
             Err(error) => Verdict::Unreachable(innermost(&error, self.url.scheme())),
         }
     }
+}
+
+/// A client for `receiver`, for requests that take at most `timeout`.
+///
+/// # Errors
+/// If a certificate cannot be used, or the settings contradict each other.
+pub(crate) fn client(receiver: &OtlpReceiver, signal: OtlpSignal, timeout: Duration) -> Result<Client, TransportError> {
+    client_of(signal, Certificates::of(&receiver.tls), timeout)
+}
+
+fn client_of(signal: OtlpSignal, certificates: Certificates, timeout: Duration) -> Result<Client, TransportError> {
+    let failed = |error| TransportError::Http(signal, error);
+    let own = certificates.ca.map_or_else(|| Ok(Vec::new()), |pem| Certificate::from_pem_bundle(&pem));
+    let own = own.map_err(failed)?;
+    let identity = certificates.client.map(|(certificate, key)| [certificate, key].join(&b'\n'));
+    let settings = || {
+        let builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout));
+        match &identity {
+            Some(pem) => Ok(builder.identity(Identity::from_pem(pem)?)),
+            None => Ok(builder),
+        }
+    };
+    http_client::build(settings, &own).map_err(failed)
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -4,7 +4,7 @@
 //! *Invariant:* nothing here keeps, repeats or reads what it sends; the caller decides what becomes of it.
 
 pub mod connection;
-mod grpc;
-mod http;
+pub(crate) mod grpc;
+pub(crate) mod http;
 pub mod transport;
 pub mod verdict;

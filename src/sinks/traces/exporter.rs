@@ -4,21 +4,25 @@
 //! has accepted or rejected it, and never before: after a crash at any moment it is sent again, with the same ids, and
 //! none is lost. Touches nothing on which scrapes or counters depend. Started and stopped by the daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use rand::RngExt;
-use tracing::{debug, error, info, warn};
+use tokio::sync::Notify;
+use tracing::{Span, debug, error, info, warn};
 
 use super::otlp::ResourceScope;
 use super::pace::{NextSend, Notice, Pace};
 use crate::config::{OtlpReceiver, OtlpSignal, TracesConfig};
+use crate::logging::about::rough;
 use crate::shutdown::Shutdown;
 use crate::sinks::otlp::connection::TransportError;
 use crate::sinks::otlp::transport::Transport;
 use crate::sinks::otlp::verdict::Verdict;
 use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
+use crate::telemetry::work;
 use crate::watchdog::{self, Turns};
 use talkover_core::schedule::backoff::Backoff;
 
@@ -36,6 +40,7 @@ pub struct Exporter {
     store: StoreHandle,
     write_errors: IntCounter,
     pace: Pace,
+    hurry: Arc<Notify>,
 }
 
 /// When the exporter sends again.
@@ -62,7 +67,13 @@ impl Exporter {
         let receiver = config.receiver().ok_or(TransportError::NoEndpoint)?;
         let transport = Some(Transport::open(&receiver, OtlpSignal::Traces)?);
         let envelope = ResourceScope::new(&config.resource_attributes, instance_id);
-        Ok(Self { receiver, envelope, transport, store, write_errors, pace: Pace::default() })
+        let (pace, hurry) = (Pace::default(), Arc::default());
+        Ok(Self { receiver, envelope, transport, store, write_errors, pace, hurry })
+    }
+
+    /// Ends the exporter's pause after a failure whenever it is notified: whoever has repaired the receiver need not wait.
+    pub fn hurry(&self) -> Arc<Notify> {
+        Arc::clone(&self.hurry)
     }
 
     /// How long a turn may take: a request, and another one that opens the connection.
@@ -76,7 +87,12 @@ impl Exporter {
             turns.turn();
             let may_go_on = match self.turn(&mut shutdown, &turns).await {
                 NextExport::Again(pause) if pause.is_zero() => !shutdown.is_requested(),
-                NextExport::Again(pause) => turns.wait(&mut shutdown, pause).await,
+                NextExport::Again(pause) => {
+                    tokio::select! {
+                        is_over = turns.wait(&mut shutdown, pause) => is_over,
+                        () = self.hurry.notified() => true,
+                    }
+                }
                 NextExport::Idle => {
                     tokio::select! {
                         () = self.store.queue().arrival() => true,
@@ -100,12 +116,15 @@ impl Exporter {
             Err(failure) => return NextExport::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
         let (Some(last), sent) = (spans.last().map(|span| span.seq), spans.len()) else { return NextExport::Idle };
+        let span = work::export(self.receiver.endpoint.host_str().unwrap_or_default(), sent);
         let Some(verdict) = self.send(spans, shutdown).await else { return NextExport::Stopped };
+        note(&span, &verdict);
         let next = self.judge(verdict, sent);
-        if let Some(rejected) = next.leaving
-            && !self.acknowledge(last, rejected, shutdown, turns).await
-        {
-            return NextExport::Stopped;
+        if let Some(rejected) = next.leaving {
+            let _removing = work::acknowledge(&span);
+            if !self.acknowledge(last, rejected, shutdown, turns).await {
+                return NextExport::Stopped;
+            }
         }
         NextExport::Again(next.pause)
     }
@@ -140,8 +159,15 @@ impl Exporter {
         let endpoint = self.receiver.endpoint.as_str();
         match &next.notice {
             Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts spans again"),
-            Some(Notice::Failing(reason)) => {
+            Some(Notice::Failing(reason, None)) => {
                 warn!(endpoint, "failed to send spans; keeping them and retrying: {reason}");
+            }
+            Some(Notice::Failing(reason, Some(asked))) => {
+                let (asked, pause) = (rough(*asked), rough(next.pause));
+                warn!(
+                    endpoint,
+                    "the receiver asks to wait for {asked} (at most 1 h is waited); keeping spans and retrying in {pause}, or at a reload: {reason}"
+                );
             }
             Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "OTLP receiver warns: {words}"),
             Some(Notice::Rejecting(rejected, of, words)) => {
@@ -168,5 +194,16 @@ impl Exporter {
                 return false;
             }
         }
+    }
+}
+
+/// Records in the span of a request what came of it.
+fn note(span: &Span, verdict: &Verdict) {
+    match verdict {
+        Verdict::Accepted { rejected, .. } => work::exported(span, *rejected),
+        Verdict::Refused(reason) => work::fail_export(span, "refused", reason),
+        Verdict::TooLarge { reason, .. } => work::fail_export(span, "too_large", reason),
+        Verdict::Later { reason, .. } => work::fail_export(span, "later", reason),
+        Verdict::Unreachable(reason) => work::fail_export(span, "unreachable", reason),
     }
 }

@@ -14,6 +14,9 @@ pub(super) const MAX_SPANS: usize = 512;
 /// spans now and then, one line is logged, not two for each rejection.
 const GOOD_IN_A_ROW: u32 = 20;
 
+/// A receiver that asks to wait for at least this long is told of each time: that is what keeps spans from arriving.
+const LONG_WAIT: Duration = Duration::from_secs(60);
+
 /// What to do after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NextSend {
@@ -30,8 +33,8 @@ pub(super) struct NextSend {
 pub(super) enum Notice {
     /// Spans are accepted again.
     Well,
-    /// Spans cannot be sent, and why.
-    Failing(String),
+    /// Spans cannot be sent, and why; and how long the receiver asks to wait, if that is long.
+    Failing(String, Option<Duration>),
     /// Spans are rejected: how many of how many, and why.
     Rejecting(u64, u64, String),
 }
@@ -107,7 +110,10 @@ impl Pace {
     fn failed(&mut self, reason: String, after: Option<Duration>, jitter: f64) -> NextSend {
         self.good_in_a_row = 0;
         let pause = self.backoff.fail(jitter).max(after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
-        NextSend { leaving: None, pause, notice: self.turn(Condition::Failing, Notice::Failing(reason)) }
+        let asked = after.filter(|after| *after >= LONG_WAIT);
+        let is_news = std::mem::replace(&mut self.condition, Condition::Failing) != Condition::Failing;
+        let notice = (is_news || asked.is_some()).then_some(Notice::Failing(reason, asked));
+        NextSend { leaving: None, pause, notice }
     }
 
     fn turn(&mut self, condition: Condition, notice: Notice) -> Option<Notice> {
@@ -131,6 +137,10 @@ mod tests {
         Verdict::Later { reason: "busy".to_owned(), after: after.map(Duration::from_secs) }
     }
 
+    fn failing(asked: Option<u64>) -> Option<Notice> {
+        Some(Notice::Failing("busy".to_owned(), asked.map(Duration::from_secs)))
+    }
+
     fn refused() -> Verdict {
         Verdict::Refused("bad".to_owned())
     }
@@ -146,11 +156,15 @@ mod tests {
     #[test]
     fn what_may_be_sent_again_stays_and_waits_ever_longer_but_never_less_than_it_was_told() {
         let mut pace = Pace::default();
-        assert_eq!(pace.judge(later(None), 5, 1.0), next(None, 1, Some(Notice::Failing("busy".to_owned()))));
+        assert_eq!(pace.judge(later(None), 5, 1.0), next(None, 1, failing(None)));
         assert_eq!(pace.judge(Verdict::Unreachable("gone".to_owned()), 5, 1.0), next(None, 2, None), "logged once");
         assert_eq!(pace.judge(later(Some(3)), 5, 1.0), next(None, 4, None), "the own pause is longer");
-        assert_eq!(pace.judge(later(Some(600)), 5, 1.0), next(None, 600, None));
-        assert_eq!(pace.judge(later(Some(u64::MAX)), 5, 1.0), next(None, 3_600, None), "but not for ever");
+        assert_eq!(pace.judge(later(Some(600)), 5, 1.0), next(None, 600, failing(Some(600))), "a long wait is logged");
+        assert_eq!(
+            pace.judge(later(Some(u64::MAX)), 5, 1.0),
+            next(None, 3_600, failing(Some(u64::MAX))),
+            "but not for ever"
+        );
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, Some(Notice::Well)));
         assert_eq!(pace.judge(good(), 5, 1.0), next(Some(0), 0, None));
         assert_eq!(pace.judge(later(None), 5, 0.0).pause, Duration::from_millis(500));

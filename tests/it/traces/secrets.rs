@@ -5,7 +5,7 @@ use talkover_simulator::Clock;
 
 use super::receiver::Receiver;
 use super::truth::attempt_id;
-use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator};
+use crate::harness::{Exporter, Scrape, Workspace, quiet_scenario, simulator, wait_for};
 
 /// Stands in everything that must not be found again.
 const MARK: &str = "s3cret";
@@ -62,7 +62,7 @@ async fn what_an_answer_holds_in_confidence_is_found_nowhere_else() {
     let workspace = Workspace::new();
     let settings = format!(
         "log: {{level: trace}}\npoll: {{min_interval: 50ms, max_interval: 100ms}}\nmetrics: {{birth_hold: 0s}}\n\
-         traces: {{endpoint: '{}', headers: {{authorization: Bearer {MARK}}}}}\n",
+         traces: {{endpoint: '{}', headers: {{authorization: Bearer {MARK}}}}}\ntelemetry: {{traces: true}}\n",
         receiver.url()
     );
     let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, &settings);
@@ -94,6 +94,8 @@ async fn what_an_answer_holds_in_confidence_is_found_nowhere_else() {
         let span = spans.iter().find(|span| span.span_id == id).unwrap();
         assert_eq!(span.status.as_ref().unwrap().message, *kept, "entry {place}");
     }
+    let polls = || receiver.spans().iter().filter(|span| span.name == "poll").count();
+    wait_for("the daemon's own spans", || async { (polls() > 2).then_some(()) }).await;
     for span in receiver.spans() {
         assert_clean("a span", &span.encode_to_vec());
     }

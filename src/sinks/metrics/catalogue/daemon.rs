@@ -7,6 +7,7 @@ use crate::sinks::metrics::board::ConfigStatus;
 use crate::sinks::metrics::samples::Samples;
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
+use crate::telemetry::queue;
 
 /// The source of the daemon's samples.
 #[derive(Debug)]
@@ -79,6 +80,21 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_telemetry_spans_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Spans of the daemon's own work (telemetry.traces): exported, failed (the receiver was not reached, or refused them), or dropped (the queue was full, or the daemon ended).",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|_, samples| {
+            let spans = queue::counts();
+            samples.push(["exported"], spans.exported());
+            samples.push(["failed"], spans.failed());
+            samples.push(["dropped"], spans.dropped());
+        }),
     },
     MetricRow {
         metric: Metric {
