@@ -358,4 +358,5 @@ def main():
         compare(arguments)
 
 
-main()
+if __name__ == "__main__":
+    main()
