@@ -4,7 +4,9 @@
 
 mod first_reading;
 mod json;
+mod need;
 mod online;
+mod survey;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print, source};

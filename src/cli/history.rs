@@ -155,7 +155,13 @@ impl HistoryRun {
         reader: &mut LogReader,
         failures: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        failures.extend(webhooks.failures);
+        for (list, error) in &webhooks.unreadable {
+            failures.push(format!("environment `{}`: the {list} cannot be read: {error}", environment.name));
+        }
+        for (list, shortfall) in &webhooks.cut {
+            let environment = &environment.name;
+            warn!(%environment, "the {list} was read only in part: {shortfall}; what was found is used");
+        }
         let mut wanted = Vec::new();
         for listed in webhooks.listed {
             self.refuse_other_since(&listed.target)?;

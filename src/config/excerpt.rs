@@ -3,7 +3,7 @@
 //! Secrets do not belong into a configuration, but the values of headers do, and people paste the rest. So whatever may be
 //! one is masked, even where the line is then less of a help.
 
-use super::faults::{on_one_line, redacted};
+use super::redact::{on_one_line, redacted};
 use std::fmt;
 use std::sync::Arc;
 

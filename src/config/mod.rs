@@ -15,6 +15,7 @@ mod otel;
 mod otlp;
 mod overrides;
 mod poll;
+mod redact;
 mod server;
 mod show;
 mod state;
@@ -23,6 +24,7 @@ mod state_path;
 mod tests;
 mod token;
 mod traces;
+mod unknown_key;
 mod values;
 
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};

@@ -2,9 +2,9 @@
 //! order of `config/default.yml`. Never a secret.
 
 use super::excerpt::mask_users;
-use super::faults::redacted;
 use super::otlp::TracesProtocol;
 use super::overrides::set;
+use super::redact::redacted;
 use super::{ConfigSource, LoadedSettings, Table};
 use ::config::{Value, ValueKind};
 use std::fmt::Write;

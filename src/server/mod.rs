@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod bundled;
 mod client_names;
+mod documents;
 pub mod health;
 mod lifecycle;
 mod limits;
@@ -24,6 +25,7 @@ mod rate_limit;
 mod reload;
 mod renderer;
 mod status;
+mod status_routes;
 mod tls;
 mod verification;
 pub mod web_config;
@@ -50,9 +52,9 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+pub use documents::{StatusOrigin, StatusSource};
 pub use health::Readiness;
 pub use renderer::Renderer;
-pub use status::{StatusOrigin, StatusSource};
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
@@ -121,10 +123,10 @@ pub enum ServeError {
 /// All paths. Answers are compressed where the client accepts gzip, and scrapes by themselves.
 pub fn router(sources: Sources, max_requests: u32) -> Router {
     let pages = Router::new()
-        .route("/", get(page::overview_page))
-        .route("/webhooks/{environment}/{webhook_id}", get(page::webhook_page))
+        .route("/", get(status_routes::overview_page))
+        .route("/webhooks/{environment}/{webhook_id}", get(status_routes::webhook_page))
         .route("/assets/{name}", get(page::asset))
-        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/status", get(status_routes::status_json))
         .route("/-/reload", post(lifecycle::reload))
         // Relative, so that they lead to the right place behind a proxy with a prefix, too.
         .route("/dashboards", get(|| async { Redirect::permanent("dashboards/") }))

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::online::{FirstLogPage, Survey};
+use super::survey::{FirstLogPage, Survey};
 use crate::logging::about::rough;
 
 /// The estimate.

@@ -7,8 +7,7 @@ use maud::{Markup, html};
 use super::parts::number;
 use crate::server::status::WebhookStatus;
 use talkover_core::delivery::AttemptStatus;
-use talkover_core::ledger::activity::{Minute, minute_of};
-use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::activity::{Minute, OUTCOMES, minute_of};
 
 /// Bars of a chart: one each half hour.
 const BARS: usize = 48;

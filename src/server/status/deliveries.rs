@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::time::{StatusMoment, rfc3339};
 use crate::sinks::metrics::board::TargetView;
 use talkover_core::delivery::{AttemptStatus, Timestamp};
-use talkover_core::ledger::activity::{Minute, Outcomes, minute_of};
-use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::activity::{Minute, OUTCOMES, Outcomes, minute_of};
 
 /// So many lost deliveries one after the other are a failure, however long they took.
 const FAILING_IN_A_ROW: u64 = 3;

@@ -7,8 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::row::Row;
-use super::state::OUTCOMES;
-use crate::delivery::{DeliveryResult, Timestamp};
+use crate::delivery::{AttemptStatus, DeliveryResult, Timestamp};
 
 /// How far back it reaches.
 pub const ACTIVITY_KEPT: Duration = Duration::from_secs(25 * 3600);
@@ -20,6 +19,10 @@ pub type Minute = i64;
 
 /// The results, in the order in which [`Outcomes`] and the state file keep them.
 pub const RESULTS: [DeliveryResult; 3] = [DeliveryResult::Success, DeliveryResult::Failed, DeliveryResult::Abandoned];
+
+/// The outcomes, in the order in which gauges and the state file keep them.
+pub const OUTCOMES: [AttemptStatus; 4] =
+    [AttemptStatus::Success, AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown];
 
 /// Deliveries and attempts of some time, by how they went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

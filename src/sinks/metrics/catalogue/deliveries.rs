@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::activity::OUTCOMES;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::state::OUTCOMES;
 use talkover_core::ledger::totals::Total;
 
 use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};

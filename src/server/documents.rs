@@ -18,11 +18,11 @@ use flate2::write::GzEncoder;
 use talkover_core::delivery::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Facts, StatusReport};
+use super::MetricsPath;
+use super::health::Readiness;
+use super::page::{self, Query};
+use super::status::{Facts, StatusReport};
 use crate::local_clock;
-use crate::server::MetricsPath;
-use crate::server::health::Readiness;
-use crate::server::page::{self, Query};
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::Board;
 
@@ -46,7 +46,7 @@ pub struct StatusOrigin {
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) enum StatusDocument {
+pub(super) enum StatusDocument {
     /// All of it as JSON.
     Json,
     /// The status page, or a part of it.
@@ -62,7 +62,7 @@ pub(in crate::server) enum StatusDocument {
 
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub(in crate::server) enum StatusEncoding {
+pub(super) enum StatusEncoding {
     #[default]
     Plain,
     Gzip,
@@ -70,7 +70,7 @@ pub(in crate::server) enum StatusEncoding {
 
 impl StatusEncoding {
     /// What the client accepts. Clients that accept gzip only in some odd way get the plain text.
-    pub(in crate::server) fn accepted(headers: &HeaderMap) -> Self {
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let accepts = values.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case("gzip"));
         if accepts { Self::Gzip } else { Self::Plain }
@@ -111,7 +111,7 @@ impl StatusSource {
     ///
     /// # Errors
     /// If rendering it has failed, which is a defect of ours.
-    pub(in crate::server) async fn document(
+    pub(super) async fn document(
         &self,
         document: StatusDocument,
         encoding: StatusEncoding,
@@ -127,7 +127,7 @@ impl StatusSource {
 
 /// Rendering has failed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct RenderingFailed;
+pub(super) struct RenderingFailed;
 
 /// What was rendered of the present state.
 #[derive(Default)]
