@@ -23,9 +23,8 @@ use tonic::{Extensions, Request, Status};
 use tonic_prost::ProstCodec;
 use tracing::warn;
 
-use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
+use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
-use super::transport::Encoding;
 use super::verdict::Verdict;
 
 /// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.

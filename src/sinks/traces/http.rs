@@ -9,9 +9,8 @@ use prost::Message;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Response, Url};
 
-use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
+use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
 use super::otlp::ExportRequest;
-use super::transport::Encoding;
 use super::verdict::Verdict;
 use crate::http_client;
 use crate::local_clock;

@@ -19,7 +19,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::checksums::{self, ChangeTally};
+use super::checksums::ChangeTally;
+use super::damage;
 use super::{commits, space};
 use crate::store::error::StoreError;
 use talkover_core::delivery::Timestamp;
@@ -368,7 +369,7 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let is_checked = version >= CHECKED_SINCE;
     let (pages, rows) = std::thread::scope(|scope| {
         // The rows on a connection of their own, beside the pages: a large file takes seconds.
-        let rows = is_checked.then(|| scope.spawn(|| checksums::find_fault(&open_beside(path)?)));
+        let rows = is_checked.then(|| scope.spawn(|| damage::find_fault(&open_beside(path)?)));
         let pages = find_broken_page(connection);
         (pages, rows.map(|rows| rows.join()))
     });

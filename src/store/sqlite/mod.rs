@@ -4,8 +4,9 @@
 //! overwritten if it is damaged, foreign or newer than this program.
 
 pub mod behind;
-pub mod checksums;
+mod checksums;
 pub mod commits;
+pub mod damage;
 mod discovered;
 pub mod entries;
 pub mod fault;

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::behind::{self, Gap};
 use super::commits::{self, Commit};
 use super::served::Served;
-use super::{SqliteStore, checksums, format, targets};
+use super::{SqliteStore, damage, format, targets};
 use crate::local_clock;
 use crate::store::error::StoreError;
 use crate::store::place::{self, Identity};
@@ -113,7 +113,7 @@ impl SqliteStore {
         let find_fault = move || -> rusqlite::Result<Option<String>> {
             let transaction = connection.unchecked_transaction()?;
             let broken = format::find_broken_page(&transaction)?;
-            let fault = || Ok(checksums::find_fault(&transaction)?.map(|fault| fault.to_string()));
+            let fault = || Ok(damage::find_fault(&transaction)?.map(|fault| fault.to_string()));
             broken.map_or_else(fault, |reason| Ok(Some(reason)))
         };
         Some(FileCheck {
