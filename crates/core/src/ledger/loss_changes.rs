@@ -55,9 +55,12 @@ impl<'a> ChangedEnds<'a> {
         let before = &memory.marks().streak;
         let last_success = before.last_success.clone().max(self.last_success.clone());
         let is_after = |end: &&EndKey| Some(*end) > last_success.as_ref();
-        // All that ended later is remembered: what was forgotten is older than all that can still turn up.
+        // An entry that stays open for long outlives rows that are newer, so a success may turn up behind losses whose
+        // rows are forgotten. The latest losses are kept all the same.
         let known = || {
+            let kept = memory.losses().keys().filter(is_after);
             let mut ends: BTreeSet<EndKey> = memory.lost_after(last_success.as_ref());
+            ends.extend(kept.cloned());
             ends.retain(|end| !self.resumed.contains(end));
             ends.extend(self.lost.keys().filter(is_after).cloned());
             ends
