@@ -2,9 +2,9 @@
 //! would be counted and shown otherwise.
 //!
 //! Each table has four numbers: how many rows it has, and Σh, Σhk and Σhk² over them, modulo a prime, where h and k are
-//! halves of a row's digest. They cost no byte in the rows, and tell more than a checksum in each of them: a row that is
-//! missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by what r
-//! had and x has, and of all rows that are found only x explains that by a single r.
+//! halves of a row's digest. They cost no byte in the rows, and tell more than a checksum in each of them: a row that
+//! is missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by
+//! what r had and x has, and of all rows that are found only x explains that by a single r.
 //!
 //! Nobody can forget them: `ChangeTally::attach` puts triggers on every table that the file has, whoever added it, and
 //! [`super::commits`] writes the sums with every commit. Whoever writes to the file otherwise has damaged it.
@@ -239,7 +239,8 @@ pub(super) fn for_each_row(
     Ok(())
 }
 
-/// What these tables, their indexes and triggers are. Where they begin in the file is SQLite's own affair, and may change.
+/// Sums up the definitions of these tables, their indexes and triggers. Their root pages are left out: SQLite may move
+/// them.
 pub(super) fn add_up_schema(connection: &Connection, is_ours: impl Fn(&str) -> bool) -> rusqlite::Result<Sums> {
     let mut statement = connection.prepare(
         "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'",
