@@ -4,10 +4,11 @@
 //! sections, printed by `cli`.
 
 use super::excerpt::SourceText;
-use super::redact::{on_one_line, redacted};
+use super::redact::redacted;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use talkover_settings::one_line::on_one_line;
 use talkover_settings::yaml::Outline;
 
 /// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every

@@ -1,4 +1,4 @@
-//! What may be printed of a text that comes from outside: no token, and no line break.
+//! What may be printed of a text that comes from outside: no token.
 
 /// How every TalkOver token begins, by the API's documentation.
 const TOKEN_PREFIX: &str = "talq_";
@@ -14,19 +14,6 @@ pub(super) fn redacted(text: &str) -> String {
         clean.push_str(rest);
     }
     clean
-}
-
-/// `text` with control characters escaped: a key or a value with a line break must not forge a second message.
-pub(super) fn on_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }
 
 #[cfg(test)]
