@@ -1,7 +1,7 @@
-//! What the daemon is doing and how deliveries go, as of one moment: `GET /api/v1/status` is this as JSON
-//! (docs/status.schema.json), and the status page shows the same.
+//! The status: what the daemon is doing and whether deliveries arrive, as of one moment. `GET /api/v1/status` returns
+//! it as JSON (docs/status.schema.json), and the status page shows the same.
 //!
-//! Two things are told apart everywhere: whether a log can be read, and whether the deliveries in it arrive.
+//! It keeps two questions apart: whether a log can be read, and whether the deliveries in it arrive.
 
 mod deliveries;
 mod losses;
@@ -39,7 +39,7 @@ use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::series::{LogOutcome, SeriesKey};
 use talkover_core::reading::error::PollResult;
 
-/// Everything, as of one moment. Times are RFC 3339 in UTC; what is not known is null.
+/// The whole status, as of one moment. Times are RFC 3339 in UTC; unknown values are null.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusReport {
     pub(super) time: String,
@@ -52,11 +52,11 @@ pub(super) struct StatusReport {
     pub(super) environments: Vec<Environment>,
     /// Worst first.
     pub(super) webhooks: Vec<WebhookStatus>,
-    /// The last deliveries that were lost, latest first.
+    /// The latest lost deliveries, latest first.
     pub(super) lost: Vec<Lost>,
     #[serde(skip)]
     pub(super) links: Links,
-    /// Where the metrics are.
+    /// The path of the metrics.
     #[serde(skip)]
     pub(super) metrics_path: MetricsPath,
     /// The time by the local clock.
@@ -76,7 +76,7 @@ pub(super) struct Environment {
     pub(super) name: String,
     pub(super) state: ReadingState,
     pub(super) since: Option<String>,
-    /// Why nobody in it can be read.
+    /// Why none of its logs can be read.
     pub(super) error: Option<String>,
     #[serde(skip)]
     pub(super) trouble_kind: Option<PollResult>,
@@ -87,11 +87,11 @@ pub(super) struct Environment {
     pub(super) reading_failing: usize,
     /// Webhooks whose deliveries are lost.
     pub(super) deliveries_failing: usize,
-    /// How far the first reading of its logs has come.
+    /// The progress of the first reading of its logs.
     pub(super) progress: Option<ReadingProgress>,
     /// Webhooks whose first reading is complete.
     pub(super) webhooks_read: usize,
-    /// Whether discovery has not seen all lists yet.
+    /// Whether discovery has not read all lists yet.
     pub(super) is_searching: bool,
     pub(super) budget_requests_per_minute: u32,
     pub(super) rate_limit_limit: Option<u64>,
@@ -120,12 +120,12 @@ pub(super) struct WebhookStatus {
     pub(super) log_entries_late: u64,
     pub(super) log_entries_invalid: u64,
     pub(super) history_gaps: u64,
-    /// Series of `/metrics` that are about it.
+    /// How many series it has in `/metrics`.
     pub(super) series: usize,
-    /// Whether its whole environment cannot be read.
+    /// Whether no log of its environment can be read.
     #[serde(skip)]
     pub(super) is_in_trouble: bool,
-    /// What is shown of it; for charts and its own page.
+    /// What the board shows of it; for charts and its own page.
     #[serde(skip)]
     pub(super) view: Arc<TargetView>,
     /// The time by the clock of its environment.
@@ -133,7 +133,7 @@ pub(super) struct WebhookStatus {
     pub(super) moment: StatusMoment,
 }
 
-/// How the deliveries of a webhook go. A delivery ended when its last attempt was made.
+/// The deliveries of a webhook. A delivery ended when its last attempt was made.
 #[derive(Debug, Serialize)]
 pub(super) struct Deliveries {
     pub(super) state: DeliveryState,
@@ -149,7 +149,7 @@ pub(super) struct Deliveries {
 }
 
 impl WebhookStatus {
-    /// What is worst comes first: lost deliveries before logs that cannot be read, and many before few.
+    /// Returns a sort key, worst first: lost deliveries before logs that cannot be read, and many before few.
     fn order(&self) -> impl Ord + use<> {
         let reading = match self.reading.state {
             ReadingState::Failing => 0,
@@ -180,7 +180,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl StatusReport {
-    /// What is known now.
+    /// Makes the status as of now.
     pub(super) fn of(facts: &Facts<'_>) -> Self {
         let views = facts.views;
         let trace_url = views.display.links.trace_url.as_deref();
@@ -236,7 +236,7 @@ fn environment(
         None => ReadingState::Ok,
     };
     let last_success = own().filter_map(|webhook| webhook.view.last_success).max();
-    // Over a restart the environment has failed since the first webhook did that failed after all that succeeded.
+    // After a restart: since the first failure of a webhook that came after the last success of any.
     let failing = own().filter(|webhook| webhook.view.up == Some(false)).filter_map(|webhook| webhook.view.up_since);
     let since =
         trouble.map(|trouble| failing.filter(|since| Some(*since) > last_success).fold(trouble.since, Timestamp::min));
@@ -304,12 +304,12 @@ fn webhook(
     }
 }
 
-/// All lost deliveries that are kept of a webhook, latest first.
+/// Returns all lost deliveries that are kept for a webhook, latest first.
 pub(super) fn all_lost(webhook: &WebhookStatus, links: &Links) -> Vec<LastLost> {
     losses::all(&webhook.view, links.trace_url.as_deref())
 }
 
-/// The snapshot as JSON.
+/// `GET /api/v1/status`.
 pub(super) async fn status(State(source): State<StatusSource>, headers: HeaderMap) -> Response {
     let answer_headers = [(header::CONTENT_TYPE, "application/json")];
     answer(&source, &headers, StatusDocument::Json)
@@ -317,8 +317,8 @@ pub(super) async fn status(State(source): State<StatusSource>, headers: HeaderMa
         .map_or_else(IntoResponse::into_response, |json| (answer_headers, json.unwrap_or_default()).into_response())
 }
 
-/// What `source` has of a document for a request with these `headers`, with the headers that all such answers have;
-/// `None` if there is no such document.
+/// Renders a document for a request with these `headers`, and adds the headers that all such responses have; `None` if
+/// there is no such document.
 pub(super) async fn answer(
     source: &StatusSource,
     headers: &HeaderMap,
@@ -331,7 +331,7 @@ pub(super) async fn answer(
     }
 }
 
-/// A document that was rendered.
+/// A rendered document.
 #[derive(Default)]
 pub(super) struct Rendered {
     body: Bytes,
