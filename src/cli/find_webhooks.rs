@@ -1,4 +1,4 @@
-//! Which webhooks an environment has now: those that the file names, and, if it discovers, those that the API lists.
+//! Finds the webhooks of an environment: those that the file names, and, with discovery, those that the API lists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use talkover_core::discovery::targets::{ListedTarget, join};
 pub(super) struct FoundWebhooks {
     /// The webhooks, by their ids.
     pub(super) listed: Vec<ListedTarget>,
-    /// What discovery has learned, for a state; `None` if it is off.
+    /// What discovery has learned, to be saved in a state; `None` if discovery is off.
     pub(super) discovered: Option<Unsaved>,
     /// What could not be read, and why.
     pub(super) failures: Vec<String>,
 }
 
-/// Reads all lists that discovery searches.
+/// Reads all lists that discovery uses.
 ///
 /// # Errors
-/// If the API answers nobody, or the program is to end.
+/// If the API answers no request, or the program is being stopped.
 pub(super) async fn find(
     environment: &EnvironmentConfig,
     asker: &mut BudgetedClient,
@@ -66,7 +66,8 @@ async fn discover(
         }
     }
     for list in discovery.take_news() {
-        warn!(environment = %environment.name, "a list was read only in part: {}; what was found is used", list.shortfall);
+        let name = &environment.name;
+        warn!(environment = %name, "list read only in part: {}; using what was found", list.shortfall);
     }
     Ok(Some(discovery))
 }

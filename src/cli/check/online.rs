@@ -1,8 +1,8 @@
-//! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
+//! `check --online`: tests the settings against the API: webhooks, limits, requests, freshness, series.
 //!
-//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that
-//! discovery finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot
-//! be read is reported, and the others are read all the same.
+//! It reads the lists that discovery uses, and the first page of every log that the file names and of some that
+//! discovery finds, within the daemon's request budget. A list or log that cannot be read is reported, and the others
+//! are still read.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -34,19 +34,20 @@ use talkover_core::reading::wire::LogPage;
 use talkover_core::schedule::Intervals;
 use talkover_core::schedule::allocation::{Allocation, stretched};
 
-/// Logs that the figures come from: the others are taken to be like them.
+/// How many logs the figures are based on; the others are assumed to be alike.
 const SAMPLE: usize = 20;
-/// Entries asked for of each.
+/// How many entries of each log are read.
 const PER_PAGE: u32 = 100;
-/// Entries asked for of a webhook that is named in the file, beyond the sample: only whether it can be read counts.
+/// How many entries are read of a webhook that is named in the file but not in the sample: only whether it can be read
+/// matters.
 const PROBE: u32 = 1;
-/// A log with less than a page is judged by what it says of this time at least.
+/// If a log has less than a page, its rate is computed over at least this time.
 const SHORTEST_SPAN: Duration = Duration::from_secs(3600);
-/// How often the webhooks of an owner are read: an hour.
+/// How often discovery reads the webhooks of an owner: every hour.
 const OWNER_PERIOD: Duration = Duration::from_secs(3600);
-/// Series of a webhook that do not depend on its traffic: its gauges, polls and log entries.
+/// How many series of a webhook do not depend on its traffic: its gauges, polls and log entries.
 const FIXED_SERIES: usize = 31;
-/// Beside its buckets a histogram has +Inf, a sum and a count.
+/// Besides its buckets, a histogram has +Inf, a sum and a count.
 const BESIDE_BUCKETS: usize = 3;
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
@@ -54,7 +55,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     run_until_stopped(async |shutdown| check_all(config, shutdown, show).await?)
 }
 
-/// As `run`, but returns what the API says of each environment, and whether the command fails.
+/// Like `run`, but returns the figures of each environment as JSON, and whether the command fails.
 pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let mut documents = Vec::new();
     let mut outcome = Ok(());
@@ -69,7 +70,7 @@ pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Fai
     Ok((documents, outcome))
 }
 
-/// Asks for all environments and shows each as text or as JSON. Returns what has failed, if anything.
+/// Surveys all environments and passes the figures of each to `show`. Returns the failures.
 async fn check_all(
     config: &Config,
     shutdown: Shutdown,
@@ -101,14 +102,14 @@ async fn check_all(
     Ok(if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) })
 }
 
-/// What the API says of an environment.
+/// What the API says about an environment.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) targets: Vec<ListedTarget>,
-    /// Webhooks that include and exclude keep out.
+    /// How many webhooks `include` and `exclude` leave out.
     pub(super) left_out: usize,
     pub(super) owners: usize,
-    /// Requests that one refresh of the lists takes.
+    /// How many requests one refresh of the lists takes.
     pub(super) list_requests: usize,
     pub(super) logs: Vec<FirstLogPage>,
     pub(super) unreadable: Vec<Unreadable>,
@@ -131,7 +132,7 @@ enum Unread {
 }
 
 impl Unread {
-    /// What it is called in the table.
+    /// Returns its name in the table.
     fn name(&self) -> String {
         match self {
             Self::Log(target) => target.webhook_id.to_string(),
@@ -141,7 +142,7 @@ impl Unread {
     }
 }
 
-/// Who says that there is a webhook, or a list.
+/// Where a webhook or a list is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NamedBy {
     File,
@@ -149,7 +150,8 @@ enum NamedBy {
 }
 
 impl Survey {
-    /// What makes the command fail: what the file asks for and nobody can read, not what was found and is broken.
+    /// Returns the reasons for the command to fail: what the configuration names and cannot be read. A webhook that
+    /// discovery has found and that cannot be read is no reason.
     fn failures(&self, environment: &str) -> impl Iterator<Item = String> {
         let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
         of_file.map(move |Unreadable { what, reason, .. }| {
@@ -161,16 +163,16 @@ impl Survey {
         })
     }
 
-    /// Webhooks that TalkOver delivers to.
+    /// Returns how many webhooks are enabled.
     pub(super) fn enabled(&self) -> usize {
         self.targets.iter().filter(|listed| !listed.is_disabled()).count()
     }
 }
 
-/// What the first page of a log tells.
+/// What the first page of a log says.
 #[derive(Debug, Default)]
 pub(super) struct FirstLogPage {
-    /// Entries a second.
+    /// Entries per second.
     pub(super) rate: f64,
     /// Entries in all; `None` if the API does not say.
     pub(super) total: Option<u64>,
@@ -191,7 +193,7 @@ async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> 
     Ok(survey)
 }
 
-/// Reads the first page of all logs that are named in the file, then of others up to the sample.
+/// Reads the first page of all logs that are named in the file, then of others until the sample is complete.
 async fn read_logs(
     asker: &mut BudgetedClient,
     named: &BTreeSet<Arc<str>>,
@@ -220,8 +222,8 @@ async fn read_logs(
     Ok(())
 }
 
-/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame,
-/// which the daemon will walk past.
+/// Whether the second page of a log can be read although the first failed with `error`. Then one entry causes the
+/// error, and the daemon will skip it.
 async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: &AskError) -> bool {
     let may_be = match error {
         AskError::Api { error: ApiError::Timeout | ApiError::Connection(_), .. } => asker.silence.is_broken(),
@@ -233,7 +235,7 @@ async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: 
     may_be && asker.ask_once(&target.to_string(), second).await.is_ok()
 }
 
-/// Reads all lists that discovery searches.
+/// Reads all lists that discovery uses.
 async fn discover(
     environment: &EnvironmentConfig,
     asker: &mut BudgetedClient,
@@ -295,7 +297,7 @@ impl FirstLogPage {
         }
     }
 
-    /// The series that such a webhook comes to.
+    /// Returns how many series such a webhook has.
     fn series(&self, metrics: &MetricsConfig) -> usize {
         let durations: BTreeSet<Vec<String>> =
             self.label_sets.iter().map(|set| duration_labels(set, &metrics.duration_labels)).collect();
@@ -331,16 +333,16 @@ fn duration_labels(
     labels.iter().map(value).collect()
 }
 
-/// Requests a minute.
+/// The requests a minute that the settings need.
 #[derive(Debug)]
 struct MeasuredNeed {
-    /// `None` if no log could be read, so that nobody knows how busy the webhooks are.
+    /// `None` if no log could be read: it is unknown how busy the webhooks are.
     polls: Option<Polls>,
     sweeps: f64,
     discovery: f64,
 }
 
-/// The polls that the budget allows, and what they buy.
+/// The polls that the budget allows, and how fresh the metrics are with them.
 #[derive(Debug)]
 struct Polls {
     per_minute: f64,
@@ -367,23 +369,23 @@ impl MeasuredNeed {
         let sum = self.sweeps + self.discovery;
         match &self.polls {
             Some(polls) => format!("{:.1} needed: {:.1} polls, {rest}", polls.per_minute + sum, polls.per_minute),
-            None => format!("more than {sum:.1} needed: polls not known, {rest}"),
+            None => format!("more than {sum:.1} needed: polls unknown, {rest}"),
         }
     }
 }
 
-/// The requests a minute that the configuration asks for, as far as the API allows them.
+/// Returns the requests a minute that the configuration and the API both allow.
 fn allowed(environment: &EnvironmentConfig, asker: &BudgetedClient) -> f64 {
     let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
     u64::from(environment.requests_per_minute).min(limit) as f64
 }
 
 impl Polls {
-    /// The best that `left` requests a second allow, of `rate` requests a minute in all.
+    /// Returns the best polls with `left` requests a second, of `rate` requests a minute in total.
     fn of(poll: &PollConfig, rate: f64, survey: &Survey, left: f64) -> Self {
         let max = stretched(poll.max_interval, survey.targets.len(), rate);
         let bounds = Intervals { min: poll.min_interval.min(max), max };
-        // Those that were not looked into are taken to be like those that were.
+        // Logs that were not read are assumed to be like those that were.
         let rates: Vec<f64> = survey.logs.iter().map(|log| log.rate).cycle().take(survey.enabled()).collect();
         let allocation = Allocation::new(&rates, bounds, left);
         let interval = |rate: &f64| allocation.interval(*rate);
@@ -400,12 +402,12 @@ impl Polls {
         let worst = rounded(self.worst);
         match self.mean_wait {
             Some(mean) => format!("an entry is read after {} on average, {worst} at worst", rounded(mean)),
-            None => format!("an entry is read after {worst} at worst; there is none now"),
+            None => format!("an entry is read after {worst} at worst; the logs are empty now"),
         }
     }
 }
 
-/// What the settings of an environment come to.
+/// The figures of one environment.
 struct OnlineFigures<'a> {
     config: &'a Config,
     environment: &'a EnvironmentConfig,
@@ -439,7 +441,7 @@ impl<'a> OnlineFigures<'a> {
     fn table(&self) -> String {
         let Self { environment, survey, need, .. } = self;
         let (named, found) = (environment.webhooks.len(), self.discovered());
-        let mut rows = FiguresTable::new(&format!("environment `{}`, as the API has it now", environment.name));
+        let mut rows = FiguresTable::new(&format!("environment `{}`, according to the API", environment.name));
         let mut webhooks = format!("{}: {named} named, {found} discovered", survey.targets.len());
         if environment.discovery.is_some() {
             let _ = write!(webhooks, " under {}, {} left out", plural(survey.owners, "owner"), survey.left_out);
@@ -448,16 +450,16 @@ impl<'a> OnlineFigures<'a> {
             let _ = write!(webhooks, "; {} disabled", self.disabled());
         }
         rows.add("webhooks", &webhooks);
-        rows.add("API's rate limit", &rate_limit(self.asker.rate_limit));
+        rows.add("API rate limit", &rate_limit(self.asker.rate_limit));
         rows.add("requests a minute", &need.line(environment.requests_per_minute));
-        let unknown = || "not known: no log could be read".to_owned();
+        let unknown = || "unknown: no log could be read".to_owned();
         rows.add("first reading", &self.first_reading.as_ref().map_or_else(unknown, FirstReading::line));
         rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
         rows.add("series to expect", &series(&self.config.metrics, survey));
         for Unreadable { what, reason, .. } in &survey.unreadable {
             rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
         }
-        rows.add("asked for this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
+        rows.add("cost of this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
         rows.finish()
     }
 
@@ -505,7 +507,7 @@ fn rate_limit(limit: (Option<u64>, Option<u64>)) -> String {
     match limit {
         (Some(limit), Some(left)) => format!("{limit} a minute, {left} left"),
         (Some(limit), None) => format!("{limit} a minute"),
-        _ => "not told".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 
@@ -513,7 +515,7 @@ fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
     match survey.logs.len() {
         0 => format!("{} at least", survey.targets.len() * FIXED_SERIES),
         logs => format!(
-            "about {}, judged by the newest entries of {}",
+            "about {}, estimated from the newest entries of {}",
             series_count(metrics, survey),
             plural(logs, "webhook")
         ),
@@ -525,7 +527,7 @@ fn series_count(metrics: &MetricsConfig, survey: &Survey) -> usize {
     sampled * survey.targets.len() / survey.logs.len().max(1)
 }
 
-/// To seconds where it is long, else to tenths: nobody needs more.
+/// Rounds to seconds if it is long, else to tenths.
 fn rounded(time: Duration) -> String {
     if time >= Duration::from_secs(10) {
         return format_duration(Duration::from_secs(time.as_secs()));

@@ -1,8 +1,8 @@
-//! Deliveries that were lost: how many in a row, since when, and what is known of the latest.
+//! Lost deliveries: how many in a row, since when, and the details of the latest.
 //!
-//! A delivery is lost while the attempt that ended it as `failed` or `abandoned` is its latest one. It ended when that
-//! attempt was made, whenever that was found out: so an attempt that turns up late changes what came after it, and
-//! nothing depends on the order in which the log is read.
+//! A delivery is lost if its latest attempt ended it as `failed` or `abandoned`. It ended when that attempt was made,
+//! no matter when the log entry was read. So the result does not depend on the order in which the log is read: an
+//! attempt that turns up late is inserted at its place, and may change the deliveries after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use super::memory::Memory;
 use super::row::{Row, RowKey};
 use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Timestamp};
 
-/// The lost deliveries kept of each target.
+/// How many lost deliveries of each target are kept.
 pub const KEPT_LOSSES: usize = 50;
 
-/// Where the end of a delivery stands among others: in the order in which attempts are decided.
+/// The end of a delivery. Ends are ordered like the attempts are decided: by time, attempt number and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndKey {
-    /// The time that the last attempt stands for.
+    /// The time of the last attempt.
     pub at: Timestamp,
-    /// Its number.
+    /// The number of the last attempt.
     pub attempt: u8,
-    /// Its entry.
+    /// The log entry of the last attempt.
     pub id: EntryId,
 }
 
 impl EndKey {
-    /// The end of the delivery that ended with the entry at `key`.
+    /// Returns the end of the delivery whose last attempt is `row`, at `key`.
     pub fn of(key: &RowKey, row: &Row) -> Self {
         Self { at: row.at, attempt: row.attempt, id: key.id.clone() }
     }
@@ -43,40 +43,40 @@ pub struct LossStreak {
     pub last_success: Option<EndKey>,
 }
 
-/// What is kept of a delivery that was lost.
+/// The details of a lost delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostDelivery {
-    /// The entry that opened the delivery, which its trace is named after.
+    /// The first entry of the delivery, from which the trace id is derived.
     pub opening: EntryId,
     /// The event's label.
     pub event: Arc<str>,
     /// How it ended.
     pub result: DeliveryResult,
-    /// What the endpoint answered to the last attempt; `None` if it did not, or if that is not known.
+    /// The endpoint's HTTP status for the last attempt; `None` if it did not answer, or if that is unknown.
     pub http_status: Option<u16>,
     /// The cleaned error text of the last attempt.
     pub error: Option<Box<str>>,
 }
 
-/// The latest of a target's lost deliveries.
+/// The latest lost deliveries of a target.
 pub type RecentLosses = BTreeMap<EndKey, LostDelivery>;
 
-/// What a decision changes of [`RecentLosses`].
+/// The changes of a decision to [`RecentLosses`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossChanges {
-    /// Those that are new.
+    /// Losses that are new.
     pub added: RecentLosses,
-    /// Those that are kept no longer: newer ones take their place, or the delivery went on.
+    /// Losses to drop, because newer ones replace them or because the delivery was attempted again.
     pub removed: Vec<EndKey>,
 }
 
 impl LossChanges {
-    /// Whether there are none.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Makes the changes part of `losses`.
+    /// Applies the changes to `losses`.
     pub fn apply_to(self, losses: &mut RecentLosses) {
         for end in &self.removed {
             losses.remove(end);
@@ -85,7 +85,7 @@ impl LossChanges {
     }
 }
 
-/// What becomes of the losses in `memory` when the rows in `rows` become what they are there; `attempts` are the
+/// Computes the losses after a decision: `rows` are the rows of `memory` that it adds or changes, `attempts` the
 /// entries that were read.
 pub(super) fn after(
     memory: Memory<'_>,
@@ -101,11 +101,11 @@ pub(super) fn after(
 /// The deliveries whose end a decision changes.
 #[derive(Default)]
 struct ChangedEnds<'a> {
-    /// Those that are lost now and were not before.
+    /// Deliveries that are lost now and were not before.
     lost: BTreeMap<EndKey, (&'a RowKey, &'a Row)>,
-    /// Those that were lost before, and have gone on.
+    /// Deliveries that were lost before, and were attempted again.
     resumed: BTreeSet<EndKey>,
-    /// The last of those that succeeded.
+    /// The last delivery that succeeded.
     last_success: Option<EndKey>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> ChangedEnds<'a> {
         let before = &memory.marks().streak;
         let last_success = before.last_success.clone().max(self.last_success.clone());
         let is_after = |end: &&EndKey| Some(*end) > last_success.as_ref();
-        // All that ended later is remembered: what was forgotten is older than all that can still turn up.
+        // Complete, because all later ends are still remembered: pruned rows are older than any entry that can turn up.
         let known = || {
             let mut ends: BTreeSet<EndKey> = memory.lost_after(last_success.as_ref());
             ends.retain(|end| !self.resumed.contains(end));
@@ -162,7 +162,7 @@ impl<'a> ChangedEnds<'a> {
         let latest: BTreeSet<&EndKey> = all.into_iter().rev().take(KEPT_LOSSES).collect();
         let added: Vec<&EndKey> = self.lost.keys().filter(|end| latest.contains(end)).collect();
         let is_added = |attempt: &&Attempt| added.iter().any(|end| end.id == attempt.id);
-        // Of one that was read twice, what was read last.
+        // If an entry was read twice, the last reading counts.
         let read: BTreeMap<String, &Attempt> = match added.is_empty() {
             true => BTreeMap::new(),
             false => attempts.iter().filter(is_added).map(|attempt| (attempt.id.to_string(), attempt)).collect(),
