@@ -1,4 +1,4 @@
-//! Which webhooks an environment has now: those that the file names, and, if it discovers, those that the API lists.
+//! Finds the webhooks of an environment: those that the file names, and, with discovery, those that the API lists.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,7 +28,7 @@ pub(super) struct FoundWebhooks {
     pub(super) owners: usize,
     /// Requests that the lists of owners took.
     pub(super) list_requests: usize,
-    /// What discovery has learned, for a state; `None` if it is off.
+    /// What discovery has learned, to be saved in a state; `None` if discovery is off.
     pub(super) discovered: Option<Unsaved>,
     /// Lists that could not be read, and why.
     pub(super) unreadable: Vec<(WebhookList, AskError)>,
@@ -63,10 +63,10 @@ impl From<&Request> for WebhookList {
     }
 }
 
-/// Reads all lists that discovery searches.
+/// Reads all lists that discovery uses.
 ///
 /// # Errors
-/// If the API answers nobody, or the program is to end.
+/// If the API answers no request, or the program is being stopped.
 pub(super) async fn find(
     environment: &EnvironmentConfig,
     asker: &mut BudgetedClient,

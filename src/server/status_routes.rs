@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use super::documents::{RenderingFailed, StatusDocument, StatusEncoding, StatusSource};
 use super::page::Query;
 
-/// Only its own style, script and answers; it can be framed by nobody, and sends its forms nowhere else.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+/// The page loads style, script, images and data from its own origin only, cannot be framed, and sends its forms only
+/// to its own origin.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 const PAGE_HEADERS: [(HeaderName, &str); 3] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -40,7 +41,7 @@ pub(super) async fn webhook_page(
 async fn answer_page(source: &StatusSource, headers: &HeaderMap, document: StatusDocument) -> Response {
     match answer(source, headers, document).await {
         Ok(Some(page)) => (PAGE_HEADERS, page).into_response(),
-        Ok(None) => (StatusCode::NOT_FOUND, "this exporter knows no such webhook\n").into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, "no such webhook\n").into_response(),
         Err(failed) => failed.into_response(),
     }
 }
@@ -53,8 +54,8 @@ pub(super) async fn status_json(State(source): State<StatusSource>, headers: Hea
         .map_or_else(IntoResponse::into_response, |json| (answer_headers, json.unwrap_or_default()).into_response())
 }
 
-/// What `source` has of a document for a request with these `headers`, with the headers that all such answers have;
-/// `None` if there is no such document.
+/// Renders a document for a request with these `headers`, and adds the headers that all such responses have; `None` if
+/// there is no such document.
 async fn answer(
     source: &StatusSource,
     headers: &HeaderMap,
@@ -67,7 +68,7 @@ async fn answer(
     }
 }
 
-/// A document that was rendered.
+/// A rendered document.
 #[derive(Default)]
 struct Rendered {
     body: Bytes,

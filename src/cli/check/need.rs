@@ -9,18 +9,18 @@ use crate::config::{EnvironmentConfig, PollConfig, format_duration};
 use talkover_core::schedule::Intervals;
 use talkover_core::schedule::allocation::{Allocation, stretched};
 
-/// How often the webhooks of an owner are read: an hour.
+/// How often discovery reads the webhooks of an owner: every hour.
 const OWNER_PERIOD: Duration = Duration::from_secs(3600);
-/// Requests a minute.
+/// The requests a minute that the settings need.
 #[derive(Debug)]
 pub(super) struct MeasuredNeed {
-    /// `None` if no log could be read, so that nobody knows how busy the webhooks are.
+    /// `None` if no log could be read: it is unknown how busy the webhooks are.
     pub(super) polls: Option<Polls>,
     pub(super) sweeps: f64,
     pub(super) discovery: f64,
 }
 
-/// The polls that the budget allows, and what they buy.
+/// The polls that the budget allows, and how fresh the metrics are with them.
 #[derive(Debug)]
 pub(super) struct Polls {
     pub(super) per_minute: f64,
@@ -52,23 +52,23 @@ impl MeasuredNeed {
         let sum = self.sweeps + self.discovery;
         match &self.polls {
             Some(polls) => format!("{:.1} needed: {:.1} polls, {rest}", polls.per_minute + sum, polls.per_minute),
-            None => format!("more than {sum:.1} needed: polls not known, {rest}"),
+            None => format!("more than {sum:.1} needed: polls unknown, {rest}"),
         }
     }
 }
 
-/// The requests a minute that the configuration asks for, as far as the API allows them.
+/// Returns the requests a minute that the configuration and the API both allow.
 pub(super) fn allowed(environment: &EnvironmentConfig, asker: &BudgetedClient) -> f64 {
     let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
     u64::from(environment.requests_per_minute).min(limit) as f64
 }
 
 impl Polls {
-    /// The best that `left` requests a second allow, of `rate` requests a minute in all.
+    /// Returns the best polls with `left` requests a second, of `rate` requests a minute in total.
     fn of(poll: &PollConfig, rate: f64, survey: &Survey, left: f64) -> Self {
         let max = stretched(poll.max_interval, survey.targets.len(), rate);
         let bounds = Intervals { min: poll.min_interval.min(max), max };
-        // Those that were not looked into are taken to be like those that were.
+        // Logs that were not read are assumed to be like those that were.
         let rates: Vec<f64> = survey.logs.iter().map(|log| log.rate).cycle().take(survey.enabled()).collect();
         let allocation = Allocation::new(&rates, bounds, left);
         let interval = |rate: &f64| allocation.interval(*rate);
@@ -85,12 +85,12 @@ impl Polls {
         let worst = rounded(self.worst);
         match self.mean_wait {
             Some(mean) => format!("an entry is read after {} on average, {worst} at worst", rounded(mean)),
-            None => format!("an entry is read after {worst} at worst; there is none now"),
+            None => format!("an entry is read after {worst} at worst; the logs are empty now"),
         }
     }
 }
 
-/// To seconds where it is long, else to tenths: nobody needs more.
+/// Rounds to seconds if it is long, else to tenths.
 fn rounded(time: Duration) -> String {
     if time >= Duration::from_secs(10) {
         return format_duration(Duration::from_secs(time.as_secs()));

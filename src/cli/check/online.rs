@@ -1,8 +1,8 @@
-//! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
+//! `check --online`: tests the settings against the API: webhooks, limits, requests, freshness, series.
 //!
-//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that
-//! discovery finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot
-//! be read is reported, and the others are read all the same.
+//! It reads the lists that discovery uses, and the first page of every log that the file names and of some that
+//! discovery finds, within the daemon's request budget. A list or log that cannot be read is reported, and the others
+//! are still read.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     run_until_stopped(async |shutdown| check_all(config, shutdown, show).await?)
 }
 
-/// As `run`, but returns what the API says of each environment, and whether the command fails.
+/// Like `run`, but returns the figures of each environment as JSON, and whether the command fails.
 pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let mut documents = Vec::new();
     let mut outcome = Ok(());
@@ -40,7 +40,7 @@ pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Fai
     Ok((documents, outcome))
 }
 
-/// Asks for all environments and shows each as text or as JSON. Returns what has failed, if anything.
+/// Surveys all environments and passes the figures of each to `show`. Returns the failures.
 async fn check_all(
     config: &Config,
     shutdown: Shutdown,
@@ -72,7 +72,7 @@ async fn check_all(
     Ok(if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) })
 }
 
-/// What the settings of an environment come to.
+/// The figures of one environment.
 struct OnlineFigures<'a> {
     config: &'a Config,
     environment: &'a EnvironmentConfig,
@@ -106,7 +106,7 @@ impl<'a> OnlineFigures<'a> {
     fn table(&self) -> String {
         let Self { environment, survey, need, .. } = self;
         let (named, found) = (environment.webhooks.len(), self.discovered());
-        let mut rows = FiguresTable::new(&format!("environment `{}`, as the API has it now", environment.name));
+        let mut rows = FiguresTable::new(&format!("environment `{}`, according to the API", environment.name));
         let mut webhooks = format!("{}: {named} named, {found} discovered", survey.targets.len());
         if environment.discovery.is_some() {
             let _ = write!(webhooks, " under {}, {} left out", plural(survey.owners, "owner"), survey.left_out);
@@ -115,16 +115,16 @@ impl<'a> OnlineFigures<'a> {
             let _ = write!(webhooks, "; {} disabled", self.disabled());
         }
         rows.add("webhooks", &webhooks);
-        rows.add("API's rate limit", &rate_limit(self.asker.rate_limit));
+        rows.add("API rate limit", &rate_limit(self.asker.rate_limit));
         rows.add("requests a minute", &need.line(environment.requests_per_minute));
-        let unknown = || "not known: no log could be read".to_owned();
+        let unknown = || "unknown: no log could be read".to_owned();
         rows.add("first reading", &self.first_reading.as_ref().map_or_else(unknown, FirstReading::line));
         rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
         rows.add("series to expect", &series(&self.config.metrics, survey));
         for Unreadable { what, reason, .. } in &survey.unreadable {
             rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
         }
-        rows.add("asked for this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
+        rows.add("cost of this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
         rows.finish()
     }
 
@@ -172,7 +172,7 @@ fn rate_limit(limit: (Option<u64>, Option<u64>)) -> String {
     match limit {
         (Some(limit), Some(left)) => format!("{limit} a minute, {left} left"),
         (Some(limit), None) => format!("{limit} a minute"),
-        _ => "not told".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 
@@ -180,7 +180,7 @@ fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
     match survey.logs.len() {
         0 => format!("{} at least", survey.targets.len() * FIXED_SERIES),
         logs => format!(
-            "about {}, judged by the newest entries of {}",
+            "about {}, estimated from the newest entries of {}",
             series_count(metrics, survey),
             plural(logs, "webhook")
         ),

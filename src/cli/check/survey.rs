@@ -15,27 +15,28 @@ use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::reading::error::ApiError;
 use talkover_core::reading::wire::LogPage;
 
-/// Logs that the figures come from: the others are taken to be like them.
+/// How many logs the figures are based on; the others are assumed to be alike.
 const SAMPLE: usize = 20;
-/// Entries asked for of each.
+/// How many entries of each log are read.
 const PER_PAGE: u32 = 100;
-/// Entries asked for of a webhook that is named in the file, beyond the sample: only whether it can be read counts.
+/// How many entries are read of a webhook that is named in the file but not in the sample: only whether it can be read
+/// matters.
 const PROBE: u32 = 1;
-/// A log with less than a page is judged by what it says of this time at least.
+/// If a log has less than a page, its rate is computed over at least this time.
 const SHORTEST_SPAN: Duration = Duration::from_secs(3600);
-/// Series of a webhook that do not depend on its traffic: its gauges, polls and log entries.
+/// How many series of a webhook do not depend on its traffic: its gauges, polls and log entries.
 pub(super) const FIXED_SERIES: usize = 31;
-/// Beside its buckets a histogram has +Inf, a sum and a count.
+/// Besides its buckets, a histogram has +Inf, a sum and a count.
 const BESIDE_BUCKETS: usize = 3;
 
-/// What the API says of an environment.
+/// What the API says about an environment.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) targets: Vec<ListedTarget>,
-    /// Webhooks that include and exclude keep out.
+    /// How many webhooks `include` and `exclude` leave out.
     pub(super) left_out: usize,
     pub(super) owners: usize,
-    /// Requests that one refresh of the lists takes.
+    /// How many requests one refresh of the lists takes.
     pub(super) list_requests: usize,
     pub(super) logs: Vec<FirstLogPage>,
     pub(super) unreadable: Vec<Unreadable>,
@@ -57,7 +58,7 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    /// What it is called in the table.
+    /// Returns its name in the table.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Log(target) => target.webhook_id.to_string(),
@@ -66,7 +67,7 @@ impl Unread {
     }
 }
 
-/// Who says that there is a webhook, or a list.
+/// Where a webhook or a list is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NamedBy {
     File,
@@ -74,7 +75,8 @@ enum NamedBy {
 }
 
 impl Survey {
-    /// What makes the command fail: what the file asks for and nobody can read, not what was found and is broken.
+    /// Returns the reasons for the command to fail: what the configuration names and cannot be read. A webhook that
+    /// discovery has found and that cannot be read is no reason.
     pub(super) fn failures(&self, environment: &str) -> impl Iterator<Item = String> {
         let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
         of_file.map(move |Unreadable { what, reason, .. }| {
@@ -86,16 +88,16 @@ impl Survey {
         })
     }
 
-    /// Webhooks that TalkOver delivers to.
+    /// Returns how many webhooks are enabled.
     pub(super) fn enabled(&self) -> usize {
         self.targets.iter().filter(|listed| !listed.is_disabled()).count()
     }
 }
 
-/// What the first page of a log tells.
+/// What the first page of a log says.
 #[derive(Debug, Default)]
 pub(super) struct FirstLogPage {
-    /// Entries a second.
+    /// Entries per second.
     pub(super) rate: f64,
     /// Entries in all; `None` if the API does not say.
     pub(super) total: Option<u64>,
@@ -123,7 +125,7 @@ pub(super) async fn survey(environment: &EnvironmentConfig, asker: &mut Budgeted
     Ok(survey)
 }
 
-/// Reads the first page of all logs that are named in the file, then of others up to the sample.
+/// Reads the first page of all logs that are named in the file, then of others until the sample is complete.
 async fn read_logs(asker: &mut BudgetedClient, named: &BTreeSet<&str>, survey: &mut Survey) -> Result<(), AskError> {
     let (of_file, found): (Vec<ListedTarget>, Vec<ListedTarget>) =
         survey.targets.iter().cloned().partition(|listed| named.contains(&*listed.target.webhook_id));
@@ -148,8 +150,8 @@ async fn read_logs(asker: &mut BudgetedClient, named: &BTreeSet<&str>, survey: &
     Ok(())
 }
 
-/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame,
-/// which the daemon will walk past.
+/// Whether the second page of a log can be read although the first failed with `error`. Then one entry causes the
+/// error, and the daemon will skip it.
 async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: &AskError) -> bool {
     let may_be = match error {
         AskError::Api { error: ApiError::Timeout | ApiError::Connection(_), .. } => asker.silence.is_broken(),
@@ -174,7 +176,7 @@ impl FirstLogPage {
         }
     }
 
-    /// The series that such a webhook comes to.
+    /// Returns how many series such a webhook has.
     pub(super) fn series(&self, metrics: &MetricsConfig) -> usize {
         let durations: BTreeSet<Vec<String>> =
             self.label_sets.iter().map(|set| duration_labels(set, &metrics.duration_labels)).collect();

@@ -1,8 +1,8 @@
-//! The status page: `/` for all webhooks, `/webhooks/ENVIRONMENT/WEBHOOK_ID` for one. For people with a browser who want
-//! to know whether all is well, and if not, what is wrong and what to do.
+//! The status page: `/` for all webhooks, `/webhooks/ENVIRONMENT/WEBHOOK_ID` for one. It tells people whether all is
+//! well, and if not, what is wrong and what to do.
 //!
-//! Everything works without a script: sorting, filtering and leafing through are links and forms. With it the page
-//! refreshes itself. It loads nothing but its own style and script, and every value is escaped by the templates.
+//! Everything works without scripts: sorting, filtering and paging are links and forms. The script only refreshes the
+//! page in place. The page loads nothing but its own style and script, and the templates escape every value.
 
 mod asset;
 mod chart;

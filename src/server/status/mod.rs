@@ -1,7 +1,7 @@
-//! What the daemon is doing and how deliveries go, as of one moment: `GET /api/v1/status` is this as JSON
-//! (docs/status.schema.json), and the status page shows the same.
+//! The status: what the daemon is doing and whether deliveries arrive, as of one moment. `GET /api/v1/status` returns
+//! it as JSON (docs/status.schema.json), and the status page shows the same.
 //!
-//! Two things are told apart everywhere: whether a log can be read, and whether the deliveries in it arrive.
+//! It keeps two questions apart: whether a log can be read, and whether the deliveries in it arrive.
 
 mod deliveries;
 mod losses;

@@ -21,7 +21,7 @@ use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::series::{LogOutcome, SeriesKey};
 use talkover_core::reading::error::PollResult;
 
-/// Everything, as of one moment. Times are RFC 3339 in UTC; what is not known is null.
+/// The whole status, as of one moment. Times are RFC 3339 in UTC; unknown values are null.
 #[derive(Debug, Serialize)]
 pub(in crate::server) struct StatusReport {
     pub(in crate::server) time: String,
@@ -34,11 +34,11 @@ pub(in crate::server) struct StatusReport {
     pub(in crate::server) environments: Vec<Environment>,
     /// Worst first.
     pub(in crate::server) webhooks: Vec<WebhookStatus>,
-    /// The last deliveries that were lost, latest first.
+    /// The latest lost deliveries, latest first.
     pub(in crate::server) lost: Vec<Lost>,
     #[serde(skip)]
     pub(in crate::server) links: Links,
-    /// Where the metrics are.
+    /// The path of the metrics.
     #[serde(skip)]
     pub(in crate::server) metrics_path: MetricsPath,
     /// The time by the local clock.
@@ -58,7 +58,7 @@ pub(in crate::server) struct Environment {
     pub(in crate::server) name: String,
     pub(in crate::server) state: ReadingState,
     pub(in crate::server) since: Option<String>,
-    /// Why nobody in it can be read.
+    /// Why none of its logs can be read.
     pub(in crate::server) error: Option<String>,
     #[serde(skip)]
     pub(in crate::server) trouble_kind: Option<PollResult>,
@@ -69,11 +69,11 @@ pub(in crate::server) struct Environment {
     pub(in crate::server) reading_failing: usize,
     /// Webhooks whose deliveries are lost.
     pub(in crate::server) deliveries_failing: usize,
-    /// How far the first reading of its logs has come.
+    /// The progress of the first reading of its logs.
     pub(in crate::server) progress: Option<ReadingProgress>,
     /// Webhooks whose first reading is complete.
     pub(in crate::server) webhooks_read: usize,
-    /// Whether discovery has not seen all lists yet.
+    /// Whether discovery has not read all lists yet.
     pub(in crate::server) is_searching: bool,
     pub(in crate::server) budget_requests_per_minute: u32,
     pub(in crate::server) rate_limit_limit: Option<u64>,
@@ -102,12 +102,12 @@ pub(in crate::server) struct WebhookStatus {
     pub(in crate::server) log_entries_late: u64,
     pub(in crate::server) log_entries_invalid: u64,
     pub(in crate::server) history_gaps: u64,
-    /// Series of `/metrics` that are about it.
+    /// How many series it has in `/metrics`.
     pub(in crate::server) series: usize,
-    /// Whether its whole environment cannot be read.
+    /// Whether no log of its environment can be read.
     #[serde(skip)]
     pub(in crate::server) is_in_trouble: bool,
-    /// What is shown of it; for charts and its own page.
+    /// What the board shows of it; for charts and its own page.
     #[serde(skip)]
     pub(in crate::server) view: Arc<TargetView>,
     /// The time by the clock of its environment.
@@ -115,7 +115,7 @@ pub(in crate::server) struct WebhookStatus {
     pub(in crate::server) moment: StatusMoment,
 }
 
-/// How the deliveries of a webhook go. A delivery ended when its last attempt was made.
+/// The deliveries of a webhook. A delivery ended when its last attempt was made.
 #[derive(Debug, Serialize)]
 pub(in crate::server) struct Deliveries {
     pub(in crate::server) state: DeliveryState,
@@ -131,7 +131,7 @@ pub(in crate::server) struct Deliveries {
 }
 
 impl WebhookStatus {
-    /// What is worst comes first: lost deliveries before logs that cannot be read, and many before few.
+    /// Returns a sort key, worst first: lost deliveries before logs that cannot be read, and many before few.
     fn order(&self) -> impl Ord + use<> {
         let reading = match self.reading.state {
             ReadingState::Failing => 0,
@@ -162,7 +162,7 @@ pub(in crate::server) struct Facts<'a> {
 }
 
 impl StatusReport {
-    /// What is known now.
+    /// Makes the status as of now.
     pub(in crate::server) fn of(facts: &Facts<'_>) -> Self {
         let views = facts.views;
         let trace_url = views.display.links.trace_url.as_deref();
@@ -218,7 +218,7 @@ fn environment(
         None => ReadingState::Ok,
     };
     let last_success = own().filter_map(|webhook| webhook.view.last_success).max();
-    // Over a restart the environment has failed since the first webhook did that failed after all that succeeded.
+    // After a restart: since the first failure of a webhook that came after the last success of any.
     let failing = own().filter(|webhook| webhook.view.up == Some(false)).filter_map(|webhook| webhook.view.up_since);
     let since =
         trouble.map(|trouble| failing.filter(|since| Some(*since) > last_success).fold(trouble.since, Timestamp::min));
@@ -286,7 +286,7 @@ fn webhook(
     }
 }
 
-/// All lost deliveries that are kept of a webhook, latest first.
+/// Returns all lost deliveries that are kept for a webhook, latest first.
 pub(in crate::server) fn all_lost(webhook: &WebhookStatus, links: &Links) -> Vec<LastLost> {
     losses::all(&webhook.view, links.trace_url.as_deref())
 }

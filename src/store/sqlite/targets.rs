@@ -26,8 +26,8 @@ pub(super) struct StoredTarget {
 pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed,
-                last_retrying, last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id,
-                is_behind
+                last_retrying, last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt,
+                success_id, is_behind
          FROM targets WHERE environment = ?1 AND webhook_id = ?2",
     )?;
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()

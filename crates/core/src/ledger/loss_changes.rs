@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::row::{Row, RowKey};
 use crate::delivery::{Attempt, DeliveryResult, HttpStatus};
 
-/// What becomes of the losses in `memory` when the rows in `rows` become what they are there; `attempts` are the
+/// Computes the losses after a decision: `rows` are the rows of `memory` that it adds or changes, `attempts` the
 /// entries that were read.
 pub(super) fn after(
     memory: Memory<'_>,
@@ -23,11 +23,11 @@ pub(super) fn after(
 /// The deliveries whose end a decision changes.
 #[derive(Default)]
 struct ChangedEnds<'a> {
-    /// Those that are lost now and were not before.
+    /// Deliveries that are lost now and were not before.
     lost: BTreeMap<EndKey, (&'a RowKey, &'a Row)>,
-    /// Those that were lost before, and have gone on.
+    /// Deliveries that were lost before, and were attempted again.
     resumed: BTreeSet<EndKey>,
-    /// The last of those that succeeded.
+    /// The last delivery that succeeded.
     last_success: Option<EndKey>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> ChangedEnds<'a> {
         let latest: BTreeSet<&EndKey> = all.into_iter().rev().take(KEPT_LOSSES).collect();
         let added: Vec<&EndKey> = self.lost.keys().filter(|end| latest.contains(end)).collect();
         let is_added = |attempt: &&Attempt| added.iter().any(|end| end.id == attempt.id);
-        // Of one that was read twice, what was read last.
+        // If an entry was read twice, the last reading counts.
         let read: BTreeMap<String, &Attempt> = match added.is_empty() {
             true => BTreeMap::new(),
             false => attempts.iter().filter(is_added).map(|attempt| (attempt.id.to_string(), attempt)).collect(),

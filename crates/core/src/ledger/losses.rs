@@ -1,8 +1,8 @@
-//! Deliveries that were lost: how many in a row, since when, and what is known of the latest.
+//! Lost deliveries: how many in a row, since when, and the details of the latest.
 //!
-//! A delivery is lost while the attempt that ended it as `failed` or `abandoned` is its latest one. It ended when that
-//! attempt was made, whenever that was found out: so an attempt that turns up late changes what came after it, and
-//! nothing depends on the order in which the log is read.
+//! A delivery is lost if its latest attempt ended it as `failed` or `abandoned`. It ended when that attempt was made,
+//! no matter when the log entry was read. So the result does not depend on the order in which the log is read: an
+//! attempt that turns up late is inserted at its place, and may change the deliveries after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 use super::row::{Row, RowKey};
 use crate::delivery::{DeliveryResult, EntryId, Timestamp};
 
-/// The lost deliveries kept of each target.
+/// How many lost deliveries of each target are kept.
 pub const KEPT_LOSSES: usize = 50;
 
-/// Where the end of a delivery stands among others: in the order in which attempts are decided.
+/// The end of a delivery. Ends are ordered like the attempts are decided: by time, attempt number and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndKey {
-    /// The time that the last attempt stands for.
+    /// The time of the last attempt.
     pub at: Timestamp,
-    /// Its number.
+    /// The number of the last attempt.
     pub attempt: u8,
-    /// Its entry.
+    /// The log entry of the last attempt.
     pub id: EntryId,
 }
 
 impl EndKey {
-    /// The end of the delivery that ended with the entry at `key`.
+    /// Returns the end of the delivery whose last attempt is `row`, at `key`.
     pub fn of(key: &RowKey, row: &Row) -> Self {
         Self { at: row.at, attempt: row.attempt, id: key.id.clone() }
     }
@@ -42,40 +42,40 @@ pub struct LossStreak {
     pub last_success: Option<EndKey>,
 }
 
-/// What is kept of a delivery that was lost.
+/// The details of a lost delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostDelivery {
-    /// The entry that opened the delivery, which its trace is named after.
+    /// The first entry of the delivery, from which the trace id is derived.
     pub opening: EntryId,
     /// The event's label.
     pub event: Arc<str>,
     /// How it ended.
     pub result: DeliveryResult,
-    /// What the endpoint answered to the last attempt; `None` if it did not, or if that is not known.
+    /// The endpoint's HTTP status for the last attempt; `None` if it did not answer, or if that is unknown.
     pub http_status: Option<u16>,
     /// The cleaned error text of the last attempt.
     pub error: Option<Box<str>>,
 }
 
-/// The latest of a target's lost deliveries.
+/// The latest lost deliveries of a target.
 pub type RecentLosses = BTreeMap<EndKey, LostDelivery>;
 
-/// What a decision changes of [`RecentLosses`].
+/// The changes of a decision to [`RecentLosses`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossChanges {
-    /// Those that are new.
+    /// Losses that are new.
     pub added: RecentLosses,
-    /// Those that are kept no longer: newer ones take their place, or the delivery went on.
+    /// Losses to drop, because newer ones replace them or because the delivery was attempted again.
     pub removed: Vec<EndKey>,
 }
 
 impl LossChanges {
-    /// Whether there are none.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Makes the changes part of `losses`.
+    /// Applies the changes to `losses`.
     pub fn apply_to(self, losses: &mut RecentLosses) {
         for end in &self.removed {
             losses.remove(end);
