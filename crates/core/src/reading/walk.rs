@@ -3,8 +3,8 @@
 //! New entries push others to later pages, so a walk meets some entries twice but misses none. Deletions pull entries
 //! to earlier pages: when the list has become shorter, the walk reads the pages before again (`backtrack.rs`). Runs of
 //! entries of one second that cross a page border are seen on one page (`cover.rs`) or read several times
-//! (`same_second.rs`). Pure: the walk says which
-//! page to request next, and receives the answer. An interrupted walk resumes where it stopped.
+//! (`same_second.rs`). Pure: the walk says which page to request next, and receives the answer. An interrupted walk
+//! resumes where it stopped.
 
 use thiserror::Error;
 
