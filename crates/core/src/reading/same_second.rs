@@ -2,12 +2,13 @@
 //!
 //! The API promises no order within a run, not even the same order for the next request: while one page is read, an
 //! entry of the run may move from the next page to one that was read before. A run is complete when as many different
-//! entries were seen as it has places in the list; until then it is read again, or until several rounds bring nothing
-//! new. An unusable entry has no time: if one may belong to the run, its places cannot be counted, and only rounds that
-//! bring nothing new are trusted. Pure, like the walk that uses it.
+//! entries were seen as it has places in the list, or when one page has shown all of it (`cover.rs`); until then it is
+//! read again, or until several rounds bring nothing new. An unusable entry has no time: if one may belong to the run,
+//! its places cannot be counted, and only rounds that bring nothing new are trusted. Pure, like the walk that uses it.
 
 use std::collections::HashSet;
 
+use super::cover::{CutRun, place_of};
 use super::cursor::page_of;
 use super::known::KnownEntries;
 use super::wire::LogPage;
@@ -29,6 +30,8 @@ pub(super) enum RunStep {
     Onward,
     /// To this one: a run is to be read again, or on to its end.
     To(u32),
+    /// To this one, unless one page can show all of this run.
+    Again(u32, CutRun),
 }
 
 /// The position of a page in the list.
@@ -139,7 +142,12 @@ impl SameSecond {
             return RunStep::To(page.saturating_add(1));
         }
         self.tail = times.map(|(_, last)| tail(page, read, last));
-        self.end_round()
+        self.end_round(read)
+    }
+
+    /// Records that all of the run was seen at once.
+    pub(super) fn complete(&mut self) {
+        self.run = None;
     }
 
     /// The page on which the run begins that is being read.
@@ -216,7 +224,7 @@ impl SameSecond {
         });
     }
 
-    fn end_round(&mut self) -> RunStep {
+    fn end_round(&mut self, last_page: &LogPage) -> RunStep {
         let Some(run) = &mut self.run else { return RunStep::Onward };
         let patience = match run.places {
             _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
@@ -240,12 +248,25 @@ impl SameSecond {
         run.has_news = false;
         run.places = Some(0);
         run.is_disturbed = false;
-        self.tail = None;
-        RunStep::To(run.first_page)
+        match run.cut(last_page) {
+            Some(cut) => RunStep::Again(run.first_page, cut),
+            None => RunStep::To(run.first_page),
+        }
     }
 }
 
 impl Run {
+    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border may
+    /// be of the second behind it, which then is on both sides too.
+    fn cut(&self, last_page: &LogPage) -> Option<CutRun> {
+        let behind = last_page.attempts.iter().map(|attempt| attempt.created_at).find(|time| *time < self.time)?;
+        let oldest = if self.has_unusable { behind } else { self.time };
+        let end_before = |moment| place_of(last_page, |time| time < moment);
+        let end = end_before(oldest);
+        let len = self.ids.len() as u64 + (end - end_before(self.time));
+        Some(CutRun { newest: self.time, oldest, len, end })
+    }
+
     fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: KnownEntries<'_>) {
         let mut count = 0;
         for id in of_time(attempts, self.time) {
