@@ -10,7 +10,7 @@ mod survey;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print, source};
-use crate::config::{Config, EnvVars, EnvironmentConfig, PollConfig, TracesProtocol, format_duration};
+use crate::config::{Config, EnvVars, EnvironmentConfig, OtlpProtocol, PollConfig, format_duration};
 use crate::logging;
 use serde_json::Value;
 use std::fmt::Write;
@@ -159,8 +159,8 @@ fn notes(config: &Config) -> Vec<String> {
     if let Some(endpoint) = &config.traces.endpoint {
         notes.push(match (config.traces.enabled, config.traces.protocol) {
             (false, _) => "a traces endpoint is set, but traces are disabled: no spans are sent".to_owned(),
-            (true, TracesProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
-            (true, TracesProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
+            (true, OtlpProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
+            (true, OtlpProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
         });
     }
     let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();

@@ -1,7 +1,7 @@
 //! OTLP over gRPC.
 //!
 //! The library maps everything that can go wrong to a status, whether the receiver has sent one or the connection broke
-//! before it could. For spans this is the difference between "never" and "again", so a layer below the library watches
+//! before it could. For what is sent this is the difference between "never" and "again", so a layer below the library watches
 //! for the receiver's own status.
 
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use tonic::body::Body;
@@ -24,16 +24,15 @@ use tonic_prost::ProstCodec;
 use tracing::warn;
 
 use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
-use super::otlp::ExportRequest;
-use super::verdict::Verdict;
+use super::verdict::{ExportResponse, Verdict};
+use crate::config::OtlpSignal;
 
-/// The method of the service, from `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// The header or trailer with which a receiver ends an answer.
 const GRPC_STATUS: &str = "grpc-status";
 
 /// A client for one receiver.
 pub(super) struct Grpc {
+    signal: OtlpSignal,
     endpoint: Endpoint,
     /// Created with the first request, because it needs the runtime.
     channel: OnceLock<Channel>,
@@ -43,6 +42,7 @@ pub(super) struct Grpc {
 
 impl Grpc {
     pub(super) fn new(
+        signal: OtlpSignal,
         url: &Url,
         headers: HeaderMap,
         certificates: Certificates,
@@ -53,16 +53,16 @@ impl Grpc {
         base.set_path("");
         let mut endpoint = Endpoint::from_shared(base.to_string())
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
-            .map_err(TransportError::Grpc)?
+            .map_err(|error| TransportError::Grpc(signal, error))?
             .connect_timeout(CONNECT_TIMEOUT.min(timeout));
         if url.scheme() == "https" {
-            endpoint = with_tls(endpoint, certificates)?;
+            endpoint = with_tls(signal, endpoint, certificates)?;
         }
         let metadata = MetadataMap::from_headers(headers);
-        Ok(Self { endpoint, channel: OnceLock::new(), metadata, timeout })
+        Ok(Self { signal, endpoint, channel: OnceLock::new(), metadata, timeout })
     }
 
-    pub(super) async fn send(&self, batch: ExportRequest, encoding: Encoding) -> Verdict {
+    pub(super) async fn send<R: Message + Default + 'static>(&self, batch: R, encoding: Encoding) -> Verdict {
         let has_answered = Arc::new(AtomicBool::new(false));
         let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone();
         let watched = WatchedChannel { channel, has_answered: has_answered.clone() };
@@ -76,14 +76,23 @@ impl Grpc {
         }
         let mut request = Request::from_parts(self.metadata.clone(), Extensions::default(), batch);
         request.set_timeout(self.timeout);
-        let codec = ProstCodec::<ExportRequest, ExportTraceServiceResponse>::default();
-        match client.unary(request, PathAndQuery::from_static(EXPORT), codec).await {
-            Ok(response) => Verdict::of_success(response.get_ref()),
+        let codec = ProstCodec::<R, ExportResponse>::default();
+        match client.unary(request, PathAndQuery::from_static(method(self.signal)), codec).await {
+            Ok(response) => Verdict::of_success(response.into_inner()),
             Err(status) if has_answered.load(Ordering::Relaxed) => {
                 Verdict::of_status(status.code(), status.message(), status.details())
             }
             Err(status) => Verdict::Unreachable(cause(&status)),
         }
+    }
+}
+
+/// The method of the signal's service, from `opentelemetry/proto/collector/…/v1/…_service.proto`.
+const fn method(signal: OtlpSignal) -> &'static str {
+    match signal {
+        OtlpSignal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        OtlpSignal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        OtlpSignal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     }
 }
 
@@ -97,7 +106,7 @@ fn cause(status: &Status) -> String {
     }
 }
 
-fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, TransportError> {
+fn with_tls(signal: OtlpSignal, endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, TransportError> {
     let mut tls = ClientTlsConfig::new().timeout(CONNECT_TIMEOUT);
     let has_ca = certificates.ca.is_some();
     if let Some(pem) = certificates.ca {
@@ -108,10 +117,10 @@ fn with_tls(endpoint: Endpoint, certificates: Certificates) -> Result<Endpoint, 
     }
     endpoint.clone().tls_config(tls.clone().with_native_roots()).or_else(|error| {
         // A small container has no authorities of its own.
-        let configured = endpoint.tls_config(tls).map_err(TransportError::Grpc)?;
+        let configured = endpoint.tls_config(tls).map_err(|error| TransportError::Grpc(signal, error))?;
         if !has_ca {
             warn!(
-                "failed to load the system's certificate authorities, and traces.tls names none: {}",
+                "failed to load the system's certificate authorities, and {signal}.tls names none: {}",
                 innermost(&error, SCHEME)
             );
         }

@@ -1,6 +1,5 @@
 //! Every answer that the specification speaks of, and what becomes of the spans.
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 use reqwest::header::HeaderValue;
 
 use super::*;
@@ -14,9 +13,9 @@ fn http(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Verdict {
     Verdict::of_http(StatusCode::from_u16(status).unwrap(), &headers.iter().map(header).collect(), body, NOW)
 }
 
-fn response(rejected_spans: i64, error_message: &str) -> ExportTraceServiceResponse {
-    let partial = ExportTracePartialSuccess { rejected_spans, error_message: error_message.to_owned() };
-    ExportTraceServiceResponse { partial_success: Some(partial) }
+fn response(rejected_items: i64, error_message: &str) -> ExportResponse {
+    let partial = PartialSuccess { rejected_items, error_message: error_message.to_owned() };
+    ExportResponse { partial_success: Some(partial) }
 }
 
 fn accepted(rejected: u64, words: &str) -> Verdict {
@@ -64,11 +63,11 @@ fn the_time_to_wait_is_read_in_every_form() {
 fn a_partial_success_is_a_success_of_which_some_are_lost() {
     for (rejected, expected) in [(0, 0), (3, 3), (-1, 0)] {
         let answer = response(rejected, "");
-        assert_eq!(Verdict::of_success(&answer), accepted(expected, ""));
         assert_eq!(http(200, &[], &answer.encode_to_vec()), accepted(expected, ""));
+        assert_eq!(Verdict::of_success(answer), accepted(expected, ""));
     }
-    assert_eq!(Verdict::of_success(&response(1, " too old\u{1b}[31m\nsecond line")), accepted(1, "too old[31m"));
-    assert_eq!(Verdict::of_success(&ExportTraceServiceResponse::default()), accepted(0, ""));
+    assert_eq!(Verdict::of_success(response(1, " too old\u{1b}[31m\nsecond line")), accepted(1, "too old[31m"));
+    assert_eq!(Verdict::of_success(ExportResponse::default()), accepted(0, ""));
 }
 
 fn details(type_url: &str, seconds: i64, nanos: i32) -> Vec<u8> {

@@ -2,20 +2,20 @@
 //!
 //! Retries nothing by itself and follows no redirect. One exception: if the receiver says that it cannot decompress a
 //! request, and no setting asks for compression, the request is sent again uncompressed. Header values are secrets:
-//! they appear in no error and no debug output. Called by [`super::exporter`]; set up by the daemon when it starts and
-//! reloads, so that an unusable certificate is reported then.
+//! they appear in no error and no debug output. Called by the exporters; set up by the daemon when it starts and reloads,
+//! so that an unusable certificate is reported then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prost::Message;
 use tracing::info;
 
 use super::connection::{Certificates, Encoding, TransportError};
 use super::grpc::Grpc;
 use super::http::Http;
-use super::otlp::ExportRequest;
 use super::verdict::Verdict;
-use crate::config::{TracesConfig, TracesProtocol};
+use crate::config::{OtlpProtocol, OtlpReceiver, OtlpSignal};
 
 /// The timeout of a request if no variable sets another one: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,28 +42,27 @@ impl Transport {
     ///
     /// # Errors
     /// If a certificate cannot be used, or the settings contradict each other.
-    pub fn open(config: &TracesConfig) -> Result<Self, TransportError> {
-        let endpoint = config.endpoint.as_ref().ok_or(TransportError::NoEndpoint)?;
-        let timeout = config.timeout.unwrap_or(TIMEOUT);
-        let certificates = Certificates::of(config);
-        let headers = config.headers.clone();
-        let way = match config.protocol {
-            TracesProtocol::Grpc => Way::Grpc(Box::new(Grpc::new(endpoint, headers, certificates, timeout)?)),
-            TracesProtocol::HttpProtobuf => Way::Http(Http::new(endpoint.clone(), headers, certificates, timeout)?),
+    pub fn open(receiver: &OtlpReceiver, signal: OtlpSignal) -> Result<Self, TransportError> {
+        let OtlpReceiver { endpoint, headers, .. } = receiver.clone();
+        let timeout = receiver.timeout.unwrap_or(TIMEOUT);
+        let certificates = Certificates::of(&receiver.tls);
+        let way = match receiver.protocol {
+            OtlpProtocol::Grpc => Way::Grpc(Box::new(Grpc::new(signal, &endpoint, headers, certificates, timeout)?)),
+            OtlpProtocol::HttpProtobuf => Way::Http(Http::new(signal, endpoint, headers, certificates, timeout)?),
         };
-        let values = config.headers.values().filter_map(|value| value.to_str().ok());
+        let values = receiver.headers.values().filter_map(|value| value.to_str().ok());
         Ok(Self {
             way,
             timeout,
             // The specification's default is no compression; but a batch of spans shrinks to a tenth.
-            compresses: AtomicBool::new(config.gzip.unwrap_or(true)),
-            is_told_to: config.gzip.is_some(),
+            compresses: AtomicBool::new(receiver.gzip.unwrap_or(true)),
+            is_told_to: receiver.gzip.is_some(),
             secrets: values.flat_map(secrets).collect(),
         })
     }
 
-    /// Sends one batch.
-    pub async fn send(&self, request: ExportRequest) -> Verdict {
+    /// Sends one request.
+    pub async fn send<R: Message + Clone + Default + 'static>(&self, request: R) -> Verdict {
         let encoding = if self.compresses.load(Ordering::Relaxed) { Encoding::Gzip } else { Encoding::Identity };
         if encoding == Encoding::Identity || self.is_told_to {
             return self.send_once(request, encoding).await;
@@ -80,11 +79,11 @@ impl Transport {
         plain
     }
 
-    async fn send_once(&self, request: ExportRequest, encoding: Encoding) -> Verdict {
+    async fn send_once<R: Message + Default + 'static>(&self, request: R, encoding: Encoding) -> Verdict {
         let sent = async {
             match &self.way {
                 Way::Grpc(grpc) => grpc.send(request, encoding).await,
-                Way::Http(http) => http.send(request, encoding).await,
+                Way::Http(http) => http.send(&request, encoding).await,
             }
         };
         let verdict = match tokio::time::timeout(self.timeout, sent).await {

@@ -1,4 +1,4 @@
-//! What a receiver's answer means for the spans that were sent: accepted, rejected, too many at once, or to be sent
+//! What a receiver's answer means for the items (spans, and so on) that were sent: accepted, rejected, too many at once, or to be sent
 //! again.
 //!
 //! The rules come from the OpenTelemetry Protocol Specification 1.9, "OTLP/gRPC Response" and "OTLP/HTTP Response":
@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -20,7 +19,7 @@ use talkover_core::schedule::limits::{self, http_date};
 /// How much of a receiver's message is logged.
 const MAX_WORDS: usize = 200;
 
-/// What happens to the spans of one request.
+/// What happens to the items of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The receiver has them.
@@ -36,7 +35,7 @@ pub enum Verdict {
     TooLarge {
         /// Its message.
         reason: String,
-        /// Whether it will never accept a single span that is too large.
+        /// Whether it will never accept a single item that is too large.
         is_final: bool,
     },
     /// It may accept them later.
@@ -48,6 +47,25 @@ pub enum Verdict {
     },
     /// It was not reached, or did not answer.
     Unreachable(String),
+}
+
+/// A successful answer: `Export{Trace,Metrics,Logs}ServiceResponse`, which differ in the names of their fields alone.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ExportResponse {
+    /// What the receiver has rejected nevertheless.
+    #[prost(message, optional, tag = "1")]
+    pub partial_success: Option<PartialSuccess>,
+}
+
+/// `Export{Trace,Metrics,Logs}PartialSuccess`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PartialSuccess {
+    /// How many items were rejected: spans, data points or log records.
+    #[prost(int64, tag = "1")]
+    pub rejected_items: i64,
+    /// Why, or a warning.
+    #[prost(string, tag = "2")]
+    pub error_message: String,
 }
 
 /// The part of `google.rpc.Status` that is needed.
@@ -86,10 +104,10 @@ struct RetryDelay {
 
 impl Verdict {
     /// The meaning of a successful gRPC answer.
-    pub fn of_success(response: &ExportTraceServiceResponse) -> Self {
-        let partial = response.partial_success.clone().unwrap_or_default();
+    pub fn of_success(response: ExportResponse) -> Self {
+        let partial = response.partial_success.unwrap_or_default();
         Self::Accepted {
-            rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
+            rejected: u64::try_from(partial.rejected_items).unwrap_or(0),
             words: first_words(&partial.error_message),
         }
     }
@@ -97,9 +115,9 @@ impl Verdict {
     /// The meaning of an HTTP answer. `now` replaces a missing `Date`.
     pub fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
         if status.is_success() {
-            // Some receivers answer without a body, or with JSON: the status alone shows that they have accepted the
-            // spans.
-            return Self::of_success(&ExportTraceServiceResponse::decode(body).unwrap_or_default());
+            // Some receivers answer without a body, or with JSON: the status alone shows that they have accepted what
+            // was sent.
+            return Self::of_success(ExportResponse::decode(body).unwrap_or_default());
         }
         let reason = with_words(format!("status {}", status.as_u16()), &error_words(headers, body));
         match status {

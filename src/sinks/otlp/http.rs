@@ -10,8 +10,8 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap
 use reqwest::{Certificate, Client, Identity, Response, Url};
 
 use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
-use super::otlp::ExportRequest;
 use super::verdict::Verdict;
+use crate::config::OtlpSignal;
 use crate::http_client;
 use crate::local_clock;
 
@@ -27,12 +27,15 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(
+        signal: OtlpSignal,
         url: Url,
         mut headers: HeaderMap,
         certificates: Certificates,
         timeout: Duration,
     ) -> Result<Self, TransportError> {
-        let own = certificates.ca.map_or_else(|| Ok(Vec::new()), |pem| Certificate::from_pem_bundle(&pem))?;
+        let failed = |error| TransportError::Http(signal, error);
+        let own = certificates.ca.map_or_else(|| Ok(Vec::new()), |pem| Certificate::from_pem_bundle(&pem));
+        let own = own.map_err(failed)?;
         let identity = certificates.client.map(|(certificate, key)| [certificate, key].join(&b'\n'));
         let settings = || {
             let builder = Client::builder()
@@ -45,14 +48,14 @@ impl Http {
                 None => Ok(builder),
             }
         };
-        let client = http_client::build(settings, &own)?;
+        let client = http_client::build(settings, &own).map_err(failed)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         // An answer is short, and is read only as far as needed.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(Self { client, url, headers })
     }
 
-    pub(super) async fn send(&self, request: ExportRequest, encoding: Encoding) -> Verdict {
+    pub(super) async fn send(&self, request: &impl Message, encoding: Encoding) -> Verdict {
         let mut headers = self.headers.clone();
         let mut body = request.encode_to_vec();
         if encoding == Encoding::Gzip {

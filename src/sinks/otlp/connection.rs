@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::config::{LoadedFile, TracesConfig};
+use crate::config::{LoadedFile, OtlpSignal, OtlpTls};
 use crate::tls_mismatch::{self, Acquaintance};
 
 /// A connection that takes longer than this will not be established.
@@ -21,21 +21,21 @@ pub(super) enum Encoding {
     Gzip,
 }
 
-/// Why the receiver cannot be used.
+/// Why a receiver cannot be used.
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// No endpoint is set.
     #[error("no traces endpoint is configured")]
     NoEndpoint,
     /// The HTTP library rejects the settings.
-    #[error("traces: failed to set up the HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
+    #[error("{0}: failed to set up the HTTP client: {1}")]
+    Http(OtlpSignal, #[source] reqwest::Error),
     /// The gRPC library rejects the settings.
-    #[error("traces: failed to set up the gRPC client: {0}")]
-    Grpc(#[source] tonic::transport::Error),
+    #[error("{0}: failed to set up the gRPC client: {1}")]
+    Grpc(OtlpSignal, #[source] tonic::transport::Error),
 }
 
-/// The certificates of `traces.tls`, in PEM form.
+/// The certificates of a section `tls`, in PEM form.
 #[derive(Default)]
 pub(super) struct Certificates {
     pub(super) ca: Option<Vec<u8>>,
@@ -44,9 +44,8 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn of(config: &TracesConfig) -> Self {
+    pub(super) fn of(tls: &OtlpTls) -> Self {
         let content = |file: &LoadedFile| file.content.to_vec();
-        let tls = &config.tls;
         let client = tls.cert_file.as_ref().zip(tls.key_file.as_ref());
         let client = client.map(|(cert, key)| (content(cert), content(key)));
         Self { ca: tls.ca_file.as_ref().map(content), client }
