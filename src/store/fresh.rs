@@ -44,7 +44,7 @@ impl Evidence {
                 problems.set_new();
                 warn!(
                     %path,
-                    "made a new state file, but {evidence}: counters begin anew. If the state was not removed on purpose, \
+                    "made a new state file, but {evidence}: counters start again from 0. If the state was not removed on purpose, \
                      stop, and put it back"
                 );
             }
