@@ -396,7 +396,8 @@ Proven by `tests/it/unreadable.rs`. Each fault is logged once.
 The last two are proven by `tests/it/discovery.rs` and the unit tests of discovery.
 
 `verify` and `check --online` continue with the other webhooks if one is broken, and `verify` skips failing pages as the
-daemon does. They give up the rest of an environment only after a 401 or 429, or if the first ten webhooks get no answer.
+daemon does. They give up the rest of an environment only after a 401 or 429, or if none of the first ten webhooks is
+answered.
 ";
 
 /// The page as it should be.
