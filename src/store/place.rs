@@ -121,7 +121,7 @@ pub(super) fn warn_if_open_to_all(state: &Path) {
     let open: Vec<String> =
         files.filter_map(|file| Some(format!("{} ({:04o})", file.display(), loose_mode(&file)?))).collect();
     if !open.is_empty() {
-        warn!("state files are open to every user of this machine: {}; `chmod 600` closes them", open.join(", "));
+        warn!("state files are open to every user of this machine: {}; use `chmod 600`", open.join(", "));
     }
     if std::fs::metadata(state).is_ok_and(|found| found.nlink() > 1) {
         let path = state.display();
