@@ -63,7 +63,7 @@ impl EnvironmentLoop {
             }
             Some(StreakNews::GoesOn(StreakLength { lasted, attempts })) => {
                 let lasted = rough(lasted);
-                info!(environment = %name, "discovery still fails for {lasted} ({attempts} attempts): {failure}");
+                info!(environment = %name, "discovery failing for {lasted} ({attempts} attempts): {failure}");
             }
             None => {}
         }
