@@ -284,8 +284,8 @@ impl Run {
         }
     }
 
-    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border may
-    /// be of the second behind it, which then is on both sides too.
+    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border
+    /// may be of the second behind it, which then is on both sides too.
     fn cut(&self, last_page: &LogPage) -> Option<CutRun> {
         let behind = last_page.attempts.iter().map(|attempt| attempt.created_at).find(|time| *time < self.time)?;
         let oldest = if self.has_unusable { behind } else { self.time };

@@ -80,8 +80,8 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None` if
-    /// that has no usable entry.
+    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None`
+    /// if that has no usable entry.
     pub fn extended(before: Option<Self>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Self> {
         let times = || read.iter().map(|attempt| attempt.created_at);
         // What is dated ahead says nothing of how far the reading has come.
