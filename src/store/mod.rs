@@ -22,6 +22,7 @@ use std::time::Duration;
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
 use self::handle::StoreInfo;
+use self::problems::Detached;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
@@ -51,15 +52,6 @@ pub struct Loaded {
     pub staged: Option<StagedWalk>,
     /// Whether the state went back in time, and the log was not read again since.
     pub is_behind: bool,
-}
-
-/// How the path has come to lead elsewhere than to the open file, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detached {
-    /// What has happened.
-    pub what: String,
-    /// The way out.
-    pub remedy: String,
 }
 
 /// A check of the whole state file, which takes seconds for a large one and does without the store.

@@ -7,6 +7,7 @@ mod deliveries;
 mod losses;
 mod reading;
 pub(super) mod source;
+mod state;
 pub(super) mod time;
 
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) use self::reading::{Reading, ReadingProgress, ReadingState};
 pub(super) use self::source::{StatusDocument, StatusEncoding};
 pub use self::source::{StatusOrigin, StatusSource};
 
+pub(super) use self::state::{StateProblemKind, StateStatus, StateTrouble};
+
 use self::deliveries::Judgement;
 use self::source::RenderingFailed;
 use self::time::{StatusMoment, rfc3339, seconds};
@@ -35,6 +38,7 @@ use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{EnvironmentView, Links, TargetView, Views};
 use crate::sinks::metrics::catalogue;
 use crate::sinks::metrics::progress;
+use crate::store::problems::StateProblems;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::series::{LogOutcome, SeriesKey};
 use talkover_core::reading::error::PollResult;
@@ -49,6 +53,7 @@ pub(super) struct StatusReport {
     /// Why it is not ready.
     pub(super) not_ready: Option<String>,
     pub(super) config: LastReload,
+    pub(super) state: StateStatus,
     pub(super) environments: Vec<Environment>,
     /// Worst first.
     pub(super) webhooks: Vec<WebhookStatus>,
@@ -87,6 +92,8 @@ pub(super) struct Environment {
     pub(super) reading_failing: usize,
     /// Webhooks whose deliveries are lost.
     pub(super) deliveries_failing: usize,
+    /// Webhooks that are not read, because discovery has found more than `discovery.max_webhooks`.
+    pub(super) webhooks_skipped: usize,
     /// How far the first reading of its logs has come.
     pub(super) progress: Option<ReadingProgress>,
     /// Webhooks whose first reading is complete.
@@ -176,6 +183,7 @@ pub(super) struct Facts<'a> {
     pub(super) views: &'a Views,
     pub(super) readiness: &'a Readiness,
     pub(super) clocks: &'a ServerClocks,
+    pub(super) state: &'a StateProblems,
     pub(super) metrics_path: &'a MetricsPath,
 }
 
@@ -209,6 +217,7 @@ impl StatusReport {
                 last_reload_successful: views.config.is_good,
                 last_reload_success_time: rfc3339(views.config.loaded_at),
             },
+            state: StateStatus::of(facts.state, views),
             environments,
             webhooks,
             lost: losses::latest(views, trace_url),
@@ -251,6 +260,7 @@ fn environment(
         webhooks: own().count(),
         reading_failing: own().filter(|webhook| webhook.reading.state == ReadingState::Failing).count(),
         deliveries_failing: own().filter(|webhook| webhook.deliveries.state == DeliveryState::Failing).count(),
+        webhooks_skipped: view.webhooks_skipped,
         progress: first.as_ref().map(ReadingProgress::of_environment),
         webhooks_read: read,
         is_searching: view.is_searching,

@@ -391,7 +391,7 @@ Proven by `tests/it/unreadable.rs`. Each is logged once.
 | Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
 | The list repeats itself or holds nothing usable | Stops after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
 | A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that is the cause. What the list shows is used; nothing is taken as removed while part of it is unreadable |
-| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken as removed |
+| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 500 pages or 20,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken as removed |
 
 The last two are proven by `tests/it/discovery.rs` and the unit tests of discovery.
 
