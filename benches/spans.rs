@@ -141,7 +141,8 @@ fn traces(protocol: &str, url: &str) -> TracesConfig {
 /// Sends everything that waits.
 async fn send(path: &Path, config: TracesConfig) {
     let store = StoreHandle::new(SqliteStore::open(path, LocalTime::new(Timestamp::from_seconds(1))).unwrap());
-    let exporter = Exporter::new(config, "bench", store.clone(), IntCounter::new("errors", "errors").unwrap()).unwrap();
+    let exporter =
+        Exporter::new(&config, "bench", store.clone(), IntCounter::new("errors", "errors").unwrap()).unwrap();
     let (trigger, shutdown) = shutdown::channel();
     let turns = Watchdog::default().watch("the exporter", exporter.longest_wait());
     let running = tokio::spawn(exporter.run(shutdown, turns));

@@ -38,7 +38,7 @@ use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use crate::sinks::metrics::scrape::Scraper;
-use crate::sinks::traces::connection::TransportError;
+use crate::sinks::otlp::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;

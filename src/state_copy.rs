@@ -1,8 +1,8 @@
-//! Copies a whole state: to a file, while a daemon may be running, and from such a file to where a daemon is to begin.
+//! Exports a whole state to a file, even while a daemon uses it, and imports such a file as a new state.
 //!
-//! The copy is a state file itself, in one piece, and holds also when each target was last read, which a daemon keeps
-//! in `<state>.seen`. What was spent of the request budget stays where it was spent, and the lock file is nobody's
-//! property. Used by `state export` and `state import`.
+//! The copy is itself a state file, and includes the content of `<state>.seen` (when each target was last read). The
+//! files of the request budget and of the lock are not copied: they belong to the machine. Used by `state export` and
+//! `state import`.
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -20,7 +20,7 @@ use crate::store::place::beside;
 use crate::store::sqlite::commits;
 use talkover_core::server_time::LocalTime;
 
-/// Where the table `meta` of a copy keeps the content of `<state>.seen`.
+/// The key in the table `meta` under which a copy keeps the content of `<state>.seen`.
 const SEEN: &str = "exported_seen";
 /// Only its owner may read a state.
 const MODE: u32 = 0o600;
@@ -28,25 +28,25 @@ const MODE: u32 = 0o600;
 /// Why a state cannot be copied.
 #[derive(Debug, Error)]
 pub enum CopyError {
-    /// The file to be read is no sound state of this version.
+    /// The file to be read is not an intact state of this version.
     #[error(transparent)]
     State(#[from] StateError),
-    /// There is nothing to be read.
+    /// The file to be read does not exist.
     #[error("failed to read {}: {}", path.display(), io::Error::from(io::ErrorKind::NotFound))]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// There is a state, or a file, where the copy was to be.
+    /// There is a state where one was to be made, or it cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is a file of that name.
-    #[error("there is a file {} already: it was left untouched", path.display())]
+    /// The file to be written exists.
+    #[error("file {} already exists: it was left untouched", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be written.
+    /// The file cannot be written.
     #[error("failed to write {}: {error}", path.display())]
     Write {
         /// The file.
@@ -54,17 +54,17 @@ pub enum CopyError {
         /// Why not.
         error: io::Error,
     },
-    /// SQLite cannot write it.
+    /// SQLite cannot write the file.
     #[error("failed to write {}: {error}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// Why not, in SQLite's words.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
 }
 
-/// Copies the state at `state` to a new file at `copy`, as of one moment.
+/// Copies the state at `state` to a new file at `copy`, consistently.
 ///
 /// # Errors
 /// If the state is missing, damaged or of another version, or if `copy` exists or cannot be written.
@@ -78,13 +78,13 @@ pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
     }
     let directory = copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory).map_err(write)?;
-    // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
-    // one that is newer would hide it.
+    // Read before the state: a last success that is older than the state makes an outage seem longer, while one that is
+    // newer would hide it.
     let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
     let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
     source.copy_to(&target)?;
     let mut target = target.into_inner();
-    // In one file: without the mode that keeps a log beside it.
+    // One file: without WAL mode, which keeps a log beside it.
     target.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
     target.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![SEEN, seen]).map_err(sqlite)?;
     commits::reseal(&mut target).map_err(sqlite)?;
@@ -97,7 +97,7 @@ pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
     }
 }
 
-/// Lets the state at `state` begin with the copy at `copy`, at `now` by the local clock.
+/// Makes a new state at `state` from the copy at `copy`; `now` is the local time.
 ///
 /// # Errors
 /// If `copy` is missing, damaged or of another version, or if there is a state already.
@@ -118,10 +118,10 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     let seen: Option<Vec<u8>> = seen.optional().map_err(sqlite)?;
     commits::reseal(&mut target).map_err(sqlite)?;
     target.close().map_err(|(_, error)| sqlite(error))?;
-    // Without it the first reading counts as catching up.
+    // If it is missing, the first reading counts as catching up.
     let mut file = create(&beside(&draft, "seen")).map_err(write)?;
     file.write_all(&seen.unwrap_or_default()).map_err(write)?;
-    // Opened as a daemon opens it: what that would refuse is refused now.
+    // Opened as the daemon opens it, so that what the daemon would refuse is refused now.
     Ok(place.open(now)?.publish()?)
 }
 

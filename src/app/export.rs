@@ -21,12 +21,12 @@ pub(super) struct Export {
 /// # Errors
 /// If a certificate or the state file cannot be used.
 pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
-    if !config.enabled || config.endpoint.is_none() {
+    if config.receiver().is_none() {
         return Ok(None);
     }
     let instance_id = services.store.run_blocking(|store| store.instance_id())?;
     let (store, write_errors) = (services.store.clone(), services.write_errors.clone());
-    Ok(Some(Box::new(Exporter::new(config.clone(), &instance_id, store, write_errors)?)))
+    Ok(Some(Box::new(Exporter::new(config, &instance_id, store, write_errors)?)))
 }
 
 impl Export {

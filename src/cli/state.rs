@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::local_clock;
 use crate::state_copy;
 
-/// The configuration file that the command names.
+/// Returns the configuration file that the command names.
 pub(super) fn config(args: &StateArgs) -> &ConfigFile {
     let (StateCommand::Export(copy) | StateCommand::Import(copy)) = &args.command;
     &copy.config

@@ -1,75 +1,81 @@
-//! OpenTelemetry's own environment variables, as far as they concern traces.
+//! OpenTelemetry's own environment variables, as far as they concern what this program sends.
 //!
 //! They are often set for other programs, which know values that this one does not. So, as the specification wants
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>), an empty variable counts as
-//! unset, and a value that cannot be used is warned of and ignored. Called by the reader of the section `traces` alone.
+//! unset, and a value that cannot be used is warned of and ignored. Called by the readers of the sections that name a
+//! receiver.
 
 use super::EnvVars;
 use super::fields::Fields;
-use super::otlp::{PROTOCOLS, TracesProtocol, add_header};
+use super::otlp::{OtlpProtocol, OtlpSignal, PROTOCOLS, add_header};
 use super::values::plain_url;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use std::time::Duration;
 
-/// The name under which spans are shown where no variable gives another.
-const SERVICE_NAME: &str = "talkover-webhooks";
+/// The service whose deliveries are sent, where no variable names another.
+pub(super) const DELIVERIES: &str = "talkover-webhooks";
 
 /// What the variables say; what is unset is absent.
 pub(super) struct Settings {
     pub(super) endpoint: Option<OtlpEndpoint>,
-    pub(super) protocol: Option<TracesProtocol>,
+    pub(super) protocol: Option<OtlpProtocol>,
     pub(super) headers: Option<HeaderMap>,
     pub(super) gzip: Option<bool>,
     pub(super) timeout: Option<Duration>,
 }
 
-/// Where to send spans.
+/// Where to send.
 pub(super) enum OtlpEndpoint {
     /// The base of a receiver.
     Base(Url),
-    /// A URL for traces alone, to be used as it is.
-    Traces(Url),
+    /// A URL for one signal alone, to be used as it is.
+    Exact(Url),
 }
 
 impl OtlpEndpoint {
     /// The URL to send to.
-    pub(super) fn complete(self, protocol: TracesProtocol) -> Url {
+    pub(super) fn complete(self, protocol: OtlpProtocol, signal: OtlpSignal) -> Url {
         match (self, protocol) {
-            (Self::Base(mut url), TracesProtocol::HttpProtobuf) => {
-                let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
+            (Self::Base(mut url), OtlpProtocol::HttpProtobuf) => {
+                let path = format!("{}{}", url.path().trim_end_matches('/'), signal.http_path());
                 url.set_path(&path);
                 url
             }
-            (Self::Base(url) | Self::Traces(url), _) => url,
+            (Self::Base(url) | Self::Exact(url), _) => url,
         }
     }
 }
 
-/// Reads the settings of the exporter. A value that cannot be used is warned of and counts as unset.
-pub(super) fn read(fields: &mut Fields<'_>, environment: &EnvVars) -> Settings {
+/// Reads the settings of the exporter of a signal. A value that cannot be used is warned of and counts as unset.
+pub(super) fn read(fields: &mut Fields<'_>, environment: &EnvVars, signal: OtlpSignal) -> Settings {
+    let mut of = Variables { fields, environment, signal };
     Settings {
-        endpoint: parsed(fields, environment, "ENDPOINT", |text, scope| {
+        endpoint: of.parsed("ENDPOINT", |text, scope| {
             let url = plain_url(text)?;
             Ok(match scope {
-                VariableScope::Traces => OtlpEndpoint::Traces(url),
+                VariableScope::OneSignal => OtlpEndpoint::Exact(url),
                 VariableScope::AllSignals => OtlpEndpoint::Base(url),
             })
         }),
-        protocol: parsed(fields, environment, "PROTOCOL", |text, _| {
+        protocol: of.parsed("PROTOCOL", |text, _| {
             let known = PROTOCOLS.iter().find(|(word, _)| *word == text);
             known.map(|(_, protocol)| *protocol).ok_or_else(|| one_of("grpc, http/protobuf", text))
         }),
-        headers: parsed(fields, environment, "HEADERS", |text, _| headers(text)),
-        gzip: parsed(fields, environment, "COMPRESSION", |text, _| match text {
+        headers: of.parsed("HEADERS", |text, _| headers(text)),
+        gzip: of.parsed("COMPRESSION", |text, _| match text {
             "gzip" => Ok(true),
             "none" => Ok(false),
             _ => Err(one_of("gzip, none", text)),
         }),
-        timeout: parsed(fields, environment, "TIMEOUT", |text, _| match text.parse::<u32>() {
-            Ok(millis) if millis > 0 => Ok(Duration::from_millis(millis.into())),
-            _ => Err(format!("must be a whole number of milliseconds above zero, not `{text}`")),
-        }),
+        timeout: of.parsed("TIMEOUT", |text, _| millis(text)),
+    }
+}
+
+fn millis(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(millis) if millis > 0 => Ok(Duration::from_millis(millis.into())),
+        _ => Err(format!("must be a whole number of milliseconds above zero, not `{text}`")),
     }
 }
 
@@ -80,22 +86,26 @@ fn one_of(words: &str, text: &str) -> String {
 /// What a variable is about.
 #[derive(Clone, Copy)]
 enum VariableScope {
-    Traces,
+    OneSignal,
     AllSignals,
 }
 
-/// The usable value of the variable of traces, else that of the general one.
-fn parsed<T>(
-    fields: &mut Fields<'_>,
-    environment: &EnvVars,
-    setting: &str,
-    parse: impl Fn(&str, VariableScope) -> Result<T, String>,
-) -> Option<T> {
-    [("OTEL_EXPORTER_OTLP_TRACES_", VariableScope::Traces), ("OTEL_EXPORTER_OTLP_", VariableScope::AllSignals)]
-        .into_iter()
-        .find_map(|(prefix, scope)| {
-            usable(fields, environment, &format!("{prefix}{setting}"), |text| parse(text, scope))
-        })
+/// The variables of the exporter of a signal.
+struct Variables<'v, 'f> {
+    fields: &'v mut Fields<'f>,
+    environment: &'v EnvVars,
+    signal: OtlpSignal,
+}
+
+impl Variables<'_, '_> {
+    /// The usable value of the variable of the signal, else that of the general one.
+    fn parsed<T>(&mut self, setting: &str, parse: impl Fn(&str, VariableScope) -> Result<T, String>) -> Option<T> {
+        let own = format!("{}{setting}", self.signal.variable_prefix());
+        let general = format!("OTEL_EXPORTER_OTLP_{setting}");
+        [(own, VariableScope::OneSignal), (general, VariableScope::AllSignals)]
+            .into_iter()
+            .find_map(|(name, scope)| usable(self.fields, self.environment, &name, |text| parse(text, scope)))
+    }
 }
 
 /// The value of the variable `name`. `None` if it is unset, or cannot be used, which is warned of.
@@ -113,8 +123,13 @@ fn set<'e>(environment: &'e EnvVars, name: &str) -> Option<&'e str> {
     environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
-/// Whether `OTEL_SDK_DISABLED` or `OTEL_TRACES_EXPORTER` turns spans off.
-pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &EnvVars) -> bool {
+/// Whether `otlp` is among these exporters: some SDKs take a list.
+fn names_otlp(exporters: &str) -> bool {
+    exporters.split(',').any(|exporter| exporter.trim().eq_ignore_ascii_case("otlp"))
+}
+
+/// Whether `OTEL_SDK_DISABLED` or the variable of the signal's exporter turns a signal off.
+pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &EnvVars, signal: OtlpSignal) -> bool {
     let is_disabled =
         usable(fields, environment, "OTEL_SDK_DISABLED", |text| match text.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
@@ -122,25 +137,32 @@ pub(super) fn turns_off(fields: &mut Fields<'_>, environment: &EnvVars) -> bool 
             _ => Err(one_of("true, false", text)),
         });
     let has_none =
-        usable(fields, environment, "OTEL_TRACES_EXPORTER", |text| match text.to_ascii_lowercase().as_str() {
+        usable(fields, environment, signal.exporter_variable(), |text| match text.to_ascii_lowercase().as_str() {
             "none" => Ok(true),
-            // Some SDKs take a list.
-            list if list.split(',').any(|exporter| exporter.trim() == "otlp") => Ok(false),
+            list if names_otlp(list) => Ok(false),
             _ => Err(one_of("otlp, none", text)),
         });
     is_disabled == Some(true) || has_none == Some(true)
 }
 
-/// The resource's attributes: those of `OTEL_RESOURCE_ATTRIBUTES`, and a `service.name` in any case.
+/// The resource's attributes: those of `OTEL_RESOURCE_ATTRIBUTES`, and first a `service.name` if any variable has one.
 pub(super) fn resource(fields: &mut Fields<'_>, environment: &EnvVars) -> Vec<(String, String)> {
     let mut attributes: Vec<(String, String)> =
         usable(fields, environment, "OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
     let own = set(environment, "OTEL_SERVICE_NAME").map(str::to_owned);
     let listed = attributes.iter().rfind(|(key, _)| key == "service.name").map(|(_, value)| value.clone());
     attributes.retain(|(key, _)| key != "service.name");
-    let name = own.or(listed).unwrap_or_else(|| SERVICE_NAME.to_owned());
-    attributes.insert(0, ("service.name".to_owned(), name));
+    if let Some(name) = own.or(listed) {
+        attributes.insert(0, ("service.name".to_owned(), name));
+    }
     attributes
+}
+
+/// These attributes of a resource, with this `service.name` if they have none.
+pub(super) fn named(attributes: &[(String, String)], service_name: &str) -> Vec<(String, String)> {
+    let is_named = attributes.iter().any(|(key, _)| key == "service.name");
+    let name = (!is_named).then(|| ("service.name".to_owned(), service_name.to_owned()));
+    name.into_iter().chain(attributes.iter().cloned()).collect()
 }
 
 fn headers(text: &str) -> Result<HeaderMap, String> {

@@ -7,7 +7,7 @@
 use super::EnvVars;
 use super::Table;
 use super::faults::{ConfigFaults, FaultPlace};
-use super::fields::unknown_key;
+use super::unknown_key::unknown_key;
 use ::config::{Value, ValueKind};
 
 /// Two underscores at its end: Kubernetes sets `TALKOVER_EXPORTER_PORT` for a service of our name, and that is not

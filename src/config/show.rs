@@ -2,9 +2,9 @@
 //! order of `config/default.yml`. Never a secret.
 
 use super::excerpt::mask_users;
-use super::faults::redacted;
-use super::otlp::TracesProtocol;
+use super::otlp::OtlpProtocol;
 use super::overrides::set;
+use super::redact::redacted;
 use super::{ConfigSource, LoadedSettings, Table};
 use ::config::{Value, ValueKind};
 use std::fmt::Write;
@@ -45,8 +45,8 @@ fn take_over_traces(given: &mut Table, settings: &LoadedSettings) {
     };
     let endpoint = traces.endpoint.as_ref().map(|url| base(url.as_str(), traces.protocol));
     let protocol = match traces.protocol {
-        TracesProtocol::Grpc => "grpc",
-        TracesProtocol::HttpProtobuf => "http/protobuf",
+        OtlpProtocol::Grpc => "grpc",
+        OtlpProtocol::HttpProtobuf => "http/protobuf",
     };
     let values = [
         ("enabled", Some(traces.enabled.to_string())),
@@ -66,10 +66,10 @@ fn take_over_traces(given: &mut Table, settings: &LoadedSettings) {
 }
 
 /// An endpoint as the file has it: each request over HTTP adds the path.
-fn base(url: &str, protocol: TracesProtocol) -> String {
+fn base(url: &str, protocol: OtlpProtocol) -> String {
     match protocol {
-        TracesProtocol::Grpc => url.to_owned(),
-        TracesProtocol::HttpProtobuf => url.strip_suffix("/v1/traces").unwrap_or(url).to_owned(),
+        OtlpProtocol::Grpc => url.to_owned(),
+        OtlpProtocol::HttpProtobuf => url.strip_suffix("/v1/traces").unwrap_or(url).to_owned(),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Where the results go: what users see of the ledger's decisions.
 
 pub mod metrics;
+pub mod otlp;
 pub mod traces;

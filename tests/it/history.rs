@@ -186,7 +186,7 @@ async fn a_state_begins_where_the_samples_end() {
     assert_eq!(past.left(), ["past.txt", "state.db", "state.db.budget", "state.db.lock", "state.db.seen"]);
     let again = past.run(&["--seed-state"]).await;
     assert_eq!(again.code, Some(1), "{again:#?}");
-    assert!(again.stderr.contains("there is a state file") && again.stderr.contains("first start"), "{again:#?}");
+    assert!(again.stderr.contains("already exists") && again.stderr.contains("first start"), "{again:#?}");
 
     let exporter = Exporter::start(&past.config).await;
     let is_up = |scrape: &harness::Scrape| scrape.sum("talkover_up", &[]) == 2.0;

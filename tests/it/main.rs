@@ -7,6 +7,7 @@ mod births;
 mod budget;
 mod certificates;
 mod checks;
+mod circles;
 mod cli;
 mod clocks;
 mod conventions;

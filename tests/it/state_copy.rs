@@ -54,12 +54,12 @@ async fn a_copy_of_a_running_daemon_goes_on_elsewhere() {
     assert_eq!(exported.code, Some(0), "{exported:#?}");
     assert!(!here.path("copy.db-wal").exists(), "the copy is one file");
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-    refused(&state("export", &config, &copy).await, "there is a file");
+    refused(&state("export", &config, &copy).await, "already exists");
     insert(&simulator, 50);
     counted(&exporter, 350.0).await;
-    refused(&state("import", &config, &copy).await, "there is a state file");
+    refused(&state("import", &config, &copy).await, "already exists");
     assert_eq!(exporter.terminate().await, Some(0));
-    refused(&state("import", &config, &copy).await, "there is a state file");
+    refused(&state("import", &config, &copy).await, "already exists");
     harness::verify(&config, &[], &[]).await.assert_ok();
 
     let imported = state("import", &other, &copy).await;

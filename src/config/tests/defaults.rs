@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::{
-    DEFAULTS, DiscoveryConfig, LogConfig, LogFormat, MetricsConfig, PollConfig, ServerConfig, TokenSource,
-    TracesConfig, TracesProtocol, TracesTls,
+    DEFAULTS, DiscoveryConfig, LogConfig, LogFormat, MetricsConfig, OtlpProtocol, OtlpTls, PollConfig, ServerConfig,
+    TokenSource, TracesConfig,
 };
 use std::time::Duration;
 use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail};
@@ -57,12 +57,12 @@ fn a_file_without_settings_gets_the_documented_ones() {
         TracesConfig {
             enabled: true,
             endpoint: None,
-            protocol: TracesProtocol::Grpc,
+            protocol: OtlpProtocol::Grpc,
             headers: reqwest::header::HeaderMap::new(),
             gzip: None,
             timeout: None,
             resource_attributes: vec![("service.name".to_owned(), "talkover-webhooks".to_owned())],
-            tls: TracesTls::default(),
+            tls: OtlpTls::default(),
             success_sample_ratio: 1.0,
             history: false,
             max_queued_spans: 100_000,

@@ -1,7 +1,7 @@
 //! Environment variables: our own, and OpenTelemetry's.
 
 use super::*;
-use crate::config::{TracesConfig, TracesProtocol};
+use crate::config::{OtlpProtocol, TracesConfig};
 use insta::assert_snapshot;
 
 #[test]
@@ -100,7 +100,7 @@ fn opentelemetrys_other_variables_are_obeyed() {
     headers.sort_unstable();
     // A variable for all headers takes the place of the file's, our own adds to what there is.
     assert_eq!(headers, [("a", "signal"), ("x-api-key", "own")]);
-    assert_eq!(traces.protocol, TracesProtocol::HttpProtobuf);
+    assert_eq!(traces.protocol, OtlpProtocol::HttpProtobuf);
     assert_eq!(traces.gzip, Some(true));
     assert_eq!(traces.timeout.map(|timeout| timeout.as_millis()), Some(2500));
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -140,7 +140,7 @@ fn unusable_values_of_opentelemetrys_variables_are_warned_of_and_ignored() {
     // The general variable counts where that of traces cannot be used.
     let general = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
     let both: Vec<_> = UNUSABLE.into_iter().chain(general).collect();
-    assert_eq!(traces("", &both).protocol, TracesProtocol::HttpProtobuf);
+    assert_eq!(traces("", &both).protocol, OtlpProtocol::HttpProtobuf);
 }
 
 #[test]

@@ -97,13 +97,13 @@ fn place(page: &str, text: &str) -> usize {
 #[test]
 fn the_sentence_on_top_says_whether_all_is_well() {
     let well = page(&board(&[("a", &[true]), ("b", &[true])]), "");
-    place(&well, "All is well: the logs of 2 webhooks are read, and their deliveries arrive.");
+    place(&well, "All is well: the logs of 2 webhooks are being read, and their deliveries arrive.");
     let idle = page(&board(&[("a", &[])]), "");
-    place(&idle, "All is well: the log of 1 webhook is read, and no delivery has ended within the last hour.");
+    place(&idle, "All is well: the log of 1 webhook is being read, and no delivery has ended within the last hour.");
     let failing = page(&board(&[("a", &[true]), ("b", &[false, false, false])]), "");
-    place(&failing, "1 of 2 webhooks loses deliveries.");
+    place(&failing, "1 of 2 webhooks is losing deliveries.");
     place(&failing, "<title>1 problem – talkover-exporter</title>");
-    place(&page(&board(&[]), ""), "No webhook is read");
+    place(&page(&board(&[]), ""), "No webhooks: discovery has found none");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn what_concerns_an_environment_is_told_once() {
     });
     let page = page(&board, "");
     assert_eq!(page.matches(error).count(), 1, "{page}");
-    place(&page, "The API of production cannot be read since");
+    place(&page, "Requests to the API of production are failing, since");
     place(&page, "Next attempt: in ");
     place(&page, "Check from this machine");
 }

@@ -10,13 +10,13 @@ use prometheus::IntCounter;
 use rand::RngExt;
 use tracing::{debug, error, info, warn};
 
-use super::connection::TransportError;
 use super::otlp::ResourceScope;
 use super::pace::{NextSend, Notice, Pace};
-use super::transport::Transport;
-use super::verdict::Verdict;
-use crate::config::TracesConfig;
+use crate::config::{OtlpReceiver, OtlpSignal, TracesConfig};
 use crate::shutdown::Shutdown;
+use crate::sinks::otlp::connection::TransportError;
+use crate::sinks::otlp::transport::Transport;
+use crate::sinks::otlp::verdict::Verdict;
 use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
 use crate::watchdog::{self, Turns};
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Sends spans to one receiver.
 pub struct Exporter {
-    config: TracesConfig,
+    receiver: OtlpReceiver,
     envelope: ResourceScope,
     /// `None` after a failure: the next attempt connects again.
     transport: Option<Transport>,
@@ -52,21 +52,22 @@ impl Exporter {
     /// An exporter to the receiver of `config`. Spans carry `instance_id`, the identity of this state file.
     ///
     /// # Errors
-    /// If the settings or the certificates cannot be used.
+    /// If the settings or the certificates cannot be used, or name no receiver.
     pub fn new(
-        config: TracesConfig,
+        config: &TracesConfig,
         instance_id: &str,
         store: StoreHandle,
         write_errors: IntCounter,
     ) -> Result<Self, TransportError> {
-        let transport = Some(Transport::open(&config)?);
+        let receiver = config.receiver().ok_or(TransportError::NoEndpoint)?;
+        let transport = Some(Transport::open(&receiver, OtlpSignal::Traces)?);
         let envelope = ResourceScope::new(&config.resource_attributes, instance_id);
-        Ok(Self { config, envelope, transport, store, write_errors, pace: Pace::default() })
+        Ok(Self { receiver, envelope, transport, store, write_errors, pace: Pace::default() })
     }
 
     /// How long a turn may take: a request, and another one that opens the connection.
     pub fn longest_wait(&self) -> Duration {
-        watchdog::LONGEST_WAIT + self.config.timeout.unwrap_or_default() * 2
+        watchdog::LONGEST_WAIT + self.receiver.timeout.unwrap_or_default() * 2
     }
 
     /// Sends until `shutdown`.
@@ -114,7 +115,7 @@ impl Exporter {
         let request = self.envelope.request(spans.into_iter().map(|span| span.span).collect());
         let transport = match &mut self.transport {
             Some(transport) => transport,
-            closed => match Transport::open(&self.config) {
+            closed => match Transport::open(&self.receiver, OtlpSignal::Traces) {
                 Ok(transport) => closed.insert(transport),
                 Err(failure) => return Some(Verdict::Unreachable(failure.to_string())),
             },
@@ -136,7 +137,7 @@ impl Exporter {
     fn judge(&mut self, verdict: Verdict, sent: usize) -> NextSend {
         debug!(spans = sent, ?verdict, "sent spans");
         let next = self.pace.judge(verdict, sent, rand::rng().random());
-        let endpoint = self.config.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        let endpoint = self.receiver.endpoint.as_str();
         match &next.notice {
             Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts spans again"),
             Some(Notice::Failing(reason)) => {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::verdict::Verdict;
+use crate::sinks::otlp::verdict::Verdict;
 use talkover_core::schedule::backoff::Backoff;
 use talkover_core::schedule::pause::LONGEST_RETRY_AFTER;
 

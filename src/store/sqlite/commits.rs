@@ -6,12 +6,9 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 
-use super::checksums::{Checksums, add_up};
+use super::checksums::{Checksums, TABLE_OF_SUMS, add_up};
 use super::fault::StateFault;
 use talkover_core::delivery::Timestamp;
-
-/// The table with that one row.
-pub(super) const TABLE: &str = "last_commit";
 
 /// The last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +85,7 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Result<Commit, StateFau
             }))
         })
         .optional()?;
-    let fault = |reason: &str| StateFault::of_row(TABLE, "(1)".to_owned(), reason);
+    let fault = |reason: &str| StateFault::of_row(TABLE_OF_SUMS, "(1)".to_owned(), reason);
     Ok(match found {
         Some(Some(commit)) => Ok(commit),
         Some(None) => Err(fault("it is not what was written (its checksum differs)")),

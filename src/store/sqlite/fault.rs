@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use rusqlite::types::Type;
+use talkover_settings::one_line::on_one_line;
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +31,9 @@ impl StateFault {
 
 impl fmt::Display for StateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.row {
-            Some(row) => write!(f, "table {}, row {row}: {}", self.table, self.reason),
-            None => write!(f, "table {}: {}", self.table, self.reason),
-        }
+        let row = self.row.as_ref().map(|row| format!(", row {row}")).unwrap_or_default();
+        // A damaged value may hold a line break.
+        f.write_str(&on_one_line(&format!("table {}{row}: {}", self.table, self.reason)))
     }
 }
 

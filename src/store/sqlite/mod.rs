@@ -1,11 +1,12 @@
 //! The state in one SQLite file.
 //!
-//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never
-//! overwritten if it is damaged, foreign or newer than this program.
+//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it. A file that is
+//! damaged, not ours or of a newer version is never written to.
 
 pub mod behind;
-pub mod checksums;
+mod checksums;
 pub mod commits;
+pub mod damage;
 mod discovered;
 pub mod entries;
 pub mod fault;
@@ -53,10 +54,10 @@ use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::server_time::LocalTime;
 
-/// Where `meta` keeps the identity of the file.
+/// The key in the table `meta` under which the identity of the state is kept.
 const INSTANCE_ID: &str = "instance_id";
 
-/// The number under which the state file keeps a target.
+/// The number of a target in the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetNumber(i64);
 
@@ -66,13 +67,13 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     created_at: LocalTime,
-    /// What the transaction under way has changed of the checksums.
+    /// How the current transaction has changed the checksums.
     tally: ChangeTally,
     /// The last commit.
     last: Commit,
     /// When each target was last read.
     seen: SeenFile,
-    /// When its polls began to fail.
+    /// When the polls of each target began to fail.
     failing: SeenFile,
     served: ServedFile,
     queue: SpanQueue,
@@ -83,11 +84,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the state file at `path`, or makes it where there is none.
+    /// Opens the state file at `path`, or makes it if there is none; `now` is the local time.
     ///
     /// # Errors
-    /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is
-    /// left as it is.
+    /// If another daemon uses it, or if it is damaged, of a newer version, or no state file: then it is left untouched.
     pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
         place::make_directory(path)?;
         let lock = LockFile::acquire(path)?;
@@ -119,8 +119,8 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Returns the entries of the long walk of `target` that come after `after`, oldest first: a few thousand, and none
-    /// after the last.
+    /// Returns the next few thousand entries of the long walk of `target`, oldest first, starting after `after` (from
+    /// the oldest if it is `None`). Returns none after the last entry.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -131,8 +131,8 @@ impl SqliteStore {
         })
     }
 
-    /// Returns when the oldest of the entries of the long walk of `target` was made that are not older than `since` and
-    /// were still pending or retrying when they were read.
+    /// Of the entries of the long walk of `target` that were created at or after `since` and were pending or retrying
+    /// when they were read, returns the creation time of the oldest.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -158,8 +158,8 @@ impl SqliteStore {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
-    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and returns, if it queued any, how
-    /// many had to be dropped.
+    /// Like [`SqliteStore::transact`], for work that may queue spans. `work` gets the capacity of the queue, and
+    /// returns how many spans it had to drop; `None` if it queued none.
     fn transact_spans<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, Option<u64>)>,
@@ -340,7 +340,7 @@ impl Store for SqliteStore {
     }
 
     fn note_success(&self, target: &Target, date: Timestamp) {
-        // At worst a later start takes an outage for longer than it was.
+        // If this is lost, the next start believes that the outage was longer than it was.
         if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
             self.seen.set(id, date);
         }
@@ -390,7 +390,7 @@ impl Store for SqliteStore {
         now: LocalTime,
     ) -> Result<(), StoreError> {
         self.transact(|transaction| {
-            // What discovery forgets now is kept of targets that are not listed any more.
+            // First, because unlisted targets keep what discovery knew about them, which it forgets now.
             targets::change_list(transaction, listed, unlisted, now)?;
             discovered::write(transaction, environment, unsaved)
         })
@@ -420,7 +420,7 @@ impl Store for SqliteStore {
             let removed = outbox::remove(transaction, through)?;
             Ok((outbox::waiting(transaction)?, removed))
         })?;
-        // What was dropped while it was on its way has been counted as such.
+        // Spans that were dropped while they were being sent have been counted as dropped already.
         let rejected = rejected.min(removed);
         self.queue.acknowledged(waiting, removed - rejected, rejected);
         Ok(())
@@ -440,7 +440,7 @@ fn random_uuid(bits: u128) -> String {
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
-/// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.
+/// Refuses a file shorter than SQLite's smallest page: SQLite would take it for an empty database and overwrite it.
 fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     const SMALLEST_PAGE: u64 = 512;
     match std::fs::metadata(path).map(|metadata| metadata.len()) {
@@ -451,7 +451,8 @@ fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Says how many spans had to go where more than `capacity` wait, where any was queued.
+/// Writes one decision. Returns how many spans were dropped to keep the queue within `capacity`; `None` if no span was
+/// queued.
 fn write(
     transaction: &Transaction<'_>,
     target: &Target,

@@ -95,7 +95,7 @@ impl Rig {
 
     pub(crate) fn start(&mut self, config: TracesConfig) {
         let write_errors = IntCounter::new("errors", "errors").unwrap();
-        let exporter = Exporter::new(config, "instance", self.store.clone(), write_errors).unwrap();
+        let exporter = Exporter::new(&config, "instance", self.store.clone(), write_errors).unwrap();
         let turns = Watchdog::default().watch("the exporter", exporter.longest_wait());
         let (trigger, shutdown) = shutdown::channel();
         self.running = Some((trigger, tokio::spawn(exporter.run(shutdown, turns))));

@@ -14,6 +14,7 @@ pub mod record;
 pub mod request;
 mod room;
 mod rotation;
+mod take_over;
 pub mod targets;
 
 pub use crate::delivery::owners::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};

@@ -6,17 +6,15 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::LabelPolicy;
-
-use super::activity::{ACTIVITY_KEPT, Minute, Outcomes, RecentActivity};
+use super::activity::{ACTIVITY_KEPT, Minute, OUTCOMES, Outcomes, RecentActivity};
 use super::labeller::Labeller;
+use super::labels::LabelPolicy;
 use super::late::LateAttempts;
-use super::losses;
+use super::loss_changes;
 use super::memory::Memory;
-use super::row::KeyedRow;
-use super::row::{Continued, Row, RowKey};
+use super::row::{Continued, KeyedRow, Row, RowKey};
 use super::series::LogOutcome;
-use super::state::{Changes, Marks, OUTCOMES};
+use super::state::{Changes, Marks};
 use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{DeliveryRef, Origin, Transition};
@@ -539,7 +537,7 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Decision {
         let before = self.memory.marks();
         let mut marks = self.marks();
-        let (streak, losses) = losses::after(self.memory, &self.rows, &self.batch.attempts);
+        let (streak, losses) = loss_changes::after(self.memory, &self.rows, &self.batch.attempts);
         marks.streak = streak;
         if self.has_gap() {
             marks.gap_at = before.watermark;

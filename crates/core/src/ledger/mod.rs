@@ -17,6 +17,7 @@ pub mod decide;
 pub mod labeller;
 pub mod labels;
 pub mod late;
+mod loss_changes;
 pub mod losses;
 pub mod memory;
 pub mod row;

@@ -34,7 +34,8 @@ pub enum DaemonCollector {
 pub const STATE_WRITE_ERRORS: Metric = Metric {
     name: "talkover_exporter_state_write_errors_total",
     kind: Kind::Counter,
-    help: "Failed writes to the state: commits, which are retried and not shown until then, and records of the request budget.",
+    help: "Failed writes to the state: commits (retried; nothing is shown before they succeed) and records of the \
+           request budget.",
     ..BASE
 };
 
@@ -45,7 +46,8 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
             name: "talkover_exporter_spans_total",
             kind: Kind::Counter,
             labels: &["outcome"],
-            help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or dropped (the queue was full).",
+            help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or \
+                   dropped (the queue was full).",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| {
@@ -58,7 +60,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_length",
             durable: true,
-            help: "Spans on disk that wait to be sent.",
+            help: "Spans queued on disk, waiting to be sent.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.length)),
@@ -66,7 +68,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_capacity",
-            help: "Most spans that may wait (traces.max_queued_spans); beyond it the oldest are dropped.",
+            help: "Capacity of the span queue (traces.max_queued_spans); beyond it the oldest spans are dropped.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
@@ -75,7 +77,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
             durable: true,
-            help: "When the oldest waiting span was queued, by the local clock; absent if none waits.",
+            help: "When the oldest queued span was queued, by the local clock; absent if the queue is empty.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
@@ -102,7 +104,10 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_state_problem",
             labels: &["problem"],
-            help: "1 for behind (the state is older than what was shown: series are absent until its logs have been read again), detached (the path no longer leads to the open file), new (made at this start though there was one before), else 0.",
+            help: "1 if the state has this problem, else 0: behind (it is older than what was shown: series are \
+                   absent until the logs have been read again), detached (its path no longer leads to the open file, \
+                   or another program wrote to it), new (it was made at this start although there seems to have been \
+                   one before).",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| {
@@ -132,7 +137,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_log_lines_dropped_total",
             kind: Kind::Counter,
-            help: "Log lines that were dropped, because stderr was not read in time or could not be written to.",
+            help: "Log lines that were dropped because stderr was not read in time or could not be written.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| samples.push([], logging::lines_dropped())),
@@ -141,7 +146,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_build_info",
             labels: &["version", "revision", "rustversion"],
-            help: "Always 1; what this program was built from.",
+            help: "Always 1; version and revision of this program, and the compiler that built it.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| {
