@@ -1,5 +1,5 @@
-//! What an audit found, in words or as JSON: a summary first, then a block for each target, those with faults first, and
-//! apart from them and short what is no fault.
+//! What an audit found, in words or as JSON: a summary first, then a block for each target, those with faults first,
+//! and apart from them and short what is no fault.
 
 use std::fmt::Write;
 

@@ -281,8 +281,8 @@ impl StateFile {
         })
     }
 
-    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not know
-    /// it.
+    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not
+    /// know it.
     ///
     /// # Errors
     /// If the file cannot be read any more.

@@ -1,7 +1,7 @@
 //! The lines of a file that a fault is about, fit to be printed: without what may be secret.
 //!
-//! Secrets do not belong into a configuration, but the values of headers do, and people paste the rest. So whatever may be
-//! one is masked, even where the line is then less of a help.
+//! Secrets do not belong into a configuration, but the values of headers do, and people paste the rest. So whatever may
+//! be one is masked, even where the line is then less of a help.
 
 use super::redact::redacted;
 use std::fmt;

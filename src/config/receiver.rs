@@ -1,8 +1,8 @@
 //! The keys of a section that names an OTLP receiver, and how OpenTelemetry's own variables change them.
 //!
-//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_SIGNAL_…`, that before `OTEL_EXPORTER_OTLP_…`, that before the
-//! file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment
-//! Variable Specification". Header values are secrets and never quoted.
+//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_SIGNAL_…`, that before `OTEL_EXPORTER_OTLP_…`, that before
+//! the file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and
+//! "Environment Variable Specification". Header values are secrets and never quoted.
 
 use super::faults::FaultPlace;
 use super::fields::Fields;

@@ -1,5 +1,5 @@
-//! The settings in force as a file: what the configuration says, what overrides it, and the defaults of the rest, in the
-//! order of `config/default.yml`. Never a secret.
+//! The settings in force as a file: what the configuration says, what overrides it, and the defaults of the rest, in
+//! the order of `config/default.yml`. Never a secret.
 
 use super::excerpt::mask_users;
 use super::otlp::OtlpProtocol;

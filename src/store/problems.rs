@@ -14,12 +14,12 @@ struct ProblemFlags {
 }
 
 impl StateProblems {
-    /// Whether the file was made at this start, although something says that there was one before.
+    /// Whether the file was made at this start although there is evidence of an earlier one.
     pub fn is_new(&self) -> bool {
         self.0.is_new.load(Ordering::Relaxed)
     }
 
-    /// Whether the path no longer leads to the open file, or something else has written to it.
+    /// Whether the path no longer leads to the open file, or another program has written to it.
     pub fn is_detached(&self) -> bool {
         self.0.is_detached.load(Ordering::Relaxed)
     }
@@ -28,12 +28,12 @@ impl StateProblems {
         self.0.is_new.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the path no longer leads to the open file, or something else has written to it.
+    /// Records that the path no longer leads to the open file, or that another program has written to it.
     pub(super) fn set_detached(&self) {
         self.0.is_detached.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the file is in its place; returns whether it was detached before.
+    /// Records that the path leads to the open file; returns whether it was detached before.
     pub(super) fn set_attached(&self) -> bool {
         self.0.is_detached.swap(false, Ordering::Relaxed)
     }

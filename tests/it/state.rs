@@ -1,5 +1,5 @@
-//! A state file that is damaged, older than what was shown, gone, or somebody else's: told, and never shown as what it is
-//! not.
+//! A state file that is damaged, older than what was shown, gone, or somebody else's: told, and never shown as what it
+//! is not.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -240,7 +240,9 @@ async fn what_cannot_be_a_state_is_named_as_what_it_is() {
     let table: [Make<'_>; 3] = [
         ("is a directory", &|path| std::fs::create_dir(path).unwrap()),
         ("is a FIFO", &fifo),
-        ("is a symbolic link to /gone/state.db, where nothing is", &|path| symlink("/gone/state.db", path).unwrap()),
+        ("is a symbolic link to /gone/state.db, which does not exist", &|path| {
+            symlink("/gone/state.db", path).unwrap()
+        }),
     ];
     for (expected, make) in table {
         make(&state);

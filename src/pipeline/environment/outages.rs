@@ -1,5 +1,5 @@
-//! What the log says of failures: an outage once, reminders of it less and less often, and its end, for whatever fails by
-//! itself: a webhook, discovery, or the whole environment. Each single failure is at the level `debug`.
+//! What the log says of failures: an outage once, reminders of it less and less often, and its end, for whatever fails
+//! by itself: a webhook, discovery, or the whole environment. Each single failure is at the level `debug`.
 //!
 //! Decides nothing: the pauses are [`Patience`](talkover_core::schedule::patience)'s. Called by the environment's loop
 //! alone.
@@ -64,7 +64,7 @@ impl EnvironmentLoop {
             }
             Some(StreakNews::GoesOn(StreakLength { lasted, attempts })) => {
                 let lasted = rough(lasted);
-                info!(environment = %name, "discovery still fails for {lasted} ({attempts} attempts): {failure}");
+                info!(environment = %name, "discovery failing for {lasted} ({attempts} attempts): {failure}");
             }
             None => {}
         }

@@ -152,9 +152,10 @@ fn trouble(environment: &Environment, now: Timestamp) -> Markup {
 /// Returns what is wrong, as a headline, and what to do about it.
 fn advice(kind: Option<PollResult>) -> (&'static str, &'static str) {
     match kind {
-        Some(PollResult::Unauthorized) => {
-            ("API token refused", "Write a valid token into the environment's token file: no restart is needed.")
-        }
+        Some(PollResult::Unauthorized) => (
+            "API token refused",
+            "Write a valid token into token_file: no restart is needed. After a change of token_env, restart.",
+        ),
         Some(PollResult::RateLimited) => (
             "API rate limit exceeded",
             "If this persists, lower requests_per_minute, or find out what else uses the plan's limit.",

@@ -33,8 +33,8 @@ pub struct TargetView {
     pub info: Option<WebhookInfo>,
     /// When its series expire, if it is no longer listed and therefore not polled.
     pub retires: Option<Instant>,
-    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what was
-    /// shown before.
+    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what
+    /// was shown before.
     pub exposed: bool,
     /// Whether the state went back in time, and the log was not read again since: then nothing durable is shown.
     pub is_behind: bool,

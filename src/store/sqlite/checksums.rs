@@ -1,13 +1,13 @@
-//! Tells whether the rows of the file are those that were written: damage that leaves SQLite's own structure sound
-//! would be counted and shown otherwise.
+//! Checksums of the rows, to detect damage that SQLite itself does not notice and that would otherwise be counted and
+//! shown.
 //!
 //! Each table has four numbers: how many rows it has, and Σh, Σhk and Σhk² over them, modulo a prime, where h and k are
-//! halves of a row's digest. They cost no byte in the rows, and tell more than a checksum in each of them: a row that
-//! is missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by
-//! what r had and x has, and of all rows that are found only x explains that by a single r.
+//! the halves of a row's digest. The rows get no larger, and unlike a checksum per row, the sums also reveal a missing
+//! row. If one row differs, they show which: if r was written and x is found, the sums differ by r's contribution minus
+//! x's, and x is the only found row for which a single r explains the difference.
 //!
-//! Nobody can forget them: `ChangeTally::attach` puts triggers on every table that the file has, whoever added it, and
-//! [`super::commits`] writes the sums with every commit. Whoever writes to the file otherwise has damaged it.
+//! No table can be left out: `ChangeTally::attach` puts triggers on every table of the file, and [`super::commits`]
+//! writes the sums with every commit. A change by any other program counts as damage.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,14 @@ const PRIME: u64 = (1 << 61) - 1;
 /// The table that holds the sums, written by [`super::commits`].
 pub(super) const TABLE_OF_SUMS: &str = "last_commit";
 
-/// What the schema is called among the tables.
+/// The name of the schema among the tables.
 pub(super) const SCHEMA: &str = "sqlite_schema";
 
-/// What is kept of the rows of one table.
+/// The checksums of the rows of one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u64; 4]", into = "[u64; 4]")]
 pub(super) struct Sums {
-    /// How many there are. A difference may be negative: then it wraps around.
+    /// How many rows. A difference may be negative: then it wraps around.
     rows: u64,
     /// Σh, Σhk, Σhk².
     moments: [u64; 3],
@@ -50,7 +50,7 @@ impl From<Sums> for [u64; 4] {
 }
 
 impl Sums {
-    /// Those of a table with one row.
+    /// Returns the sums of a table with one row.
     pub(super) fn of(row: RowDigest) -> Self {
         let RowDigest { h, k } = row;
         let hk = multiply(h, k);
@@ -67,7 +67,7 @@ impl Sums {
         self.plus(Self { rows: other.rows.wrapping_neg(), moments: opposite })
     }
 
-    /// Whether one row can have these.
+    /// Whether these can be the sums of a single row.
     pub(super) fn are_of_one_row(self) -> bool {
         let [first, second, third] = self.moments;
         self.rows == 1 && first != 0 && multiply(second, second) == multiply(first, third)
@@ -78,7 +78,7 @@ fn multiply(a: u64, b: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(PRIME)) as u64
 }
 
-/// Two independent numbers below the prime that depend on all of a row.
+/// Two independent numbers below the prime, derived from the digest of a whole row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowDigest {
     h: u64,
@@ -112,12 +112,12 @@ impl RowDigest {
 /// The sums of all tables, by name.
 pub(super) type Checksums = BTreeMap<String, Sums>;
 
-/// What a transaction has changed of the sums so far. Clones share it.
+/// How a transaction has changed the sums so far. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChangeTally(Arc<Mutex<Checksums>>);
 
 impl ChangeTally {
-    /// Lets every change of a row that `connection` makes from now on be counted.
+    /// Counts every change of a row that `connection` makes from now on.
     pub(super) fn attach(&self, connection: &Connection) -> rusqlite::Result<()> {
         for (name, is_added) in [("row_added", true), ("row_removed", false)] {
             let tally = self.clone();
@@ -136,12 +136,12 @@ impl ChangeTally {
         Ok(())
     }
 
-    /// Begins anew with a transaction.
+    /// Starts over, at the beginning of a transaction.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
 
-    /// What has changed since, without what came out as it was.
+    /// Returns the changes since then, without tables whose sums are unchanged.
     pub(super) fn changes(&self) -> Checksums {
         let changed = self.lock().clone();
         changed.into_iter().filter(|(_, sums)| *sums != Sums::default()).collect()
@@ -167,12 +167,12 @@ impl ChangeTally {
 pub(super) struct ChecksumTable {
     pub(super) name: String,
     pub(super) columns: Vec<String>,
-    /// Where among them those of the primary key are.
+    /// The indexes of the primary key's columns.
     pub(super) key: Vec<usize>,
 }
 
-/// The tables whose rows are summed up: all but SQLite's own, the one that holds the sums, and those that programs such
-/// as litestream add, which begin with an underscore.
+/// Returns the tables whose rows are summed up: all except SQLite's own, the one that holds the sums, and those that
+/// begin with an underscore, which programs such as litestream add.
 pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTable>> {
     let mut names = connection.prepare(
         "SELECT name FROM main.sqlite_schema
@@ -193,7 +193,7 @@ pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTa
         .collect()
 }
 
-/// Temporary triggers: they belong to the connection, not to the file.
+/// Returns the SQL of temporary triggers, which belong to the connection and not to the file.
 fn triggers(table: &ChecksumTable) -> String {
     let name = &table.name;
     let call = |function: &str, row: &str| {
@@ -207,7 +207,7 @@ fn triggers(table: &ChecksumTable) -> String {
     trigger("INSERT", &added) + &trigger("DELETE", &removed) + &trigger("UPDATE", &format!("{removed} {added}"))
 }
 
-/// Adds up all rows of the file.
+/// Sums up all rows of the file.
 pub(super) fn add_up(connection: &Connection) -> rusqlite::Result<Checksums> {
     let mut sums = Checksums::new();
     for table in tables(connection)? {

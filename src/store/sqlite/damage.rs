@@ -10,7 +10,7 @@ use super::fault::StateFault;
 /// Compares all rows of the file with the sums of its last commit. Returns the first difference.
 ///
 /// # Errors
-/// Where SQLite cannot read the file.
+/// If SQLite cannot read the file.
 pub fn find_fault(connection: &Connection) -> rusqlite::Result<Option<StateFault>> {
     let written = match commits::read(connection)? {
         Ok(commit) => commit.checksums,
@@ -62,7 +62,7 @@ fn locate(
     })
 }
 
-/// The primary key, and the webhook that the row belongs to.
+/// Returns the primary key, and the webhook that the row belongs to.
 fn name_of_row(connection: &Connection, table: &ChecksumTable, row: &rusqlite::Row<'_>) -> String {
     let value = |column: &usize| match row.get_ref(*column) {
         Ok(ValueRef::Integer(number)) => number.to_string(),

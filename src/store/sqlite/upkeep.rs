@@ -131,7 +131,7 @@ impl SqliteStore {
             let was = self.problems.set_attached();
             self.note_version();
             if was {
-                info!(path = %self.path.display(), "the state file is in its place again");
+                info!(path = %self.path.display(), "state file back in its place");
             }
             return None;
         };

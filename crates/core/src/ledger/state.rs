@@ -84,8 +84,8 @@ pub struct Changes {
 impl Changes {
     /// Moves births back that lie ahead of `now`, because the server's clock is fast.
     ///
-    /// A scraper takes `_created` for a time of its own clock, which is nearer to this machine's than to the server's: it
-    /// refuses a zero from the future. The moment is stored with the birth, so that it never changes.
+    /// A scraper takes `_created` for a time of its own clock, which is nearer to this machine's than to the server's:
+    /// it refuses a zero from the future. The moment is stored with the birth, so that it never changes.
     pub fn limit_births(&mut self, now: LocalTime) {
         for birth in self.births.values_mut() {
             birth.at = birth.at.min(now.timestamp());

@@ -60,6 +60,8 @@ pub(super) struct SameSecond {
     /// The first of the latest pages that hold only unusable entries, if no page before them tells which second may go
     /// on there: the second of the next usable entry may have begun on them.
     blank_from: Option<u32>,
+    /// The second of a run that is complete although the walk went back to the page on which it ends.
+    completed: Option<Timestamp>,
 }
 
 /// The last second of a page.
@@ -84,6 +86,8 @@ struct Run {
     /// The last page of its longest round: if unusable entries follow, a shorter round does not show that the run has
     /// ended.
     last_page: u32,
+    /// The page of this round that first showed something older.
+    ended_on: Option<u32>,
     ids: HashSet<EntryId>,
     /// How many places in the list it has, by this round; `None` if the list's length is not stated.
     places: Option<i64>,
@@ -135,6 +139,9 @@ impl SameSecond {
         run.take_in(page, attempts, growth, known);
         let is_cut_short = run.has_unusable && page < run.last_page;
         run.last_page = run.last_page.max(page);
+        if times.is_some_and(|(_, last)| last < run.time) {
+            run.ended_on.get_or_insert(page);
+        }
         if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
             return RunStep::Onward;
         }
@@ -142,7 +149,7 @@ impl SameSecond {
             return RunStep::To(page.saturating_add(1));
         }
         self.tail = times.map(|(_, last)| tail(page, read, last));
-        self.end_round(read)
+        self.end_round(page, read)
     }
 
     /// Records that all of the run was seen at once.
@@ -175,6 +182,7 @@ impl SameSecond {
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
             run.first_page = page_of(before, to.max(1));
+            run.ended_on = run.ended_on.map(|ended| page_of(u64::from(ended - 1) * u64::from(from), to.max(1)));
             run.last_page = 0;
             run.places = None;
             run.is_disturbed = true;
@@ -193,25 +201,20 @@ impl SameSecond {
         };
         let Some(tail) = self.tail.take_if(goes_on) else {
             let blank_from = times.and(self.blank_from.take());
-            self.run = blank_from.zip(times).map(|(first_page, (first, _))| Run {
-                time: first,
-                first_page,
-                last_page: 0,
-                ids: HashSet::new(),
-                places: None,
-                before: 0,
-                is_disturbed: true,
-                has_unusable: true,
-                is_first_round: true,
-                has_news: false,
-                quiet: 0,
-            });
+            self.run = blank_from.zip(times).map(|(first_page, (first, _))| Run::unseen(first, first_page));
             return;
         };
+        if self.completed.is_some_and(|completed| tail.time >= completed) {
+            // An unusable entry at the border may be of the second behind it, which then is on both sides.
+            let behind = times.filter(|(first, _)| *first < tail.time);
+            self.run = behind.map(|(first, _)| Run::unseen(first, tail.page.max(1)));
+            return;
+        }
         self.run = Some(Run {
             time: tail.time,
             first_page: tail.page.max(1),
             last_page: 0,
+            ended_on: None,
             has_news: tail.ids.iter().any(|id| !(known.entry)(id)),
             places: i64::try_from(tail.ids.len()).ok().filter(|_| !tail.overlaps),
             before: tail.ids.len() as i64,
@@ -224,11 +227,13 @@ impl SameSecond {
         });
     }
 
-    fn end_round(&mut self, last_page: &LogPage) -> RunStep {
+    fn end_round(&mut self, page: u32, last_page: &LogPage) -> RunStep {
         let Some(run) = &mut self.run else { return RunStep::Onward };
         let patience = match run.places {
             _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
             Some(_) => QUIET_ROUNDS_INCOMPLETE,
+            // Places that only this round could not count: the next one will.
+            None if run.is_disturbed => QUIET_ROUNDS_INCOMPLETE,
             None => QUIET_ROUNDS,
         };
         let is_complete = match run.places {
@@ -241,14 +246,19 @@ impl SameSecond {
         let is_known = run.is_first_round && !run.has_news;
         run.is_first_round = false;
         run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
+        // The seconds on the pages behind it were only passed: they are read from where the run ends.
+        let passed_from = run.ended_on.take().filter(|ended| *ended < page);
         if is_complete || is_known || run.quiet >= patience {
+            let time = run.time;
             self.run = None;
-            return RunStep::Onward;
+            let Some(ended_on) = passed_from else { return RunStep::Onward };
+            (self.tail, self.completed) = (None, Some(time));
+            return RunStep::To(ended_on);
         }
         run.has_news = false;
         run.places = Some(0);
         run.is_disturbed = false;
-        match run.cut(last_page) {
+        match run.cut(last_page).filter(|_| passed_from.is_none()) {
             Some(cut) => RunStep::Again(run.first_page, cut),
             None => RunStep::To(run.first_page),
         }
@@ -256,8 +266,26 @@ impl SameSecond {
 }
 
 impl Run {
-    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border may
-    /// be of the second behind it, which then is on both sides too.
+    /// A run of which nothing was seen yet, and which may begin on `first_page` with unusable entries.
+    fn unseen(time: Timestamp, first_page: u32) -> Self {
+        Self {
+            time,
+            first_page,
+            last_page: 0,
+            ended_on: None,
+            ids: HashSet::new(),
+            places: None,
+            before: 0,
+            is_disturbed: true,
+            has_unusable: true,
+            is_first_round: true,
+            has_news: false,
+            quiet: 0,
+        }
+    }
+
+    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border
+    /// may be of the second behind it, which then is on both sides too.
     fn cut(&self, last_page: &LogPage) -> Option<CutRun> {
         let behind = last_page.attempts.iter().map(|attempt| attempt.created_at).find(|time| *time < self.time)?;
         let oldest = if self.has_unusable { behind } else { self.time };

@@ -80,8 +80,8 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None` if
-    /// that has no usable entry.
+    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None`
+    /// if that has no usable entry.
     pub fn extended(before: Option<Self>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Self> {
         let times = || read.iter().map(|attempt| attempt.created_at);
         // What is dated ahead says nothing of how far the reading has come.
@@ -286,6 +286,12 @@ impl Walk {
     /// Processes a page that was requested to show all of a run. The walk is where it was: the page counts for nothing
     /// else, and what it shows of other seconds is read in its place.
     fn absorb_cover(&mut self, covering: Covering, mut page: LogPage, known: KnownEntries<'_>) -> Progress {
+        if self.growth(&page).is_some_and(|growth| growth < 0) {
+            // The walk must see by itself that the list has become shorter: it may have to go back.
+            self.resume_covering(covering, Covered::GivenUp);
+            return Progress::More;
+        }
+        self.total = page.pagination.total.or(self.total);
         let covered = covering.cover.see(&page);
         if !matches!(covered, Covered::Whole) {
             self.resume_covering(covering, covered);
