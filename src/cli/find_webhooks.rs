@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::app;
 use crate::budgeted_client::{AskError, BudgetedClient};
-use crate::config::EnvironmentConfig;
+use crate::config::{DiscoveryConfig, EnvironmentConfig};
+use crate::progress::{Estimate, WorkProgress};
 use talkover_core::delivery::{OwnerType, Target};
 use talkover_core::discovery::OwnerKey;
 use talkover_core::discovery::listing::Shortfall;
@@ -63,6 +64,31 @@ impl From<&Request> for WebhookList {
     }
 }
 
+/// How many of the lists are read. Nobody knows before the first answer how many owners there are.
+struct ListProgress {
+    work: WorkProgress,
+    expected: u64,
+}
+
+impl ListProgress {
+    fn begin(environment: &str, config: &DiscoveryConfig, asker: &BudgetedClient) -> Self {
+        let expected = u64::from(config.agents) + u64::from(config.campaigns);
+        let estimate = Estimate { pages: expected, per_minute: asker.budget.per_second() * 60.0 };
+        Self { work: WorkProgress::begin(&format!("finding the webhooks of `{environment}`"), estimate), expected }
+    }
+
+    /// Records that `request` was made; `answer` is `None` if it failed. The first page of a list of owners says how
+    /// many there are: each has a list of webhooks.
+    fn advance(&mut self, request: &Request, answer: Option<&DiscoveredPage>) {
+        if let (Request::Owners { page: 1, per_page, .. }, Some(DiscoveredPage::Owners(list))) = (request, answer) {
+            let owners = list.pagination.total.unwrap_or(list.entries.len() as u64);
+            self.expected += owners + owners.div_ceil(u64::from(*per_page).max(1)).saturating_sub(1);
+            self.work.expect(self.expected);
+        }
+        self.work.advance(None);
+    }
+}
+
 /// Reads all lists that discovery uses.
 ///
 /// # Errors
@@ -88,6 +114,7 @@ async fn discover(
 ) -> Result<Option<Discovery>, AskError> {
     let Some(config) = &environment.discovery else { return Ok(None) };
     let mut discovery = app::discovery_of(config, DiscoveryRecord::default(), asker.clock.now());
+    let mut progress = ListProgress::begin(&environment.name, config, asker);
     let mut owners = BTreeSet::new();
     while let Some(request) = discovery.next(Duration::ZERO) {
         discovery.start();
@@ -95,7 +122,9 @@ async fn discover(
             Request::Owners { .. } => found.list_requests += 1,
             Request::Webhooks { owner, .. } => _ = owners.insert(owner.clone()),
         }
-        match ask(asker, &request).await {
+        let asked = ask(asker, &request).await;
+        progress.advance(&request, asked.as_ref().ok().map(|(page, _)| page));
+        match asked {
             Ok((page, date)) => drop(discovery.finish(request, Ok(page), date, Duration::ZERO)),
             Err(error) if asker.silence.ends_all(&error) => return Err(error),
             Err(error) => {

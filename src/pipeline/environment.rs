@@ -74,6 +74,8 @@ pub struct EnvironmentLoop {
     patience: Patience,
     /// Failures in a row that concern all targets.
     streak: FailureStreak,
+    /// When the API last answered anybody.
+    answered: Option<Duration>,
     spender: Spender,
     search: Search,
     reports: Reports,
@@ -112,6 +114,7 @@ impl EnvironmentLoop {
             members: Members::default(),
             patience: Patience::default(),
             streak: FailureStreak::default(),
+            answered: None,
             spender,
             reports: Reports::default(),
             longest: settings.intervals.max,

@@ -8,6 +8,7 @@ use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::cli::find_webhooks::{self, FoundWebhooks, WebhookList};
 use crate::client::Client;
 use crate::config::{EnvironmentConfig, MetricsConfig};
+use crate::progress::{Estimate, WorkProgress};
 use talkover_core::delivery::{Attempt, AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::labels::AttemptLabel;
@@ -121,22 +122,32 @@ pub(super) async fn survey(environment: &EnvironmentConfig, asker: &mut Budgeted
     let unreadable = failed.chain(cut).collect();
     let mut survey = Survey { targets: listed, left_out, owners, list_requests, logs: Vec::new(), unreadable };
     let named: BTreeSet<&str> = environment.webhooks.iter().map(|webhook| webhook.webhook_id.as_str()).collect();
-    read_logs(asker, &named, &mut survey).await?;
+    read_logs(asker, &environment.name, &named, &mut survey).await?;
     Ok(survey)
 }
 
 /// Reads the first page of all logs that are named in the file, then of others until the sample is complete.
-async fn read_logs(asker: &mut BudgetedClient, named: &BTreeSet<&str>, survey: &mut Survey) -> Result<(), AskError> {
+async fn read_logs(
+    asker: &mut BudgetedClient,
+    environment: &str,
+    named: &BTreeSet<&str>,
+    survey: &mut Survey,
+) -> Result<(), AskError> {
     let (of_file, found): (Vec<ListedTarget>, Vec<ListedTarget>) =
         survey.targets.iter().cloned().partition(|listed| named.contains(&*listed.target.webhook_id));
     let sampled = SAMPLE.saturating_sub(of_file.len());
     let found = found.into_iter().filter(|listed| !listed.is_disabled()).take(sampled);
-    let asked = of_file.into_iter().map(|listed| (NamedBy::File, listed));
-    for (named_by, listed) in asked.chain(found.map(|listed| (NamedBy::Discovery, listed))) {
+    let found = found.map(|listed| (NamedBy::Discovery, listed));
+    let wanted: Vec<_> = of_file.into_iter().map(|listed| (NamedBy::File, listed)).chain(found).collect();
+    let estimate = Estimate { pages: wanted.len() as u64, per_minute: asker.budget.per_second() * 60.0 };
+    let mut progress = WorkProgress::begin(&format!("looking into the logs of `{environment}`"), estimate);
+    for (named_by, listed) in wanted {
         let target = &listed.target;
         let is_sampled = survey.logs.len() < SAMPLE && !listed.is_disabled();
         let per_page = if is_sampled { PER_PAGE } else { PROBE };
-        match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
+        let answer = asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await;
+        progress.advance(None);
+        match answer {
             Ok((page, date)) if is_sampled => survey.logs.push(FirstLogPage::of(&page, date.timestamp())),
             Ok(_) => {}
             Err(error) if asker.silence.ends_all(&error) => return Err(error),

@@ -35,8 +35,9 @@ impl EnvironmentLoop {
                     self.log_answer(now);
                 }
                 let pause = if let TurnOutcome::Failed(pause) = outcome { pause } else { Duration::ZERO };
+                let answered = self.answered;
                 if let Some(idle) = self.members.idle_mut(id) {
-                    log_failure(idle, failure, pause, now);
+                    log_failure(idle, failure, pause, answered, now);
                 }
             }
             StepResult::Complete(_) | StepResult::More(_) | StepResult::NotWritten(_) => {
@@ -103,14 +104,15 @@ impl EnvironmentLoop {
     }
 
     fn log_answer(&mut self, now: Duration) {
+        self.answered = Some(now);
         if let Some(StreakLength { lasted, attempts }) = self.streak.succeed(now) {
             info!(environment = %self.name, "API reachable again after {} ({attempts} attempts)", rough(lasted));
         }
     }
 }
 
-fn log_failure(idle: &mut IdleTarget, failure: &ApiError, pause: Duration, now: Duration) {
-    let news = idle.state.streak.fail(now);
+fn log_failure(idle: &mut IdleTarget, failure: &ApiError, pause: Duration, answered: Option<Duration>, now: Duration) {
+    let news = idle.state.streak.fail_among_others(now, answered);
     let (target, next) = (idle.target(), rough(pause));
     about_webhook!(debug, target, "poll failed: {failure}");
     match news {
