@@ -205,6 +205,7 @@ fn sources(
             board: services.board.clone(),
             readiness: readiness.clone(),
             clocks: services.clocks.clone(),
+            state: services.store.info().problems().clone(),
             metrics_path: metrics_path.clone(),
         }),
         metrics_path,

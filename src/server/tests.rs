@@ -25,6 +25,7 @@ use crate::sinks::metrics::exposure::Exposure;
 use crate::sinks::metrics::scrape::Scraper;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
+use crate::store::problems::StateProblems;
 use crate::store::sqlite::SqliteStore;
 use crate::watchdog::Watchdog;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
@@ -58,6 +59,7 @@ impl Served {
             board: board(),
             readiness: readiness.clone(),
             clocks: ServerClocks::default(),
+            state: StateProblems::default(),
             metrics_path: metrics_path.clone(),
         };
         let sources = Sources {

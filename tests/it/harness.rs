@@ -137,6 +137,13 @@ pub(crate) async fn verify(config: &Path, more: &[&str], variables: &[Variable])
     end(command.args(more)).await
 }
 
+/// Runs `state export` or `state import`, to or from `file`.
+pub(crate) async fn state(action: &str, config: &Path, file: &Path) -> Verdict {
+    let mut command = Command::new(BINARY);
+    command.args(["state", action, "--config"]).arg(config).arg(file).kill_on_drop(true);
+    end(&mut command).await
+}
+
 /// Runs `check --online`.
 pub(crate) async fn check_online(config: &Path) -> Verdict {
     end(command("check", config, &[]).arg("--online")).await

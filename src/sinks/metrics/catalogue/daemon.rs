@@ -113,8 +113,8 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         collect: DaemonCollector::Board(|daemon, samples| {
             let problems = daemon.store.problems();
             samples.push(["behind"], daemon.is_behind);
-            samples.push(["detached"], problems.is_detached());
-            samples.push(["new"], problems.is_new());
+            samples.push(["detached"], problems.detached().is_some());
+            samples.push(["new"], problems.new_despite().is_some());
         }),
     },
     MetricRow {
