@@ -11,12 +11,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::audit::state::{StateError, StateFile};
 use crate::store::draft::DraftPlace;
 use crate::store::error::StoreError;
-use crate::store::place::beside;
+use crate::store::place::{self, Holder, beside};
 use crate::store::sqlite::commits;
 use talkover_core::server_time::LocalTime;
 
@@ -24,6 +25,8 @@ use talkover_core::server_time::LocalTime;
 const SEEN: &str = "exported_seen";
 /// Only its owner may read a state.
 const MODE: u32 = 0o600;
+/// How often a file that a process is just writing to is copied until a copy is sound.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Why a state cannot be copied.
 #[derive(Debug, Error)]
@@ -46,7 +49,15 @@ pub enum CopyError {
         /// The file.
         path: PathBuf,
     },
-    /// The file cannot be written.
+    /// It cannot be read.
+    #[error("failed to read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// It cannot be written.
     #[error("failed to write {}: {error}", path.display())]
     Write {
         /// The file.
@@ -64,22 +75,67 @@ pub enum CopyError {
     },
 }
 
-/// Copies the state at `state` to a new file at `copy`, consistently.
+/// Where an export has come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportSource {
+    /// The file at its path.
+    File,
+    /// The process of this id, which works with a file that stood at the path and was deleted or replaced.
+    Process(u32),
+}
+
+/// Copies the state at `state` to a new file at `copy`, as of one moment. If a running daemon works with a file that
+/// stood there and was deleted or replaced, that is what is copied.
 ///
 /// # Errors
 /// If the state is missing, damaged or of another version, or if `copy` exists or cannot be written.
-pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
+pub fn export(state: &Path, copy: &Path) -> Result<ExportSource, CopyError> {
+    if copy.symlink_metadata().is_ok() {
+        return Err(CopyError::Exists { path: copy.to_owned() });
+    }
+    let Some(holder) = place::holder_of_deleted(state) else {
+        export_file(state, state, copy)?;
+        return Ok(ExportSource::File);
+    };
+    let saved = save_deleted(holder, directory_of(copy))?;
+    export_file(saved.path(), state, copy)?;
+    Ok(ExportSource::Process(holder.process))
+}
+
+/// Copies the file that `holder` has open, until a copy is sound: the process may just be writing to it.
+fn save_deleted(holder: Holder, directory: &Path) -> Result<NamedTempFile, CopyError> {
+    let open = PathBuf::from(format!("/proc/{}/fd/{}", holder.process, holder.descriptor));
+    let failed = |error| CopyError::Write { path: directory.to_owned(), error };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let saved = draft_in(directory).map_err(failed)?;
+        std::fs::copy(&open, saved.path()).map_err(|error| CopyError::Read { path: open.clone(), error })?;
+        match StateFile::open(saved.path()) {
+            Err(_torn) if attempts < MAX_ATTEMPTS => {}
+            Ok(_sound) => return Ok(saved),
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+fn draft_in(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory)
+}
+
+fn directory_of(copy: &Path) -> &Path {
+    copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Copies the state in `file`, which is or was at `state`.
+fn export_file(file: &Path, state: &Path, copy: &Path) -> Result<(), CopyError> {
     let exists = || CopyError::Exists { path: copy.to_owned() };
     let write = |error| CopyError::Write { path: copy.to_owned(), error };
     let sqlite = |error| CopyError::Sqlite { path: copy.to_owned(), error };
-    let source = StateFile::open(state)?;
-    if copy.symlink_metadata().is_ok() {
-        return Err(exists());
-    }
-    let directory = copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory).map_err(write)?;
-    // Read before the state: a last success that is older than the state makes an outage seem longer, while one that is
-    // newer would hide it.
+    let source = StateFile::open(file)?;
+    let file = draft_in(directory_of(copy)).map_err(write)?;
+    // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
+    // one that is newer would hide it.
     let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
     let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
     source.copy_to(&target)?;

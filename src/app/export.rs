@@ -1,26 +1,69 @@
-//! Keeps the exporter of spans running if there is an endpoint, and replaces it when the section `traces` changes.
+//! Keeps running what sends to OTLP receivers, as far as the configuration names any, and replaces it when its settings
+//! change.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::info;
 
 use super::AppError;
 use super::assemble::SharedServices;
-use crate::config::TracesConfig;
-use crate::shutdown::{self, Trigger};
+use crate::config::{Config, MetricsPushConfig, TracesConfig};
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::sinks::metrics::otlp::pusher::MetricsPusher;
 use crate::sinks::traces::exporter::Exporter;
 
-/// The exporter, if one is running.
+/// What is running.
 #[derive(Default)]
-pub(super) struct Export {
-    running: Option<(Trigger, JoinHandle<()>)>,
+pub(super) struct Exports {
+    spans: ExportTask,
+    metrics: ExportTask,
+    /// Makes the next push of metrics due at once.
+    nudge: Option<Arc<Notify>>,
 }
 
-/// Prepares the exporter for `config`; `None` if no endpoint is set, and then none of it runs. Reads and writes files,
-/// so an asynchronous task must not call it.
+/// What is ready to run.
+pub(super) struct ReadyExports {
+    spans: ExportChange<Exporter>,
+    metrics: ExportChange<MetricsPusher>,
+}
+
+/// What a new configuration means for an exporter.
+enum ExportChange<T> {
+    /// Its settings have not changed.
+    Same,
+    /// It is replaced, by another one or by none.
+    Replace(Option<Box<T>>),
+}
+
+/// The task of an exporter, if it is running.
+#[derive(Default)]
+struct ExportTask(Option<(Trigger, JoinHandle<()>)>);
+
+/// Prepares what `config` asks for; what runs with the same settings in `running` stays. Reads and writes files, so an
+/// asynchronous task must not call it.
 ///
 /// # Errors
-/// If a certificate or the state file cannot be used.
-pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
+/// If a certificate or the state cannot be used.
+pub(super) fn prepare(
+    config: &Config,
+    running: Option<&Config>,
+    services: &SharedServices,
+) -> Result<ReadyExports, AppError> {
+    let spans = match running {
+        Some(running) if running.traces == config.traces => ExportChange::Same,
+        _ => ExportChange::Replace(prepare_spans(&config.traces, services)?),
+    };
+    let metrics = match (running, &config.metrics_push) {
+        (Some(running), push) if running.metrics_push == *push => ExportChange::Same,
+        (_, push) => ExportChange::Replace(push.as_ref().map(|push| prepare_metrics(push, services)).transpose()?),
+    };
+    Ok(ReadyExports { spans, metrics })
+}
+
+/// `None` if no endpoint is set, and then none of it runs.
+fn prepare_spans(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
     if config.receiver().is_none() {
         return Ok(None);
     }
@@ -29,9 +72,35 @@ pub(super) fn prepare(config: &TracesConfig, services: &SharedServices) -> Resul
     Ok(Some(Box::new(Exporter::new(config, &instance_id, store, write_errors)?)))
 }
 
-impl Export {
-    /// Starts an exporter. Without one, queued spans stay in the state until there is an endpoint again.
-    pub(super) fn start(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
+fn prepare_metrics(push: &MetricsPushConfig, services: &SharedServices) -> Result<Box<MetricsPusher>, AppError> {
+    let instance_id = services.store.run_blocking(|store| store.instance_id())?;
+    let (scraper, started_at) = (services.scraper.clone(), services.started_at);
+    Ok(Box::new(MetricsPusher::new(push, instance_id, scraper, started_at)?))
+}
+
+impl Exports {
+    /// Puts in force what is ready.
+    ///
+    /// # Errors
+    /// If what is replaced had ended early: a defect of this program.
+    pub(super) async fn replace(&mut self, ready: ReadyExports, services: &SharedServices) -> Result<(), AppError> {
+        if let ExportChange::Replace(exporter) = ready.spans {
+            self.spans.stop().await?;
+            self.start_spans(exporter, services);
+        }
+        match ready.metrics {
+            ExportChange::Replace(pusher) => {
+                self.metrics.stop().await?;
+                self.start_metrics(pusher, services);
+            }
+            // Whoever reloads may have mended what kept a receiver from answering.
+            ExportChange::Same => self.nudge.iter().for_each(|nudge| nudge.notify_one()),
+        }
+        Ok(())
+    }
+
+    /// Without an exporter, queued spans stay in the state until there is an endpoint again.
+    fn start_spans(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
         let Some(exporter) = exporter else {
             let waiting = services.store.queue().status().length;
             if waiting > 0 {
@@ -39,27 +108,52 @@ impl Export {
             }
             return;
         };
-        let (stop, signal) = shutdown::channel();
         let turns = services.watchdog.watch("the exporter of spans", exporter.longest_wait());
-        self.running = Some((stop, tokio::spawn(exporter.run(signal, turns))));
+        self.spans.start(|signal| exporter.run(signal, turns));
     }
 
-    /// Stops the exporter. A request under way has a second to end.
+    fn start_metrics(&mut self, pusher: Option<Box<MetricsPusher>>, services: &SharedServices) {
+        self.nudge = pusher.as_ref().map(|pusher| pusher.nudge());
+        let Some(pusher) = pusher else { return };
+        let turns = services.watchdog.watch("the loop that pushes metrics", pusher.longest_wait());
+        self.metrics.start(|signal| pusher.run(signal, turns));
+    }
+
+    /// Stops everything. A request under way has a second to end.
     ///
     /// # Errors
-    /// If it had ended early: a defect of this program.
+    /// If anything had ended early: a defect of this program.
     pub(super) async fn stop(&mut self) -> Result<(), AppError> {
-        let Some((stop, task)) = self.running.take() else { return Ok(()) };
+        let (spans, metrics) = tokio::join!(self.spans.stop(), self.metrics.stop());
+        spans.and(metrics)
+    }
+
+    /// Returns when anything ends early: a defect of this program.
+    pub(super) async fn failure(&mut self) -> JoinError {
+        tokio::select! {
+            failure = self.spans.failure() => failure,
+            failure = self.metrics.failure() => failure,
+        }
+    }
+}
+
+impl ExportTask {
+    fn start<F: Future<Output = ()> + Send + 'static>(&mut self, run: impl FnOnce(Shutdown) -> F) {
+        let (stop, signal) = shutdown::channel();
+        self.0 = Some((stop, tokio::spawn(run(signal))));
+    }
+
+    async fn stop(&mut self) -> Result<(), AppError> {
+        let Some((stop, task)) = self.0.take() else { return Ok(()) };
         stop.shut_down();
         task.await.map_err(AppError::TaskPanicked)
     }
 
-    /// Returns when the exporter ends early: a defect of this program.
-    pub(super) async fn failure(&mut self) -> JoinError {
-        if let Some((_, task)) = &mut self.running
+    async fn failure(&mut self) -> JoinError {
+        if let Some((_, task)) = &mut self.0
             && let Err(failure) = task.await
         {
-            self.running = None;
+            self.0 = None;
             return failure;
         }
         std::future::pending().await

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::assemble::{Plan, SharedServices, Tools, display, labels};
-use super::export::{self, Export};
+use super::export::{self, Exports, ReadyExports};
 use super::watch::WatchedFiles;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
@@ -28,7 +28,6 @@ use crate::reload::ReloadRequest;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
-use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::watchdog::LONGEST_WAIT;
@@ -46,7 +45,7 @@ pub(super) struct Supervisor {
     running: BTreeMap<Arc<str>, Running>,
     /// Each task returns the name of its environment when it ends.
     tasks: JoinSet<Arc<str>>,
-    export: Export,
+    exports: Exports,
 }
 
 struct Running {
@@ -61,7 +60,7 @@ type Environments = Vec<(Plan, EnvironmentLoop)>;
 /// What is ready to run.
 pub(super) struct Ready {
     environments: Environments,
-    exporter: Option<Box<Exporter>>,
+    exports: ReadyExports,
 }
 
 /// What a reload puts in force.
@@ -71,15 +70,7 @@ struct Prepared {
     tools: Vec<(Tools, Plan)>,
     /// For environments that trust other authorities from now on.
     connectors: Vec<(Connector, Plan)>,
-    exporter: NextExporter,
-}
-
-/// What a reload does with the exporter of spans.
-enum NextExporter {
-    /// The section `traces` has not changed.
-    Same,
-    /// It is replaced, by another one or by none.
-    Other(Option<Box<Exporter>>),
+    exports: ReadyExports,
 }
 
 impl Supervisor {
@@ -96,11 +87,11 @@ impl Supervisor {
     ) -> Result<(Self, Ready), AppError> {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
-        let exporter = export::prepare(&config.traces, &services)?;
-        let ready = Ready { environments: assemble(&services, &config, tools)?, exporter };
+        let exports = export::prepare(&config, None, &services)?;
+        let ready = Ready { environments: assemble(&services, &config, tools)?, exports };
         readiness::show(&services.board, &readiness);
-        let (running, tasks, export) = (BTreeMap::new(), JoinSet::new(), Export::default());
-        let supervisor = Self { services, readiness, config, source, watched, running, tasks, export };
+        let (running, tasks, exports) = (BTreeMap::new(), JoinSet::new(), Exports::default());
+        let supervisor = Self { services, readiness, config, source, watched, running, tasks, exports };
         Ok((supervisor, ready))
     }
 
@@ -128,9 +119,12 @@ impl Supervisor {
     }
 
     /// Starts everything.
-    pub(super) fn start(&mut self, ready: Ready) {
+    ///
+    /// # Errors
+    /// None: nothing runs yet that could have ended early.
+    pub(super) async fn start(&mut self, ready: Ready) -> Result<(), AppError> {
         self.start_environments(ready.environments);
-        self.export.start(ready.exporter, &self.services);
+        self.exports.replace(ready.exports, &self.services).await
     }
 
     fn start_environments(&mut self, environments: Environments) {
@@ -150,7 +144,7 @@ impl Supervisor {
 
     /// Returns when something ends by itself: a defect of this program.
     pub(super) async fn failure(&mut self) -> AppError {
-        let (tasks, export) = (&mut self.tasks, &mut self.export);
+        let (tasks, exports) = (&mut self.tasks, &mut self.exports);
         let environment = async {
             match tasks.join_next().await {
                 Some(Err(failure)) => failure,
@@ -160,7 +154,7 @@ impl Supervisor {
         };
         tokio::select! {
             failure = environment => AppError::TaskPanicked(failure),
-            failure = export.failure() => AppError::TaskPanicked(failure),
+            failure = exports.failure() => AppError::TaskPanicked(failure),
         }
     }
 
@@ -168,7 +162,7 @@ impl Supervisor {
     pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
         let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
         self.stop(&all).await?;
-        self.export.stop().await
+        self.exports.stop().await
     }
 
     async fn stop(&mut self, names: &[Arc<str>]) -> Result<(), AppError> {
@@ -239,21 +233,15 @@ impl Supervisor {
         let tools = tools.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
         let connectors = reconnecting.into_iter().map(|plan| Ok((plan.connector()?, plan)));
         let connectors = connectors.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
-        let exporter = self.next_exporter(&config).await.map_err(|failure| failure.to_string())?;
-        Ok(Prepared { config, tools, connectors, exporter })
-    }
-
-    async fn next_exporter(&self, config: &Config) -> Result<NextExporter, AppError> {
-        if config.traces == self.config.traces {
-            return Ok(NextExporter::Same);
-        }
-        let (traces, services) = (config.traces.clone(), self.services.clone());
-        blocking::run(move || export::prepare(&traces, &services)).await.map(NextExporter::Other)
+        let (next, running, services) = (config.clone(), self.config.clone(), self.services.clone());
+        let exports = blocking::run(move || export::prepare(&next, Some(&running), &services)).await;
+        let exports = exports.map_err(|failure| failure.to_string())?;
+        Ok(Prepared { config, tools, connectors, exports })
     }
 
     /// Stops what is gone or has changed, and starts what is new or has changed.
     async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
-        let Prepared { config, tools, connectors, exporter } = prepared;
+        let Prepared { config, tools, connectors, exports } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -267,10 +255,7 @@ impl Supervisor {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
-                if let NextExporter::Other(exporter) = exporter {
-                    self.export.stop().await?;
-                    self.export.start(exporter, &self.services);
-                }
+                self.exports.replace(exports, &self.services).await?;
                 gone.iter().for_each(|name| self.services.board.remove_environment(name));
                 self.config = config;
                 Ok(Ok(()))

@@ -40,8 +40,10 @@ impl VerifySummary {
     }
 
     fn conclude(self, args: &VerifyArgs) -> Result<(), Failure> {
-        print(&if args.json { format!("{:#}\n", report::json(&self.results)) } else { report::text(&self.results) })?;
-        if !args.json {
+        if args.json {
+            print(&format!("{:#}\n", report::json(&self.results, &self.age)))?;
+        } else {
+            print(&report::text(&self.results))?;
             print(&report::age(&self.age))?;
         }
         let failed = self.results.iter().filter_map(|(target, result)| match result {

@@ -119,7 +119,11 @@ impl ConfigFaults {
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
         let place = FaultPlace::Variable(variable.to_owned());
-        self.warnings.push(ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
+        let warning = ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new());
+        // Several sections read the same variables.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Notes something that is no fault, but should be known.

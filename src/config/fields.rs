@@ -113,6 +113,11 @@ impl<'a> Fields<'a> {
         entries
     }
 
+    /// Whether the file or a variable has this section.
+    pub(super) fn is_section_given(&self) -> bool {
+        self.given.is_some()
+    }
+
     /// Whether the file or a variable sets the key.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.and_then(|given| given.get(key)).is_some_and(|value| value.kind != ValueKind::Nil)

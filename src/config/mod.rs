@@ -11,6 +11,7 @@ mod fields;
 mod files;
 mod log;
 mod metrics;
+mod metrics_push;
 mod otel;
 mod otlp;
 mod overrides;
@@ -33,6 +34,7 @@ pub use faults::{ConfigFault, ConfigFaults, FaultPlace};
 pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
+pub use metrics_push::MetricsPushConfig;
 pub use otlp::{OtlpProtocol, OtlpReceiver, OtlpSignal, OtlpTls};
 pub use overrides::CommandLineOption;
 pub use poll::PollConfig;
@@ -71,6 +73,8 @@ pub struct Config {
     pub poll: PollConfig,
     /// What the delivery metrics look like.
     pub metrics: MetricsConfig,
+    /// Where metrics are pushed, and how; `None` if they are only scraped.
+    pub metrics_push: Option<MetricsPushConfig>,
     /// Whether and where spans are sent.
     pub traces: TracesConfig,
     /// The durable memory.
@@ -93,9 +97,11 @@ enum CheckExtent {
 impl Config {
     /// The files that it names and that may change while the daemon runs; `web_config_file` names further ones.
     pub fn files(&self) -> Vec<PathBuf> {
-        let tls = &self.traces.tls;
+        let of_push = self.metrics_push.iter().map(|push| &push.receiver.tls);
+        let tls = std::iter::once(&self.traces.tls).chain(of_push);
+        let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
         let loaded = self.environments.iter().map(|environment| &environment.ca_file);
-        let loaded = loaded.chain([&tls.ca_file, &tls.cert_file, &tls.key_file]).flatten().map(|file| &file.path);
+        let loaded = loaded.chain(tls).flatten().map(|file| &file.path);
         let tokens = self.environments.iter().filter_map(|environment| environment.token.file());
         loaded.chain(tokens).chain(&self.server.web_config_file).cloned().collect()
     }
@@ -203,17 +209,19 @@ fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Opt
     let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
     let environments = environments::read(&mut root, environment);
     let poll = poll::read(root.section("poll"));
-    let metrics = metrics::read(root.section("metrics"));
+    let metrics = metrics::read(root.section("metrics"), environment);
     let traces = traces::read(root.section("traces"), environment);
     let state = state::read(root.section("state"), extent);
     let log = log::read(root.section("log"));
     root.finish();
+    let (metrics, metrics_push) = metrics?;
     Some(Config {
         server: server?,
         requests_per_minute,
         environments: environments?,
         poll: poll?,
-        metrics: metrics?,
+        metrics,
+        metrics_push,
         traces: traces?,
         state: state?,
         log: log?,

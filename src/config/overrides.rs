@@ -15,8 +15,8 @@ use ::config::{Value, ValueKind};
 const PREFIX: &str = "TALKOVER_EXPORTER__";
 const SEPARATOR: &str = "__";
 
-/// The one map with free keys: its path, below which a variable names an entry.
-const FREE_MAP: [&str; 2] = ["traces", "headers"];
+/// The maps with free keys: their paths, below which a variable names an entry.
+const FREE_MAPS: [&[&str]; 2] = [&["traces", "headers"], &["metrics", "otlp", "headers"]];
 
 /// An option of the command line that sets a key, as exporters built on Prometheus's exporter-toolkit have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,10 @@ pub(super) fn apply_variables(given: &mut Table, defaults: &Table, environment: 
 
 /// The path of the scalar that the segments name.
 fn resolve(segments: &[String], defaults: &Table) -> Result<Vec<String>, String> {
-    if let Some(header) = segments.strip_prefix(&FREE_MAP.map(str::to_owned)) {
-        return free_entry(header);
+    for map in FREE_MAPS {
+        if segments.len() >= map.len() && segments.iter().zip(map).all(|(segment, part)| segment == part) {
+            return free_entry(map, &segments[map.len()..]);
+        }
     }
     if segments.iter().all(String::is_empty) {
         return Err("names no key".to_owned());
@@ -110,12 +112,12 @@ fn resolve(segments: &[String], defaults: &Table) -> Result<Vec<String>, String>
 }
 
 /// A header's name: variables cannot hold hyphens, so underscores stand for them.
-fn free_entry(segments: &[String]) -> Result<Vec<String>, String> {
+fn free_entry(map: &[&str], segments: &[String]) -> Result<Vec<String>, String> {
     let name = segments.join(SEPARATOR).replace('_', "-");
     if name.is_empty() {
-        return Err("`traces.headers` is a map: append two underscores and a header's name".to_owned());
+        return Err(format!("`{}` is a map: append two underscores and a header's name", map.join(".")));
     }
-    Ok(FREE_MAP.into_iter().map(str::to_owned).chain([name]).collect())
+    Ok(map.iter().map(|part| (*part).to_owned()).chain([name]).collect())
 }
 
 /// Puts the value at the path. Where the file has something else than a section on the way, that is a fault of the

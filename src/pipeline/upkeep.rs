@@ -10,7 +10,8 @@ use tracing::{error, warn};
 use crate::blocking;
 use crate::shutdown::Shutdown;
 use crate::store::handle::StoreHandle;
-use crate::store::{Detached, FileCheck, Store};
+use crate::store::problems::Detached;
+use crate::store::{FileCheck, Store};
 use crate::watchdog::Turns;
 
 /// How often the path is compared with the open file.

@@ -25,6 +25,7 @@ use super::status::{Facts, StatusReport};
 use crate::local_clock;
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::Board;
+use crate::store::problems::StateProblems;
 
 /// A rendered state is reused for this many times as long as rendering it took, whatever has changed since.
 const WILL_DO: u32 = 4;
@@ -40,6 +41,8 @@ pub struct StatusOrigin {
     pub readiness: Readiness,
     /// The servers' clocks, one per environment.
     pub clocks: ServerClocks,
+    /// What is wrong with the state file.
+    pub state: StateProblems,
     /// The path of the metrics, for a link.
     pub metrics_path: MetricsPath,
 }
@@ -181,8 +184,8 @@ impl RenderedAnswers {
         };
         if self.of.as_ref().is_none_or(|of| !of.will_do(&key, sent)) {
             let views = origin.board.snapshot();
-            let (readiness, clocks) = (&origin.readiness, &origin.clocks);
-            let facts = Facts { views: &views, readiness, clocks, metrics_path: &origin.metrics_path };
+            let StatusOrigin { readiness, clocks, state, metrics_path, .. } = origin;
+            let facts = Facts { views: &views, readiness, clocks, state, metrics_path };
             self.of = Some(Rendering { key, status: StatusReport::of(&facts), at: began, took: Duration::ZERO });
             self.answers.clear();
         }
@@ -231,6 +234,7 @@ mod tests {
             views: &board.snapshot(),
             readiness: &readiness,
             clocks: &clocks,
+            state: &StateProblems::default(),
             metrics_path: &MetricsPath::from("/metrics"),
         };
         Rendering { key: key(1), status: StatusReport::of(&facts), at, took }

@@ -41,7 +41,7 @@ impl Evidence {
         match &self.0 {
             None => info!(%path, "made a new state file: nothing was counted before"),
             Some(evidence) => {
-                problems.set_new();
+                problems.set_new(evidence);
                 warn!(
                     %path,
                     "made a new state file, but {evidence}: counters start again from 0. If the state was not \

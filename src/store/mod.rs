@@ -23,6 +23,7 @@ use std::time::Duration;
 use self::durable::{Durable, DurableLedger};
 use self::error::StoreError;
 use self::handle::StoreInfo;
+use self::problems::Detached;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
 use talkover_core::discovery::targets::WebhookInfo;
@@ -53,15 +54,6 @@ pub struct Loaded {
     pub staged: Option<StagedWalk>,
     /// Whether the state went back in time, and the log has not been read again since.
     pub is_behind: bool,
-}
-
-/// Why the state file cannot be relied on: its path no longer leads to the open file, or another program wrote to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detached {
-    /// What has happened.
-    pub what: String,
-    /// What the operator should do.
-    pub remedy: String,
 }
 
 /// A check of the whole state file. It takes seconds for a large file, and uses a connection of its own, so that the

@@ -157,14 +157,22 @@ impl Identity {
 
 /// A process that works with a deleted file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) process: u32,
-    pub(super) descriptor: u32,
+pub struct Holder {
+    /// Its id.
+    pub process: u32,
+    /// By which of its descriptors the file can be had.
+    pub descriptor: u32,
 }
 
-/// Finds another process that has a deleted file of this `path` open. It sees only processes of the same user and of
-/// this container.
-pub(super) fn holder_of_deleted(path: &Path) -> Option<Holder> {
+/// The name of an open file of this process, wherever it was moved; `None` if it was deleted, or if that cannot be told.
+pub(super) fn name_of_open(descriptor: i32) -> Option<PathBuf> {
+    let name = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    name.exists().then_some(name)
+}
+
+/// Another process that has a file open which stood at `path` and was deleted. Only processes of the same user are
+/// seen; those of other containers have paths of their own.
+pub fn holder_of_deleted(path: &Path) -> Option<Holder> {
     let directory = path.parent()?.canonicalize().ok()?;
     let wanted = with_suffix(&directory.join(path.file_name()?), " (deleted)");
     let mounts = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();

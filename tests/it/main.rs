@@ -29,6 +29,7 @@ mod large;
 mod listening;
 mod names;
 mod neighbours;
+mod otlp;
 mod panics;
 mod reload;
 mod roster;

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::parts::{Tone, age, clock, counted, parse, percent, progress_bar, seconds, time};
-use crate::server::status::{DeliveryState, Environment, ReadingState, StatusReport};
+use crate::server::status::{DeliveryState, Environment, ReadingState, StateProblemKind, StateTrouble, StatusReport};
 use talkover_core::delivery::Timestamp;
 use talkover_core::reading::error::PollResult;
 
@@ -65,15 +65,19 @@ fn all_is_well(status: &StatusReport, listed: u64) -> String {
 
 /// Joins all problems into one sentence.
 fn sentence(problems: &[String]) -> String {
-    let text = problems.join("; ");
+    format!("{}.", capitalised(&problems.join("; ")))
+}
+
+fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
+    characters.next().map(|first| format!("{}{}", first.to_uppercase(), characters.as_str())).unwrap_or_default()
 }
 
 fn problems(status: &StatusReport, now: Timestamp) -> Vec<String> {
     let listed = || status.webhooks.iter().filter(|webhook| webhook.listed);
     let total = listed().count() as u64;
-    let mut problems = Vec::new();
+    let mut problems: Vec<String> =
+        status.state.problems.iter().map(|trouble| state_headline(trouble.problem).to_owned()).collect();
     for environment in status.environments.iter().filter(|environment| environment.error.is_some()) {
         let since = environment.since.as_deref().and_then(parse);
         let since =
@@ -92,10 +96,28 @@ fn problems(status: &StatusReport, now: Timestamp) -> Vec<String> {
     if unreadable > 0 {
         problems.push(format!("the log of {} cannot be read", counted(unreadable, "webhook", "webhooks")));
     }
+    for environment in status.environments.iter().filter(|environment| environment.webhooks_skipped > 0) {
+        let verb = if environment.webhooks_skipped == 1 { "is" } else { "are" };
+        problems.push(format!("{} of {} {verb} not read", skipped(environment), environment.name));
+    }
     if !status.config.last_reload_successful {
         problems.push("the last configuration reload failed".to_owned());
     }
     problems
+}
+
+/// A problem of the state file in a few words.
+fn state_headline(problem: StateProblemKind) -> &'static str {
+    match problem {
+        StateProblemKind::Detached => "the state file was deleted, replaced or overwritten",
+        StateProblemKind::Behind => "the state went back in time",
+        StateProblemKind::New => "the state is new, although there was one before",
+    }
+}
+
+/// The webhooks of an environment beyond `discovery.max_webhooks`.
+fn skipped(environment: &Environment) -> String {
+    counted(environment.webhooks_skipped as u64, "webhook", "webhooks")
 }
 
 /// The sentence, as the page shows it.
@@ -108,10 +130,12 @@ pub(super) fn headline(summary: &Summary) -> Markup {
     }
 }
 
-/// Banners about whole environments and about the configuration.
+/// Banners about the state, whole environments, and the configuration.
 pub(super) fn banners(status: &StatusReport, now: Timestamp) -> Markup {
     html! {
+        @for trouble in &status.state.problems { (state_trouble(trouble)) }
         @for environment in &status.environments {
+            @if environment.webhooks_skipped > 0 { (too_many(environment)) }
             @if environment.error.is_some() { (trouble(environment, now)) }
             @else if environment.is_searching || environment.progress.is_some() { (first_reading(environment, now)) }
         }
@@ -123,6 +147,28 @@ pub(super) fn banners(status: &StatusReport, now: Timestamp) -> Markup {
                     "To see what is wrong with the file, look in the log, or run "
                     code { "talkover-exporter check --config FILE" } "."
                 }
+            }
+        }
+    }
+}
+
+fn state_trouble(trouble: &StateTrouble) -> Markup {
+    html! {
+        section.banner.bad {
+            h2 { (capitalised(state_headline(trouble.problem))) }
+            p.error { (trouble.what) }
+            p { (capitalised(&trouble.remedy)) "." }
+        }
+    }
+}
+
+fn too_many(environment: &Environment) -> Markup {
+    html! {
+        section.banner.bad {
+            h2 { (environment.name) ": " (skipped(environment)) " not read" }
+            p {
+                "Discovery has found more webhooks than " code { "discovery.max_webhooks" } " lets in; what was found first \
+                 stays. Raise it, or leave webhooks out with " code { "discovery.exclude" } "."
             }
         }
     }

@@ -7,9 +7,11 @@ mod deliveries;
 mod losses;
 mod reading;
 mod report;
+mod state;
 mod time;
 
 pub(super) use self::deliveries::{DeliveryState, Ended};
 pub(super) use self::losses::LastLost;
 pub(super) use self::reading::ReadingState;
 pub(super) use self::report::{Environment, Facts, StatusReport, WebhookStatus, all_lost};
+pub(super) use self::state::{StateProblemKind, StateTrouble};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::deliveries::{self, Attempts, DeliveryState, Ended, Judgement, Open};
 use super::losses::{self, LastLost, Lost};
 use super::reading::{Reading, ReadingProgress, ReadingState};
+use super::state::StateStatus;
 use super::time::{StatusMoment, rfc3339, seconds};
 use crate::build_info::{REVISION, VERSION};
 use crate::local_clock;
@@ -17,6 +18,7 @@ use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{EnvironmentView, Links, TargetView, Views};
 use crate::sinks::metrics::catalogue;
 use crate::sinks::metrics::progress;
+use crate::store::problems::StateProblems;
 use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::series::{LogOutcome, SeriesKey};
 use talkover_core::reading::error::PollResult;
@@ -31,6 +33,7 @@ pub(in crate::server) struct StatusReport {
     /// Why it is not ready.
     pub(in crate::server) not_ready: Option<String>,
     pub(in crate::server) config: LastReload,
+    pub(in crate::server) state: StateStatus,
     pub(in crate::server) environments: Vec<Environment>,
     /// Worst first.
     pub(in crate::server) webhooks: Vec<WebhookStatus>,
@@ -69,6 +72,8 @@ pub(in crate::server) struct Environment {
     pub(in crate::server) reading_failing: usize,
     /// Webhooks whose deliveries are lost.
     pub(in crate::server) deliveries_failing: usize,
+    /// Webhooks that are not read, because discovery has found more than `discovery.max_webhooks`.
+    pub(in crate::server) webhooks_skipped: usize,
     /// The progress of the first reading of its logs.
     pub(in crate::server) progress: Option<ReadingProgress>,
     /// Webhooks whose first reading is complete.
@@ -158,6 +163,7 @@ pub(in crate::server) struct Facts<'a> {
     pub(in crate::server) views: &'a Views,
     pub(in crate::server) readiness: &'a Readiness,
     pub(in crate::server) clocks: &'a ServerClocks,
+    pub(in crate::server) state: &'a StateProblems,
     pub(in crate::server) metrics_path: &'a MetricsPath,
 }
 
@@ -191,6 +197,7 @@ impl StatusReport {
                 last_reload_successful: views.config.is_good,
                 last_reload_success_time: rfc3339(views.config.loaded_at),
             },
+            state: StateStatus::of(facts.state, views),
             environments,
             webhooks,
             lost: losses::latest(views, trace_url),
@@ -233,6 +240,7 @@ fn environment(
         webhooks: own().count(),
         reading_failing: own().filter(|webhook| webhook.reading.state == ReadingState::Failing).count(),
         deliveries_failing: own().filter(|webhook| webhook.deliveries.state == DeliveryState::Failing).count(),
+        webhooks_skipped: view.webhooks_skipped,
         progress: first.as_ref().map(ReadingProgress::of_environment),
         webhooks_read: read,
         is_searching: view.is_searching,

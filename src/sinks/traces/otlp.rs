@@ -4,11 +4,10 @@
 //! messages around the spans are declared here with `bytes` in their place: what is sent is an
 //! `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`, although no span was decoded for it.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::build_info;
+use crate::sinks::otlp::resource;
 
 /// `ExportTraceServiceRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -48,24 +47,9 @@ pub struct ResourceScope {
 }
 
 impl ResourceScope {
-    /// The resource with these attributes, and the scope. `service.version` and `service.instance.id` are added if the
-    /// attributes lack them.
+    /// The resource with these attributes and this identity, and the scope.
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
-        let mut attributes = attributes.to_vec();
-        for (key, value) in [("service.version", build_info::VERSION), ("service.instance.id", instance_id)] {
-            if attributes.iter().all(|(known, _)| known != key) {
-                attributes.push((key.to_owned(), value.to_owned()));
-            }
-        }
-        let attributes = attributes.into_iter().map(|(key, value)| text(key, value)).collect();
-        Self {
-            resource: Resource { attributes, ..Resource::default() },
-            scope: InstrumentationScope {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: build_info::VERSION.to_owned(),
-                ..InstrumentationScope::default()
-            },
-        }
+        Self { resource: resource::resource(attributes, instance_id), scope: resource::scope() }
     }
 
     /// The request that sends these encoded spans.
@@ -76,11 +60,6 @@ impl ResourceScope {
     }
 }
 
-fn text(key: String, value: String) -> KeyValue {
-    let value = AnyValue { value: Some(Value::StringValue(value)) };
-    KeyValue { key, value: Some(value), ..KeyValue::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -88,14 +67,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-
-    fn attributes(envelope: &ResourceScope) -> Vec<(String, String)> {
-        let value = |pair: &KeyValue| match pair.value.as_ref().and_then(|value| value.value.clone()) {
-            Some(Value::StringValue(text)) => text,
-            other => panic!("{other:?} is no text"),
-        };
-        envelope.resource.attributes.iter().map(|pair| (pair.key.clone(), value(pair))).collect()
-    }
+    use crate::build_info;
 
     #[test]
     fn a_receiver_decodes_the_request_to_the_spans_that_were_queued() {
@@ -103,7 +75,7 @@ mod tests {
             trace_id: vec![1; 16],
             span_id: vec![2; 8],
             name: name.to_owned(),
-            attributes: vec![text("k".to_owned(), "v".to_owned())],
+            attributes: vec![resource::text("k", "v")],
             ..Span::default()
         };
         let spans = [span("POST a"), span(""), Span::default()];
@@ -119,15 +91,5 @@ mod tests {
         let scope = scope_spans.scope.as_ref().unwrap();
         assert_eq!((&*scope.name, &*scope.version), ("talkover-exporter", build_info::VERSION));
         assert_eq!(decoded.encode_to_vec(), request.encode_to_vec());
-    }
-
-    #[test]
-    fn the_resource_names_the_service_its_version_and_the_instance_unless_told_otherwise() {
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let given = [pair("service.name", "n"), pair("region", "eu")];
-        let expected = [&given[..], &[pair("service.version", build_info::VERSION), pair("service.instance.id", "i")]];
-        assert_eq!(attributes(&ResourceScope::new(&given, "i")), expected.concat());
-        let given = [pair("service.name", "n"), pair("service.instance.id", "own"), pair("service.version", "7")];
-        assert_eq!(attributes(&ResourceScope::new(&given, "i")), given);
     }
 }

@@ -41,9 +41,9 @@ use super::fresh::Evidence;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::place;
-use super::problems::StateProblems;
+use super::problems::{Detached, StateProblems};
 use super::queue::SpanQueue;
-use super::{DecidePart, Detached, FileCheck, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::{DecidePart, FileCheck, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
@@ -114,6 +114,9 @@ impl SqliteStore {
         match store.served.read().filter(|_| !is_new) {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
+        }
+        if let Some(gap) = store.read(behind::read)? {
+            store.problems.set_gap(&gap.to_string());
         }
         store.carry_over_if_possible()?;
         Ok(store)

@@ -8,9 +8,10 @@ use super::commits::{self, Commit};
 use super::served::Served;
 use super::{SqliteStore, damage, format, targets};
 use crate::local_clock;
+use crate::store::FileCheck;
 use crate::store::error::StoreError;
 use crate::store::place::{self, Identity};
-use crate::store::{Detached, FileCheck};
+use crate::store::problems::Detached;
 
 /// The database file, as it was when this store last wrote to it.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct FilePlace {
     pub(super) log: Option<Identity>,
     /// Its length and modification time, as `LockFile::version` returns them.
     pub(super) version: Option<(u64, i64, i64)>,
+    /// SQLite's number for what other connections have committed (<https://www.sqlite.org/pragma.html#pragma_data_version>).
+    pub(super) others: Option<i64>,
     /// The number of the last commit that was checkpointed into it.
     pub(super) carried_over: u64,
     /// Whether something else has written to it since it was last checked as a whole.
@@ -68,33 +71,55 @@ impl SqliteStore {
     /// Makes a check due if another program has written to the file. Called before this store writes: afterwards the
     /// file's version no longer shows it.
     pub(super) fn notice_other_writer(&mut self) {
-        if self.place.version.is_some() && self.lock.version().ok() != self.place.version {
+        let is_rewritten = self.place.version.is_some() && self.lock.version().ok() != self.place.version;
+        if self.has_other_commits() || is_rewritten {
             self.place.is_check_due = true;
         }
     }
 
-    /// Returns what is wrong with the file or its path; `None` if nothing.
-    fn inspect_place(&mut self) -> Option<String> {
+    /// Whether another connection has committed anything since this was last asked. Its commits are in the write-ahead
+    /// log at first, so that the file looks as it did.
+    fn has_other_commits(&mut self) -> bool {
+        let found = self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).ok();
+        let before = std::mem::replace(&mut self.place.others, found);
+        before.is_some() && found != before
+    }
+
+    /// What is wrong with the place of the file.
+    fn inspect_place(&mut self) -> Option<Detached> {
         let path = self.path.display().to_string();
         match Identity::at(&self.path) {
-            None => return Some(format!("{path} was deleted")),
-            found if found != self.place.database => return Some(format!("{path} is another file now")),
+            None => return Some(self.gone()),
+            found if found != self.place.database => return Some(held(format!("{path} is another file now"))),
             Some(_) => {}
         }
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
-            return Some(format!("{path}-wal was deleted or replaced"));
+            return Some(held(format!("{path}-wal was deleted or replaced")));
         }
+        self.place.is_check_due |= self.has_other_commits();
         if self.lock.version().ok() != self.place.version {
             // Another program has written to it, through SQLite or by copying another file over it. Only the last
             // commit is checked here: checking the whole file would keep commits waiting.
             if !self.has_last_commit() {
-                return Some(format!("{path} was overwritten or cut by another program"));
+                return Some(spoiled(format!("{path} was overwritten or cut by another program")));
             }
             self.place.is_check_due = true;
             self.note_version();
         }
         let fault = self.place.fault.as_ref()?;
-        Some(format!("{path} was overwritten or cut by another program ({fault})"))
+        Some(spoiled(format!("{path} was overwritten or cut by another program ({fault})")))
+    }
+
+    /// What has become of a file that is not at its path.
+    fn gone(&self) -> Detached {
+        let path = self.path.display();
+        match place::name_of_open(self.lock.descriptor()) {
+            Some(name) => Detached {
+                what: format!("{path} was moved to {}", name.display()),
+                remedy: "this process still has everything: move it back".to_owned(),
+            },
+            None => held(format!("{path} was deleted")),
+        }
     }
 
     /// Whether a second connection finds this store's last commit in the file.
@@ -126,22 +151,18 @@ impl SqliteStore {
 
     /// Returns what is wrong if the path no longer leads to the open file, or another program has written to the file.
     pub(super) fn look_for_detachment(&mut self) -> Option<Detached> {
-        let what = self.inspect_place();
-        let Some(what) = what else {
-            let was = self.problems.set_attached();
-            self.note_version();
-            if was {
-                info!(path = %self.path.display(), "state file back in its place");
+        let detached = self.inspect_place();
+        match &detached {
+            Some(detached) => self.problems.set_detached(detached),
+            None => {
+                let was = self.problems.set_attached();
+                self.note_version();
+                if was {
+                    info!(path = %self.path.display(), "the state file is in its place again");
+                }
             }
-            return None;
-        };
-        self.problems.set_detached();
-        let (process, descriptor) = (std::process::id(), self.lock.descriptor());
-        let remedy = format!(
-            "this process still has the whole state: move the file back, or copy it with `cp \
-             /proc/{process}/fd/{descriptor} FILE`, stop this process, and move FILE to its path"
-        );
-        Some(Detached { what, remedy })
+        }
+        detached
     }
 
     /// Like [`Self::carry_over`], but tolerates a file that cannot grow, as on a full disk: what was committed is safe
@@ -173,4 +194,19 @@ impl SqliteStore {
         self.note_version();
         Ok(())
     }
+}
+
+/// The open file is whole, and has no name any more.
+fn held(what: String) -> Detached {
+    let remedy = "this process still has everything: `talkover-exporter state export --config CONFIG FILE` copies it from \
+                  this process. Then stop it, move what is left of the state's files away but for the one that ends in \
+                  .served, and `state import` FILE";
+    Detached { what, remedy: remedy.to_owned() }
+}
+
+/// The open file is not what this process has written.
+fn spoiled(what: String) -> Detached {
+    let remedy = "what the file holds cannot be relied on: stop this process, put a copy (`state export`) in its place, and \
+                  start again; what the copy does not have is read from the logs";
+    Detached { what, remedy: remedy.to_owned() }
 }

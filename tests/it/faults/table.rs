@@ -391,7 +391,7 @@ Proven by `tests/it/unreadable.rs`. Each fault is logged once.
 | Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if this cuts off a first contact or the way back to known entries |
 | The list repeats itself or has no usable entries | Stops after 20 pages with nothing new, or 20,000 unusable entries in a row; counts a gap as above |
 | A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that causes the failure. What the list shows is used; nothing counts as removed while part of the list is unreadable |
-| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used; nothing counts as removed |
+| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 500 pages or 20,000 owners, and 200 pages or 10,000 webhooks. What was found is used; nothing counts as removed |
 
 The last two are proven by `tests/it/discovery.rs` and the unit tests of discovery.
 

@@ -10,6 +10,7 @@
 pub mod filter;
 pub mod listing;
 pub mod plan;
+mod pool;
 pub mod record;
 pub mod request;
 mod room;

@@ -27,7 +27,10 @@ impl OwnerRecord {
         let mut skipped = 0;
         for (id, webhook) in complete.entries {
             if let Some(known) = self.webhooks.get_mut(&id) {
-                known.webhook = webhook;
+                // What is shown of it shares its texts.
+                if known.webhook != webhook {
+                    known.webhook = webhook;
+                }
                 continue;
             }
             let wish = WebhookWish::of(filter, key, &self.owner.name, &id, &webhook);

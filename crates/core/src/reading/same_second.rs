@@ -86,7 +86,7 @@ struct Run {
     /// The last page of its longest round: if unusable entries follow, a shorter round does not show that the run has
     /// ended.
     last_page: u32,
-    /// The page of this round that first showed something older.
+    /// The page of this round on which it may have ended.
     ended_on: Option<u32>,
     ids: HashSet<EntryId>,
     /// How many places in the list it has, by this round; `None` if the list's length is not stated.
@@ -139,9 +139,7 @@ impl SameSecond {
         run.take_in(page, attempts, growth, known);
         let is_cut_short = run.has_unusable && page < run.last_page;
         run.last_page = run.last_page.max(page);
-        if times.is_some_and(|(_, last)| last < run.time) {
-            run.ended_on.get_or_insert(page);
-        }
+        run.note_end(page, read);
         if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
             return RunStep::Onward;
         }
@@ -293,6 +291,18 @@ impl Run {
         let end = end_before(oldest);
         let len = self.ids.len() as u64 + (end - end_before(self.time));
         Some(CutRun { newest: self.time, oldest, len, end })
+    }
+
+    /// Records whether the run may have ended on a page: something older is on it, or an unusable entry is its last one.
+    fn note_end(&mut self, page: u32, read: &LogPage) {
+        let times = || read.attempts.iter().map(|attempt| attempt.created_at);
+        if times().next() == Some(self.time) {
+            self.ended_on = None;
+        }
+        let ends_unusable = read.invalid.last().is_some_and(|entry| entry.place >= read.attempts.len());
+        if ends_unusable || times().next_back().is_some_and(|last| last < self.time) {
+            self.ended_on.get_or_insert(page);
+        }
     }
 
     fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: KnownEntries<'_>) {

@@ -286,12 +286,16 @@ impl Walk {
     /// Processes a page that was requested to show all of a run. The walk is where it was: the page counts for nothing
     /// else, and what it shows of other seconds is read in its place.
     fn absorb_cover(&mut self, covering: Covering, mut page: LogPage, known: KnownEntries<'_>) -> Progress {
-        if self.growth(&page).is_some_and(|growth| growth < 0) {
-            // The walk must see by itself that the list has become shorter: it may have to go back.
-            self.resume_covering(covering, Covered::GivenUp);
+        let growth = self.growth(&page);
+        self.total = page.pagination.total.or(self.total);
+        if growth.is_some_and(|growth| growth < 0) {
+            // Of what was seen of the run some may be gone, and some may have been pulled to the page before it.
+            let at = PageRequest { page: covering.seen.at, ..self.cursor.request() };
+            let back = self.backtrack.see(at, covering.begin, &page, growth);
+            self.runs = SameSecond::default();
+            self.cursor.go_to(back.unwrap_or(covering.begin));
             return Progress::More;
         }
-        self.total = page.pagination.total.or(self.total);
         let covered = covering.cover.see(&page);
         if !matches!(covered, Covered::Whole) {
             self.resume_covering(covering, covered);

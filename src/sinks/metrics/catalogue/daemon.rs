@@ -4,6 +4,7 @@ use super::{BASE, Kind, Metric, MetricRow};
 use crate::build_info;
 use crate::logging;
 use crate::sinks::metrics::board::ConfigStatus;
+use crate::sinks::metrics::pushes::PushCounts;
 use crate::sinks::metrics::samples::Samples;
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
@@ -19,6 +20,8 @@ pub struct DaemonSource<'a> {
     pub store: &'a StoreInfo,
     /// The queue of spans.
     pub queue: QueueStatus,
+    /// How pushes of metrics went.
+    pub pushes: PushCounts,
 }
 
 /// How the samples of the daemon are collected.
@@ -84,6 +87,31 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     },
     MetricRow {
         metric: Metric {
+            name: "talkover_exporter_metric_pushes_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Pushes of metrics over OTLP: exported (as a whole), rejected (the receiver refused a part, or all, for good), or \
+                   failed (the next one makes up for it).",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push(["exported"], daemon.pushes.exported);
+            samples.push(["rejected"], daemon.pushes.rejected);
+            samples.push(["failed"], daemon.pushes.failed);
+        }),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_metric_push_last_success_timestamp_seconds",
+            help: "When a receiver last had a whole push of metrics, by the local clock; absent until one has.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push_known([], daemon.pushes.last_success.map(|at| at.timestamp()));
+        }),
+    },
+    MetricRow {
+        metric: Metric {
             name: "talkover_exporter_state_size_bytes",
             help: "Size of the state on disk, with its write-ahead log.",
             ..BASE
@@ -113,8 +141,8 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         collect: DaemonCollector::Board(|daemon, samples| {
             let problems = daemon.store.problems();
             samples.push(["behind"], daemon.is_behind);
-            samples.push(["detached"], problems.is_detached());
-            samples.push(["new"], problems.is_new());
+            samples.push(["detached"], problems.detached().is_some());
+            samples.push(["new"], problems.new_despite().is_some());
         }),
     },
     MetricRow {

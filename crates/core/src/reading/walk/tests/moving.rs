@@ -108,8 +108,8 @@ proptest! {
         let mut walk = Walk::new(Timestamp::from_seconds(until), per_page as u32);
         let mut events = events.into_iter();
         let now = runs.len() as i64;
-        for request in 1..2000_u64 {
-            prop_assert!(request < 1999, "the walk does not end");
+        for request in 1..10_000_u64 {
+            prop_assert!(request < 9_999, "the walk does not end");
             let shuffle = if is_shuffled { shuffles.wrapping_mul(request) } else { stable };
             let PageRequest { page, per_page } = walk.request();
             list.per_page = (per_page as usize).min(list.per_page);
