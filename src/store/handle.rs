@@ -8,7 +8,7 @@ use super::Store;
 use super::error::StoreError;
 use super::place::{beside, write_ahead_log};
 use super::problems::StateProblems;
-use super::queue::SpanQueue;
+use super::queue::OutboxQueue;
 use crate::blocking;
 use crate::watchdog::{Turns, Watchdog};
 use talkover_core::server_time::LocalTime;
@@ -30,7 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
-    pub(super) queue: SpanQueue,
+    pub(super) queue: OutboxQueue,
+    pub(super) log_queue: OutboxQueue,
     pub(super) problems: StateProblems,
 }
 
@@ -47,8 +48,13 @@ impl StoreInfo {
     }
 
     /// The queue of spans.
-    pub fn queue(&self) -> &SpanQueue {
+    pub fn queue(&self) -> &OutboxQueue {
         &self.queue
+    }
+
+    /// The queue of log records.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.log_queue
     }
 
     /// What is wrong with the state file as a whole.
@@ -99,8 +105,13 @@ impl StoreHandle {
     }
 
     /// The queue of spans; does not wait for a commit.
-    pub fn queue(&self) -> &SpanQueue {
+    pub fn queue(&self) -> &OutboxQueue {
         &self.info.queue
+    }
+
+    /// The queue of log records; does not wait for a commit.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.info.log_queue
     }
 
     /// What is shown about the state.

@@ -115,11 +115,13 @@ pub struct StagedPart {
     pub invalid: Vec<Box<str>>,
 }
 
-/// The spans of one decision. Without any of them, the default.
+/// The spans and log records of one decision. Without any of them, the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanBatch {
     /// The spans, in the order in which they are to be sent.
     pub records: Vec<SpanRecord>,
+    /// Log records, each an encoded `opentelemetry.proto.logs.v1.LogRecord`, in the order in which they are to be sent.
+    pub logs: Vec<Vec<u8>>,
     /// The local time, which an observer compares the age of the queue with.
     pub queued_at: LocalTime,
     /// The server's time, by which spans are parked: what is forgotten cannot be called back, so no clock that anybody
@@ -136,6 +138,17 @@ pub struct QueuedSpan {
     pub seq: i64,
     /// An encoded `opentelemetry.proto.trace.v1.Span`.
     pub span: Vec<u8>,
+}
+
+/// A log record that is waiting to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedLog {
+    /// Its number: later ones have greater ones.
+    pub seq: i64,
+    /// The environment that it is about.
+    pub environment: String,
+    /// An encoded `opentelemetry.proto.logs.v1.LogRecord`.
+    pub record: Vec<u8>,
 }
 
 /// The end of holds: of series that are served as 0, and of catching up.
@@ -253,7 +266,8 @@ pub trait Store: Debug + Send {
         now: LocalTime,
     ) -> Result<(), StoreError>;
 
-    /// Sets how many spans may wait, and drops the oldest if there are more; returns how many were dropped.
+    /// Sets how many spans and how many log records may wait, and drops the oldest if there are more; returns how many
+    /// were dropped.
     fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError>;
 
     /// Returns the oldest spans that wait: at most `max_spans`, and together at most `max_bytes`, but at least one if
@@ -263,4 +277,10 @@ pub trait Store: Debug + Send {
     /// Removes the spans up to the number `through`, inclusive: a receiver has them, except for `rejected` of them,
     /// which it has refused for good.
     fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError>;
+
+    /// As [`Store::oldest_spans`], of log records.
+    fn oldest_logs(&self, max_records: usize, max_bytes: usize) -> Result<Vec<QueuedLog>, StoreError>;
+
+    /// As [`Store::acknowledge_spans`], of log records.
+    fn acknowledge_logs(&mut self, through: i64, rejected: u64) -> Result<(), StoreError>;
 }
