@@ -214,7 +214,11 @@ pub(super) fn display(metrics: &MetricsConfig, server: &ServerConfig) -> Display
 /// How spans are made; `None` if there is nobody to send them to.
 pub(crate) fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
     let is_on = traces.enabled && traces.endpoint.is_some();
-    is_on.then(|| SpanPolicy { sampler: Sampler::new(traces.success_sample_ratio), history: traces.history })
+    is_on.then(|| SpanPolicy {
+        sampler: Sampler::new(traces.success_sample_ratio),
+        history: traces.history,
+        logs: traces.logs.is_some(),
+    })
 }
 
 /// How decisions are made.

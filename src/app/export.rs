@@ -11,13 +11,16 @@ use super::AppError;
 use super::assemble::SharedServices;
 use crate::config::{Config, MetricsPushConfig, TracesConfig};
 use crate::shutdown::{self, Shutdown, Trigger};
+use crate::sinks::logs::LogOutbox;
 use crate::sinks::metrics::otlp::pusher::MetricsPusher;
 use crate::sinks::traces::exporter::Exporter;
+use crate::sinks::traces::otlp::ResourceScope;
 
 /// What is running.
 #[derive(Default)]
 pub(super) struct Exports {
     spans: ExportTask,
+    logs: ExportTask,
     metrics: ExportTask,
     /// Makes the next push of metrics due at once.
     nudge: Option<Arc<Notify>>,
@@ -25,8 +28,14 @@ pub(super) struct Exports {
 
 /// What is ready to run.
 pub(super) struct ReadyExports {
-    spans: ExportChange<Exporter>,
+    traces: ExportChange<TracesExporters>,
     metrics: ExportChange<MetricsPusher>,
+}
+
+/// What sends according to the section `traces`.
+struct TracesExporters {
+    spans: Exporter<ResourceScope>,
+    logs: Option<Exporter<LogOutbox>>,
 }
 
 /// What a new configuration means for an exporter.
@@ -51,25 +60,28 @@ pub(super) fn prepare(
     running: Option<&Config>,
     services: &SharedServices,
 ) -> Result<ReadyExports, AppError> {
-    let spans = match running {
+    let traces = match running {
         Some(running) if running.traces == config.traces => ExportChange::Same,
-        _ => ExportChange::Replace(prepare_spans(&config.traces, services)?),
+        _ => ExportChange::Replace(prepare_traces(&config.traces, services)?),
     };
     let metrics = match (running, &config.metrics_push) {
         (Some(running), push) if running.metrics_push == *push => ExportChange::Same,
         (_, push) => ExportChange::Replace(push.as_ref().map(|push| prepare_metrics(push, services)).transpose()?),
     };
-    Ok(ReadyExports { spans, metrics })
+    Ok(ReadyExports { traces, metrics })
 }
 
 /// `None` if no endpoint is set, and then none of it runs.
-fn prepare_spans(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<Exporter>>, AppError> {
+fn prepare_traces(config: &TracesConfig, services: &SharedServices) -> Result<Option<Box<TracesExporters>>, AppError> {
     if config.receiver().is_none() {
         return Ok(None);
     }
     let instance_id = services.store.run_blocking(|store| store.instance_id())?;
     let (store, write_errors) = (services.store.clone(), services.write_errors.clone());
-    Ok(Some(Box::new(Exporter::new(config, &instance_id, store, write_errors)?)))
+    let spans = Exporter::new(config, &instance_id, store.clone(), write_errors.clone())?;
+    let outbox = LogOutbox { attributes: config.resource_attributes.clone(), instance_id };
+    let logs = config.logs.clone().map(|receiver| Exporter::open(receiver, outbox, store, write_errors));
+    Ok(Some(Box::new(TracesExporters { spans, logs: logs.transpose()? })))
 }
 
 fn prepare_metrics(push: &MetricsPushConfig, services: &SharedServices) -> Result<Box<MetricsPusher>, AppError> {
@@ -84,9 +96,12 @@ impl Exports {
     /// # Errors
     /// If what is replaced had ended early: a defect of this program.
     pub(super) async fn replace(&mut self, ready: ReadyExports, services: &SharedServices) -> Result<(), AppError> {
-        if let ExportChange::Replace(exporter) = ready.spans {
-            self.spans.stop().await?;
-            self.start_spans(exporter, services);
+        if let ExportChange::Replace(exporters) = ready.traces {
+            let (spans, logs) = tokio::join!(self.spans.stop(), self.logs.stop());
+            spans.and(logs)?;
+            let (spans, logs) = exporters.map_or((None, None), |own| (Some(own.spans), own.logs));
+            self.start_spans(spans, services);
+            self.start_logs(logs, services);
         }
         match ready.metrics {
             ExportChange::Replace(pusher) => {
@@ -100,7 +115,7 @@ impl Exports {
     }
 
     /// Without an exporter, queued spans stay in the state until there is an endpoint again.
-    fn start_spans(&mut self, exporter: Option<Box<Exporter>>, services: &SharedServices) {
+    fn start_spans(&mut self, exporter: Option<Exporter<ResourceScope>>, services: &SharedServices) {
         let Some(exporter) = exporter else {
             let waiting = services.store.queue().status().length;
             if waiting > 0 {
@@ -110,6 +125,12 @@ impl Exports {
         };
         let turns = services.watchdog.watch("the exporter of spans", exporter.longest_wait());
         self.spans.start(|signal| exporter.run(signal, turns));
+    }
+
+    fn start_logs(&mut self, exporter: Option<Exporter<LogOutbox>>, services: &SharedServices) {
+        let Some(exporter) = exporter else { return };
+        let turns = services.watchdog.watch("the exporter of log records", exporter.longest_wait());
+        self.logs.start(|signal| exporter.run(signal, turns));
     }
 
     fn start_metrics(&mut self, pusher: Option<Box<MetricsPusher>>, services: &SharedServices) {
@@ -124,14 +145,15 @@ impl Exports {
     /// # Errors
     /// If anything had ended early: a defect of this program.
     pub(super) async fn stop(&mut self) -> Result<(), AppError> {
-        let (spans, metrics) = tokio::join!(self.spans.stop(), self.metrics.stop());
-        spans.and(metrics)
+        let (spans, logs, metrics) = tokio::join!(self.spans.stop(), self.logs.stop(), self.metrics.stop());
+        spans.and(logs).and(metrics)
     }
 
     /// Returns when anything ends early: a defect of this program.
     pub(super) async fn failure(&mut self) -> JoinError {
         tokio::select! {
             failure = self.spans.failure() => failure,
+            failure = self.logs.failure() => failure,
             failure = self.metrics.failure() => failure,
         }
     }

@@ -10,7 +10,7 @@ mod survey;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print, source};
-use crate::config::{Config, EnvVars, EnvironmentConfig, OtlpProtocol, PollConfig, format_duration};
+use crate::config::{Config, EnvVars, EnvironmentConfig, MetricsPushConfig, OtlpReceiver, PollConfig, format_duration};
 use crate::logging;
 use serde_json::Value;
 use std::fmt::Write;
@@ -157,11 +157,19 @@ fn need_line(need: &EstimatedNeed, poll: &PollConfig) -> String {
 fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(endpoint) = &config.traces.endpoint {
-        notes.push(match (config.traces.enabled, config.traces.protocol) {
-            (false, _) => "a traces endpoint is set, but traces are disabled: no spans are sent".to_owned(),
-            (true, OtlpProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
-            (true, OtlpProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
+        notes.push(match config.traces.enabled {
+            false => "a traces endpoint is set, but traces are disabled: no spans are sent".to_owned(),
+            true => format!("spans are sent to {endpoint} over {}", config.traces.protocol.as_str()),
         });
+    }
+    if let Some(OtlpReceiver { endpoint, protocol, .. }) = &config.traces.logs {
+        notes.push(format!("log records are sent to {endpoint} over {}", protocol.as_str()));
+    }
+    if let Some(MetricsPushConfig { receiver: OtlpReceiver { endpoint, protocol, .. }, interval, .. }) =
+        &config.metrics_push
+    {
+        let (protocol, interval) = (protocol.as_str(), format_duration(*interval));
+        notes.push(format!("metrics are pushed to {endpoint} over {protocol}, every {interval}"));
     }
     let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();
     if let Some(limit) = config.requests_per_minute

@@ -42,13 +42,13 @@ fn take_over_receivers(given: &mut Table, settings: &LoadedSettings) {
     take_over(given, settings, &section, "enabled", Some(traces.enabled.to_string()));
     let endpoint = traces.endpoint.as_ref().map(|url| base(url.as_str(), traces.protocol, OtlpSignal::Traces));
     take_over(given, settings, &section, "endpoint", endpoint);
-    take_over(given, settings, &section, "protocol", Some(word(traces.protocol).to_owned()));
+    take_over(given, settings, &section, "protocol", Some(traces.protocol.as_str().to_owned()));
     show_headers(given, &section, &traces.headers);
     if let Some(MetricsPushConfig { receiver, interval, .. }) = metrics_push {
         let section = ["metrics", "otlp"];
         let endpoint = base(receiver.endpoint.as_str(), receiver.protocol, OtlpSignal::Metrics);
         take_over(given, settings, &section, "endpoint", Some(endpoint));
-        take_over(given, settings, &section, "protocol", Some(word(receiver.protocol).to_owned()));
+        take_over(given, settings, &section, "protocol", Some(receiver.protocol.as_str().to_owned()));
         take_over(given, settings, &section, "interval", Some(format_duration(*interval)));
         show_headers(given, &section, &receiver.headers);
     }
@@ -80,14 +80,6 @@ fn show_headers(given: &mut Table, section: &[&str], headers: &HeaderMap) {
     let names = headers.keys().map(|name| (name.as_str().to_owned(), Value::new(None, REDACTED)));
     let path: Vec<String> = section.iter().copied().chain(["headers"]).map(str::to_owned).collect();
     set(given, &path, Value::new(None, ValueKind::Table(names.collect())));
-}
-
-/// A protocol as the file has it.
-fn word(protocol: OtlpProtocol) -> &'static str {
-    match protocol {
-        OtlpProtocol::Grpc => "grpc",
-        OtlpProtocol::HttpProtobuf => "http/protobuf",
-    }
 }
 
 /// An endpoint as the file has it: each request over HTTP adds the path.

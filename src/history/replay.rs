@@ -28,7 +28,8 @@ use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Total, Totals};
 use talkover_core::ledger::transition::Transition;
 use talkover_core::server_time::ServerTime;
-use talkover_core::spans::span::{SpanPolicy, SpanWebhook, spans};
+use talkover_core::spans::span::{Made, SpanPolicy, spans};
+use talkover_core::spans::subject::SpanWebhook;
 
 /// Why the past cannot be decided.
 #[derive(Debug, Error)]
@@ -107,8 +108,9 @@ impl<'a> Books<'a> {
     fn spans(&self, past: &Past, transitions: &[Transition], now: ServerTime, settle_after: Duration) -> SpanBatch {
         let Self::State { spans: Some(policy), .. } = self else { return SpanBatch::default() };
         let webhook = SpanWebhook { target: &past.target, info: past.info.as_ref() };
-        let records = spans(transitions, webhook, policy).records;
-        SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since: now.minus(settle_after * 2) }
+        let Made { records, logs, .. } = spans(transitions, webhook, policy);
+        let parked_since = now.minus(settle_after * 2);
+        SpanBatch { records, logs, queued_at: local_clock::now(), parked_at: now, parked_since }
     }
 }
 

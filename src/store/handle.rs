@@ -9,7 +9,7 @@ use super::Store;
 use super::error::StoreError;
 use super::place::{beside, write_ahead_log};
 use super::problems::StateProblems;
-use super::queue::SpanQueue;
+use super::queue::OutboxQueue;
 use crate::blocking;
 use crate::watchdog::{Turns, Watchdog};
 use talkover_core::server_time::LocalTime;
@@ -31,7 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
-    pub(super) queue: SpanQueue,
+    pub(super) queue: OutboxQueue,
+    pub(super) log_queue: OutboxQueue,
     pub(super) problems: StateProblems,
 }
 
@@ -49,8 +50,13 @@ impl StoreInfo {
     }
 
     /// The queue of spans.
-    pub fn queue(&self) -> &SpanQueue {
+    pub fn queue(&self) -> &OutboxQueue {
         &self.queue
+    }
+
+    /// The queue of log records.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.log_queue
     }
 
     /// What is wrong with the state file as a whole.
@@ -100,9 +106,14 @@ impl StoreHandle {
         self.turns.turn();
     }
 
-    /// Returns the queue of spans, without waiting for a commit that is under way.
-    pub fn queue(&self) -> &SpanQueue {
+    /// Returns the queues of spans and log records, without waiting for a commit that is under way.
+    pub fn queue(&self) -> &OutboxQueue {
         &self.info.queue
+    }
+
+    /// The queue of log records; does not wait for a commit.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.info.log_queue
     }
 
     /// What is shown about the state.

@@ -110,11 +110,13 @@ pub struct StagedPart {
     pub invalid: Vec<Box<str>>,
 }
 
-/// The spans of one decision. A decision without spans has the default.
+/// The spans and log records of one decision. Without any of them, the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanBatch {
     /// The spans, in the order in which they are to be sent.
     pub records: Vec<SpanRecord>,
+    /// Log records, each an encoded `opentelemetry.proto.logs.v1.LogRecord`, in the order in which they are to be sent.
+    pub logs: Vec<Vec<u8>>,
     /// When they are queued, by the local clock: the age of the queue is shown by it.
     pub queued_at: LocalTime,
     /// When spans are parked, by the server's clock. Parked spans are deleted by age, for good, so the local clock,
@@ -131,6 +133,17 @@ pub struct QueuedSpan {
     pub seq: i64,
     /// An encoded `opentelemetry.proto.trace.v1.Span`.
     pub span: Vec<u8>,
+}
+
+/// A log record that is waiting to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedLog {
+    /// Its number: later ones have greater ones.
+    pub seq: i64,
+    /// The environment that it is about.
+    pub environment: String,
+    /// An encoded `opentelemetry.proto.logs.v1.LogRecord`.
+    pub record: Vec<u8>,
 }
 
 /// What ends now: the birth holds of series, which were served as 0, and the catching-up of a target.
@@ -249,7 +262,8 @@ pub trait Store: Debug + Send {
         now: LocalTime,
     ) -> Result<(), StoreError>;
 
-    /// Sets how many spans may be queued, and drops the oldest beyond that; returns how many were dropped.
+    /// Sets how many spans and how many log records may wait, and drops the oldest if there are more; returns how many
+    /// were dropped.
     fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError>;
 
     /// Returns the oldest queued spans: at most `max_spans`, and at most `max_bytes` in total, but at least one if the
@@ -259,4 +273,10 @@ pub trait Store: Debug + Send {
     /// Removes the spans up to and including the number `through`. The receiver has accepted all of them but
     /// `rejected`, which it has refused for good.
     fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError>;
+
+    /// As [`Store::oldest_spans`], of log records.
+    fn oldest_logs(&self, max_records: usize, max_bytes: usize) -> Result<Vec<QueuedLog>, StoreError>;
+
+    /// As [`Store::acknowledge_spans`], of log records.
+    fn acknowledge_logs(&mut self, through: i64, rejected: u64) -> Result<(), StoreError>;
 }

@@ -95,6 +95,7 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
         "talkover_exporter_span_queue_oldest_timestamp_seconds",
         "talkover_webhook_failing_since_timestamp_seconds",
         "talkover_exporter_metric_push_last_success_timestamp_seconds",
+        "talkover_exporter_log_record_queue_oldest_timestamp_seconds",
     ];
     for names in [&mut served, &mut named] {
         names.retain(|name| !conditional.contains(name));

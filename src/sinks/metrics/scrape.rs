@@ -45,6 +45,7 @@ pub struct Scrape {
     duration_labels: Vec<&'static str>,
     store: StoreInfo,
     queue: QueueStatus,
+    log_queue: QueueStatus,
     pushes: PushCounts,
     process: Option<ProcessFigures>,
     gathered: Vec<MetricFamily>,
@@ -128,6 +129,7 @@ impl Scraper {
             views,
             store: self.store.clone(),
             queue: self.store.queue().status(),
+            log_queue: self.store.log_queue().status(),
             pushes: self.pushes.counts(),
             process: super::process::read(),
             gathered: self.registry.gather(),
@@ -218,6 +220,7 @@ impl Scrape {
                     is_behind: self.views.is_behind(),
                     store: &self.store,
                     queue: self.queue,
+                    log_queue: self.log_queue,
                     pushes: self.pushes,
                 };
                 let mut samples = Samples::new(Vec::new(), metric.labels);

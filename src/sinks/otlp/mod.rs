@@ -6,6 +6,7 @@
 pub mod connection;
 mod grpc;
 mod http;
+pub mod outbox;
 pub mod resource;
 pub mod transport;
 pub mod verdict;

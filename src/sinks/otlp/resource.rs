@@ -23,11 +23,12 @@ pub fn resource(attributes: &[(String, String)], instance_id: &str) -> Resource 
     Resource { attributes, ..Resource::default() }
 }
 
-/// Returns the same for what an environment has to tell: its name takes the place of any other.
+/// Returns the same for what an environment has to tell. Its name is added unless the attributes name another.
 pub fn of_environment(attributes: &[(String, String)], instance_id: &str, environment: &str) -> Resource {
     let mut resource = resource(attributes, instance_id);
-    resource.attributes.retain(|attribute| attribute.key != ENVIRONMENT);
-    resource.attributes.push(text(ENVIRONMENT, environment));
+    if resource.attributes.iter().all(|attribute| attribute.key != ENVIRONMENT) {
+        resource.attributes.push(text(ENVIRONMENT, environment));
+    }
     resource
 }
 
@@ -72,13 +73,10 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_has_its_own_name_whatever_the_variables_say() {
-        let given = [
-            pair("deployment.environment.name", "other"),
-            pair("service.instance.id", "own"),
-            pair("service.version", "7"),
-        ];
-        let expected = [&given[1..], &[pair("deployment.environment.name", "production")]].concat();
-        assert_eq!(attributes(&of_environment(&given, "i", "production")), expected);
+    fn an_environment_is_named_unless_told_otherwise() {
+        let given = [pair("service.instance.id", "own"), pair("service.version", "7")];
+        let named = |name: &str| [&given[..], &[pair("deployment.environment.name", name)]].concat();
+        assert_eq!(attributes(&of_environment(&given, "i", "production")), named("production"));
+        assert_eq!(attributes(&of_environment(&named("other"), "i", "production")), named("other"));
     }
 }

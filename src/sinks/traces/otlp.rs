@@ -7,7 +7,13 @@
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
+use crate::config::OtlpSignal;
+use crate::sinks::otlp::outbox::Outbox;
 use crate::sinks::otlp::resource;
+use crate::store::error::StoreError;
+use crate::store::handle::StoreHandle;
+use crate::store::queue::OutboxQueue;
+use crate::store::{QueuedSpan, Store};
 
 /// `ExportTraceServiceRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,10 +59,36 @@ impl ResourceScope {
     }
 
     /// The request that sends these encoded spans.
-    pub fn request(&self, spans: Vec<Vec<u8>>) -> ExportRequest {
+    pub fn request_of(&self, spans: Vec<Vec<u8>>) -> ExportRequest {
         let scope_spans = vec![EncodedScopeSpans { scope: Some(self.scope.clone()), spans }];
         let resource = Some(self.resource.clone());
         ExportRequest { resource_spans: vec![EncodedResourceSpans { resource, scope_spans }] }
+    }
+}
+
+impl Outbox for ResourceScope {
+    type Item = QueuedSpan;
+    type Request = ExportRequest;
+    const SIGNAL: OtlpSignal = OtlpSignal::Traces;
+
+    fn queue(store: &StoreHandle) -> &OutboxQueue {
+        store.queue()
+    }
+
+    fn oldest(store: &dyn Store, max_items: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
+        store.oldest_spans(max_items, max_bytes)
+    }
+
+    fn acknowledge(store: &mut dyn Store, through: i64, rejected: u64) -> Result<(), StoreError> {
+        store.acknowledge_spans(through, rejected)
+    }
+
+    fn number_of(item: &QueuedSpan) -> i64 {
+        item.seq
+    }
+
+    fn request(&self, items: Vec<QueuedSpan>) -> ExportRequest {
+        self.request_of(items.into_iter().map(|span| span.span).collect())
     }
 }
 
@@ -80,7 +112,7 @@ mod tests {
         };
         let spans = [span("POST a"), span(""), Span::default()];
         let envelope = ResourceScope::new(&[("service.name".to_owned(), "x".to_owned())], "i");
-        let request = envelope.request(spans.iter().map(Message::encode_to_vec).collect());
+        let request = envelope.request_of(spans.iter().map(Message::encode_to_vec).collect());
         let decoded = ExportTraceServiceRequest::decode(&*request.encode_to_vec()).unwrap();
         let resource_spans = &decoded.resource_spans[..];
         assert_eq!(resource_spans.len(), 1);

@@ -10,6 +10,7 @@
 //! | 6 | 0.3.0 | how long unlisted targets have been shown |
 //! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; recent activity by minute |
 //! | 8 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
+//! | 9 | 0.5.0 | log records on their way |
 //!
 //! A file of an older version is migrated when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: SQLite is fast if rows are inserted in the order of their keys, and ids come in random order.
@@ -313,6 +314,15 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     -- Whether the state went back in time, and the log has not been read again since.
     ALTER TABLE targets ADD COLUMN is_behind INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    -- Encoded log records that wait for a receiver, like spans in the outbox.
+    CREATE TABLE log_outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queued_at INTEGER NOT NULL,
+        environment TEXT NOT NULL,
+        record BLOB NOT NULL
+    ) STRICT;
 ",
 ];
 

@@ -32,6 +32,7 @@ use self::checksums::ChangeTally;
 use self::commits::Commit;
 use self::fault::StateFault;
 use self::format::OpenedFile;
+use self::outbox::{OutboxTable, QueueChanges};
 use self::seen::SeenFile;
 use self::served::ServedFile;
 use self::upkeep::FilePlace;
@@ -42,8 +43,8 @@ use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::place;
 use super::problems::{Detached, StateProblems};
-use super::queue::SpanQueue;
-use super::{DecidePart, FileCheck, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::queue::OutboxQueue;
+use super::{DecidePart, FileCheck, Loaded, QueuedLog, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
@@ -76,7 +77,8 @@ pub struct SqliteStore {
     /// When the polls of each target began to fail.
     failing: SeenFile,
     served: ServedFile,
-    queue: SpanQueue,
+    queue: OutboxQueue,
+    log_queue: OutboxQueue,
     problems: StateProblems,
     place: FilePlace,
     /// Held as long as the file is open.
@@ -106,11 +108,25 @@ impl SqliteStore {
             evidence.tell(path, &problems);
         }
         place::warn_if_open_to_all(path);
-        let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
+        let queue_of = |table| outbox::waiting(&connection, table).map(OutboxQueue::new).map_err(failed);
+        let (queue, log_queue) = (queue_of(OutboxTable::Spans)?, queue_of(OutboxTable::Logs)?);
         let place = FilePlace { database: lock.identity().ok(), ..FilePlace::default() };
         let path = path.to_owned();
-        let mut store =
-            Self { connection, path, created_at, tally, last, seen, failing, served, queue, problems, place, lock };
+        let mut store = Self {
+            connection,
+            path,
+            created_at,
+            tally,
+            last,
+            seen,
+            failing,
+            served,
+            queue,
+            log_queue,
+            problems,
+            place,
+            lock,
+        };
         match store.served.read().filter(|_| !is_new) {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
@@ -161,22 +177,60 @@ impl SqliteStore {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
-    /// Like [`SqliteStore::transact`], for work that may queue spans. `work` gets the capacity of the queue, and
-    /// returns how many spans it had to drop; `None` if it queued none.
-    fn transact_spans<T>(
+    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and as many log records, and returns
+    /// what has become of the queues.
+    fn transact_queued<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, Option<u64>)>,
+        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, QueueChanges)>,
     ) -> Result<T, StoreError> {
         let capacity = self.queue.status().capacity;
-        let (done, queued) = self.transact(|transaction| {
-            let (done, dropped) = work(transaction, capacity)?;
-            let waiting = dropped.map(|_| outbox::waiting(transaction)).transpose()?;
-            Ok((done, waiting.zip(dropped)))
+        let (done, spans, logs) = self.transact(|transaction| {
+            let (done, QueueChanges { spans, logs }) = work(transaction, capacity)?;
+            let after = |table, dropped: Option<u64>| -> rusqlite::Result<_> {
+                let waiting = dropped.map(|_| outbox::waiting(transaction, table)).transpose()?;
+                Ok(waiting.zip(dropped))
+            };
+            Ok((done, after(OutboxTable::Spans, spans)?, after(OutboxTable::Logs, logs)?))
         })?;
-        if let Some((waiting, dropped)) = queued {
-            self.queue.committed(waiting, dropped);
+        for (queue, changed) in [(&self.queue, spans), (&self.log_queue, logs)] {
+            if let Some((waiting, dropped)) = changed {
+                queue.committed(waiting, dropped);
+            }
         }
         Ok(done)
+    }
+
+    /// The queue in a table.
+    fn queue_in(&self, table: OutboxTable) -> &OutboxQueue {
+        match table {
+            OutboxTable::Spans => &self.queue,
+            OutboxTable::Logs => &self.log_queue,
+        }
+    }
+
+    fn limit_queue(&mut self, table: OutboxTable, capacity: u64) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        if self.queue_in(table).status().length > capacity {
+            let (waiting, excess) = self.transact(|transaction| {
+                let excess = outbox::limit(transaction, table, capacity)?;
+                Ok((outbox::waiting(transaction, table)?, excess))
+            })?;
+            self.queue_in(table).committed(waiting, excess);
+            dropped = excess;
+        }
+        self.queue_in(table).set_capacity(capacity);
+        Ok(dropped)
+    }
+
+    fn acknowledge(&mut self, table: OutboxTable, through: i64, rejected: u64) -> Result<(), StoreError> {
+        let (waiting, removed) = self.transact(|transaction| {
+            let removed = outbox::remove(transaction, table, through)?;
+            Ok((outbox::waiting(transaction, table)?, removed))
+        })?;
+        // What was dropped while it was on its way has been counted as such.
+        let rejected = rejected.min(removed);
+        self.queue_in(table).acknowledged(waiting, removed - rejected, rejected);
+        Ok(())
     }
 
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -209,6 +263,7 @@ impl Store for SqliteStore {
             path: Arc::new(self.path.clone()),
             created_at: self.created_at,
             queue: self.queue.clone(),
+            log_queue: self.log_queue.clone(),
             problems: self.problems.clone(),
         }
     }
@@ -261,9 +316,8 @@ impl Store for SqliteStore {
 
     fn commit(&mut self, target: &Target, changes: Changes, spans: &SpanBatch) -> Result<Durable<Changes>, StoreError> {
         if changes.must_commit || !spans.records.is_empty() {
-            self.transact_spans(|transaction, capacity| {
-                let dropped = write(transaction, target, &changes, spans, capacity)?;
-                Ok(((), dropped))
+            self.transact_queued(|transaction, capacity| {
+                Ok(((), write(transaction, target, &changes, spans, capacity)?))
             })?;
         }
         Ok(Durable::new(changes))
@@ -291,21 +345,19 @@ impl Store for SqliteStore {
         invalid: &[Box<str>],
         decide: &mut DecidePart<'_>,
     ) -> Result<Durable<Layer>, StoreError> {
-        let layer = self.transact_spans(|transaction, capacity| {
+        let layer = self.transact_queued(|transaction, capacity| {
             let id = targets::upsert(transaction, target)?;
             staged::add(transaction, id, attempts, invalid)?;
             let mut layer = Layer::over(ledger);
-            let mut dropped = None;
+            let mut queued = QueueChanges::default();
             staged::for_each_part(transaction, id, |part| {
                 let (changes, spans) = decide(Memory::under(ledger, &layer), part);
-                if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
-                    *dropped.get_or_insert(0) += more;
-                }
+                queued.add(write(transaction, target, &changes, &spans, capacity)?);
                 layer.add(ledger, changes);
                 Ok(())
             })?;
             staged::clear(transaction, id)?;
-            Ok((layer, dropped))
+            Ok((layer, queued))
         })?;
         Ok(Durable::new(layer))
     }
@@ -401,32 +453,23 @@ impl Store for SqliteStore {
 
     fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError> {
         let capacity = u64::from(capacity);
-        if self.queue.status().length > capacity {
-            let (waiting, dropped) = self.transact(|transaction| {
-                let dropped = outbox::limit(transaction, capacity)?;
-                Ok((outbox::waiting(transaction)?, dropped))
-            })?;
-            self.queue.committed(waiting, dropped);
-            self.queue.set_capacity(capacity);
-            return Ok(dropped);
-        }
-        self.queue.set_capacity(capacity);
-        Ok(0)
+        Ok(self.limit_queue(OutboxTable::Spans, capacity)? + self.limit_queue(OutboxTable::Logs, capacity)?)
     }
 
     fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
-        self.read(|connection| outbox::oldest(connection, max_spans, max_bytes))
+        self.read(|connection| outbox::oldest_spans(connection, max_spans, max_bytes))
     }
 
     fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
-        let (waiting, removed) = self.transact(|transaction| {
-            let removed = outbox::remove(transaction, through)?;
-            Ok((outbox::waiting(transaction)?, removed))
-        })?;
-        // Spans that were dropped while they were being sent have been counted as dropped already.
-        let rejected = rejected.min(removed);
-        self.queue.acknowledged(waiting, removed - rejected, rejected);
-        Ok(())
+        self.acknowledge(OutboxTable::Spans, through, rejected)
+    }
+
+    fn oldest_logs(&self, max_records: usize, max_bytes: usize) -> Result<Vec<QueuedLog>, StoreError> {
+        self.read(|connection| outbox::oldest_logs(connection, max_records, max_bytes))
+    }
+
+    fn acknowledge_logs(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
+        self.acknowledge(OutboxTable::Logs, through, rejected)
     }
 }
 
@@ -454,15 +497,14 @@ fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Writes one decision. Returns how many spans were dropped to keep the queue within `capacity`; `None` if no span was
-/// queued.
+/// Writes a decision; of each queue that it adds to, the oldest items beyond `capacity` are dropped.
 fn write(
     transaction: &Transaction<'_>,
     target: &Target,
     changes: &Changes,
     spans: &SpanBatch,
     capacity: u64,
-) -> rusqlite::Result<Option<u64>> {
+) -> rusqlite::Result<QueueChanges> {
     let id = targets::upsert(transaction, target)?;
     entries::write(transaction, id, &changes.rows)?;
     entries::prune(transaction, id, &changes.pruned)?;
@@ -478,7 +520,7 @@ fn write(
     if let Some(marks) = &changes.marks {
         targets::write_marks(transaction, id, marks)?;
     }
-    outbox::add(transaction, id, spans, capacity)
+    outbox::add(transaction, (id, &target.environment), spans, capacity)
 }
 
 #[cfg(test)]

@@ -449,10 +449,18 @@ impl<'a> Draft<'a> {
             AttemptStatus::Failed => DeliveryResult::Failed,
             _ => return,
         };
-        self.end_with(result, &attempt.event, key, row);
+        let error = attempt.error.clone().filter(|_| result == DeliveryResult::Failed);
+        self.end_with(result, &attempt.event, error, key, row);
     }
 
-    fn end_with(&mut self, result: DeliveryResult, name: &Arc<str>, key: &RowKey, row: &mut Row) {
+    fn end_with(
+        &mut self,
+        result: DeliveryResult,
+        name: &Arc<str>,
+        error: Option<Box<str>>,
+        key: &RowKey,
+        row: &mut Row,
+    ) {
         row.ended = true;
         row.result = Some(result);
         self.transitions.push(Transition::Ended {
@@ -464,6 +472,7 @@ impl<'a> Draft<'a> {
             event: row.event.clone(),
             result,
             attempts: row.attempt,
+            error,
             origin: self.origin(key),
         });
     }
@@ -527,7 +536,7 @@ impl<'a> Draft<'a> {
         }
         if row.is_latest() {
             let name = name.unwrap_or(&row.event).clone();
-            self.end_with(DeliveryResult::Abandoned, &name, key, &mut row);
+            self.end_with(DeliveryResult::Abandoned, &name, None, key, &mut row);
         }
         row.open = false;
         row.ended = true;

@@ -20,6 +20,8 @@ pub struct DaemonSource<'a> {
     pub store: &'a StoreInfo,
     /// The queue of spans.
     pub queue: QueueStatus,
+    /// The queue of log records.
+    pub log_queue: QueueStatus,
     /// How pushes of metrics went.
     pub pushes: PushCounts,
 }
@@ -84,6 +86,38 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_records_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Log records about deliveries (traces.logs) that have left their queue: exported, rejected, or dropped, like spans.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push(["exported"], daemon.log_queue.exported);
+            samples.push(["rejected"], daemon.log_queue.rejected);
+            samples.push(["dropped"], daemon.log_queue.dropped);
+        }),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_record_queue_length",
+            durable: true,
+            help: "Log records on disk that wait to be sent; at most traces.max_queued_spans.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.log_queue.length)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_record_queue_oldest_timestamp_seconds",
+            durable: true,
+            help: "When the oldest waiting log record was queued, by the local clock; absent if none waits.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.log_queue.oldest)),
     },
     MetricRow {
         metric: Metric {
