@@ -24,6 +24,7 @@ use talkover_core::spans::span::SampledAttempt;
 use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
+use talkover_exporter::sinks::metrics::pushes::PushStatus;
 use talkover_exporter::sinks::metrics::scrape::Scraper;
 use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
@@ -43,7 +44,12 @@ fn main() {
     let store = StoreHandle::new(
         SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(Timestamp::from_seconds(0))).unwrap(),
     );
-    let scraper = Scraper { board: board(), store: store.info().clone(), registry: Registry::new() };
+    let scraper = Scraper {
+        board: board(),
+        store: store.info().clone(),
+        registry: Registry::new(),
+        pushes: PushStatus::default(),
+    };
     let scrape = |format| {
         let mut text = String::new();
         scraper.write(format, &mut text).unwrap();

@@ -1,13 +1,15 @@
 """What ci/abuse does to the daemon's port, and what it measures beside it.
 
 abuse.py scenario                            prints a world whose scrape has 6 MiB and changes all the time
-abuse.py http[s]://ADDRESS PID ATTACK…       attacks: slow, crowd, windows, passwords
+abuse.py http[s]://ADDRESS PID ATTACK…       attacks: slow, crowd, windows, passwords, nobody, pages
 """
 
 import base64
 import http.client
 import json
 import os
+import random
+import re
 import socket
 import ssl
 import statistics
@@ -17,7 +19,7 @@ import threading
 import time
 import urllib.parse
 
-from servers import fail
+from servers import fail, get, read
 
 SECONDS = float(os.environ.get("TALKOVER_ABUSE_SECONDS", "60"))
 MAX_SCRAPE_SECONDS = 1.0
@@ -29,6 +31,9 @@ SCRAPE = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
     "Accept-Encoding": "gzip",
 }
+# Requests of the status page.
+PAGES_PER_SECOND = 100
+PAGE_READERS = 10
 PLAIN = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
 
 
@@ -59,6 +64,8 @@ class Target:
 
     def __init__(self, url, pid):
         self.url, self.pid = urllib.parse.urlsplit(url), pid
+        # Status and seconds of each status page.
+        self.read_pages = []
         self.context = ssl.create_default_context()
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
 
@@ -96,6 +103,12 @@ class Target:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(protocols)
         return context.wrap_socket(door)
+
+    def polls(self):
+        """How many polls have succeeded."""
+        text = read(f"{self.url.geturl()}/metrics")
+        succeeded = re.findall(r'^talkover_exporter_polls_total\{.*result="success"\} (\d+)', text, re.MULTILINE)
+        return sum(map(int, succeeded))
 
     def await_metrics(self, headers):
         """Waits until all is read and the scrape no longer grows much; returns its size."""
@@ -205,6 +218,32 @@ def windows(target, is_over):
     return [lambda: forever(client, is_over)] * 10
 
 
+def nobody(target, is_over):
+    """Nobody else: for comparison."""
+    return []
+
+
+def pages(target, is_over):
+    """100 requests of status pages a second: four of five of the list, the others of one webhook."""
+    webhooks = get(f"{target.url.geturl()}/api/v1/status")["webhooks"]
+    paths = [f"/webhooks/{one['environment']}/{one['webhook_id']}" for one in webhooks]
+
+    def reader():
+        door = http.client.HTTPConnection(target.url.netloc, timeout=30)
+        due = time.monotonic()
+        while not is_over.is_set():
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += PAGE_READERS / PAGES_PER_SECOND
+            path = "/" if random.random() < 0.8 else random.choice(paths)
+            begun = time.monotonic()
+            door.request("GET", path, headers={"Accept-Encoding": "gzip"})
+            answer = door.getresponse()
+            answer.read()
+            target.read_pages.append((answer.status, time.monotonic() - begun))
+
+    return [lambda: forever(reader, is_over)] * PAGE_READERS
+
+
 def login(user, password):
     return {**SCRAPE, "Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -231,22 +270,44 @@ def attack(target, name):
     for client in begin(target, is_over):
         threading.Thread(target=client, daemon=True).start()
     time.sleep(2)
+    target.read_pages.clear()
+    is_polled = name in ("nobody", "pages")
+    polled = target.polls() if is_polled else 0
     measured.start()
     time.sleep(SECONDS)
     measured.is_over.set()
+    if is_polled:
+        tell_polls(target, name, polled)
     is_over.set()
     measured.join()
     time.sleep(3)
     slowest, peak = max(measured.seconds), measured.peak - idle
     print(
         f"{name}: {globals()[name].__doc__} {len(measured.seconds)} scrapes, median "
-        f"{statistics.median(measured.seconds) * 1000:.0f} ms, slowest {slowest * 1000:.0f} ms, "
+        f"{statistics.median(measured.seconds) * 1000:.0f} ms, "
+        f"99 of 100 below {percentile(measured.seconds, 99) * 1000:.0f} ms, slowest {slowest * 1000:.0f} ms, "
         f"first {measured.seconds[0] * 1000:.0f} ms, not answered with 200: {measured.others or 'none'}; memory "
         f"idle {idle:.0f} MiB, at most +{peak:.0f} MiB, 3 s later {target.resident() - idle:+.0f} MiB; "
         f"at most {measured.descriptors} descriptors",
         flush=True,
     )
     return slowest < MAX_SCRAPE_SECONDS and peak < MAX_MIB and not measured.others
+
+
+def percentile(seconds, percent):
+    return sorted(seconds)[len(seconds) * percent // 100]
+
+
+def tell_polls(target, name, before):
+    """Prints what became of polls and status pages."""
+    print(f"{name}: {(target.polls() - before) * 60 / SECONDS:.0f} polls a minute")
+    if answers := target.read_pages:
+        seconds = [took for _, took in answers]
+        others = sum(status != 200 for status, _ in answers)
+        print(
+            f"{name}: {len(answers) / SECONDS:.0f} pages a second, median {statistics.median(seconds) * 1000:.0f} ms, "
+            f"99 of 100 below {percentile(seconds, 99) * 1000:.0f} ms, not answered with 200: {others}"
+        )
 
 
 def timing(target):

@@ -3,27 +3,32 @@
 
 Usage: history.py past PROMETHEUS TRUTH FILE DASHBOARDS
        history.py live PROMETHEUS TRUTH ADDED
+       history.py measure TRUTH COMMAND…
 
 `past` demands that the counts of every day equal the truth, that the values that are scraped now are those of the
 file's last samples, that nothing was reset, and that the main panels show something over 30 days. `live` demands that
-ADDED attempts came on top since. Exits 1 with every fault.
+ADDED attempts came on top since. `measure` runs a command that reads all entries, and demands that it takes at most
+100 MiB. Exits 1 with every fault.
 """
 
 import datetime
 import json
 import re
+import resource
+import subprocess
 import sys
 import time
 import urllib.parse
 from collections import Counter
 from pathlib import Path
 
-from servers import read
+from servers import fail, read
 
 # What is scraped has labels of the scrape; what was written has none.
 LIVE = '{job="talkover"}'
 ATTEMPTS = "talkover_webhook_delivery_attempts_total"
 DAY = 86400
+MAX_MIB = 100
 # Panels that must show something of the past, and where there is nothing to be shown: what the daemon tells of itself.
 VALUES = {
     "__rate_interval": "1h",
@@ -168,7 +173,24 @@ def live(prometheus, truth, added, faults):
     print(f"{added} attempts on top of {total}")
 
 
+def measure(truth, command):
+    """Runs a command that reads all entries, and prints what it takes."""
+    began = time.monotonic()
+    # Before the truth is read: what this process takes when it is forked counts as the command's.
+    subprocess.run(command, check=True)
+    took, usage = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    mib, cpu = usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+    webhooks = json.loads(Path(truth).read_text(encoding="utf-8"))["webhooks"]
+    entries = sum(len(webhook["entries"]) for webhook in webhooks)
+    each = f"{cpu:.1f} s of CPU, {cpu / entries * 1e6:.0f} µs an entry"
+    print(f"{entries} entries in {took:.0f} s: at most {mib:.0f} MiB, {each}", flush=True)
+    if mib > MAX_MIB:
+        fail(f"more than {MAX_MIB} MiB")
+
+
 def main():
+    if sys.argv[1] == "measure":
+        return measure(sys.argv[2], sys.argv[3:])
     command, server, truth, *rest = sys.argv[1:]
     prometheus, faults = Prometheus(server), []
     truth = json.loads(Path(truth).read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ HOSTILE = "\"><script>document.title='taken over'</script><b>&amp;</b>' onmouseo
 HEADLINES = {
     "demo": "",
     "thousand": "",
-    "outage": "The API of production cannot be read since",
+    "outage": "Requests to the API of production are failing, since",
     "first": "Reading the logs of",
     "hostile": "",
 }

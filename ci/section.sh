@@ -136,7 +136,8 @@ await() {
 # Usage: start_simulator [OPTION…]  Starts a simulated TalkOver; its address is in $simulator.
 start_simulator() {
     start simulator "$binary" simulate --listen 127.0.0.1:0 "$@"
-    await 20 "the simulator's address" grep -q '^Simulated TalkOver API: ' "$scratch/simulator.log"
+    # A world of a million entries takes a while to be made.
+    await 300 "the simulator's address" grep -q '^Simulated TalkOver API: ' "$scratch/simulator.log"
     simulator=$(sed -n 's|^Simulated TalkOver API: ||p' "$scratch/simulator.log")
 }
 

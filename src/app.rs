@@ -3,7 +3,7 @@
 //! Everything that can fail at the start fails here, before the first request: the state file, the clients, the
 //! listener's settings. Called by the commands `run` and `demo`.
 //!
-//! `assemble` builds the loop of an environment, `export` runs the exporter of spans, `supervisor` keeps the loops
+//! `assemble` builds the loop of an environment, `export` runs what sends to OTLP receivers, `supervisor` keeps the loops
 //! running and replaces them at a reload, `watch` notices when to reload, and `readiness` says when the metrics are
 //! worth scraping.
 
@@ -37,6 +37,7 @@ use crate::server_clock::ServerClocks;
 use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
+use crate::sinks::metrics::pushes::PushStatus;
 use crate::sinks::metrics::scrape::Scraper;
 use crate::sinks::otlp::connection::TransportError;
 use crate::store::error::StoreError;
@@ -71,9 +72,9 @@ pub enum AppError {
         /// Why not.
         error: ClientError,
     },
-    /// The connection to the OTLP receiver cannot be set up.
+    /// The connection to an OTLP receiver cannot be set up.
     #[error(transparent)]
-    Traces(#[from] TransportError),
+    Receiver(#[from] TransportError),
     /// The daemon's own spans cannot be sent.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -93,7 +94,6 @@ pub struct App {
     supervisor: Supervisor,
     ready: Ready,
     services: SharedServices,
-    scraper: Scraper,
     readiness: Readiness,
     server: ServerConfig,
 }
@@ -116,14 +116,16 @@ impl App {
         let registry = Registry::new();
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
-        let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry };
+        let (info, pushes) = (store.info().clone(), PushStatus::default());
+        let scraper = Scraper { board: board.clone(), store: info, registry, pushes };
 
         let clocks = ServerClocks::default();
-        let services = SharedServices { store, board, api, clocks, write_errors, watchdog };
+        let started_at = loaded_at;
+        let services = SharedServices { store, board, api, clocks, write_errors, watchdog, scraper, started_at };
         let readiness = Readiness::default();
         let server = config.server.clone();
         let (supervisor, ready) = Supervisor::new(config, source, watched, services.clone(), readiness.clone())?;
-        Ok(Self { supervisor, ready, services, scraper, readiness, server })
+        Ok(Self { supervisor, ready, services, readiness, server })
     }
 
     /// Polls, and serves on `listener`, until `shutdown` is requested or something fails that must not.
@@ -136,13 +138,13 @@ impl App {
         web: Option<WebConfig>,
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
-        let Self { mut supervisor, ready, services, scraper, readiness, server: settings } = self;
+        let Self { mut supervisor, ready, services, readiness, server: settings } = self;
         // Without a file to read again, SIGHUP is somebody else's.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
         let watchdog = services.watchdog.clone();
-        let sources = sources(&settings, &services, scraper, readiness, &reloader);
+        let sources = sources(&settings, &services, readiness, &reloader);
         let router = server::router(sources, settings.max_requests);
         let serving = server::serve(listener, router, web, settings.write_timeout, shutdown.clone());
         // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
@@ -156,7 +158,7 @@ impl App {
             chores.spawn(watch::follow(hangups, reloader, shutdown.clone()));
         }
 
-        supervisor.start(ready)?;
+        supervisor.start(ready).await?;
         let supervising = watchdog.watch("the loop that reloads", RELOAD_PATIENCE);
         watchdog.start();
         watchdog::tell_systemd(NotifyState::Ready);
@@ -195,20 +197,15 @@ impl App {
 }
 
 /// What the HTTP server answers from.
-fn sources(
-    settings: &ServerConfig,
-    services: &SharedServices,
-    scraper: Scraper,
-    readiness: Readiness,
-    reloader: &Reloader,
-) -> Sources {
+fn sources(settings: &ServerConfig, services: &SharedServices, readiness: Readiness, reloader: &Reloader) -> Sources {
     let metrics_path = MetricsPath::from(settings.metrics_path.as_str());
     Sources {
-        metrics: Renderer::start(scraper, &services.watchdog),
+        metrics: Renderer::start(services.scraper.clone(), &services.watchdog),
         status: StatusSource::start(StatusOrigin {
             board: services.board.clone(),
             readiness: readiness.clone(),
             clocks: services.clocks.clone(),
+            state: services.store.info().problems().clone(),
             metrics_path: metrics_path.clone(),
         }),
         metrics_path,

@@ -103,8 +103,8 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     started.map_err(|error| LoggingError(error.to_string()))
 }
 
-/// From now on a panic ends the process, whatever task or thread it comes from: the message goes to stderr, and the exit
-/// code is 1. What is left after a defect is not to be built on, and the state file is made for being left at any
+/// From now on a panic ends the process, whatever task or thread it comes from: the message goes to stderr, and the
+/// exit code is 1. What is left after a defect is not to be built on, and the state file is made for being left at any
 /// moment. The standard hook would end one task alone, and write to stderr with a lock in its hands.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(end_with_panic));

@@ -1,8 +1,8 @@
-//! How far the long work of a command has come: a bar on a terminal, else a line in the log every minute.
+//! The progress of a long command: a bar on a terminal, else a log line every minute.
 //!
-//! The work is counted in pages, because they are what the request budget limits. Used by the commands that read logs:
-//! `verify`, `history` and `check --online`. Whatever else is written to the terminal meanwhile goes through
-//! [`beside_bar`], so that it does not end up in the middle of the bar.
+//! Progress is counted in pages, because the request budget limits pages. Used by the commands that read logs:
+//! `verify`, `history` and `check --online`. Everything else that is written to the terminal meanwhile goes through
+//! [`beside_bar`], so that it does not break the bar.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -14,33 +14,33 @@ use tracing::info;
 
 use talkover_core::delivery::Timestamp;
 
-/// How often the log is told.
+/// How often progress is logged.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// How often the bar is drawn while nothing happens: the time that has passed is shown in seconds.
+/// How often the bar is redrawn while nothing happens: it shows the elapsed seconds.
 const TICK: Duration = Duration::from_secs(1);
-/// The pace so far tells more than the configured one after this long: the first requests come in a burst.
+/// After this long the actual pace is a better estimate than the configured one. Before, the initial burst distorts it.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// The bar that is on the terminal, if there is one. There is one terminal.
+/// The bar on the terminal, if there is one. Global, because there is one terminal.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// How much there is to read, and how fast the request budget lets it be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Pages, each of which is a request.
+    /// How many pages; each is one request.
     pub pages: u64,
-    /// Requests a minute.
+    /// At how many requests a minute.
     pub per_minute: f64,
 }
 
 impl Estimate {
-    /// Returns how long it takes.
+    /// Returns how long the reading takes.
     pub fn duration(&self) -> Duration {
         time_for(self.pages, self.per_minute / 60.0)
     }
 }
 
-/// As in "about 510 pages, 17 min at 30 a minute".
+/// Formats as in "about 510 pages, 17 min at 30 a minute".
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pages, per_minute } = self;
@@ -50,7 +50,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// Pages read, of about how many.
+/// How many pages have been read, of about how many.
 #[derive(Debug)]
 pub struct WorkProgress {
     title: String,
@@ -58,14 +58,14 @@ pub struct WorkProgress {
     pages: u64,
     reached: Option<Timestamp>,
     began: Instant,
-    /// When the log was last told.
+    /// When progress was last logged.
     told: Instant,
-    /// The bar; `None` if stderr is no terminal.
+    /// The bar; `None` if stderr is not a terminal.
     bar: Option<ProgressBar>,
 }
 
 impl WorkProgress {
-    /// Begins work named `title`, and logs what it will take.
+    /// Begins work named `title`, and logs the estimate.
     pub fn begin(title: &str, estimate: Estimate) -> Self {
         info!("{title}: {estimate}");
         let bar = io::stderr().is_terminal().then(|| draw(title, estimate.pages));
@@ -73,7 +73,7 @@ impl WorkProgress {
         Self { title: title.to_owned(), estimate, pages: 0, reached: None, began, told: began, bar }
     }
 
-    /// Corrects how many pages there are, read ones included.
+    /// Corrects the total number of pages, including those read.
     pub fn expect(&mut self, pages: u64) {
         self.estimate.pages = pages.max(self.pages);
         if let Some(bar) = &self.bar {
@@ -81,7 +81,7 @@ impl WorkProgress {
         }
     }
 
-    /// Records that another page was read, whose last entry is of the time `reached`.
+    /// Records that another page was read, whose oldest entry is from `reached`.
     pub fn advance(&mut self, reached: Option<Timestamp>) {
         self.pages += 1;
         self.reached = reached.or(self.reached);
@@ -109,7 +109,7 @@ impl WorkProgress {
     }
 }
 
-/// Takes the bar off the terminal.
+/// Removes the bar from the terminal.
 impl Drop for WorkProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
@@ -133,7 +133,7 @@ fn current() -> MutexGuard<'static, Option<ProgressBar>> {
     BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does `write`, which may write to the terminal, while there is no bar on it.
+/// Runs `write`, which may write to the terminal, while the bar is hidden.
 pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
     let bar = current().clone();
     match bar {
@@ -142,7 +142,7 @@ pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// What writes to a terminal on which there may be a bar.
+/// A writer to a terminal that may show a bar.
 #[derive(Debug)]
 pub struct BesideBar<W>(pub W);
 
@@ -160,7 +160,7 @@ fn time_for(pages: u64, per_second: f64) -> Duration {
     Duration::try_from_secs_f64(pages as f64 / per_second).unwrap_or(Duration::MAX)
 }
 
-/// A time to the accuracy of a guess: `40 s`, `17 min`, `2 h 50 min`, `3 d 4 h`.
+/// Formats an estimated duration: `40 s`, `17 min`, `2 h 50 min`, `3 d 4 h`.
 fn rough(time: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
@@ -178,7 +178,7 @@ fn rough(time: Duration) -> String {
     }
 }
 
-/// `2026-11-29 16:41`, in UTC as in the log.
+/// Formats a time to the minute, in UTC: `2026-11-29 16:41`.
 fn minute_of(time: Timestamp) -> String {
     let time = jiff::Timestamp::from_microsecond(time.as_micros()).unwrap_or_default();
     time.to_string().chars().take(16).map(|character| if character == 'T' { ' ' } else { character }).collect()

@@ -1,8 +1,8 @@
-//! Copies a whole state: to a file, while a daemon may be running, and from such a file to where a daemon is to begin.
+//! Exports a whole state to a file, even while a daemon uses it, and imports such a file as a new state.
 //!
-//! The copy is a state file itself, in one piece, and holds also when each target was last read, which a daemon keeps
-//! in `<state>.seen`. What was spent of the request budget stays where it was spent, and the lock file is nobody's
-//! property. Used by `state export` and `state import`.
+//! The copy is itself a state file, and includes the content of `<state>.seen` (when each target was last read). The
+//! files of the request budget and of the lock are not copied: they belong to the machine. Used by `state export` and
+//! `state import`.
 
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -11,40 +11,51 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::audit::state::{StateError, StateFile};
 use crate::store::draft::DraftPlace;
 use crate::store::error::StoreError;
-use crate::store::place::beside;
+use crate::store::place::{self, Holder, beside};
 use crate::store::sqlite::commits;
 use talkover_core::server_time::LocalTime;
 
-/// Where the table `meta` of a copy keeps the content of `<state>.seen`.
+/// The key in the table `meta` under which a copy keeps the content of `<state>.seen`.
 const SEEN: &str = "exported_seen";
 /// Only its owner may read a state.
 const MODE: u32 = 0o600;
+/// How often a file that a process is just writing to is copied until a copy is sound.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Why a state cannot be copied.
 #[derive(Debug, Error)]
 pub enum CopyError {
-    /// The file to be read is no sound state of this version.
+    /// The file to be read is not an intact state of this version.
     #[error(transparent)]
     State(#[from] StateError),
-    /// There is nothing to be read.
+    /// The file to be read does not exist.
     #[error("failed to read {}: {}", path.display(), io::Error::from(io::ErrorKind::NotFound))]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// There is a state, or a file, where the copy was to be.
+    /// There is a state where one was to be made, or it cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is a file of that name.
-    #[error("there is a file {} already: it was left untouched", path.display())]
+    /// The file to be written exists.
+    #[error("file {} already exists: it was left untouched", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("failed to read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
     },
     /// It cannot be written.
     #[error("failed to write {}: {error}", path.display())]
@@ -54,37 +65,82 @@ pub enum CopyError {
         /// Why not.
         error: io::Error,
     },
-    /// SQLite cannot write it.
+    /// SQLite cannot write the file.
     #[error("failed to write {}: {error}", path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// Why not, in SQLite's words.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
 }
 
-/// Copies the state at `state` to a new file at `copy`, as of one moment.
+/// Where an export has come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportSource {
+    /// The file at its path.
+    File,
+    /// The process of this id, which works with a file that stood at the path and was deleted or replaced.
+    Process(u32),
+}
+
+/// Copies the state at `state` to a new file at `copy`, as of one moment. If a running daemon works with a file that
+/// stood there and was deleted or replaced, that is what is copied.
 ///
 /// # Errors
 /// If the state is missing, damaged or of another version, or if `copy` exists or cannot be written.
-pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
+pub fn export(state: &Path, copy: &Path) -> Result<ExportSource, CopyError> {
+    if copy.symlink_metadata().is_ok() {
+        return Err(CopyError::Exists { path: copy.to_owned() });
+    }
+    let Some(holder) = place::holder_of_deleted(state) else {
+        export_file(state, state, copy)?;
+        return Ok(ExportSource::File);
+    };
+    let saved = save_deleted(holder, directory_of(copy))?;
+    export_file(saved.path(), state, copy)?;
+    Ok(ExportSource::Process(holder.process))
+}
+
+/// Copies the file that `holder` has open, until a copy is sound: the process may just be writing to it.
+fn save_deleted(holder: Holder, directory: &Path) -> Result<NamedTempFile, CopyError> {
+    let open = PathBuf::from(format!("/proc/{}/fd/{}", holder.process, holder.descriptor));
+    let failed = |error| CopyError::Write { path: directory.to_owned(), error };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let saved = draft_in(directory).map_err(failed)?;
+        std::fs::copy(&open, saved.path()).map_err(|error| CopyError::Read { path: open.clone(), error })?;
+        match StateFile::open(saved.path()) {
+            Err(_torn) if attempts < MAX_ATTEMPTS => {}
+            Ok(_sound) => return Ok(saved),
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+fn draft_in(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory)
+}
+
+fn directory_of(copy: &Path) -> &Path {
+    copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Copies the state in `file`, which is or was at `state`.
+fn export_file(file: &Path, state: &Path, copy: &Path) -> Result<(), CopyError> {
     let exists = || CopyError::Exists { path: copy.to_owned() };
     let write = |error| CopyError::Write { path: copy.to_owned(), error };
     let sqlite = |error| CopyError::Sqlite { path: copy.to_owned(), error };
-    let source = StateFile::open(state)?;
-    if copy.symlink_metadata().is_ok() {
-        return Err(exists());
-    }
-    let directory = copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory).map_err(write)?;
+    let source = StateFile::open(file)?;
+    let file = draft_in(directory_of(copy)).map_err(write)?;
     // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
     // one that is newer would hide it.
     let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
     let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
     source.copy_to(&target)?;
     let mut target = target.into_inner();
-    // In one file: without the mode that keeps a log beside it.
+    // One file: without WAL mode, which keeps a log beside it.
     target.pragma_update(None, "journal_mode", "DELETE").map_err(sqlite)?;
     target.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![SEEN, seen]).map_err(sqlite)?;
     commits::reseal(&mut target).map_err(sqlite)?;
@@ -97,7 +153,7 @@ pub fn export(state: &Path, copy: &Path) -> Result<(), CopyError> {
     }
 }
 
-/// Lets the state at `state` begin with the copy at `copy`, at `now` by the local clock.
+/// Makes a new state at `state` from the copy at `copy`; `now` is the local time.
 ///
 /// # Errors
 /// If `copy` is missing, damaged or of another version, or if there is a state already.
@@ -118,10 +174,10 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     let seen: Option<Vec<u8>> = seen.optional().map_err(sqlite)?;
     commits::reseal(&mut target).map_err(sqlite)?;
     target.close().map_err(|(_, error)| sqlite(error))?;
-    // Without it the first reading counts as catching up.
+    // If it is missing, the first reading counts as catching up.
     let mut file = create(&beside(&draft, "seen")).map_err(write)?;
     file.write_all(&seen.unwrap_or_default()).map_err(write)?;
-    // Opened as a daemon opens it: what that would refuse is refused now.
+    // Opened as the daemon opens it, so that what the daemon would refuse is refused now.
     Ok(place.open(now)?.publish()?)
 }
 

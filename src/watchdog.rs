@@ -1,8 +1,9 @@
-//! Notices when a loop of the daemon no longer turns: a daemon that is half dead must not pass for alive.
+//! Detects loops of the daemon that are stuck: a half-dead daemon must not pass for healthy.
 //!
-//! Each loop reports its turns. One that has not turned for twice its longest wait makes `/-/healthy` fail with its
-//! name, and systemd's watchdog is no longer fed. A loop that waits for another one *rests*: the other one is watched.
-//! Times count while the process runs: one that was frozen, or a machine that slept, has not missed anything.
+//! Each loop reports every turn, that is, every iteration. If a loop has not turned for twice its longest wait,
+//! `/-/healthy` fails and names it, and systemd's watchdog is no longer notified. A loop that waits for another loop
+//! *rests*: only the other one is watched. Only time in which the process runs counts: after a frozen process or a
+//! sleeping machine no loop is late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,16 +15,17 @@ use tracing::{error, info, warn};
 
 use crate::shutdown::Shutdown;
 
-/// How often loops are looked at, and the most that a look adds to the time that has passed: had the process been able
-/// to run, it would have looked sooner.
+/// How often the loops are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The most that one check adds to the time that counts: a longer gap between checks means that the process did not
+/// run.
 const MAX_STEP: Duration = Duration::from_secs(2);
-/// How long a loop waits before it turns again, for nothing but to show that it does.
+/// An idle loop turns this often, only to show that it is alive.
 const TURN_EVERY: Duration = Duration::from_secs(15);
-/// The longest wait of a loop that turns that often: room for a machine with much to do.
+/// The longest wait of a loop that turns every [`TURN_EVERY`], with room for a busy machine.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Knows the loops. Clones share it.
+/// The loops that are watched. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog(Arc<SharedLoops>);
 
@@ -32,10 +34,10 @@ struct SharedLoops(Mutex<LoopsState>);
 
 #[derive(Debug, Default)]
 struct LoopsState {
-    /// How long the process has run, as far as it was looked at.
+    /// How long the process has run, as of the last check.
     now: Duration,
     loops: BTreeMap<u64, WatchedLoop>,
-    /// Loops so far.
+    /// How many loops there have been.
     count: u64,
 }
 
@@ -47,7 +49,7 @@ struct WatchedLoop {
     turned_at: Option<Duration>,
 }
 
-/// The turns of one loop, which is watched until this is dropped.
+/// Reports the turns of one loop, which is watched until this is dropped.
 #[derive(Debug)]
 pub struct Turns {
     watchdog: Watchdog,
@@ -55,7 +57,7 @@ pub struct Turns {
 }
 
 impl Watchdog {
-    /// Watches a loop from now on, whose turns are at most `longest_wait` apart.
+    /// Starts to watch a loop whose turns are at most `longest_wait` apart.
     pub fn watch(&self, name: impl Into<String>, longest_wait: Duration) -> Turns {
         let mut state = self.lock();
         let number = state.count;
@@ -65,16 +67,16 @@ impl Watchdog {
         Turns { watchdog: self.clone(), number }
     }
 
-    /// Whether all loops turn.
+    /// Returns `Ok` if no loop is stuck.
     ///
     /// # Errors
-    /// Those that do not, and for how long, in one line.
+    /// The loops that are stuck, and for how long, in one line.
     pub fn check(&self) -> Result<(), String> {
         let stuck: Vec<String> = self.stuck().into_values().collect();
         if stuck.is_empty() { Ok(()) } else { Err(stuck.join(", ")) }
     }
 
-    /// The loops that do not turn, by their numbers: which, and for how long.
+    /// Returns the loops that are stuck, by number: the name, and for how long.
     fn stuck(&self) -> BTreeMap<u64, String> {
         let state = self.lock();
         let stuck = state.loops.iter().filter_map(|(number, watched)| {
@@ -85,12 +87,12 @@ impl Watchdog {
         stuck.collect()
     }
 
-    /// Looks at the loops from a thread of its own, which no loop can keep from running, for as long as somebody has a
-    /// clone. Tells systemd that all of them turn, where it wants to know.
+    /// Starts the thread that checks the loops until the last clone is dropped: its own thread, because a stuck loop
+    /// may block all others. It also notifies systemd's watchdog if that is enabled.
     pub fn start(&self) {
         let shared = Arc::downgrade(&self.0);
         if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(move || look(&shared)) {
-            warn!(%error, "failed to start the thread that watches the others");
+            warn!(%error, "failed to start the watchdog thread");
         }
     }
 
@@ -117,22 +119,21 @@ fn look(shared: &Weak<SharedLoops>) {
             tell_systemd(NotifyState::Watchdog);
         }
         for (_, what) in stuck.iter().filter(|(number, _)| !reported.contains(*number)) {
-            error!("{what}: a defect of this program, or a disk that does not answer");
+            error!("{what}: a bug, or a disk that hangs");
         }
         if stuck.is_empty() && !reported.is_empty() {
-            info!("all loops turn again");
+            info!("all loops are running again");
         }
         reported = stuck.into_keys().collect();
     }
 }
 
-/// Returns when a loop that waits for something else has to turn. Never waited for alone: it does not end with the
-/// program.
+/// Completes when a loop that waits for something else must turn. Do not await it alone: it ignores the shutdown.
 pub async fn next_turn() {
     tokio::time::sleep_until(tokio::time::Instant::now() + TURN_EVERY).await;
 }
 
-/// Tells systemd, where that has started us and wants to know.
+/// Notifies systemd, if it started the daemon and wants to be notified.
 pub fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "failed to notify systemd");
@@ -140,17 +141,17 @@ pub fn tell_systemd(state: NotifyState<'_>) {
 }
 
 impl Turns {
-    /// Notes that the loop turns now.
+    /// Records that the loop turns now.
     pub fn turn(&self) {
         self.set(true);
     }
 
-    /// Notes that the loop has nothing to do until it turns again.
+    /// Records that the loop has nothing to do until it turns again.
     pub fn rest(&self) {
         self.set(false);
     }
 
-    /// Rests until `work` is done, which is watched by itself.
+    /// Rests until `work` is done, which is watched separately.
     pub async fn resting<T>(&self, work: impl Future<Output = T>) -> T {
         self.rest();
         let done = work.await;
@@ -158,7 +159,7 @@ impl Turns {
         done
     }
 
-    /// Waits for `duration`, or less where the end is asked for, and turns meanwhile. Says whether the loop may go on.
+    /// Waits for `duration`, turning meanwhile, or until the shutdown. Returns whether the loop should continue.
     pub async fn wait(&self, shutdown: &mut Shutdown, duration: Duration) -> bool {
         let mut rest = duration;
         loop {

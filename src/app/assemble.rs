@@ -19,6 +19,7 @@ use crate::pipeline::step::StepContext;
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{Board, Display, Links};
 use crate::sinks::metrics::daemon::ApiMetrics;
+use crate::sinks::metrics::scrape::Scraper;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
@@ -32,7 +33,7 @@ use talkover_core::ledger::decide::Policy;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::schedule::Intervals;
-use talkover_core::server_time::ServerTime;
+use talkover_core::server_time::{LocalTime, ServerTime};
 use talkover_core::spans::sampling::Sampler;
 use talkover_core::spans::span::SpanPolicy;
 
@@ -45,6 +46,9 @@ pub(super) struct SharedServices {
     pub(super) clocks: ServerClocks,
     pub(super) write_errors: IntCounter,
     pub(super) watchdog: Watchdog,
+    pub(super) scraper: Scraper,
+    /// When the process was started.
+    pub(super) started_at: LocalTime,
 }
 
 /// Everything on which the loop of an environment depends: if a reload leaves this unchanged, the loop goes on
@@ -210,7 +214,11 @@ pub(super) fn display(metrics: &MetricsConfig, server: &ServerConfig) -> Display
 /// How spans are made; `None` if there is nobody to send them to.
 pub(crate) fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
     let is_on = traces.enabled && traces.endpoint.is_some();
-    is_on.then(|| SpanPolicy { sampler: Sampler::new(traces.success_sample_ratio), history: traces.history })
+    is_on.then(|| SpanPolicy {
+        sampler: Sampler::new(traces.success_sample_ratio),
+        history: traces.history,
+        logs: traces.logs.is_some(),
+    })
 }
 
 /// How decisions are made.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, error, info, warn};
 
 use super::assemble::{Plan, SharedServices, Tools, display, labels};
-use super::export::{self, Export};
+use super::export::{self, Exports, ReadyExports};
 use super::watch::WatchedFiles;
 use super::{AppError, readiness};
 use crate::build_info::VERSION;
@@ -28,7 +28,6 @@ use crate::reload::ReloadRequest;
 use crate::server::health::Readiness;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Trigger};
-use crate::sinks::traces::exporter::Exporter;
 use crate::store::Unlisted;
 use crate::store::error::StoreError;
 use crate::telemetry::running::{OwnTraces, PreparedTraces};
@@ -48,7 +47,7 @@ pub(super) struct Supervisor {
     running: BTreeMap<Arc<str>, Running>,
     /// Each task returns the name of its environment when it ends.
     tasks: JoinSet<Arc<str>>,
-    export: Export,
+    exports: Exports,
     own_traces: OwnTraces,
 }
 
@@ -64,7 +63,7 @@ type Environments = Vec<(Plan, EnvironmentLoop)>;
 /// What is ready to run.
 pub(super) struct Ready {
     environments: Environments,
-    exporter: Option<Box<Exporter>>,
+    exports: ReadyExports,
     own_traces: Option<PreparedTraces>,
 }
 
@@ -75,17 +74,9 @@ struct Prepared {
     tools: Vec<(Tools, Plan)>,
     /// For environments that trust other authorities from now on.
     connectors: Vec<(Connector, Plan)>,
-    exporter: NextExporter,
+    exports: ReadyExports,
     /// `None` if the section `telemetry` has not changed.
     own_traces: Option<Option<PreparedTraces>>,
-}
-
-/// What a reload does with the exporter of spans.
-enum NextExporter {
-    /// The section `traces` has not changed.
-    Same,
-    /// It is replaced, by another one or by none.
-    Other(Option<Box<Exporter>>),
 }
 
 impl Supervisor {
@@ -102,13 +93,13 @@ impl Supervisor {
     ) -> Result<(Self, Ready), AppError> {
         let plans = Plan::all(&config);
         let tools = plans.into_iter().map(|plan| Ok((plan.tools()?, plan))).collect::<Result<Vec<_>, AppError>>()?;
-        let exporter = export::prepare(&config.traces, &services)?;
+        let exports = export::prepare(&config, None, &services)?;
         let own_traces = own_traces(&config, &services)?;
-        let ready = Ready { environments: assemble(&services, &config, tools)?, exporter, own_traces };
+        let ready = Ready { environments: assemble(&services, &config, tools)?, exports, own_traces };
         readiness::show(&services.board, &readiness);
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        let (export, own_traces) = (Export::default(), OwnTraces::default());
-        let supervisor = Self { services, readiness, config, source, watched, running, tasks, export, own_traces };
+        let (exports, own_traces) = (Exports::default(), OwnTraces::default());
+        let supervisor = Self { services, readiness, config, source, watched, running, tasks, exports, own_traces };
         Ok((supervisor, ready))
     }
 
@@ -139,11 +130,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// If the daemon's own spans cannot be sent.
-    pub(super) fn start(&mut self, ready: Ready) -> Result<(), AppError> {
+    pub(super) async fn start(&mut self, ready: Ready) -> Result<(), AppError> {
         self.own_traces.start(ready.own_traces, &self.services.watchdog)?;
         self.start_environments(ready.environments);
-        self.export.start(ready.exporter, &self.services);
-        Ok(())
+        self.exports.replace(ready.exports, &self.services).await
     }
 
     fn start_environments(&mut self, environments: Environments) {
@@ -163,7 +153,7 @@ impl Supervisor {
 
     /// Returns when something ends by itself: a defect of this program.
     pub(super) async fn failure(&mut self) -> AppError {
-        let (tasks, export, own_traces) = (&mut self.tasks, &mut self.export, &mut self.own_traces);
+        let (tasks, exports, own_traces) = (&mut self.tasks, &mut self.exports, &mut self.own_traces);
         let environment = async {
             match tasks.join_next().await {
                 Some(Err(failure)) => failure,
@@ -173,7 +163,7 @@ impl Supervisor {
         };
         tokio::select! {
             failure = environment => AppError::TaskPanicked(failure),
-            failure = export.failure() => AppError::TaskPanicked(failure),
+            failure = exports.failure() => AppError::TaskPanicked(failure),
             failure = own_traces.failure() => AppError::TaskPanicked(failure),
         }
     }
@@ -182,7 +172,7 @@ impl Supervisor {
     pub(super) async fn stop_all(&mut self) -> Result<(), AppError> {
         let all: Vec<Arc<str>> = self.running.keys().cloned().collect();
         self.stop(&all).await?;
-        self.export.stop().await?;
+        self.exports.stop().await?;
         self.own_traces.stop().await.map_err(AppError::TaskPanicked)
     }
 
@@ -260,17 +250,11 @@ impl Supervisor {
         let tools = tools.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
         let connectors = reconnecting.into_iter().map(|plan| Ok((plan.connector()?, plan)));
         let connectors = connectors.collect::<Result<Vec<_>, AppError>>().map_err(|failure| failure.to_string())?;
-        let exporter = self.next_exporter(&config).await.map_err(|failure| failure.to_string())?;
+        let (next, running, services) = (config.clone(), self.config.clone(), self.services.clone());
+        let exports = blocking::run(move || export::prepare(&next, Some(&running), &services)).await;
+        let exports = exports.map_err(|failure| failure.to_string())?;
         let own_traces = self.next_own_traces(&config).await.map_err(|failure| failure.to_string())?;
-        Ok(Prepared { config, tools, connectors, exporter, own_traces })
-    }
-
-    async fn next_exporter(&self, config: &Config) -> Result<NextExporter, AppError> {
-        if config.traces == self.config.traces {
-            return Ok(NextExporter::Same);
-        }
-        let (traces, services) = (config.traces.clone(), self.services.clone());
-        blocking::run(move || export::prepare(&traces, &services)).await.map(NextExporter::Other)
+        Ok(Prepared { config, tools, connectors, exports, own_traces })
     }
 
     async fn next_own_traces(&self, config: &Config) -> Result<Option<Option<PreparedTraces>>, AppError> {
@@ -283,7 +267,7 @@ impl Supervisor {
 
     /// Stops what is gone or has changed, and starts what is new or has changed.
     async fn exchange(&mut self, prepared: Prepared) -> Result<Result<(), String>, AppError> {
-        let Prepared { config, tools, connectors, exporter, own_traces } = prepared;
+        let Prepared { config, tools, connectors, exports, own_traces } = prepared;
         let kept: Vec<Plan> = Plan::all(&config);
         let is_gone = |name: &&Arc<str>| !kept.iter().any(|plan| plan.name() == &***name);
         let gone: Vec<Arc<str>> = self.running.keys().filter(is_gone).cloned().collect();
@@ -297,13 +281,7 @@ impl Supervisor {
             Ok(environments) => {
                 self.start_environments(environments);
                 connectors.into_iter().for_each(|(connector, plan)| self.reconnect(connector, plan));
-                match exporter {
-                    NextExporter::Same => self.export.retry_now(),
-                    NextExporter::Other(exporter) => {
-                        self.export.stop().await?;
-                        self.export.start(exporter, &self.services);
-                    }
-                }
+                self.exports.replace(exports, &self.services).await?;
                 if let Some(own_traces) = own_traces {
                     self.own_traces.stop().await.map_err(AppError::TaskPanicked)?;
                     self.own_traces.start(own_traces, &self.services.watchdog)?;

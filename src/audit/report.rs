@@ -1,5 +1,5 @@
-//! What an audit found, in words or as JSON: a summary first, then a block for each target, those with faults first, and
-//! apart from them and short what is no fault.
+//! What an audit found, in words or as JSON: a summary first, then a block for each target, those with faults first,
+//! and apart from them and short what is no fault.
 
 use std::fmt::Write;
 
@@ -69,14 +69,35 @@ pub fn text(results: &[(Target, AuditResult)]) -> String {
     if notes.is_empty() { text } else { format!("{text}\nNo fault:\n{notes}") }
 }
 
-/// The same as JSON. Whether nothing is wrong is its `ok`.
-pub fn json(results: &[(Target, AuditResult)]) -> Value {
+/// The same as JSON, with what `age` says of the state. Whether nothing is wrong is its `ok`.
+pub fn json(results: &[(Target, AuditResult)], age: &Age) -> Value {
     let sums = summary(results);
+    let is_behind = matches!(age, Age::Behind(_));
     let webhooks: Vec<Value> = results.iter().map(|(target, result)| webhook_json(target, result)).collect();
     json!({
-        "ok": sums.faults == 0 && sums.failed == 0,
+        "ok": sums.faults == 0 && sums.failed == 0 && !is_behind,
         "summary": {"webhooks": results.len(), "faulty": sums.faulty, "faults": sums.faults, "failed": sums.failed},
+        "state": age_json(age),
         "webhooks": webhooks,
+    })
+}
+
+/// By how much the state is, or once was, behind what was shown.
+fn age_json(age: &Age) -> Value {
+    let (gap, is_behind, waiting) = match age {
+        Age::Current => return json!({"problem": null, "went_back": null}),
+        Age::Behind(gap) => (gap, true, None),
+        Age::WentBack { gap, waiting } => (gap, *waiting > 0, Some(*waiting)),
+    };
+    json!({
+        "problem": is_behind.then_some("behind"),
+        "went_back": {
+            "commits_missing": gap.commits,
+            "last_commit": rfc3339(gap.from),
+            "last_shown": rfc3339(gap.to),
+            "noticed": waiting.map(|_| rfc3339(gap.noticed_at)),
+            "webhooks_to_read_again": waiting,
+        },
     })
 }
 

@@ -21,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::place;
 use crate::store::sqlite::behind::{self, Gap};
 use crate::store::sqlite::served::Served;
-use crate::store::sqlite::{checksums, commits, format};
+use crate::store::sqlite::{commits, damage, format};
 use talkover_core::delivery::{EntryId, GroupKey, OwnerType, Target, Timestamp};
 use talkover_core::server_time::LocalTime;
 
@@ -281,8 +281,8 @@ impl StateFile {
         })
     }
 
-    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not know
-    /// it.
+    /// The marks of `target`, and how many entries the daemon has taken into the books; `None` if the file does not
+    /// know it.
     ///
     /// # Errors
     /// If the file cannot be read any more.
@@ -388,7 +388,7 @@ fn uri(path: &Path, is_at_rest: bool) -> String {
 /// What is wrong with the file's rows, or else with its pages: as the daemon finds it.
 fn find_damage(transaction: &Transaction<'_>) -> rusqlite::Result<Option<String>> {
     let pages = format::find_broken_page(transaction);
-    match checksums::find_fault(transaction) {
+    match damage::find_fault(transaction) {
         Ok(Some(fault)) => Ok(Some(fault.to_string())),
         rows => pages.and_then(|found| if found.is_some() { Ok(found) } else { rows.map(|_none| None) }),
     }

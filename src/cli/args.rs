@@ -1,4 +1,4 @@
-//! The command line's grammar, for clap. What the commands do stands in their own files.
+//! The grammar of the command line, for clap. Each command has its own file.
 
 use crate::build_info::{REVISION, RUSTVERSION, VERSION};
 use crate::config::{CommandLineOption, parse_address, parse_duration, parse_metrics_path};
@@ -11,7 +11,7 @@ use std::time::Duration;
 static VERSION_LINE: LazyLock<String> =
     LazyLock::new(|| format!("{VERSION} (revision {REVISION}, rustc {RUSTVERSION})"));
 
-/// Exports the delivery logs of TalkOver webhooks as Prometheus metrics: every attempt counted exactly once.
+/// Exports the delivery logs of TalkOver webhooks as Prometheus metrics. Every attempt is counted exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "talkover-exporter", version = VERSION_LINE.as_str(), propagate_version = true)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
@@ -20,34 +20,34 @@ pub(super) struct CommandLine {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
-    /// Without a command: what `run` takes.
+    /// The options of `run`, which is run if no command is given.
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the daemon; so does `--config FILE` without a command
+    /// Run the daemon (the default with `--config FILE`)
     Run(RunArgs),
-    /// Show the whole product with simulated deliveries: no token and no network needed
+    /// Run the whole product on simulated deliveries: no token and no network needed
     Demo(DemoArgs),
     /// Serve only the simulated TalkOver API
     Simulate(SimulateArgs),
-    /// Validate a configuration file, naming every fault; with `--online` also ask the API what the settings come to
+    /// Validate a configuration file and report every fault; with `--online` also test it against the API
     Check(CheckArgs),
-    /// Audit the state file: read a stretch of the log again, compare it entry by entry and in sums
+    /// Audit the state file: read part of the log again, compare every entry and all sums
     Verify(VerifyArgs),
-    /// Print every setting with its explanation and default, or the settings that are in force
+    /// Print the settings in force, or all settings with explanations and defaults
     Config(ShowConfigArgs),
-    /// Write the retained past as OpenMetrics text, for promtool to make blocks of
+    /// Write past deliveries as OpenMetrics text, which promtool turns into Prometheus blocks
     History(HistoryArgs),
-    /// Copy the whole state to a file, or from one
+    /// Export the whole state to a file, or import it
     State(StateArgs),
     /// Write the bundled Grafana dashboards, Prometheus rules and provisioning files
     Dashboards(DashboardsArgs),
-    /// Ask a daemon whether it is alive: for containers without curl
+    /// Ask a running daemon whether it is alive: for containers without curl
     Healthcheck(HealthcheckArgs),
-    /// Print the completions of a shell
+    /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, as roff
     Man,
@@ -61,14 +61,13 @@ pub struct ConfigFile {
     pub path: Option<PathBuf>,
 }
 
-/// What `run` needs.
+/// The options of `run`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The --web options are those of other exporters. They override the file and the environment variables.\n\n\
-Where systemd passes a socket (LISTEN_FDS), the daemon serves on that one, and no address is taken.\n\n\
-SIGTERM and SIGINT stop it within 5 seconds, and nothing is lost. SIGHUP reads the configuration again, as does a change of the \
-file; one with faults is refused, and the log says why."
-)]
+#[command(after_help = "The --web options are those of other exporters. They override the file and the environment \
+variables.\n\n\
+If systemd passes a socket (LISTEN_FDS), the daemon serves on that socket and ignores the address.\n\n\
+SIGTERM and SIGINT stop the daemon within 5 seconds, and nothing is lost. SIGHUP reloads the configuration, and so \
+does a change of the file. A file with faults is refused, and the log says why.")]
 pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the help of the group")]
@@ -81,13 +80,13 @@ pub struct RunArgs {
 /// The options that all exporters built on Prometheus's exporter-toolkit share. Each sets a key of the configuration.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WebArgs {
-    /// Where to listen, such as :9877 or localhost:9877; sets server.listen
+    /// The address to listen on, such as :9877 or localhost:9877; sets server.listen
     #[arg(long = "web.listen-address", value_name = "ADDR", value_parser = parse_address)]
     pub listen_address: Option<SocketAddr>,
-    /// TLS and basic auth, in exporter-toolkit's format; sets server.web_config_file
+    /// The file with TLS and basic auth, in exporter-toolkit's format; sets server.web_config_file
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// Where the metrics are served, if not at /metrics; sets server.metrics_path
+    /// The path of the metrics instead of /metrics; sets server.metrics_path
     #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = parse_metrics_path)]
     pub telemetry_path: Option<String>,
 }
@@ -109,16 +108,16 @@ impl WebArgs {
 /// The options of `check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With --online it reads the lists that discovery searches and the first page of up to 20 logs, within the \
-budget that the daemon draws from, and prints webhooks found, rate limit, requests a minute needed, freshness, number of series, \
-and how long the first reading will take.\n\n\
-Exit codes: 0 all is well, 1 the API could not be asked, 2 the configuration is wrong."
+    after_help = "With --online it reads the lists that discovery uses, and the first page of up to 20 logs, within \
+the daemon's request budget. It prints the webhooks found, the rate limit, the requests per minute that the settings \
+need, how fresh the metrics will be, how many series to expect, and how long the first reading will take.\n\n\
+Exit codes: 0 all is well, 1 the API or a webhook named in the file cannot be read, 2 the configuration is wrong."
 )]
 pub struct CheckArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the help of the group")]
     pub config: ConfigFile,
-    /// Ask the API, too
+    /// Also send requests to the API
     #[arg(long)]
     pub online: bool,
     /// Print the result as one JSON document
@@ -129,16 +128,18 @@ pub struct CheckArgs {
 /// The options of `verify`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Prints a summary, then what is missing, doubled or different, by webhook and with ids. What changed after \
-it was counted, and what the next poll or sweep reads, is counted apart and is no fault; --json lists it. It may run beside the \
-daemon: it only reads the state file, and its requests come out of the same budget.\n\nExit codes: 0 nothing is wrong, 1 something \
-is, or the audit failed, 2 the command line or the configuration is wrong."
+    after_help = "Prints a summary, then what is missing, doubled or different, by webhook and with ids. Entries that \
+changed after they were counted, or that the next poll or sweep will read, are counted separately and are no faults; \
+--json lists them. It may run beside the daemon: it only reads the state file, and shares the daemon's request budget.\
+\n\n\
+Exit codes: 0 nothing is wrong, 1 something is wrong or the audit failed, 2 the command line or the configuration is \
+wrong."
 )]
 pub struct VerifyArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the help of the group")]
     pub config: ConfigFile,
-    /// How far back the log is read, such as 90m, 24h or 7d
+    /// How far back to read the log, such as 90m, 24h or 7d
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub since: Duration,
     /// Print the result as one JSON document
@@ -149,15 +150,15 @@ pub struct VerifyArgs {
 /// The options of `config`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With a file, whether by --config or by TALKOVER_EXPORTER_CONFIG, it prints the settings in force: the file, \
-what environment variables override, and the defaults of the rest. Without one it prints the defaults, each with its \
-explanation. Either is YAML. Secrets are not printed: values of headers, passwords in URLs, tokens."
+    after_help = "With a file (--config or TALKOVER_EXPORTER_CONFIG) it prints the settings in force: the file, \
+overrides by environment variables, and defaults for the rest. Without a file it prints all defaults, each with its \
+explanation. Both are YAML. Secrets (header values, passwords in URLs, tokens) are not printed."
 )]
 pub struct ShowConfigArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the help of the group")]
     pub config: ConfigFile,
-    /// Print the defaults, whatever file there is
+    /// Print the defaults even if there is a file
     #[arg(long)]
     pub defaults: bool,
 }
@@ -170,7 +171,7 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// A shell with completions.
+/// A shell that completions can be made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "they are names")]
 pub enum Shell {
@@ -182,23 +183,25 @@ pub enum Shell {
 /// The options of `history`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Reads the logs of all webhooks within the request budget, and keeps what it has read in FILE.resume: run the \
-same command again to go on after an interruption. Then `promtool tsdb create-blocks-from openmetrics FILE DIR` makes blocks \
-for Prometheus.\n\nWhere a state file exists, the samples of a webhook end where the daemon's own counters begin, with a reset \
-to 0.\n\nExit codes: 0 done, 1 something could not be read or written, or --seed-state found a state file, 2 the command line or \
-the configuration is wrong."
+    after_help = "Reads the logs of all webhooks within the request budget, and keeps what it has read in FILE.resume: \
+after an interruption, run the same command again to continue. Then `promtool tsdb create-blocks-from openmetrics FILE \
+DIR` makes blocks for Prometheus.\n\n\
+If there is a state file, the samples of each webhook end where the daemon's own counters begin, with a reset to 0.\n\
+\nExit codes: 0 done, 1 something could not be read or written, or --seed-state found a state file, 2 the command line \
+or the configuration is wrong."
 )]
 pub struct HistoryArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the help of the group")]
     pub config: ConfigFile,
-    /// How far back the logs are read, such as 24h or 30d
+    /// How far back to read the logs, such as 24h or 30d
     #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_duration)]
     pub since: Duration,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Before the first start: let the state begin with these totals, so that the counters go on from the last sample
+    /// Before the first start of the daemon: also make a state with these totals, so that its counters continue from
+    /// the last sample
     #[arg(long)]
     pub seed_state: bool,
 }
@@ -211,29 +214,29 @@ pub struct StateArgs {
     pub(super) command: StateCommand,
 }
 
-/// What is done with the state.
+/// What to do with the state.
 #[derive(Debug, Subcommand)]
 pub(super) enum StateCommand {
-    /// Copy the whole state to a new file, consistent while the daemon runs
+    /// Copy the whole state to a new file; consistent even while the daemon runs
     #[command(
-        after_help = "The copy is one file, and holds everything that a daemon needs to go on. A file that exists is not \
+        after_help = "The copy is one file with everything that a daemon needs to continue. An existing file is not \
 overwritten."
     )]
     Export(StateCopyArgs),
-    /// Let the state begin with a file that `state export` has written
+    /// Make the state from a file that `state export` has written
     #[command(
-        after_help = "The file is checked first. A state that exists is not overwritten: move it away. What happened since \
-the copy was made is read again, and counts as new."
+        after_help = "The file is checked first. An existing state is not overwritten: move it away before. The daemon \
+then reads what happened since the copy was made, and counts it as new."
     )]
     Import(StateCopyArgs),
 }
 
-/// From where, and to where.
+/// The state and its copy.
 #[derive(Debug, Args)]
 pub(super) struct StateCopyArgs {
     #[command(flatten)]
     pub(super) config: ConfigFile,
-    /// The copy
+    /// The exported file
     #[arg(value_name = "FILE2")]
     pub(super) file: PathBuf,
 }
@@ -241,7 +244,7 @@ pub(super) struct StateCopyArgs {
 /// The options of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Where to serve the exporter
+    /// The address that the exporter listens on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9877", value_parser = parse_address)]
     pub listen: SocketAddr,
 }
@@ -249,13 +252,13 @@ pub struct DemoArgs {
 /// The options of `simulate`.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// Where to serve the simulated API
+    /// The address that the simulated API listens on
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub listen: SocketAddr,
-    /// What happens in the simulated world
+    /// A scenario: the webhooks, deliveries and faults to simulate
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
-    /// The seed of its random numbers: the same seed, the same deliveries
+    /// The random seed: the same seed gives the same deliveries
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 }
@@ -263,12 +266,12 @@ pub struct SimulateArgs {
 /// The options of `dashboards`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Writes the dashboards (*.json), and below rules/ and provisioning/ what Prometheus and Grafana load beside \
-them, and prints their names. Files of the same name are replaced, others are left alone. A daemon serves the same files at \
-/dashboards/ and /rules/."
+    after_help = "Writes the dashboards (*.json), Prometheus rules below rules/ and Grafana's provisioning files below \
+provisioning/, and prints their names. Files of the same name are replaced, others are left alone. The daemon serves \
+the dashboards and rules at /dashboards/ and /rules/ too."
 )]
 pub struct DashboardsArgs {
-    /// The directory to write to; it is made where there is none
+    /// The directory to write to; it is created if it does not exist
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
 }

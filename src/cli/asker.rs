@@ -1,4 +1,4 @@
-//! How commands beside the daemon ask the API.
+//! How commands other than the daemon send requests to the API.
 
 use tracing::Span;
 
@@ -11,13 +11,13 @@ use crate::local_clock;
 use crate::server_clock::ServerClock;
 use crate::shutdown::Shutdown;
 
-/// Requests to the API of `environment`, from the same budget as the daemon's.
+/// Returns a client for the API of `environment` that shares the daemon's request budget.
 pub(super) fn asker(
     config: &Config,
     environment: &EnvironmentConfig,
     shutdown: Shutdown,
 ) -> Result<BudgetedClient, Failure> {
-    // A first check may come before the first start.
+    // `check` may run before the daemon's first start.
     if let Some(directory) = config.state.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::running(format!("failed to create {}: {error}", directory.display())))?;

@@ -1,14 +1,16 @@
-//! `check`: says whether a configuration is right, and whether its settings fit the request budget.
+//! `check`: validates a configuration, and computes whether its settings fit the request budget.
 //!
-//! Without `--online` it makes no request, and its figures are the least that the polls cost: one page each.
+//! Without `--online` it makes no request, and its figures are the least that polls cost: one page each.
 
 mod first_reading;
 mod json;
+mod need;
 mod online;
+mod survey;
 
 use super::run::load_web_config;
 use super::{CheckArgs, Failure, print, source};
-use crate::config::{Config, EnvVars, EnvironmentConfig, OtlpProtocol, OtlpReceiver, PollConfig, format_duration};
+use crate::config::{Config, EnvVars, EnvironmentConfig, MetricsPushConfig, OtlpReceiver, PollConfig, format_duration};
 use crate::logging;
 use serde_json::Value;
 use std::fmt::Write;
@@ -36,7 +38,7 @@ pub(super) fn run(args: &CheckArgs, environment: &EnvVars) -> Result<(), Failure
     online::run(&config)
 }
 
-/// Prints the faults as JSON, where that is asked for, and passes them on.
+/// Prints the faults as JSON if requested, and returns the failure.
 fn refuse(args: &CheckArgs, document: &Value, failure: Failure) -> Failure {
     let printed = if args.json { print(&format!("{document:#}\n")) } else { Ok(()) };
     printed.err().unwrap_or(failure)
@@ -56,7 +58,7 @@ fn check_as_json(args: &CheckArgs, file: &str, config: &Config) -> Result<(), Fa
     result
 }
 
-/// Figures under a title, one to a line.
+/// Figures under a title, one per line.
 struct FiguresTable {
     text: String,
 }
@@ -100,7 +102,7 @@ fn environment_line(environment: &EnvironmentConfig) -> String {
     format!("environment `{}` at {url}: {webhooks} named in the file{found}\n", environment.name)
 }
 
-/// Requests a minute that an environment's webhooks cost.
+/// The requests per minute that an environment's webhooks cost.
 struct EstimatedNeed {
     webhooks: usize,
     budget: f64,
@@ -120,8 +122,8 @@ impl EstimatedNeed {
         }
     }
 
-    /// The longest interval where that of the file would take more than half of the budget: the other half is for
-    /// busy targets, sweeps and rechecks.
+    /// Returns the longest poll interval in effect, if polling at `max_interval` would use more than half of the
+    /// budget. The other half is for busy targets, sweeps and rechecks.
     fn stretched(&self, poll: &PollConfig) -> Option<Duration> {
         let longest = stretched(poll.max_interval, self.webhooks, self.budget);
         (longest > poll.max_interval).then(|| Duration::from_secs_f64(longest.as_secs_f64().ceil()))
@@ -147,7 +149,7 @@ fn need_line(need: &EstimatedNeed, poll: &PollConfig) -> String {
         let interval = format_duration(interval);
         let _ = writeln!(text, "  the budget is too small for max_interval: idle webhooks are polled every {interval}");
     } else if need.busy > need.budget {
-        text.push_str("  the budget is too small for min_interval: busy webhooks share what there is\n");
+        text.push_str("  the budget is too small for min_interval: busy webhooks are polled less often\n");
     }
     text
 }
@@ -155,21 +157,29 @@ fn need_line(need: &EstimatedNeed, poll: &PollConfig) -> String {
 fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(endpoint) = &config.traces.endpoint {
-        notes.push(match (config.traces.enabled, config.traces.protocol) {
-            (false, _) => "an endpoint for traces is set, but they are turned off: no spans are sent".to_owned(),
-            (true, OtlpProtocol::Grpc) => format!("spans are sent to {endpoint} over grpc"),
-            (true, OtlpProtocol::HttpProtobuf) => format!("spans are sent to {endpoint} over http/protobuf"),
+        notes.push(match config.traces.enabled {
+            false => "a traces endpoint is set, but traces are disabled: no spans are sent".to_owned(),
+            true => format!("spans are sent to {endpoint} over {}", config.traces.protocol.as_str()),
         });
+    }
+    if let Some(OtlpReceiver { endpoint, protocol, .. }) = &config.traces.logs {
+        notes.push(format!("log records are sent to {endpoint} over {}", protocol.as_str()));
     }
     if let Some(OtlpReceiver { endpoint, protocol, .. }) = &config.telemetry.traces {
         notes.push(format!("spans of the daemon's own work are sent to {endpoint} over {}", protocol.as_str()));
+    }
+    if let Some(MetricsPushConfig { receiver: OtlpReceiver { endpoint, protocol, .. }, interval, .. }) =
+        &config.metrics_push
+    {
+        let (protocol, interval) = (protocol.as_str(), format_duration(*interval));
+        notes.push(format!("metrics are pushed to {endpoint} over {protocol}, every {interval}"));
     }
     let together: u64 = config.environments.iter().map(|one| u64::from(one.requests_per_minute)).sum();
     if let Some(limit) = config.requests_per_minute
         && together > u64::from(limit)
     {
         notes.push(format!(
-            "the environments' budgets add up to {together} requests a minute; together they are held to {limit}"
+            "the environments' budgets add up to {together} requests a minute; all together are limited to {limit}"
         ));
     }
     notes
@@ -210,7 +220,7 @@ mod tests {
         insta::assert_snapshot!(summary_of(&text), @"
         environment `a` at https://app.talkover.ai: 3 webhooks named in the file
           requests a minute: 1.2 when all are idle (each every 5m), 12.6 when all are busy (each every 15s), sweeps every 5m included; the budget is 10
-          the budget is too small for min_interval: busy webhooks share what there is
+          the budget is too small for min_interval: busy webhooks are polled less often
         ");
         let text = format!("environments:\n- name: a\n  requests_per_minute: 10\n  webhooks:\n{}", webhooks(60));
         insta::assert_snapshot!(summary_of(&text), @"
@@ -227,7 +237,7 @@ mod tests {
         insta::assert_snapshot!(summary_of(text), @"
         environment `a` at https://app.talkover.ai: 0 webhooks named in the file, and those that discovery finds
         note: spans are sent to http://x:4317/ over grpc
-        note: the environments' budgets add up to 30 requests a minute; together they are held to 20
+        note: the environments' budgets add up to 30 requests a minute; all together are limited to 20
         ");
         let environment = [("TALKOVER_TOKEN", "talq_x"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]
             .map(|(k, v)| (k.into(), v.into()));
@@ -243,9 +253,6 @@ mod tests {
             summary_of(&text).lines().filter_map(|line| line.strip_prefix("note: ")).collect::<Vec<_>>().join("\n")
         };
         assert_eq!(noted("protocol: http/protobuf"), "spans are sent to http://x:4318/v1/traces over http/protobuf");
-        assert_eq!(
-            noted("enabled: false"),
-            "an endpoint for traces is set, but they are turned off: no spans are sent"
-        );
+        assert_eq!(noted("enabled: false"), "a traces endpoint is set, but traces are disabled: no spans are sent");
     }
 }

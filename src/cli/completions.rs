@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and readers know of the command line, made from the grammar itself.
+//! `completions` and `man`: shell completions and the manual page, generated from the grammar of the command line.
 
 use std::io::{self, Write};
 
@@ -9,14 +9,14 @@ use clap_mangen::Man;
 use super::args::{CommandLine, Shell};
 use super::{CompletionsArgs, Failure, print};
 
-/// The program's name, as it is called.
+/// The program's name.
 const NAME: &str = "talkover-exporter";
 
-/// What a manual page has that no grammar knows. A line that begins with a dot is roff's.
+/// The sections of the manual page that are not generated. Lines that begin with a dot are roff commands.
 const MORE: &str = r#".SH ENVIRONMENT
 .TP
 \fBTALKOVER_EXPORTER_CONFIG\fR
-The configuration file where \fB\-\-config\fR is absent.
+The configuration file if \fB\-\-config\fR is not given.
 .TP
 \fBTALKOVER_EXPORTER__\fISECTION\fB__\fIKEY\fR
 Overrides a setting of the file, for example TALKOVER_EXPORTER__POLL__MIN_INTERVAL=10s.
@@ -24,14 +24,14 @@ Overrides a setting of the file, for example TALKOVER_EXPORTER__POLL__MIN_INTERV
 \fBTALKOVER_TOKEN\fR
 The API token, unless token_file or token_env says otherwise.
 .TP
-\fBOTEL_EXPORTER_OTLP_ENDPOINT\fR and its relatives
+\fBOTEL_EXPORTER_OTLP_ENDPOINT\fR and related variables
 Where spans are sent; they take precedence over the file.
 .TP
 \fBLISTEN_FDS\fR
-Set by systemd's socket activation: the daemon serves on the socket that is passed.
+Set by systemd's socket activation: the daemon serves on the socket that systemd passes.
 .TP
 \fBNO_COLOR\fR
-No colours, on a terminal either.
+Disables colours on terminals.
 .SH "EXIT STATUS"
 .TP
 \fB0\fR
@@ -69,7 +69,7 @@ pub(super) fn man() -> Result<(), Failure> {
     print(&String::from_utf8_lossy(&page))
 }
 
-/// One page for all commands: people look for `man talkover-exporter`, not for a page of each.
+/// Renders one page for all commands: people look for `man talkover-exporter`, not for a page per command.
 fn manual(mut grammar: Command) -> io::Result<Vec<u8>> {
     grammar = grammar.disable_help_subcommand(true);
     grammar.build();
@@ -90,10 +90,10 @@ fn manual(mut grammar: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What the page says of one command: the sections of a page of its own, one level below.
+/// Renders one command: like a page of its own, but with its sections one level below.
 fn section(command: Command) -> io::Result<Vec<u8>> {
     let has_more = command.get_after_help().is_some();
-    // Of the whole program, and named there.
+    // Options of the whole program are documented there.
     let man = Man::new(
         command.mut_args(|arg| if ["help", "version"].contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg }),
     );

@@ -1,7 +1,6 @@
 //! `dashboards`: writes the bundled dashboards, rules and provisioning files, for Grafana and Prometheus to load.
 //!
-//! It touches no file but those that it is about to write. A file is there whole or not at all: Grafana may be reading
-//! the directory meanwhile.
+//! It changes no other file. Each file is replaced in one step, because Grafana may be reading the directory.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -34,7 +33,7 @@ fn write(path: &Path, directory: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Temporary files are their owner's alone; these are for Grafana and Prometheus to read.
+/// Makes a file readable for Grafana and Prometheus: temporary files are readable by their owner only.
 #[cfg(unix)]
 fn readable(file: &NamedTempFile) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! `demo`: the simulator and the daemon in one process, so that a stranger sees the whole product with one command.
+//! `demo`: the simulator and the daemon in one process, to show the whole product with one command.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::shutdown;
 use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator};
 
 pub(super) fn run(args: &DemoArgs, environment: &EnvVars) -> Result<(), Failure> {
-    // What a daemon says of itself at `info` would bury what the demonstration prints.
+    // The daemon's log at `info` would bury what the demo prints.
     logging::init(&LogConfig { level: "warn".to_owned(), format: LogFormat::Text })?;
     let state = tempfile::Builder::new()
         .prefix("talkover-exporter-demo-")
@@ -21,7 +21,7 @@ pub(super) fn run(args: &DemoArgs, environment: &EnvVars) -> Result<(), Failure>
     let scenario = Scenario::demo().map_err(Failure::running)?;
     let listener = listen::bind(args.listen).map_err(Failure::running)?;
     let address = listener.local_addr().map_err(Failure::running)?;
-    // It has no file to read again, and nobody could end it once its terminal is closed.
+    // SIGHUP ends the demo: it has no file to reload, and it must not outlive its terminal.
     run_until(shutdown::END_OR_HANGUP, async |shutdown| {
         let loopback = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Failure::running)?;
         let simulator =
@@ -38,8 +38,8 @@ pub(super) fn run(args: &DemoArgs, environment: &EnvVars) -> Result<(), Failure>
     })
 }
 
-/// A daemon that finds every webhook of the simulated world, and polls it often. It sends spans where the variables of
-/// OpenTelemetry say so; the other settings are the demonstration's own.
+/// Returns the configuration of a daemon that discovers every simulated webhook and polls often. Only the variables of
+/// OpenTelemetry apply, which say where to send spans.
 fn daemon_config(scenario: &Scenario, base_url: &str, state: &Path, environment: &EnvVars) -> Result<Config, Failure> {
     let text = format!(
         "environments:
@@ -57,13 +57,13 @@ state: {{path: {:?}}}
     let mut variables = environment.clone();
     variables.retain(|name, _| name.starts_with("OTEL_"));
     variables.insert("TALKOVER_TOKEN".to_owned(), token);
-    Ok(config::parse(Path::new("the demonstration's configuration"), text.as_bytes(), &variables)?)
+    Ok(config::parse(Path::new("the demo's configuration"), text.as_bytes(), &variables)?)
 }
 
 fn welcome(exporter: &str, api: &str, traces: Option<&str>) -> String {
-    let traces = traces.unwrap_or("are not sent: OTEL_EXPORTER_OTLP_ENDPOINT would say where to");
+    let traces = traces.unwrap_or("not sent: set OTEL_EXPORTER_OTLP_ENDPOINT to a receiver");
     format!(
-        "talkover-exporter demo: a simulated TalkOver makes webhook deliveries, and the exporter reads their log.
+        "talkover-exporter demo: a simulated TalkOver delivers webhooks, and the exporter reads their delivery log.
 
   Metrics         {exporter}/metrics
   Status page     {exporter}/
@@ -73,15 +73,15 @@ fn welcome(exporter: &str, api: &str, traces: Option<&str>) -> String {
 
 Try next:
   curl -s {exporter}/metrics | grep ^talkover_webhook_delivery_attempts_total
-      attempts by event, status and http_status; a failure spike comes within the first minute, then every two
+      attempts by event, status and http_status; failures spike within the first minute, then every two minutes
   curl -s {exporter}/metrics | grep ^talkover_webhook_deliveries_open
-      entries that are pending or retrying just now
-  Point a Prometheus at it:
+      deliveries that are pending or retrying right now
+  Let Prometheus scrape it:
       scrape_configs: [{{job_name: talkover, honor_labels: true, static_configs: [{{targets: [\"{}\"]}}]}}]
   talkover-exporter simulate --help
       only the simulated API, for your own configuration and scenarios
 
-Nothing else leaves this machine, and nothing is kept. Ctrl-C ends it.
+Nothing else leaves this machine, and nothing is kept. Press Ctrl-C to stop.
 ",
         exporter.trim_start_matches("http://")
     )

@@ -1,16 +1,16 @@
 //! `healthcheck`: asks a running daemon whether it is alive or ready, for containers that have no curl.
 //!
-//! Follows no redirect, uses no proxy and sends nothing secret. Like the probes of Kubernetes it does not verify a
-//! certificate: inside the container the daemon is asked at an address that no certificate names.
+//! It follows no redirect, uses no proxy and sends nothing secret. Like Kubernetes' probes it does not verify
+//! certificates: inside a container the daemon's address is not in any certificate.
 
 use super::{Failure, HealthcheckArgs, print};
 use reqwest::{Client, StatusCode, Url};
 use std::time::Duration;
 
-/// Docker and Kubernetes give a probe a few seconds; a daemon that takes longer is not well.
+/// How long the daemon may take. Docker and Kubernetes allow a probe a few seconds.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer's reason is one line; anything longer comes from something else than the daemon.
+/// The longest reason that is shown. The daemon's reasons are one line; a longer one comes from another program.
 const MAX_REASON: usize = 200;
 
 pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
@@ -20,12 +20,12 @@ pub(super) fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
     print(if args.ready { "ready\n" } else { "alive\n" })
 }
 
-/// The address to ask below a base URL, which may already end with one of the two.
+/// Returns the URL of the probe below a base URL, which may already end with `/-/healthy` or `/-/ready`.
 fn probe_url(base: &str, ready: bool) -> Result<Url, String> {
     if !["http://", "https://"].iter().any(|scheme| base.starts_with(scheme)) {
-        return Err("--url must begin with http:// or https://".to_owned());
+        return Err("--url must start with http:// or https://".to_owned());
     }
-    let mut url = Url::parse(base).map_err(|error| format!("--url is no URL: {error}"))?;
+    let mut url = Url::parse(base).map_err(|error| format!("--url is not a URL: {error}"))?;
     let path = url.path().trim_end_matches('/');
     let path = path.strip_suffix("/-/healthy").or(path.strip_suffix("/-/ready")).unwrap_or(path);
     let path = format!("{path}/-/{}", if ready { "ready" } else { "healthy" });
@@ -54,7 +54,7 @@ async fn ask(url: Url) -> Result<(), String> {
     Err(format!("{shown} answered {status}{}", reason(answer).await))
 }
 
-/// The first line of the answer, where the daemon says why it is not ready.
+/// Returns the first line of the response, in which the daemon says why it is not ready.
 async fn reason(mut answer: reqwest::Response) -> String {
     let Ok(Some(chunk)) = answer.chunk().await else {
         return String::new();
@@ -67,13 +67,13 @@ async fn reason(mut answer: reqwest::Response) -> String {
 
 fn without_password(url: &Url) -> Url {
     let mut shown = url.clone();
-    // Both fail only for URLs that cannot have a user, and those are shown as they are.
+    // Both fail only for URLs that cannot have a user.
     let _ = shown.set_password(None);
     let _ = shown.set_username("");
     shown
 }
 
-/// What went wrong, down to the system's own words: the outer error alone says no more than that a request failed.
+/// Returns the error with all its causes: the outer error alone says only that a request failed.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -103,7 +103,7 @@ mod tests {
             assert_eq!(probe_url(base, true).map(String::from), Ok(alive.replace("healthy", "ready")), "{base}");
         }
         for base in ["127.0.0.1:9877", "localhost:9877", "ftp://x"] {
-            assert_eq!(probe_url(base, false), Err("--url must begin with http:// or https://".to_owned()), "{base}");
+            assert_eq!(probe_url(base, false), Err("--url must start with http:// or https://".to_owned()), "{base}");
         }
     }
 

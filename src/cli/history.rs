@@ -1,4 +1,4 @@
-//! `history`: writes the retained past as OpenMetrics text, and lets a new state begin with it.
+//! `history`: writes past deliveries as OpenMetrics text, and with `--seed-state` makes a state that continues from it.
 
 use std::fmt::Write;
 use std::fs::Permissions;
@@ -40,7 +40,7 @@ use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::ledger::decide::Policy;
 use talkover_core::reading::walk::Stretch;
 
-/// So many logs are asked for their length: the others are taken to be like them.
+/// How many logs are read to estimate their length; the others are assumed to be alike.
 const SAMPLE: usize = 20;
 /// The API keeps its logs for 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -51,7 +51,7 @@ pub(super) fn run(config: Config, args: &HistoryArgs) -> Result<(), Failure> {
     }
     if args.seed_state {
         draft::refuse_existing(&config.state.path).map_err(|error| {
-            Failure::running(format!("{error}; --seed-state is for the time before the first start"))
+            Failure::running(format!("{error}; --seed-state works only before the daemon's first start"))
         })?;
     }
     let output = Output::prepare(&args.output)?;
@@ -68,12 +68,12 @@ pub(super) fn run(config: Config, args: &HistoryArgs) -> Result<(), Failure> {
     })
 }
 
-/// The state of a daemon, if there is one.
+/// Opens the state of a daemon, if there is one.
 fn live_state(config: &Config) -> Result<Option<StateFile>, Failure> {
     match StateFile::open(&config.state.path) {
         Ok(state) => {
             warn!(
-                "there is a state file {}: the samples of each webhook end where its counters there begin, with a reset to 0",
+                "state file {} exists: the samples of each webhook end where its counters begin, with a reset to 0",
                 config.state.path.display()
             );
             Ok(Some(state))
@@ -83,7 +83,7 @@ fn live_state(config: &Config) -> Result<Option<StateFile>, Failure> {
     }
 }
 
-/// The file to be written: under another name until it is complete.
+/// The file to be written, under a temporary name until it is complete.
 struct Output {
     file: NamedTempFile,
     directory: PathBuf,
@@ -91,10 +91,10 @@ struct Output {
 }
 
 impl Output {
-    /// Finds out at once, and not after hours, whether the file can be written.
+    /// Checks at the start, not after hours, whether the file can be written.
     fn prepare(path: &Path) -> Result<Self, Failure> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // It holds what `/metrics` shows, and promtool may run as another user.
+        // Readable by all: promtool may run as another user, and the content is no more secret than `/metrics`.
         let readable = Permissions::from_mode(0o666);
         let file = tempfile::Builder::new().prefix(".talkover-history-").permissions(readable).tempfile_in(directory);
         let failed = |error| Failure::running(format!("failed to write to {}: {error}", directory.display()));
@@ -106,7 +106,7 @@ impl Output {
     }
 }
 
-/// What was found of one environment.
+/// What was read of one environment.
 struct EnvironmentRead {
     environment: EnvironmentConfig,
     discovered: Option<Unsaved>,
@@ -119,7 +119,7 @@ struct WebhookRead {
     live: Option<LiveHistory>,
 }
 
-/// The work, from the first request to the last line.
+/// One run of the command, from the first request to the last line.
 struct HistoryRun {
     config: Config,
     since: Duration,
@@ -130,7 +130,7 @@ struct HistoryRun {
 }
 
 impl HistoryRun {
-    /// Reads everything that is missing. Returns what could not be read.
+    /// Reads everything that is missing. Returns a message for each log that could not be read.
     async fn read_all(&mut self, shutdown: &Shutdown) -> Result<Vec<String>, Failure> {
         let mut failures = Vec::new();
         for environment in self.config.environments.clone() {
@@ -139,7 +139,7 @@ impl HistoryRun {
                 Ok(webhooks) => webhooks,
                 Err(AskError::Interrupted) => return Err(interrupted()),
                 Err(error) => {
-                    failures.push(format!("environment `{}` cannot be asked: {error}", environment.name));
+                    failures.push(format!("environment `{}` cannot be read: {error}", environment.name));
                     continue;
                 }
             };
@@ -155,7 +155,13 @@ impl HistoryRun {
         reader: &mut LogReader,
         failures: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        failures.extend(webhooks.failures);
+        for (list, error) in &webhooks.unreadable {
+            failures.push(format!("environment `{}`: the {list} cannot be read: {error}", environment.name));
+        }
+        for (list, shortfall) in &webhooks.cut {
+            let environment = &environment.name;
+            warn!(%environment, "the {list} was read only in part: {shortfall}; using what was found");
+        }
         let mut wanted = Vec::new();
         for listed in webhooks.listed {
             self.refuse_other_since(&listed.target)?;
@@ -167,7 +173,7 @@ impl HistoryRun {
         let mut progress = WorkProgress::begin(&format!("reading the logs of `{}`", environment.name), estimate);
         let mut unreadable: Option<String> = None;
         let mut read = Vec::new();
-        // A second round brings up to date what was read long ago by its end.
+        // The second round updates the logs that were read long before the end of the first.
         for round in [Round::First, Round::Update] {
             for webhook in &wanted {
                 let target = &webhook.listed.target;
@@ -181,8 +187,8 @@ impl HistoryRun {
                     Ok(()) if round == Round::First => read.push(target.clone()),
                     Ok(()) => {}
                     Err(reason) if round == Round::First => failures.push(format!("{target} cannot be read: {reason}")),
-                    // It is complete up to some time ago.
-                    Err(reason) => about_webhook!(warn, target, "what came last cannot be read: {reason}"),
+                    // It is complete up to the first round.
+                    Err(reason) => about_webhook!(warn, target, "failed to read the latest entries: {reason}"),
                 }
             }
         }
@@ -191,7 +197,7 @@ impl HistoryRun {
         Ok(())
     }
 
-    /// Reads what is missing of one log. The inner error says why it cannot be read.
+    /// Reads what is missing of one log. The inner error says why the log cannot be read.
     async fn read_one(
         &mut self,
         webhook: &WebhookRead,
@@ -220,7 +226,7 @@ impl HistoryRun {
         }
     }
 
-    /// What a daemon has counted of a webhook.
+    /// Returns what a daemon has counted of a webhook, if anything.
     fn live_part(&self, target: &Target) -> Result<Option<LiveHistory>, Failure> {
         let Some(state) = &self.live else { return Ok(None) };
         let Some((marks, count)) = state.marks(target).map_err(Failure::running)? else { return Ok(None) };
@@ -230,12 +236,12 @@ impl HistoryRun {
         Ok(Some(LiveHistory { since, stretch }))
     }
 
-    /// What an interrupted run has read can only be gone on with as it was begun.
+    /// Refuses to continue an interrupted run with another `--since`.
     fn refuse_other_since(&self, target: &Target) -> Result<(), Failure> {
         let kept = self.resume.find(target).map_err(Failure::running)?;
         match kept.begun {
             Some((date, cutoff)) if date.since(cutoff) != self.since => Err(Failure::running(format!(
-                "{} was begun with --since {}: give the same, or remove it to begin anew",
+                "{} was made with --since {}: use the same value, or remove the file to start over",
                 self.resume.path().display(),
                 crate::config::format_duration(date.since(cutoff)),
             ))),
@@ -243,7 +249,7 @@ impl HistoryRun {
         }
     }
 
-    /// About how many pages there are to read: a few logs are asked for their length.
+    /// Estimates how many pages there are to read, from the length of a few logs.
     async fn estimate(&self, wanted: &[WebhookRead], reader: &mut LogReader) -> Result<u64, Failure> {
         let per_page = u64::from(self.config.poll.per_page);
         let share = (self.since.as_secs_f64() / RETENTION.as_secs_f64()).min(1.0);
@@ -266,18 +272,18 @@ impl HistoryRun {
                     known += (total as u64).saturating_sub(read_before(webhook, &kept)) / per_page + 1;
                     asked += 1;
                 }
-                // Reading it will tell why.
+                // The error is reported when the log is read.
                 Err(_) => {}
             }
         }
         Ok(if asked == 0 { missing as u64 } else { known * missing as u64 / asked as u64 })
     }
 
-    /// Decides and writes what was read. Returns what to tell.
+    /// Decides what was read and writes the file. Returns the summary.
     fn write(self, mut output: Output, failures: Vec<String>, shutdown: &Shutdown) -> Result<String, Failure> {
         if self.seed_state && !failures.is_empty() {
-            let hint = "nothing was written: a state can only begin with all webhooks. Run the same command again, or take \
-                        what cannot be read out of the configuration";
+            let hint = "nothing was written: a new state needs all webhooks. Run the same command again, or remove the \
+                        webhooks that cannot be read from the configuration";
             return Err(Failure::running_all(failures.into_iter().chain([hint.to_owned()]).collect()));
         }
         let pasts = self.pasts()?;
@@ -307,7 +313,7 @@ impl HistoryRun {
         app::policy(&self.config.poll, &self.config.metrics)
     }
 
-    /// The past of each webhook, in the order of their labels.
+    /// Returns the past of each webhook, in the order of their labels.
     fn pasts(&self) -> Result<Vec<Past>, Failure> {
         let mut pasts = Vec::new();
         for WebhookRead { listed: ListedTarget { target, info, .. }, live } in
@@ -322,11 +328,11 @@ impl HistoryRun {
         Ok(pasts)
     }
 
-    /// Decides the past of all webhooks: with a new state, or for the samples alone.
+    /// Decides the past of all webhooks, in a new state or only in memory.
     fn decide(&self, pasts: &[Past], spool: &mut Spool, shutdown: &Shutdown) -> Result<Option<StateDraft>, Failure> {
         let mut draft = self.seed_state.then(|| self.begin_state()).transpose()?;
         for (number, past) in pasts.iter().enumerate() {
-            about_webhook!(info, &past.target, "deciding what was read, {} of {}", number + 1, pasts.len());
+            about_webhook!(info, &past.target, "computing the samples, {} of {}", number + 1, pasts.len());
             let books = match &mut draft {
                 Some(draft) => Books::state(draft.store(), app::spans(&self.config.traces)),
                 None => Books::scratch(),
@@ -363,7 +369,7 @@ impl HistoryRun {
         replay.finish(invalid, kept.log_extent).map_err(Failure::running)
     }
 
-    /// A state that knows how its series are laid out, and what discovery has found.
+    /// Makes a state that holds the layout of its series and what discovery has found.
     fn begin_state(&self) -> Result<StateDraft, Failure> {
         let path = &self.config.state.path;
         let begun = DraftPlace::reserve(path).and_then(|place| place.open(local_clock::now())).and_then(|mut draft| {
@@ -380,7 +386,7 @@ impl HistoryRun {
         begun.map_err(Failure::running)
     }
 
-    /// Records that all webhooks are listed, and up to when they were read.
+    /// Records that all webhooks are listed, and up to when each was read.
     fn finish_state(&self, store: &mut SqliteStore, pasts: &[Past]) -> Result<(), StoreError> {
         for EnvironmentRead { environment, webhooks, .. } in &self.found {
             let listed: Vec<Target> = webhooks.iter().map(|webhook| webhook.listed.target.clone()).collect();
@@ -391,7 +397,7 @@ impl HistoryRun {
     }
 }
 
-/// Puts the file and the state in their places.
+/// Renames the file and the state to their final paths.
 fn place(output: Output, draft: Option<StateDraft>, state: &Path) -> Result<(), Failure> {
     if draft.is_some() {
         draft::refuse_existing(state).map_err(Failure::running)?;
@@ -403,23 +409,23 @@ fn place(output: Output, draft: Option<StateDraft>, state: &Path) -> Result<(), 
     draft.map_or(Ok(()), StateDraft::publish).map_err(Failure::running)
 }
 
-/// Which time all logs are gone through.
+/// Which round over all logs this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
-    /// What is missing is read.
+    /// Reads what is missing.
     First,
-    /// What was read long ago by now is brought up to date.
+    /// Updates what was read long ago by now.
     Update,
 }
 
-/// How many entries of a log need not be read any more.
+/// Returns how many entries of a log have been read already.
 fn read_before(webhook: &WebhookRead, kept: &PriorReading) -> u64 {
     let live = webhook.live.and_then(|live| live.stretch).map_or(0, |stretch| stretch.count);
     live + kept.stretch.map_or(0, |stretch| stretch.count)
 }
 
 fn interrupted() -> Failure {
-    Failure::running("interrupted: run the same command again to go on")
+    Failure::running("interrupted: run the same command again to continue")
 }
 
 fn summary(path: &Path, pasts: &[Past], written: &Written, seeded: Option<&Path>) -> String {
@@ -435,7 +441,7 @@ fn summary(path: &Path, pasts: &[Past], written: &Written, seeded: Option<&Path>
         *bytes as f64 / f64::from(1 << 20),
     );
     if let Some(state) = seeded {
-        let _ = writeln!(text, "{}: begins with these totals; start the daemon now", state.display());
+        let _ = writeln!(text, "{}: made with these totals; start the daemon now", state.display());
     }
     let _ = writeln!(
         text,

@@ -1,7 +1,7 @@
-//! The commands: parses the command line, loads the configuration where a command needs it, and hands over.
+//! The commands: parses the command line, loads the configuration if a command needs it, and calls the command.
 //!
-//! Results go to stdout, and whoever closes it early is no error. Failures become messages and an exit code in `main`;
-//! nothing here ends the process.
+//! Results go to stdout; if its reader closes it early, that is no error. Failures become messages and an exit code in
+//! `main`; nothing here ends the process.
 
 mod args;
 mod asker;
@@ -36,7 +36,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use tracing::warn;
 
-/// Names the configuration file where the command line does not. One underscore: it is no setting of the file.
+/// Names the configuration file if the command line does not. It has one underscore because it is not a setting.
 const CONFIG_VARIABLE: &str = "TALKOVER_EXPORTER_CONFIG";
 
 /// Why a command ended without success: an exit code, and messages for people.
@@ -47,32 +47,32 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It failed while running: exit code 1.
+    /// Returns a failure while running: exit code 1.
     pub fn running(message: impl ToString) -> Self {
         Self { code: 1, messages: vec![message.to_string()] }
     }
 
-    /// It failed while running, for several reasons: exit code 1.
+    /// Returns a failure while running, with several reasons: exit code 1.
     pub fn running_all(messages: Vec<String>) -> Self {
         Self { code: 1, messages }
     }
 
-    /// The command line or the configuration is wrong: exit code 2.
+    /// Returns a fault of the command line or the configuration: exit code 2.
     pub fn usage(message: impl ToString) -> Self {
         Self { code: 2, messages: vec![message.to_string()] }
     }
 
-    /// The command line or the configuration is wrong in several ways: exit code 2.
+    /// Returns several faults of the command line or the configuration: exit code 2.
     pub fn usage_all(messages: Vec<String>) -> Self {
         Self { code: 2, messages }
     }
 
-    /// The process's exit code: 1 or 2.
+    /// Returns the exit code: 1 or 2.
     pub fn code(&self) -> u8 {
         self.code
     }
 
-    /// What to tell, one message each, without a prefix.
+    /// Returns the messages, without a prefix.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }
@@ -90,7 +90,7 @@ impl From<LoggingError> for Failure {
     }
 }
 
-/// Does what the command line says; `arguments` begin with the program's name.
+/// Runs the command that the command line names; `arguments` begin with the program's name.
 ///
 /// # Errors
 /// A failure for `main` to report.
@@ -98,12 +98,12 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
     let command = match CommandLine::try_parse_from(arguments) {
         Ok(line) => command(line, environment)?,
         Err(error) if error.use_stderr() => return Err(usage(error)),
-        // `--help` and `--version` reach us as errors, too.
+        // Clap reports `--help` and `--version` as errors, too.
         Err(answer) => return print(&answer.render().ansi().to_string()),
     };
     match command {
         Command::Run(args) => {
-            // Before there is another thread.
+            // Before other threads are started.
             let passed = listen::passed().map_err(Failure::running)?;
             logging::detach()?;
             let source = ConfigSource { options: args.web.overrides(), ..source(&args.config, environment)? };
@@ -133,7 +133,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, environment: &EnvV
     }
 }
 
-/// Loads the configuration and sets up logging as it says. What was ignored is logged only then, at the level in force.
+/// Loads the configuration, sets up logging as it says, and then logs its warnings.
 fn load(source: &ConfigSource) -> Result<Config, Failure> {
     let config = source.load()?;
     logging::init(&config.log)?;
@@ -147,28 +147,28 @@ fn warn_of(config: &Config) {
     }
 }
 
-/// The command; without one, a configuration file means `run`.
+/// Returns the command; without one, `run` if there is a configuration file.
 fn command(line: CommandLine, environment: &EnvVars) -> Result<Command, Failure> {
     match line.command {
         Some(command) => Ok(command),
         None if file(&line.run.config, environment).is_some() => Ok(Command::Run(line.run)),
         None => {
-            let missing = format!("give a command, or --config FILE (or {CONFIG_VARIABLE}) to run the daemon");
+            let missing = format!("no command: to run the daemon, give --config FILE or set {CONFIG_VARIABLE}");
             Err(usage(CommandLine::command().error(ErrorKind::MissingSubcommand, missing)))
         }
     }
 }
 
-/// The configuration file that the command line names, or the variable.
+/// Returns the configuration file that the command line or the variable names.
 fn file(given: &ConfigFile, environment: &EnvVars) -> Option<PathBuf> {
     let variable = || environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     given.path.clone().or_else(variable)
 }
 
-/// Where the configuration comes from. Not without a file: what to read cannot be guessed.
+/// Returns the source of the configuration. A file is required: the daemon cannot guess what to read.
 fn source(given: &ConfigFile, environment: &EnvVars) -> Result<ConfigSource, Failure> {
     let Some(path) = file(given, environment) else {
-        let missing = format!("no configuration file: give --config FILE, or name it in {CONFIG_VARIABLE}");
+        let missing = format!("no configuration file: give --config FILE or set {CONFIG_VARIABLE}");
         return Err(usage(CommandLine::command().error(ErrorKind::MissingRequiredArgument, missing)));
     };
     Ok(ConfigSource::new(&path, environment))
@@ -176,14 +176,14 @@ fn source(given: &ConfigFile, environment: &EnvVars) -> Result<ConfigSource, Fai
 
 fn usage(mut error: clap::Error) -> Failure {
     if let Some(path) = stray_file(&error) {
-        let tip = StyledStr::from(format!("the configuration file is named by an option: '--config {path}'"));
+        let tip = StyledStr::from(format!("to name the configuration file, use '--config {path}'"));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     let text = error.render().to_string();
     Failure::usage(text.trim_start_matches("error: ").trim_end())
 }
 
-/// What was given where a command or an option belongs, if it looks like a configuration file.
+/// Returns the unexpected argument if it looks like a configuration file.
 fn stray_file(error: &clap::Error) -> Option<String> {
     let kind = match error.kind() {
         ErrorKind::UnknownArgument => ContextKind::InvalidArg,
@@ -195,7 +195,7 @@ fn stray_file(error: &clap::Error) -> Option<String> {
     (is_file && !given.starts_with('-')).then(|| given.clone())
 }
 
-/// Does `work` while `text` goes to stdout, whose reader may stall: what serves must not wait for that.
+/// Runs `work` while `text` is written to stdout. The reader of stdout may stall, and serving must not wait for it.
 async fn print_beside(text: String, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let printing = tokio::task::spawn_blocking(move || print(&text));
     tokio::pin!(work);
@@ -208,10 +208,10 @@ async fn print_beside(text: String, work: impl Future<Output = Result<(), Failur
     }
 }
 
-/// Writes a result to stdout, and waits for its reader: nothing else is left to do for a command that has one.
+/// Writes a result to stdout, and waits for its reader: the command has nothing else to do.
 fn print(text: &str) -> Result<(), Failure> {
     let write = || {
-        // Colours are for terminals, and not for those that say NO_COLOR.
+        // Colours only on terminals, and not with NO_COLOR.
         let mut stdout = anstream::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };

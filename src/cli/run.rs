@@ -17,19 +17,19 @@ use crate::server::listen;
 use crate::server::web_config::WebConfig;
 use crate::shutdown::{self, Shutdown};
 
-/// How long a command may take to stop, which all of them do within 5 s unless something hangs.
+/// How long a command may take to stop. All of them stop within 5 s unless something hangs.
 const LAST_RESORT: Duration = Duration::from_secs(8);
-/// What may still be written when everything has been asked to end: a commit waits for the disk.
+/// How long blocking writes, such as a commit, may still take after everything else has ended.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// Serves on the socket `passed` by systemd, or else where the configuration says.
+/// Runs the daemon on the socket `passed` by systemd, or else on the address in the configuration.
 pub(super) fn run(config: Config, source: ConfigSource, passed: Option<TcpListener>) -> Result<(), Failure> {
     let web = load_web_config(&config)?;
     let listen = config.server.listen;
     let app = App::new(config, Some(source)).map_err(Failure::running)?;
     let listener = match passed {
         Some(listener) => {
-            info!("serving on the socket that systemd passes; server.listen has no effect");
+            info!("serving on the socket passed by systemd; server.listen has no effect");
             listener
         }
         None => listen::bind(listen).map_err(Failure::running)?,
@@ -37,14 +37,14 @@ pub(super) fn run(config: Config, source: ConfigSource, passed: Option<TcpListen
     run_until_stopped(async |shutdown| app.run(listener, web, shutdown).await.map_err(Failure::running))
 }
 
-/// The web file, where the configuration names one.
+/// Loads the web file, if the configuration names one.
 pub(super) fn load_web_config(config: &Config) -> Result<Option<WebConfig>, Failure> {
     let Some(path) = &config.server.web_config_file else { return Ok(None) };
     WebConfig::load(path).map(Some).map_err(Failure::usage_all)
 }
 
-/// A runtime with a thread for each processor. That is said here, or tokio would read `TOKIO_WORKER_THREADS`, and panic
-/// where somebody has set it to no number.
+/// Makes a runtime with one thread per processor. The number is set here because tokio would otherwise read
+/// `TOKIO_WORKER_THREADS`, and panic if that is not a number.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
@@ -54,24 +54,24 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::running(format!("failed to start the runtime: {error}")))
 }
 
-/// Ends the process some time after the first of `signals`, if it is still there: a command may be waiting for a reader of
-/// its stdout who has stopped reading, or for a disk that does not answer. Within a runtime.
+/// Ends the process [`LAST_RESORT`] after the first of `signals` if it is still running: it may be waiting for a reader
+/// of its stdout that has stopped reading, or for a disk that hangs. Must be called within a runtime.
 fn end_by_force(signals: &[SignalKind]) -> Result<(), Failure> {
     let stopped = shutdown::signal(signals).map_err(Failure::running)?;
     tokio::spawn(async move {
         stopped.await;
         tokio::time::sleep_until(Instant::now() + LAST_RESORT).await;
-        logging::end(&["talkover-exporter: error: it did not stop in time, and was ended".to_owned()]);
+        logging::end(&["talkover-exporter: error: did not stop in time, forced to exit".to_owned()]);
     });
     Ok(())
 }
 
-/// Runs a command to its end on a runtime of its own. It is told of SIGTERM and SIGINT, from before it begins.
+/// Runs a command to its end on its own runtime. SIGTERM and SIGINT, from before its start on, shut it down.
 pub(super) fn run_until_stopped(command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>) -> Result<(), Failure> {
     run_until(shutdown::END, command)
 }
 
-/// The same, with these signals.
+/// Like [`run_until_stopped`], with these signals.
 pub(super) fn run_until(
     signals: &[SignalKind],
     command: impl AsyncFnOnce(Shutdown) -> Result<(), Failure>,

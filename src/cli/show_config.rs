@@ -1,4 +1,4 @@
-//! `config`: prints every setting with its explanation and default, or the settings that are in force.
+//! `config`: prints the settings in force, or all settings with explanations and defaults.
 
 use super::{Failure, ShowConfigArgs, file, print};
 use crate::config::{self, ConfigSource, EnvVars};

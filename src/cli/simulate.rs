@@ -1,7 +1,6 @@
-//! `simulate`: serves only the simulated TalkOver API, for trying a configuration out.
+//! `simulate`: serves only the simulated TalkOver API, to try out a configuration.
 //!
-//! It prints where the API is and what a daemon's configuration needs to read it, and then serves until it is told to
-//! stop. No daemon runs here.
+//! It prints the API's address and a configuration for a daemon, and serves until it is stopped. It runs no daemon.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::{Failure, SimulateArgs, print_beside};
 use crate::shutdown;
 use talkover_simulator::{Clock, DEFAULT_SEED, Scenario, Simulator, Webhook};
 
-/// How long connections may hold up the end: the answers under way have had their time by then.
+/// How long open connections may delay the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
@@ -28,7 +27,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     result
 }
 
-/// Waits for the signal to stop. Without handlers the process ends by the system's own.
+/// Waits for the signal to stop. If no handler can be installed, the system's default ends the process.
 async fn told_to_stop() {
     match shutdown::signal(shutdown::END) {
         Ok(stopped) => stopped.await,
@@ -60,7 +59,7 @@ fn introduction(base_url: &str, token: &str, webhooks: &[Webhook]) -> String {
         "Simulated TalkOver API: {base_url}\n\
          Token: {token}\n\
          \n\
-         # For a daemon that is started with TALKOVER_TOKEN={token} in its environment:\n\
+         # Configuration for a daemon that is started with TALKOVER_TOKEN={token} in its environment:\n\
          environments:\n  \
            - name: simulated\n    \
              base_url: {base_url}\n    \
@@ -70,7 +69,7 @@ fn introduction(base_url: &str, token: &str, webhooks: &[Webhook]) -> String {
 
 fn webhook_line(webhook: &Webhook) -> String {
     let Webhook { id, name, owner, .. } = webhook;
-    // JSON strings are YAML strings: names and ids may hold whatever they like.
+    // Written as JSON strings, which are valid YAML for any name and id.
     let [owner_id, id, name] = [&owner.id, id, name].map(|text| serde_json::Value::from(text.as_str()));
     format!("      - {{{}_id: {owner_id}, webhook_id: {id}, name: {name}}}\n", owner.kind.as_str())
 }

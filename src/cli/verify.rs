@@ -36,7 +36,7 @@ pub(super) fn run(config: &Config, args: &VerifyArgs) -> Result<(), Failure> {
     })
 }
 
-/// What came of all targets.
+/// The results of all targets.
 #[derive(Default)]
 struct VerifySummary {
     results: Vec<(Target, AuditResult)>,
@@ -50,8 +50,10 @@ impl VerifySummary {
     }
 
     fn conclude(self, args: &VerifyArgs) -> Result<(), Failure> {
-        print(&if args.json { format!("{:#}\n", report::json(&self.results)) } else { report::text(&self.results) })?;
-        if !args.json {
+        if args.json {
+            print(&format!("{:#}\n", report::json(&self.results, &self.age)))?;
+        } else {
+            print(&report::text(&self.results))?;
             print(&report::age(&self.age))?;
         }
         let failed = self.results.iter().filter_map(|(target, result)| match result {
@@ -98,7 +100,7 @@ async fn audit_all(
             match audit_one(config, args, state, &mut reader, &mut progress, target).await {
                 Ok(result) => outcome.add(target, result),
                 Err(Trouble::Read(StretchError::Read(ReadError::Ask(AskError::Interrupted)))) => {
-                    // What was found is told all the same.
+                    // What was found so far is still reported.
                     outcome.is_interrupted = true;
                     return outcome.conclude(args);
                 }
@@ -124,7 +126,7 @@ async fn audit_all(
     outcome.conclude(args)
 }
 
-/// Begins the progress of an environment: what the state remembers of the stretch says how many pages it has.
+/// Begins the progress of an environment, and estimates the number of pages from the entries in the state.
 fn begin(
     config: &Config,
     args: &VerifyArgs,
@@ -140,7 +142,7 @@ fn begin(
     Ok(WorkProgress::begin(&format!("reading the logs of `{}` again", environment.name), estimate))
 }
 
-/// The webhooks that the configuration names, and, where it discovers more, those that the daemon has found.
+/// Returns the webhooks that the configuration names, and, with discovery, those that the daemon has found.
 fn targets_of(environment: &EnvironmentConfig, known: &[KnownTarget]) -> Vec<Target> {
     let mut targets: Vec<Target> =
         environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
@@ -186,7 +188,7 @@ async fn audit_one(
     let read = read_stretch(reader, target, poll.per_page, depth, known, note).await;
     let log = read.map_err(Trouble::Read)?;
     let entries = log.attempts.values().filter(|attempt| attempt.created_at >= log.from).count();
-    // Only now: what a running daemon has counted meanwhile is there.
+    // Loaded only now, so that it contains what a running daemon has counted in the meantime.
     let Some(held) = state.target(target).map_err(Trouble::State)? else {
         return Ok(AuditResult::Unknown { entries });
     };
@@ -201,8 +203,8 @@ async fn audit_one(
     Ok(AuditResult::Audited(Box::new(audit)))
 }
 
-/// How far back there is anything to compare: to the oldest entry of the state, or to where entries have been
-/// forgotten.
+/// Returns how far back there is anything to compare: to the oldest entry of the state, or to where entries have been
+/// pruned.
 fn reach(state: &StateTarget) -> Option<Timestamp> {
     let oldest = state.rows.first().map(|row| row.created_at);
     let forgotten = state.marks.horizon.max(state.marks.history_cutoff).filter(|_| state.marks.contacted)?;

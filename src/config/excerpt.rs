@@ -1,11 +1,12 @@
 //! The lines of a file that a fault is about, fit to be printed: without what may be secret.
 //!
-//! Secrets do not belong into a configuration, but the values of headers do, and people paste the rest. So whatever may be
-//! one is masked, even where the line is then less of a help.
+//! Secrets do not belong into a configuration, but the values of headers do, and people paste the rest. So whatever may
+//! be one is masked, even where the line is then less of a help.
 
-use super::faults::{on_one_line, redacted};
+use super::redact::redacted;
 use std::fmt;
 use std::sync::Arc;
+use talkover_settings::one_line::on_one_line;
 
 /// Longer lines are cut: what is wrong is named in the message.
 const MAX_CHARS: usize = 110;

@@ -4,13 +4,12 @@
 //! sections, printed by `cli`.
 
 use super::excerpt::SourceText;
+use super::redact::redacted;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use talkover_settings::one_line::on_one_line;
 use talkover_settings::yaml::Outline;
-
-/// How every TalkOver token begins, by the API's documentation.
-const TOKEN_PREFIX: &str = "talq_";
 
 /// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every
 /// webhook, and a reload logs it all.
@@ -120,7 +119,11 @@ impl ConfigFaults {
     /// Notes that a variable's value is ignored, and why.
     pub(super) fn ignore(&mut self, variable: &str, reason: &str) {
         let place = FaultPlace::Variable(variable.to_owned());
-        self.warnings.push(ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new()));
+        let warning = ConfigFault::new(place, None, &format!("{reason}; ignored"), Vec::new());
+        // Several sections read the same variables.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Notes something that is no fault, but should be known.
@@ -183,42 +186,9 @@ impl fmt::Display for ConfigFaults {
 
 impl std::error::Error for ConfigFaults {}
 
-/// `text` with everything that looks like a token cut to its prefix: people paste tokens where a name belongs.
-pub(crate) fn redacted(text: &str) -> String {
-    let mut parts = text.split(TOKEN_PREFIX);
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        clean.push_str(TOKEN_PREFIX);
-        clean.push('…');
-        let rest = part.trim_start_matches(|c: char| !c.is_whitespace() && !"`\"':,/".contains(c));
-        clean.push_str(rest);
-    }
-    clean
-}
-
-/// `text` with control characters escaped: a key or a value with a line break must not forge a second message.
-pub(super) fn on_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_cut_wherever_it_stands() {
-        assert_eq!(redacted("no token"), "no token");
-        assert_eq!(redacted("`talq_abc|123=` is not set"), "`talq_…` is not set");
-        assert_eq!(redacted("talq_a, talq_b and ./talq_c/x"), "talq_…, talq_… and ./talq_…/x");
-    }
 
     #[test]
     fn of_more_than_a_hundred_faults_the_number_is_told() {

@@ -1,6 +1,8 @@
 //! The section `metrics`: how many series there are, and how a new one is born.
 
+use super::EnvVars;
 use super::fields::Fields;
+use super::metrics_push::{self, MetricsPushConfig};
 use super::values::{count, described, duration, number, one_of};
 use std::time::Duration;
 use talkover_core::ledger::labels::{AttemptLabel, HttpStatusDetail};
@@ -28,22 +30,28 @@ const HTTP_STATUS: &[(&str, HttpStatusDetail)] =
 const LABELS: &[(&str, AttemptLabel)] =
     &[("event", AttemptLabel::Event), ("status", AttemptLabel::Status), ("http_status", AttemptLabel::HttpStatus)];
 
-pub(super) fn read(mut fields: Fields<'_>) -> Option<MetricsConfig> {
+/// What they look like, and whether they are pushed.
+pub(super) fn read(
+    mut fields: Fields<'_>,
+    environment: &EnvVars,
+) -> Option<(MetricsConfig, Option<MetricsPushConfig>)> {
     let http_status = fields.scalar("http_status", one_of(HTTP_STATUS));
     let duration_labels = labels(&mut fields);
     let duration_buckets = buckets(&mut fields);
     let max_events_per_webhook = fields.scalar("max_events_per_webhook", count(1, u32::MAX));
     let max_label_sets_per_webhook = fields.scalar("max_label_sets_per_webhook", count(1, u32::MAX));
     let birth_hold = fields.scalar("birth_hold", duration);
+    let push = metrics_push::read(fields.section("otlp"), environment);
     fields.finish();
-    Some(MetricsConfig {
+    let metrics = MetricsConfig {
         http_status: http_status?,
         duration_labels: duration_labels?,
         duration_buckets: duration_buckets?,
         max_events_per_webhook: max_events_per_webhook?,
         max_label_sets_per_webhook: max_label_sets_per_webhook?,
         birth_hold: birth_hold?,
-    })
+    };
+    Some((metrics, push?))
 }
 
 fn labels(fields: &mut Fields<'_>) -> Option<Vec<AttemptLabel>> {

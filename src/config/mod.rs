@@ -11,11 +11,13 @@ mod fields;
 mod files;
 mod log;
 mod metrics;
+mod metrics_push;
 mod otel;
 mod otlp;
 mod overrides;
 mod poll;
 mod receiver;
+mod redact;
 mod server;
 mod show;
 mod state;
@@ -25,6 +27,7 @@ mod telemetry;
 mod tests;
 mod token;
 mod traces;
+mod unknown_key;
 mod values;
 
 pub use environments::{DiscoveryConfig, EnvironmentConfig, WebhookConfig};
@@ -32,6 +35,7 @@ pub use faults::{ConfigFault, ConfigFaults, FaultPlace};
 pub use files::LoadedFile;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
+pub use metrics_push::MetricsPushConfig;
 pub use otlp::{OtlpProtocol, OtlpReceiver, OtlpSignal, OtlpTls};
 pub use overrides::CommandLineOption;
 pub use poll::PollConfig;
@@ -71,6 +75,8 @@ pub struct Config {
     pub poll: PollConfig,
     /// What the delivery metrics look like.
     pub metrics: MetricsConfig,
+    /// Where metrics are pushed, and how; `None` if they are only scraped.
+    pub metrics_push: Option<MetricsPushConfig>,
     /// Whether and where spans are sent.
     pub traces: TracesConfig,
     /// Whether and where the daemon tells of its own work.
@@ -96,7 +102,8 @@ impl Config {
     /// The files that it names and that may change while the daemon runs; `web_config_file` names further ones.
     pub fn files(&self) -> Vec<PathBuf> {
         let own_spans = self.telemetry.traces.as_ref().map(|receiver| &receiver.tls);
-        let tls = [&self.traces.tls].into_iter().chain(own_spans);
+        let of_push = self.metrics_push.iter().map(|push| &push.receiver.tls);
+        let tls = std::iter::once(&self.traces.tls).chain(own_spans).chain(of_push);
         let tls = tls.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
         let loaded = self.environments.iter().map(|environment| &environment.ca_file);
         let loaded = loaded.chain(tls).flatten().map(|file| &file.path);
@@ -207,18 +214,20 @@ fn read(mut root: Fields<'_>, environment: &EnvVars, extent: CheckExtent) -> Opt
     let requests_per_minute = root.optional("requests_per_minute", values::count(1, u32::MAX));
     let environments = environments::read(&mut root, environment);
     let poll = poll::read(root.section("poll"));
-    let metrics = metrics::read(root.section("metrics"));
+    let metrics = metrics::read(root.section("metrics"), environment);
     let traces = traces::read(root.section("traces"), environment);
     let telemetry = telemetry::read(root.section("telemetry"), environment, traces.as_ref());
     let state = state::read(root.section("state"), extent);
     let log = log::read(root.section("log"));
     root.finish();
+    let (metrics, metrics_push) = metrics?;
     Some(Config {
         server: server?,
         requests_per_minute,
         environments: environments?,
         poll: poll?,
-        metrics: metrics?,
+        metrics,
+        metrics_push,
         traces: traces?,
         telemetry: telemetry?,
         state: state?,

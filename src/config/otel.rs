@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The service whose deliveries are sent, where no variable names another.
 pub(super) const DELIVERIES: &str = "talkover-webhooks";
+/// This program, where no variable names another service.
+pub(super) const DAEMON: &str = "talkover-exporter";
 
 /// What the variables say; what is unset is absent.
 pub(super) struct Settings {
@@ -123,9 +125,21 @@ fn set<'e>(environment: &'e EnvVars, name: &str) -> Option<&'e str> {
     environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
+/// Whether the variables name a receiver for this signal, or ask for its exporter: what only then is sent at all.
+pub(super) fn asks_for(environment: &EnvVars, signal: OtlpSignal) -> bool {
+    let endpoint = format!("{}ENDPOINT", signal.variable_prefix());
+    let exporters = set(environment, signal.exporter_variable()).unwrap_or_default();
+    set(environment, &endpoint).is_some() || names_otlp(exporters)
+}
+
 /// Whether `otlp` is among these exporters: some SDKs take a list.
 fn names_otlp(exporters: &str) -> bool {
     exporters.split(',').any(|exporter| exporter.trim().eq_ignore_ascii_case("otlp"))
+}
+
+/// `OTEL_METRIC_EXPORT_INTERVAL`: how often metrics are sent.
+pub(super) fn metric_interval(fields: &mut Fields<'_>, environment: &EnvVars) -> Option<Duration> {
+    usable(fields, environment, "OTEL_METRIC_EXPORT_INTERVAL", millis)
 }
 
 /// Whether `OTEL_SDK_DISABLED` or the variable of the signal's exporter turns a signal off.

@@ -7,7 +7,7 @@
 use super::EnvVars;
 use super::Table;
 use super::faults::{ConfigFaults, FaultPlace};
-use super::fields::unknown_key;
+use super::unknown_key::unknown_key;
 use ::config::{Value, ValueKind};
 
 /// Two underscores at its end: Kubernetes sets `TALKOVER_EXPORTER_PORT` for a service of our name, and that is not
@@ -16,7 +16,7 @@ const PREFIX: &str = "TALKOVER_EXPORTER__";
 const SEPARATOR: &str = "__";
 
 /// The maps with free keys: their paths, below which a variable names an entry.
-const FREE_MAPS: [&[&str]; 2] = [&["traces", "headers"], &["telemetry", "headers"]];
+const FREE_MAPS: [&[&str]; 3] = [&["traces", "headers"], &["metrics", "otlp", "headers"], &["telemetry", "headers"]];
 
 /// An option of the command line that sets a key, as exporters built on Prometheus's exporter-toolkit have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! The keys of a section that names an OTLP receiver, and how OpenTelemetry's own variables change them.
 //!
-//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_SIGNAL_…`, that before `OTEL_EXPORTER_OTLP_…`, that before the
-//! file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment
-//! Variable Specification". Header values are secrets and never quoted.
+//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_SIGNAL_…`, that before `OTEL_EXPORTER_OTLP_…`, that before
+//! the file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and
+//! "Environment Variable Specification". Header values are secrets and never quoted.
 
 use super::faults::FaultPlace;
 use super::fields::Fields;
 use super::files::{certificate_file, loaded_file};
 use super::otel::{OtlpEndpoint, Settings};
-use super::otlp::{OtlpProtocol, OtlpSignal, OtlpTls, PROTOCOLS, add_header};
+use super::otlp::{OtlpProtocol, OtlpReceiver, OtlpSignal, OtlpTls, PROTOCOLS, add_header};
 use super::overrides::place_of;
 use super::values::{base_url, one_of};
 use ::config::ValueKind;
@@ -38,6 +38,14 @@ pub(super) struct ResolvedReceiver {
     pub(super) gzip: Option<bool>,
     pub(super) timeout: Option<Duration>,
     pub(super) tls: OtlpTls,
+}
+
+impl ResolvedReceiver {
+    /// The receiver with this endpoint, which must be complete.
+    pub(super) fn with_endpoint(self, endpoint: Url) -> OtlpReceiver {
+        let Self { endpoint: _, protocol, headers, gzip, timeout, tls } = self;
+        OtlpReceiver { endpoint, protocol, headers, gzip, timeout, tls }
+    }
 }
 
 impl ReceiverKeys {

@@ -1,11 +1,11 @@
-//! The settings in force as a file: what the configuration says, what overrides it, and the defaults of the rest, in the
-//! order of `config/default.yml`. Never a secret.
+//! The settings in force as a file: what the configuration says, what overrides it, and the defaults of the rest, in
+//! the order of `config/default.yml`. Never a secret.
 
 use super::excerpt::mask_users;
-use super::faults::redacted;
-use super::otlp::OtlpProtocol;
+use super::otlp::{OtlpProtocol, OtlpSignal};
 use super::overrides::set;
-use super::{ConfigSource, LoadedSettings, Table};
+use super::redact::redacted;
+use super::{Config, ConfigSource, LoadedSettings, MetricsPushConfig, Table, format_duration};
 use ::config::{Value, ValueKind};
 use reqwest::header::HeaderMap;
 use std::fmt::Write;
@@ -14,18 +14,16 @@ use talkover_settings::yaml;
 /// What stands in the place of a secret. It is a value that any header may have.
 const REDACTED: &str = "<redacted>";
 /// The maps with free keys; their values are secrets.
-const HEADERS: [&str; 2] = ["traces.headers", "telemetry.headers"];
-/// Where values of a section come from that neither the file nor our own variables have set.
-const ORIGINS: [(&str, &str); 2] = [
-    ("traces", "a variable of OpenTelemetry, OTEL_…"),
-    ("telemetry", "the section traces, or a variable of OpenTelemetry, OTEL_…"),
-];
+const HEADERS: [&str; 3] = ["traces.headers", "metrics.otlp.headers", "telemetry.headers"];
+/// Where a value comes from that the variables of OpenTelemetry have set.
+const OPENTELEMETRY: &str = "a variable of OpenTelemetry, OTEL_…";
+/// Where a value of the section `telemetry` comes from that neither the file nor our own variables have set.
+const TRACES_OR_OPENTELEMETRY: &str = "the section traces, or a variable of OpenTelemetry, OTEL_…";
 
 /// All settings as YAML.
 pub(super) fn text(source: &ConfigSource, settings: &LoadedSettings) -> String {
     let mut given = settings.given.clone();
-    take_over_traces(&mut given, settings);
-    take_over_telemetry(&mut given, settings);
+    take_over_receivers(&mut given, settings);
     let mut text = format!(
         "# The settings in force: {}, what overrides it, and the defaults of the rest.\n",
         source.path.display().to_string().escape_debug()
@@ -39,67 +37,73 @@ pub(super) fn text(source: &ConfigSource, settings: &LoadedSettings) -> String {
     text
 }
 
-/// Writes into the tree what the variables of OpenTelemetry have made of the section `traces`.
-fn take_over_traces(given: &mut Table, settings: &LoadedSettings) {
-    let traces = &settings.config.traces;
-    let endpoint = traces.endpoint.as_ref().map(|url| base(url.as_str(), traces.protocol));
-    let values = [
-        ("enabled", Some(traces.enabled.to_string())),
-        ("endpoint", endpoint),
-        ("protocol", Some(traces.protocol.as_str().to_owned())),
-    ];
-    take_over(given, settings, "traces", values);
-    take_over_headers(given, "traces", &traces.headers);
+/// Writes into the tree what the variables of OpenTelemetry have made of the sections that name receivers.
+fn take_over_receivers(given: &mut Table, settings: &LoadedSettings) {
+    let Config { traces, metrics_push, .. } = &settings.config;
+    let section = ["traces"];
+    take_over(given, settings, &section, "enabled", Some(traces.enabled.to_string()));
+    let endpoint = traces.endpoint.as_ref().map(|url| base(url.as_str(), traces.protocol, OtlpSignal::Traces));
+    take_over(given, settings, &section, "endpoint", endpoint);
+    take_over(given, settings, &section, "protocol", Some(traces.protocol.as_str().to_owned()));
+    show_headers(given, &section, &traces.headers);
+    if let Some(MetricsPushConfig { receiver, interval, .. }) = metrics_push {
+        let section = ["metrics", "otlp"];
+        let endpoint = base(receiver.endpoint.as_str(), receiver.protocol, OtlpSignal::Metrics);
+        take_over(given, settings, &section, "endpoint", Some(endpoint));
+        take_over(given, settings, &section, "protocol", Some(receiver.protocol.as_str().to_owned()));
+        take_over(given, settings, &section, "interval", Some(format_duration(*interval)));
+        show_headers(given, &section, &receiver.headers);
+    }
+    take_over_telemetry(given, settings);
 }
 
 /// Writes into the tree what `traces` and the variables of OpenTelemetry have made of the section `telemetry`, if
 /// anything is sent.
 fn take_over_telemetry(given: &mut Table, settings: &LoadedSettings) {
+    let section = ["telemetry"];
     let Some(receiver) = &settings.config.telemetry.traces else {
-        return take_over(given, settings, "telemetry", [("traces", Some("false".to_owned()))]);
+        return take_over(given, settings, &section, "traces", Some("false".to_owned()));
     };
-    let values = [
-        ("endpoint", Some(base(receiver.endpoint.as_str(), receiver.protocol))),
-        ("protocol", Some(receiver.protocol.as_str().to_owned())),
-    ];
-    take_over(given, settings, "telemetry", values);
-    take_over_headers(given, "telemetry", &receiver.headers);
+    let endpoint = base(receiver.endpoint.as_str(), receiver.protocol, OtlpSignal::Traces);
+    take_over(given, settings, &section, "endpoint", Some(endpoint));
+    take_over(given, settings, &section, "protocol", Some(receiver.protocol.as_str().to_owned()));
+    show_headers(given, &section, &receiver.headers);
 }
 
-/// Writes the values that the tree does not have into a section.
-fn take_over<const N: usize>(
-    given: &mut Table,
-    settings: &LoadedSettings,
-    section: &str,
-    values: [(&str, Option<String>); N],
-) {
-    let in_tree = |key: &str| {
-        let of_file = settings.given.get(section).and_then(|value| value.clone().into_table().ok());
-        let default = settings.defaults.root.get(section).and_then(|value| value.clone().into_table().ok());
-        let value = of_file.and_then(|section| section.get(key).cloned()).filter(|value| value.kind != ValueKind::Nil);
-        value.or_else(|| default?.get(key).cloned()).map(|value| value.to_string())
-    };
-    for (key, value) in values {
-        let Some(value) = value else { continue };
-        if in_tree(key).is_none_or(|text| text.trim_end_matches('/') != value.trim_end_matches('/')) {
-            let origin = ORIGINS.iter().find(|(known, _)| *known == section).map(|(_, origin)| (*origin).to_owned());
-            set(given, &[section.to_owned(), key.to_owned()], Value::new(origin.as_ref(), value));
-        }
+/// Sets a key to the value that is in force, unless the tree has it.
+fn take_over(given: &mut Table, settings: &LoadedSettings, section: &[&str], key: &str, value: Option<String>) {
+    let Some(value) = value else { return };
+    let path: Vec<String> = section.iter().copied().chain([key]).map(str::to_owned).collect();
+    let in_tree = scalar_at(&settings.given, &path).or_else(|| scalar_at(&settings.defaults.root, &path));
+    if in_tree.is_none_or(|text| text.trim_end_matches('/') != value.trim_end_matches('/')) {
+        let origin = if section == ["telemetry"] { TRACES_OR_OPENTELEMETRY } else { OPENTELEMETRY };
+        set(given, &path, Value::new(Some(&origin.to_owned()), value));
     }
 }
 
-/// Writes the names of the headers of a section.
-fn take_over_headers(given: &mut Table, section: &str, headers: &HeaderMap) {
+/// The value at a path as text, if there is one.
+fn scalar_at(table: &Table, path: &[String]) -> Option<String> {
+    let (key, rest) = path.split_first()?;
+    match (&table.get(key)?.kind, rest) {
+        (ValueKind::Nil, _) => None,
+        (ValueKind::Table(section), [_, ..]) => scalar_at(section, rest),
+        (kind, []) => Some(kind.to_string()),
+        (_, [_, ..]) => None,
+    }
+}
+
+/// Sets the headers that are in force, without their values.
+fn show_headers(given: &mut Table, section: &[&str], headers: &HeaderMap) {
     let names = headers.keys().map(|name| (name.as_str().to_owned(), Value::new(None, REDACTED)));
-    let headers: Table = names.collect();
-    set(given, &[section.to_owned(), "headers".to_owned()], Value::new(None, ValueKind::Table(headers)));
+    let path: Vec<String> = section.iter().copied().chain(["headers"]).map(str::to_owned).collect();
+    set(given, &path, Value::new(None, ValueKind::Table(names.collect())));
 }
 
 /// An endpoint as the file has it: each request over HTTP adds the path.
-fn base(url: &str, protocol: OtlpProtocol) -> String {
+fn base(url: &str, protocol: OtlpProtocol, signal: OtlpSignal) -> String {
     match protocol {
         OtlpProtocol::Grpc => url.to_owned(),
-        OtlpProtocol::HttpProtobuf => url.strip_suffix("/v1/traces").unwrap_or(url).to_owned(),
+        OtlpProtocol::HttpProtobuf => url.strip_suffix(signal.http_path()).unwrap_or(url).to_owned(),
     }
 }
 

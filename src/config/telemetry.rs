@@ -14,9 +14,6 @@ use super::values::{base_url, flag, one_of};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-/// The name under which the daemon's own spans are shown.
-const SERVICE_NAME: &str = "talkover-exporter";
-
 /// The daemon's own spans are traces like those of deliveries: the same variables apply.
 const SIGNAL: OtlpSignal = OtlpSignal::Traces;
 
@@ -59,7 +56,7 @@ pub(super) fn read(
     let is_on = traces? && (is_forced || !otel::turns_off(&mut fields, environment, SIGNAL));
     let none = EnvVars::new();
     let variables = if is_on { environment } else { &none };
-    let named = ("service.name".to_owned(), SERVICE_NAME.to_owned());
+    let named = ("service.name".to_owned(), otel::DAEMON.to_owned());
     let attributes = otel::resource(&mut fields, variables).into_iter().filter(|(key, _)| key != "service.name");
     let resource_attributes = [named].into_iter().chain(attributes).collect();
     let receiver = if is_on { receiver(&mut fields, variables, keys, deliveries?) } else { None };

@@ -4,8 +4,8 @@
 //! client when a token file changed or the API answered 401.
 
 use super::EnvVars;
-use super::faults::redacted;
 use super::fields::Fields;
+use super::redact::redacted;
 use super::values::{name, path};
 use crate::store::place::loose_mode;
 use secrecy::{ExposeSecret, SecretString};

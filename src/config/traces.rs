@@ -4,7 +4,7 @@ use super::EnvVars;
 use super::fields::Fields;
 use super::otel;
 use super::otlp::{OtlpProtocol, OtlpReceiver, OtlpSignal, OtlpTls};
-use super::receiver::ReceiverKeys;
+use super::receiver::{ReceiverKeys, ResolvedReceiver};
 use super::values::{count, flag, number};
 use ::config::Value;
 use reqwest::Url;
@@ -35,8 +35,10 @@ pub struct TracesConfig {
     pub success_sample_ratio: f64,
     /// Whether history becomes spans too.
     pub history: bool,
-    /// Spans kept on disk at most. At least 1.
+    /// Spans kept on disk at most, and as many log records. At least 1.
     pub max_queued_spans: u32,
+    /// Where log records are sent, and how; `None` if none are made.
+    pub logs: Option<OtlpReceiver>,
 }
 
 impl TracesConfig {
@@ -60,6 +62,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<Trac
     let success_sample_ratio = fields.scalar("success_sample_ratio", ratio);
     let history = fields.scalar("history", flag);
     let max_queued_spans = fields.scalar("max_queued_spans", count(1, u32::MAX));
+    let logs = fields.scalar("logs", flag);
 
     // Our own variable goes before those of OpenTelemetry.
     let is_forced = fields.is_overridden("enabled");
@@ -70,6 +73,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<Trac
     let resource_attributes = otel::named(&otel::resource(&mut fields, variables), otel::DELIVERIES);
     let settings = otel::read(&mut fields, variables, OtlpSignal::Traces);
     let receiver = keys.resolve(&fields, settings, OtlpSignal::Traces);
+    let logs = if active && logs? { log_receiver(&mut fields, variables, &keys, receiver.as_ref()?) } else { None };
     fields.finish();
     let receiver = receiver?;
     Some(TracesConfig {
@@ -84,7 +88,41 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<Trac
         success_sample_ratio: success_sample_ratio?,
         history: history?,
         max_queued_spans: max_queued_spans?,
+        logs,
     })
+}
+
+/// Where log records are sent: like the spans to `traces`, unless variables name another receiver for them.
+fn log_receiver(
+    fields: &mut Fields<'_>,
+    variables: &EnvVars,
+    keys: &ReceiverKeys,
+    traces: &ResolvedReceiver,
+) -> Option<OtlpReceiver> {
+    if otel::turns_off(fields, variables, OtlpSignal::Logs) {
+        return None;
+    }
+    let settings = otel::read(fields, variables, OtlpSignal::Logs);
+    let resolved = keys.resolve(fields, settings, OtlpSignal::Logs)?;
+    let beside = || beside_traces(traces, resolved.protocol);
+    let endpoint = resolved.endpoint.clone().or_else(beside);
+    if endpoint.is_none() && traces.endpoint.is_some() {
+        fields.fault(
+            "logs",
+            "needs a receiver of its own, in OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: that of spans has no base",
+        );
+    }
+    Some(resolved.with_endpoint(endpoint?))
+}
+
+/// The endpoint for log records beside that of spans, which a variable has set exactly.
+fn beside_traces(traces: &ResolvedReceiver, protocol: OtlpProtocol) -> Option<Url> {
+    let mut url = traces.endpoint.clone()?;
+    if protocol == OtlpProtocol::HttpProtobuf {
+        let base = url.path().strip_suffix(OtlpSignal::Traces.http_path())?.to_owned();
+        url.set_path(&format!("{base}{}", OtlpSignal::Logs.http_path()));
+    }
+    Some(url)
 }
 
 fn ratio(value: &Value) -> Result<f64, String> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use talkover_core::delivery::Timestamp;
 
-/// From one sample of a series to the next. Prometheus shows a sample for as long as this (its lookback): with longer
-/// steps graphs would have holes, with shorter ones there would be more samples and no more to see.
+/// The time between samples. It equals Prometheus's lookback, for which a sample is shown: longer steps would leave
+/// holes in graphs, shorter ones would cost more samples and show nothing more.
 pub const STEP: Duration = Duration::from_secs(300);
 
 const STEP_MICROS: i64 = 300 * 1_000_000;
@@ -15,37 +15,37 @@ const STEP_MICROS: i64 = 300 * 1_000_000;
 pub struct GridTime(i64);
 
 impl GridTime {
-    /// The slot with this number.
+    /// Returns the sample with this number.
     pub const fn from_number(number: i64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns its number.
     pub const fn number(self) -> i64 {
         self.0
     }
 
-    /// The first sample that shows what happened at `time`.
+    /// Returns the first sample that shows what happened at `time`.
     pub fn showing(time: Timestamp) -> Self {
         Self(time.as_micros().div_euclid(STEP_MICROS) + i64::from(time.as_micros().rem_euclid(STEP_MICROS) > 0))
     }
 
-    /// The last sample that is not later than `time`.
+    /// Returns the last sample that is not later than `time`.
     pub fn until(time: Timestamp) -> Self {
         Self(time.as_micros().div_euclid(STEP_MICROS))
     }
 
-    /// The time of the sample.
+    /// Returns the time of the sample.
     pub fn time(self) -> Timestamp {
         Timestamp::from_micros(self.0.saturating_mul(STEP_MICROS))
     }
 
-    /// The sample before it.
+    /// Returns the sample before it.
     pub const fn before(self) -> Self {
         Self(self.0 - 1)
     }
 
-    /// The samples from this one through `last`.
+    /// Iterates over the samples from this one through `last`.
     pub fn through(self, last: Self) -> impl Iterator<Item = Self> {
         (self.0..=last.0).map(Self)
     }

@@ -1,4 +1,4 @@
-//! Reads one log back to where its past is wanted, and keeps what it has read, so that nothing is read twice.
+//! Reads one log back to the wanted time, and saves what it has read, so that nothing is read twice.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use talkover_core::delivery::{Attempt, EntryId, Target, Timestamp};
 use talkover_core::ledger::watermark::Windows;
 use talkover_core::reading::walk::{Stretch, Walk};
 
-/// Entries are put on disk by so many: what an interruption costs is the requests for fewer than that.
+/// Entries are saved in batches of this size: an interruption costs fewer entries than that.
 const KEPT_AT_ONCE: usize = 1_000;
 
-/// What a daemon has read of a log: its past ends where that begins.
+/// What a daemon has read of a log. The past ends where this begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveHistory {
-    /// How far back the daemon's first contact has read.
+    /// How far back the daemon's first contact has read the log.
     pub since: Timestamp,
-    /// What the daemon knows, which need not be read: about how many entries.
+    /// The stretch that the daemon knows and that need not be read.
     pub stretch: Option<Stretch>,
 }
 
 /// How a log is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadExtent {
-    /// Entries wanted on a page.
+    /// Entries per page.
     pub per_page: u32,
-    /// How far back, from the first answer on.
+    /// How far back to read, from the time of the first response.
     pub since: Duration,
-    /// What a daemon knows already, if there is one.
+    /// What a daemon knows already, if there is a state.
     pub live: Option<LiveHistory>,
-    /// What was read longer ago than this is brought up to date.
+    /// A log that was read longer ago than this is updated.
     pub stale_after: Duration,
-    /// How late entries may turn up, and for how long they may change.
+    /// How late entries may turn up, and how long they may change.
     pub windows: Windows,
 }
 
@@ -66,15 +66,15 @@ pub async fn read(
         }
     };
     let is_update = kept.complete_until.is_some();
-    // What a daemon has read goes on from there: nobody will ask for an update.
+    // The daemon continues from there, so no update is needed.
     let is_resumed = !is_update && kept.stretch.is_some() && extent.live.is_none();
     let mut keeper = Keeper { resume, target, extent, kept, until, is_update, is_resumed, began: None, progress };
     let walk = reader.read(target, walk, &mut keeper).await?;
     keeper.finish(walk)
 }
 
-/// Where an update ends of a log that was read up to `complete`: above that are all entries that may have turned up or
-/// changed since.
+/// Returns how far back a log must be read again that is complete up to `complete`: to the oldest entry that may have
+/// turned up late or changed since.
 fn update_until(
     resume: &ResumeFile,
     target: &Target,
@@ -88,7 +88,7 @@ fn update_until(
     Ok(open.map_or(late, |open| open.min(late)))
 }
 
-/// What a daemon knows and what was read before it, as one stretch.
+/// Joins what a daemon knows and what was read before that into one stretch.
 fn together(live: Option<Stretch>, kept: Option<Stretch>) -> Option<Stretch> {
     match (live, kept) {
         (Some(live), Some(kept)) => Some(Stretch {
@@ -109,11 +109,11 @@ struct Keeper<'a> {
     target: &'a Target,
     extent: ReadExtent,
     kept: PriorReading,
-    /// Where the walk ends; `None` until the first answer.
+    /// The time back to which the walk reads; `None` until the first response.
     until: Option<Timestamp>,
-    /// Whether everything was read once, and only what came since is read now.
+    /// Whether this is an update: all was read once, and only what is new or may have changed is read now.
     is_update: bool,
-    /// Whether it leaps over what an interrupted walk has read.
+    /// Whether it skips what an interrupted walk has read.
     is_resumed: bool,
     /// When this walk began, by the server's clock.
     began: Option<Timestamp>,
@@ -121,7 +121,7 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// Puts what `walk` has read on disk.
+    /// Saves what `walk` has read.
     fn keep(&mut self, walk: &mut Walk, date: Timestamp) -> Result<(), ReadError> {
         let (mut attempts, invalid) = walk.take();
         if let Some(live) = self.extent.live {
@@ -129,7 +129,7 @@ impl Keeper<'_> {
         }
         let cutoff = self.kept.begun.map_or(date, |(_, cutoff)| cutoff);
         let stretch = self.stretch(&attempts, invalid.len(), date).or(self.kept.stretch);
-        // Nothing usable was read: its place in the list is not known, and it is read again after an interruption.
+        // Nothing usable was read: its place in the list is unknown, so an interruption will read it again.
         let stretch = stretch.unwrap_or(Stretch { newest: cutoff, oldest: cutoff, count: 0 });
         self.resume.keep(self.target, cutoff, stretch, &attempts, &invalid).map_err(not_kept)?;
         self.kept.stretch = Some(stretch).filter(|stretch| stretch.count > 0);
@@ -145,7 +145,7 @@ impl Keeper<'_> {
         let began = self.began.or(first_began).unwrap_or_default();
         self.keep(&mut walk, began)?;
         let log_extent = walk.cut_short().map_or(LogExtent::Whole, |_| LogExtent::CutShort);
-        // What the interrupted walk has read is as old as that; the update reads its end again.
+        // What the interrupted walk has read is only as recent as that walk; an update will read it again.
         let until = first_began.filter(|_| self.is_resumed).unwrap_or(began);
         self.resume.complete(self.target, until, log_extent).map_err(not_kept)
     }
@@ -168,7 +168,7 @@ impl LogSink for Keeper<'_> {
     fn absorb(&mut self, walk: &mut Walk, date: Timestamp) -> Result<(), ReadError> {
         let (_, reached) = walk.reached();
         self.progress.advance(reached);
-        // An update is kept when it has joined what was there before.
+        // An update is saved only when it has reached what was there before.
         if self.is_update || walk.len() < KEPT_AT_ONCE || !walk.has_attempts() || !walk.is_contiguous() {
             return Ok(());
         }

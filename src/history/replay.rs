@@ -1,9 +1,9 @@
-//! Decides the past of one webhook as the daemon would have, and notes when each series came to what.
+//! Decides the past of one webhook as the daemon would have, and records when each series had which value.
 //!
-//! The log is read as a first contact reads it, and decided by the same [`decide`]: in parts, oldest first, each as of
-//! the end of its last five minutes. What can no longer change is forgotten on the way, as the daemon forgets it, so
-//! that memory holds `settle_after` of the log and not all of it. An attempt counts when its entry was made, a delivery
-//! when its last entry was, and one that was abandoned `settle_after` later.
+//! The log is treated like a first contact and decided by the same [`decide`]: in parts, oldest first, each as of the
+//! end of its last five minutes. Rows that can no longer change are pruned on the way, as in the daemon, so that memory
+//! holds only `settle_after` of the log. An attempt counts at the time of its entry, a delivery at the time of its last
+//! entry, and an abandoned delivery `settle_after` later.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -28,60 +28,61 @@ use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Total, Totals};
 use talkover_core::ledger::transition::Transition;
 use talkover_core::server_time::ServerTime;
-use talkover_core::spans::span::{SpanPolicy, SpanWebhook, spans};
+use talkover_core::spans::span::{Made, SpanPolicy, spans};
+use talkover_core::spans::subject::SpanWebhook;
 
 /// Why the past cannot be decided.
 #[derive(Debug, Error)]
 pub enum ReplayError {
-    /// The state that is being made cannot be written.
+    /// The new state cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The temporary file cannot be used.
     #[error("failed to keep samples in a temporary file: {0}")]
     Spool(#[from] io::Error),
-    /// A defect of this program.
-    #[error("the samples of {0} do not add up to the totals of the state: this is a defect, please report it")]
+    /// A bug in this program.
+    #[error("the samples of {0} do not add up to the totals of the state: this is a bug, please report it")]
     Unequal(Target),
 }
 
-/// What is known of a webhook whose past is decided.
+/// A webhook whose past is decided.
 #[derive(Clone, Debug)]
 pub struct Past {
     /// The webhook.
     pub target: Target,
-    /// What discovery knows of it.
+    /// What discovery knows about it.
     pub info: Option<WebhookInfo>,
-    /// From when on entries count.
+    /// Entries count from this time on.
     pub from: Timestamp,
-    /// Up to when all was read.
+    /// The log is complete up to this time.
     pub end: Timestamp,
-    /// What happens later has no sample; `end`, unless a daemon's series go on from an earlier time.
+    /// The time of the last sample; equals `end`, unless a daemon's own series begin earlier.
     pub samples_until: Timestamp,
 }
 
-/// Where decisions go.
+/// Where decisions are applied.
 #[derive(Debug)]
 pub enum Books<'a> {
-    /// To memory alone.
+    /// In memory only.
     Scratch(Box<Ledger>),
-    /// To a state that a daemon is to begin with.
+    /// In the state of a future daemon.
     State {
         /// The memory of the target.
         ledger: Box<DurableLedger>,
         /// The state.
         store: &'a mut dyn Store,
-        /// How spans are made; `None` if there is nobody to send them to.
+        /// How spans are made; `None` if none are to be sent.
         spans: Option<SpanPolicy>,
     },
 }
 
 impl<'a> Books<'a> {
-    /// Empty books in memory.
+    /// Returns empty books in memory.
     pub fn scratch() -> Self {
         Self::Scratch(Box::default())
     }
 
-    /// Empty books in `store`.
+    /// Returns empty books in `store`.
     pub fn state(store: &'a mut dyn Store, spans: Option<SpanPolicy>) -> Self {
         Self::State { ledger: Box::default(), store, spans }
     }
@@ -107,12 +108,13 @@ impl<'a> Books<'a> {
     fn spans(&self, past: &Past, transitions: &[Transition], now: ServerTime, settle_after: Duration) -> SpanBatch {
         let Self::State { spans: Some(policy), .. } = self else { return SpanBatch::default() };
         let webhook = SpanWebhook { target: &past.target, info: past.info.as_ref() };
-        let records = spans(transitions, webhook, policy).records;
-        SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since: now.minus(settle_after * 2) }
+        let Made { records, logs, .. } = spans(transitions, webhook, policy);
+        let parked_since = now.minus(settle_after * 2);
+        SpanBatch { records, logs, queued_at: local_clock::now(), parked_at: now, parked_since }
     }
 }
 
-/// The past of one webhook, as far as it is decided.
+/// The past of one webhook, decided so far.
 #[derive(Debug)]
 pub struct Replay<'a> {
     past: &'a Past,
@@ -120,10 +122,10 @@ pub struct Replay<'a> {
     policy: Policy,
     books: Books<'a>,
     spool: &'a mut Spool,
-    /// The totals that the samples so far come to.
+    /// The totals after the samples so far.
     shown: Totals,
     newest: HashMap<AttemptStatus, Timestamp>,
-    /// Entries of five minutes that may go on in the next part.
+    /// The entries of the last five minutes, which the next part may continue.
     waiting: Vec<Attempt>,
 }
 
@@ -140,7 +142,7 @@ impl<'a> Replay<'a> {
         spool: &'a mut Spool,
     ) -> Result<Self, ReplayError> {
         policy.windows.initial_lookback = past.end.since(past.from);
-        // The samples show each series from its beginning: to serve one as 0 again would be a reset.
+        // No birth holds: the samples show each series from its beginning, and serving it as 0 again would be a reset.
         policy.holds_births = false;
         let (shown, newest, waiting) = Default::default();
         let mut replay = Self { past, number, policy, books, spool, shown, newest, waiting };
@@ -149,13 +151,13 @@ impl<'a> Replay<'a> {
         Ok(replay)
     }
 
-    /// Takes in the next entries, oldest first.
+    /// Adds the next entries, oldest first.
     ///
     /// # Errors
     /// If the state or the spool cannot be written.
     pub fn add(&mut self, attempts: Vec<Attempt>) -> Result<(), ReplayError> {
         let (from, end) = (self.past.from, self.past.end);
-        // What is dated ahead is left to the daemon, which sees it come.
+        // Entries dated in the future are left to the daemon.
         self.waiting.extend(attempts.into_iter().filter(|attempt| (from..=end).contains(&attempt.created_at)));
         let Some(last) = self.waiting.last().map(|attempt| GridTime::showing(attempt.created_at)) else {
             return Ok(());
@@ -170,11 +172,10 @@ impl<'a> Replay<'a> {
         self.decide(&Batch { attempts: part, ..self.batch(now) })
     }
 
-    /// Decides the rest: what is left of the entries, those that are `invalid`, and whether the log could be read
-    /// to its end.
+    /// Decides the remaining entries, the `invalid` ones, and whether the log could be read to its end.
     ///
     /// # Errors
-    /// If the state or the spool cannot be written, or what was noted does not agree with it.
+    /// If the state or the spool cannot be written, or if the samples do not add up to the totals.
     pub fn finish(mut self, invalid: Vec<Box<str>>, log_extent: LogExtent) -> Result<(), ReplayError> {
         let attempts = std::mem::take(&mut self.waiting);
         let is_cut_short = log_extent == LogExtent::CutShort;
@@ -186,12 +187,12 @@ impl<'a> Replay<'a> {
         Ok(self.spool.flush(self.number)?)
     }
 
-    /// The next part of the first contact, as of `now`.
+    /// Returns the next part of the first contact, as of `now`.
     fn batch(&self, now: Timestamp) -> Batch {
         let windows = &self.policy.windows;
         let open = self.books.ledger().open().filter(|(_, row)| windows.is_settled(row.at, now));
         Batch {
-            // An update has read again what was open: what still is stayed so for as long as it is followed.
+            // Updates have read open entries again: those that are still open stayed so until now.
             missing: open.map(|(key, _)| key.id.clone()).collect(),
             coverage: Coverage::FirstContact,
             now: ServerTime::new(now),
@@ -215,7 +216,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What a decision says, by the first sample that shows it.
+    /// Groups the transitions of a decision by the first sample that shows them.
     fn by_slot(&self, decision: &Decision, now: Timestamp) -> BTreeMap<GridTime, Vec<Transition>> {
         let mut by_slot: BTreeMap<GridTime, Vec<Transition>> = BTreeMap::new();
         let mut add = |time: Timestamp, transition: Transition| {
@@ -230,7 +231,7 @@ impl<'a> Replay<'a> {
                 Transition::Ended { id, result, .. } => {
                     rows.get(id).map_or(now, |row| self.ended_at(row, *result)).min(now)
                 }
-                // The rows tell when; see below.
+                // Their times come from the rows; see below.
                 Transition::Logged(LogOutcome::New | LogOutcome::Late | LogOutcome::Expired) => continue,
                 Transition::Logged(_) | Transition::Gap => now,
             };
@@ -278,12 +279,12 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Whether an entry was given up before it had an outcome.
+/// Whether an entry expired without an outcome.
 fn has_expired(row: &Row) -> bool {
     row.ended && row.counted.is_none()
 }
 
-/// The numbers of a total, as the spool keeps them.
+/// Returns the numbers of a total, as the spool keeps them.
 fn numbers(total: &Total) -> Vec<u64> {
     match total {
         Total::Counter(value) => vec![*value],

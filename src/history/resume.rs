@@ -1,8 +1,8 @@
-//! What an interrupted run has read.
+//! The resume file: what an interrupted run has read.
 //!
-//! It is a state file of its own in which nothing is decided yet: each webhook's first contact is under way, with the
-//! entries that were read. So the store keeps it as it keeps a long walk of the daemon's, checks it when it is opened,
-//! and refuses one that another run is working with.
+//! It is a state file in which nothing is decided yet: each webhook has a staged first contact with the entries that
+//! were read. So the store handles it like a long walk of the daemon: it checks the file when it is opened, and refuses
+//! one that another run uses.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,17 +27,17 @@ pub struct ResumeFile {
     labels: LabelPolicy,
 }
 
-/// What was read of one webhook before.
+/// What earlier runs have read of one webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PriorReading {
-    /// When it was begun, by the server's clock, and where the reading ends.
+    /// When the reading began, by the server's clock, and how far back it reads.
     pub begun: Option<(Timestamp, Timestamp)>,
-    /// What was read without a gap.
+    /// The stretch that was read without a gap.
     pub stretch: Option<Stretch>,
-    /// Up to when everything was read; `None` while there is something left to read. What was late then, and what has
-    /// become of entries that were open then, is not known.
+    /// The log is complete up to this time; `None` while something is left to read. Entries that turned up later than
+    /// that, and changes of entries that were open then, are unknown.
     pub complete_until: Option<Timestamp>,
-    /// Whether the log was read to where the reading was to end.
+    /// Whether the log could be read to the end of the reading.
     pub log_extent: LogExtent,
 }
 
@@ -45,12 +45,12 @@ impl ResumeFile {
     /// Opens the file at `path`, or makes it.
     ///
     /// # Errors
-    /// If another run has it, or if it is damaged, foreign or of a newer version.
+    /// If another run uses it, or if it is damaged, not ours or of a newer version.
     pub fn open(path: &Path, labels: LabelPolicy) -> Result<Self, StoreError> {
         Ok(Self { store: SqliteStore::open(path, local_clock::now())?, path: path.to_owned(), labels })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -71,7 +71,7 @@ impl ResumeFile {
         })
     }
 
-    /// Records that the reading of `target` begins at `date`, and reads back for `since`.
+    /// Records that the reading of `target` begins at `date` and goes back by `since`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -80,7 +80,7 @@ impl ResumeFile {
         self.mark(target, Marks { known_at, history_cutoff, ..Marks::default() })
     }
 
-    /// Adds what was read of `target`, which now makes up `stretch`.
+    /// Adds entries of `target`; together with the earlier ones they cover `stretch`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -98,7 +98,7 @@ impl ResumeFile {
         self.store.stage(target, &walk, attempts, invalid)
     }
 
-    /// Records that everything of `target` was read up to `until`, as far as the log shows it.
+    /// Records that the log of `target` is complete up to `until`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -111,8 +111,8 @@ impl ResumeFile {
         self.mark(target, marks)
     }
 
-    /// Returns when the oldest of the entries of `target` was made that are not older than `since` and were still pending
-    /// or retrying when they were read.
+    /// Of the entries of `target` that were created at or after `since` and were pending or retrying when they were
+    /// read, returns the creation time of the oldest.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -136,7 +136,7 @@ impl ResumeFile {
         self.store.staged_invalid(target)
     }
 
-    /// Removes the file and what lies beside it: the work is done.
+    /// Removes the file and the files beside it, when the work is done.
     ///
     /// # Errors
     /// If one of them cannot be removed.
@@ -153,12 +153,12 @@ impl ResumeFile {
     }
 }
 
-/// Whether a log could be read to where it was to be read to.
+/// Whether a log could be read as far back as wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogExtent {
-    /// It could.
+    /// It could be read.
     #[default]
     Whole,
-    /// Deeper pages are refused.
+    /// The API refuses deeper pages.
     CutShort,
 }

@@ -1,9 +1,9 @@
-//! What every series came to, step by step, until the file is written.
+//! The values of every series over time, until the output file is written.
 //!
-//! The past is decided webhook by webhook in the order of time, and written family by family, series by series. Between
-//! the two lies this: of each series the increases of its numbers, as variable-length integers, in a temporary file
-//! that nobody else sees. What is in memory is where they lie, and the end of each series of the webhook that is being
-//! decided, so that a million entries take no more of it than a thousand.
+//! The past is decided webhook by webhook in the order of time, but written family by family, series by series. The
+//! spool sits in between: it keeps the increases of each series as variable-length integers in an unnamed temporary
+//! file. Memory holds only their places in the file, and the end of each series of the webhook that is being decided,
+//! so that a million entries need no more memory than a thousand.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,41 +15,41 @@ use super::grid::GridTime;
 use talkover_core::delivery::AttemptStatus;
 use talkover_core::ledger::series::{Family, SeriesKey};
 
-/// A series goes to the file by so many bytes.
+/// A series is written to the file in chunks of about this size.
 const CHUNK_BYTES: usize = 1024;
 
 /// A series of one webhook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PastSeries {
-    /// One whose total the state keeps.
+    /// A series whose total the state keeps.
     Total(SeriesKey),
     /// The time of the newest attempt with that outcome.
     LastAttempt(AttemptStatus),
 }
 
-/// The numbers of a series from some sample on.
+/// The numbers of a series from one sample on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The first sample that has them.
     pub slot: GridTime,
-    /// A counter's value; a histogram's buckets, each alone, and its sum; a gauge's time in microseconds. They only
+    /// A counter's value; a histogram's buckets (not cumulative) and its sum; a gauge's time in microseconds. They only
     /// grow.
     pub numbers: Vec<u64>,
 }
 
-/// All series of all webhooks. A webhook is named by its number.
+/// All series of all webhooks. Webhooks are identified by number.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
     length: u64,
-    /// By family, or `None` for what is no family of the state; then by webhook, then by labels.
+    /// By family (`None` for series that the state does not keep), then by webhook, then by labels.
     series: BTreeMap<(Option<Family>, usize, PastSeries), SeriesTail>,
 }
 
-/// What is known of a series without the file.
+/// What memory holds of a series.
 #[derive(Debug)]
 struct SeriesTail {
-    /// Where its older points lie, and how many bytes of them.
+    /// The places and lengths of its older points in the file, in bytes.
     chunks: Vec<(u64, usize)>,
     /// Its newer points.
     bytes: Vec<u8>,
@@ -57,10 +57,10 @@ struct SeriesTail {
 }
 
 impl Spool {
-    /// An empty one; its file lies in `directory`, without a name.
+    /// Returns an empty spool, with an unnamed file in `directory`.
     ///
     /// # Errors
-    /// If no file can be made there.
+    /// If the file cannot be made.
     pub fn new(directory: &Path) -> io::Result<Self> {
         Ok(Self { file: tempfile::tempfile_in(directory)?, length: 0, series: BTreeMap::new() })
     }
@@ -86,7 +86,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Frees the memory that the newer points of the webhook `target` take: it is decided.
+    /// Writes the newer points of the webhook `target` to the file, to free their memory; called when it is decided.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -101,8 +101,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Returns the series of `family`, `None` for those of no family, of the webhook `target`, in the order of their
-    /// labels.
+    /// Returns the series of the webhook `target` in `family` (`None`: those that the state does not keep), in the
+    /// order of their labels.
     pub fn series(&self, family: Option<Family>, target: usize) -> impl Iterator<Item = &PastSeries> {
         let is_of_it = move |key: &(Option<Family>, usize, PastSeries)| key.0 == family && key.1 == target;
         self.series
@@ -112,12 +112,12 @@ impl Spool {
             .map(|(.., series)| series)
     }
 
-    /// The number of series.
+    /// Returns the number of series.
     pub fn len(&self) -> usize {
         self.series.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no series.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
     }
@@ -158,7 +158,7 @@ impl SeriesTail {
     }
 }
 
-/// What no series of `family` of the webhook `target` comes before.
+/// Returns a key that is not greater than that of any series of the webhook `target` in `family`.
 fn first(family: Option<Family>, target: usize) -> (Option<Family>, usize, PastSeries) {
     (family, target, PastSeries::Total(SeriesKey { family: Family::Attempts, labels: Box::default() }))
 }
@@ -176,7 +176,7 @@ fn decode(bytes: &[u8], numbers: usize) -> Vec<Point> {
     points
 }
 
-/// Seven bits a byte, lowest first; the highest bit says that there are more (LEB128).
+/// Writes seven bits per byte, lowest first; the highest bit says that more follow (LEB128).
 fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);

@@ -1,9 +1,9 @@
-//! Writes the past as OpenMetrics text with times (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), family by
-//! family and in each series by series, as `promtool tsdb create-blocks-from openmetrics` wants it.
+//! Writes the past as OpenMetrics text with timestamps (<https://prometheus.io/docs/specs/om/open_metrics_spec/>),
+//! family by family, then series by series, as `promtool tsdb create-blocks-from openmetrics` needs it.
 //!
-//! A series has a sample every five minutes from before its first change to the end of its webhook's past, also where
-//! nothing changes: Prometheus shows nothing five minutes after a sample that has no successor. It begins with 0, so that
-//! `increase()` sees its first change too.
+//! A series has a sample every five minutes, from before its first change to the end of its webhook's past, even if
+//! nothing changes: Prometheus shows a sample for five minutes only. It begins with 0, so that `increase()` includes
+//! its first change.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,9 +21,9 @@ use talkover_core::delivery::Timestamp;
 use talkover_core::ledger::labels::LabelPolicy;
 use talkover_core::ledger::series::{Family, SeriesKey};
 
-/// The metrics of which there is a past: the counters and histograms that the state keeps, the names of webhooks for
-/// joins, and the time of the newest attempt, which the log tells exactly. What the log does not tell is left out: it
-/// shows what became of an entry and not for how long it was open, nor how a daemon would have fared.
+/// The metrics that have a past: the counters and histograms that the state keeps, the names of webhooks for joins, and
+/// the time of the newest attempt. Other metrics cannot be derived from the log: it does not show how long an entry was
+/// open, nor anything about the daemon.
 const METRICS: [(&str, PastValues); 9] = [
     ("talkover_exporter_history_gaps_total", PastValues::Totals(Family::HistoryGaps)),
     ("talkover_exporter_log_entries_total", PastValues::Totals(Family::LogEntries)),
@@ -36,11 +36,11 @@ const METRICS: [(&str, PastValues); 9] = [
     ("talkover_webhook_last_attempt_timestamp_seconds", PastValues::LastAttempts),
 ];
 
-/// The reset of a counter that a daemon goes on with comes so long after its last sample. The daemon's first own one is
-/// later: it knows nothing of the time before it was started.
+/// If a daemon continues the counters from 0, the sample with the reset to 0 is this long after the last one. The
+/// daemon's own first sample is later.
 const RESET_AFTER: Duration = Duration::from_secs(1);
 
-/// Text goes to the file by so many bytes.
+/// Text is written to the file in blocks of this size.
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Where the samples of a metric come from.
@@ -50,7 +50,7 @@ enum PastValues {
     Totals(Family),
     /// The times of the newest attempts.
     LastAttempts,
-    /// What is known of the webhooks.
+    /// The names of the webhooks.
     Info,
 }
 
@@ -63,15 +63,16 @@ impl PastValues {
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Series, each bucket of a histogram being one.
+    /// How many series; each bucket of a histogram is one.
     pub series: u64,
-    /// Samples of them.
+    /// How many samples.
     pub samples: u64,
-    /// The length of the file.
+    /// The size of the file.
     pub bytes: u64,
 }
 
-/// The past of webhooks, which are numbered in `spool` in the order of `pasts`: that of their labels.
+/// The past of all webhooks. Their numbers in `spool` are their places in `pasts`, which is in the order of their
+/// labels.
 #[derive(Debug)]
 pub struct History<'a> {
     /// The webhooks.
@@ -142,7 +143,7 @@ impl History<'_> {
         Ok(written)
     }
 
-    /// The names of the labels that tell the series of a metric apart.
+    /// Returns the label names of a metric.
     fn names(&self, metric: &Metric) -> Vec<&'static str> {
         match metric.buckets {
             Buckets::Configured => self.labels.duration_labels.iter().map(|label| label.as_str()).collect(),
@@ -159,7 +160,7 @@ impl History<'_> {
     }
 }
 
-/// A series: what is the same in all of its samples.
+/// What all samples of a series have in common.
 struct SeriesLines<'a> {
     metric: &'a Metric,
     labels: Vec<(&'a str, &'a str)>,
@@ -219,19 +220,19 @@ impl SeriesLines<'_> {
     }
 }
 
-/// The times of the samples of a series: every five minutes from `first`, and at the end.
+/// Returns the times of the samples of a series: every five minutes from `first`, and at `end`.
 fn times(first: GridTime, end: Timestamp) -> impl Iterator<Item = Timestamp> {
     let last = GridTime::until(end);
     let tail = Some(end).filter(|end| last.time() < *end);
     first.through(last).map(GridTime::time).chain(tail)
 }
 
-/// Text on its way to a file.
+/// A buffer for text that is written to a file in blocks.
 struct Text<W> {
     out: W,
     waiting: String,
     bytes: u64,
-    /// What went wrong: the writers of text know only that something did.
+    /// The error of the file: `fmt::Error` cannot carry it.
     error: Option<io::Error>,
 }
 

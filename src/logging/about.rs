@@ -1,5 +1,5 @@
-//! How log lines name what they are about: a webhook by the labels that its metrics have, and its name beside them; times as
-//! people say them.
+//! How log lines name what they are about: a webhook by the labels that its metrics have, and its name beside them;
+//! times as people say them.
 
 use std::time::Duration;
 

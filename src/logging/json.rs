@@ -1,4 +1,5 @@
-//! Log lines as JSON: one object a line, with the time, the level, the message and its fields, and the part of the program.
+//! Log lines as JSON: one object a line, with the time, the level, the message and its fields, and the part of the
+//! program.
 //!
 //! The format of tracing-subscriber has the whole path of the module, which nobody looks for and which changes with the
 //! code. Each key stands there once, or most readers would keep one of the values. Called by the subscriber.

@@ -2,8 +2,8 @@
 //!
 //! `turns` pays for requests and makes the steps of targets, `members` holds the targets, `spender` decides what may be
 //! spent, `search` is discovery's part of the loop, `results` interprets the end of a step, `outages` decides what is
-//! logged of failures, and `reports` shows how the environment as a whole is doing. Must never start a step for a target
-//! that has one under way, nor make a request that is not paid for.
+//! logged of failures, and `reports` shows how the environment as a whole is doing. Must never start a step for a
+//! target that has one under way, nor make a request that is not paid for.
 
 mod idle_target;
 mod members;
@@ -74,6 +74,8 @@ pub struct EnvironmentLoop {
     patience: Patience,
     /// Failures in a row that concern all targets.
     streak: FailureStreak,
+    /// When the API last answered anybody.
+    answered: Option<Duration>,
     spender: Spender,
     search: Search,
     reports: Reports,
@@ -112,6 +114,7 @@ impl EnvironmentLoop {
             members: Members::default(),
             patience: Patience::default(),
             streak: FailureStreak::default(),
+            answered: None,
             spender,
             reports: Reports::default(),
             longest: settings.intervals.max,

@@ -247,8 +247,8 @@ impl Reader {
         WalkJob::new(Lane::Head, self.walk(until).with_first_page(first), coverage, until, now)
     }
 
-    /// If the state went back in time, since when outcomes may have been shown that it has lost: they must not be missing
-    /// when they are shown again.
+    /// If the state went back in time, since when outcomes may have been shown that it has lost: they must not be
+    /// missing when they are shown again.
     fn lost_since(&self) -> Option<Timestamp> {
         self.ledger.open().next().map(|(key, _)| key.created_at).filter(|_| self.is_behind)
     }

@@ -20,7 +20,7 @@ pub struct Roster {
     named: Vec<Target>,
     discovery: Option<Discovery>,
     /// Those that are polled.
-    targets: Targets,
+    targets: Arc<Targets>,
     /// Whether discovery has found something that `targets` does not show yet.
     is_outdated: bool,
 }
@@ -32,7 +32,7 @@ pub struct Update {
     pub unsaved: Unsaved,
     /// How the targets change.
     pub changes: TargetChanges,
-    targets: Targets,
+    targets: Arc<Targets>,
 }
 
 impl Update {
@@ -45,8 +45,8 @@ impl Update {
 impl Roster {
     /// The targets in `named`, and those that `discovery` knows already.
     pub fn new(environment: Arc<str>, named: Vec<Target>, discovery: Option<Discovery>) -> Self {
-        let mut roster = Self { environment, named, discovery, targets: Targets::new(), is_outdated: false };
-        roster.targets = roster.join();
+        let mut roster = Self { environment, named, discovery, targets: Arc::default(), is_outdated: false };
+        roster.targets = Arc::new(roster.join());
         roster
     }
 
@@ -111,7 +111,10 @@ impl Roster {
         self.is_outdated |= discovery.finish(request, result, date, now);
         discovery.take_news().iter().for_each(|list| log_shortfall(&self.environment, list));
         let unsaved = discovery.take_unsaved();
-        let targets = if self.is_outdated { self.join() } else { self.targets.clone() };
+        if !self.is_outdated {
+            return Some(Update { unsaved, changes: TargetChanges::default(), targets: Arc::clone(&self.targets) });
+        }
+        let targets = Arc::new(self.join());
         Some(Update { unsaved, changes: compare(&self.targets, &targets), targets })
     }
 

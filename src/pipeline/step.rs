@@ -32,7 +32,8 @@ use talkover_core::reading::holes;
 use talkover_core::reading::job::{AfterFailure, AfterPage, Job};
 use talkover_core::reading::walk::WalkError;
 use talkover_core::server_time::{Certainty, Observed, ServerTime};
-use talkover_core::spans::span::{Made, SpanPolicy, SpanWebhook, spans};
+use talkover_core::spans::span::{Made, SpanPolicy, spans};
+use talkover_core::spans::subject::SpanWebhook;
 
 /// What every step of an environment uses.
 #[derive(Clone, Debug)]
@@ -374,12 +375,12 @@ fn make_spans(
 ) -> SpanBatch {
     let Some(policy) = &context.spans else { return SpanBatch::default() };
     let webhook = SpanWebhook { target: &reader.target, info: reader.info.as_ref() };
-    let Made { records, sampled } = spans(transitions, webhook, policy);
+    let Made { records, logs, sampled } = spans(transitions, webhook, policy);
     exemplars.observe(&sampled, &context.policy.labels);
     // No attempt joins a delivery whose latest one is older than `settle_after`; as much again for the time until it is
     // read.
     let parked_since = now.minus(context.policy.windows.settle_after * 2);
-    SpanBatch { records, queued_at: local_clock::now(), parked_at: now, parked_since }
+    SpanBatch { records, logs, queued_at: local_clock::now(), parked_at: now, parked_since }
 }
 
 fn not_written(context: &StepContext, mut reader: Reader, batch: Batch, failure: StoreError) -> (Reader, StepResult) {

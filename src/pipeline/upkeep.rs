@@ -1,5 +1,5 @@
-//! Looks after the state file: tells when its path no longer leads to it, and carries over what was committed, so that a
-//! copy of the file alone is never days old.
+//! Looks after the state file: tells when its path no longer leads to it, and carries over what was committed, so that
+//! a copy of the file alone is never days old.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use tracing::{error, warn};
 use crate::blocking;
 use crate::shutdown::Shutdown;
 use crate::store::handle::StoreHandle;
-use crate::store::{Detached, FileCheck, Store};
+use crate::store::problems::Detached;
+use crate::store::{FileCheck, Store};
 use crate::watchdog::Turns;
 
 /// How often the path is compared with the open file.
@@ -39,7 +40,7 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
             carried_over = Instant::now();
             if let Err(failure) = turns.resting(store.run(|store| store.checkpoint())).await {
                 write_errors.inc();
-                warn!("failed to carry the write-ahead log over into the state file: {failure}");
+                warn!("failed to checkpoint the write-ahead log into the state file: {failure}");
             }
         }
         if told.is_due(detached.is_some(), Instant::now())

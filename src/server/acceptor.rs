@@ -1,5 +1,5 @@
-//! Accepts connections: over TLS with the certificate that the web file names by then, and all of them guarded against
-//! clients that take nothing.
+//! Accepts connections. TLS handshakes use the current certificate of the web file, and every connection is guarded
+//! against clients that read nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::reload::Live;
 
 type AcceptFuture<S, T> = Pin<Box<dyn Future<Output = io::Result<(S, T)>> + Send>>;
 
-/// Looks for a new certificate before each handshake.
+/// Checks for a new certificate before each handshake.
 #[derive(Clone, Debug)]
 pub(super) struct TlsAcceptor {
     inner: RustlsAcceptor,
@@ -48,7 +48,7 @@ where
     }
 }
 
-/// Guards what another acceptor accepts, and lets each request know of the [`ClientProgress`] of its connection.
+/// Guards the connections of another acceptor, and gives each request the [`ClientProgress`] of its connection.
 #[derive(Clone, Debug)]
 pub(super) struct GuardingAcceptor<A> {
     pub(super) inner: A,

@@ -1,8 +1,8 @@
-//! The bytes of answers to scrapes: pieces that show the board, made once and shared by all answers that show the same,
-//! and between them what is of the moment.
+//! The bytes of scrape responses. Families that depend only on the board are encoded once, as pieces that all responses
+//! of the same version share; families that change from scrape to scrape are encoded anew and put in between.
 //!
-//! A compressed answer is one gzip member (RFC 1952): each piece is deflated by itself and ends at a byte, so pieces
-//! can be joined like text. Called by [`super::renderer`], which decides for how long pieces are kept.
+//! A compressed response is one gzip member (RFC 1952): each piece is deflated on its own and ends at a byte border, so
+//! pieces can be concatenated. Called by [`super::renderer`], which decides how long pieces are kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,20 +18,20 @@ use http_body::{Body, Frame, SizeHint};
 use crate::exposition::{ExpositionWriter, Format};
 use crate::sinks::metrics::scrape::{FamilyOrigin, Scrape};
 
-/// What a connection takes at a time: what a stalled one holds on to is a few of these.
+/// The size of the chunks in which a response is sent. A stalled connection holds only a few of them.
 const CHUNK_BYTES: usize = 32 * 1024;
-/// Scrapes are read over a fast network by a machine that is busy: level 3 costs a third of the time of level 6, for
-/// a few per cent more bytes.
+/// Networks are fast and the machine may be busy: level 3 takes a third of the time of level 6, for a few per cent more
+/// bytes.
 const LEVEL: Compression = Compression::new(3);
-/// A member whose text is deflated, without a name or a time, made on an unnamed system.
+/// The header of a gzip member: deflated, without file name and time, operating system unknown.
 const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// The last block of a deflated text: an empty one.
+/// The final block of a deflate stream, empty.
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
-/// How the bytes of an answer are encoded.
+/// How a response is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerEncoding {
-    /// As text.
+    /// Plain text.
     Identity,
     /// `Content-Encoding: gzip`
     Gzip,
@@ -49,15 +49,15 @@ pub(super) struct BoardPieces {
 #[derive(Debug, Default)]
 struct EncodedPiece {
     chunks: Vec<Bytes>,
-    /// Of the text; it knows its length, too.
+    /// The CRC of the text, which also counts its length.
     crc: Crc,
 }
 
-/// An answer. Clones share it.
+/// The response to a scrape. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct ScrapeAnswer {
     parts: Arc<[AnswerPart]>,
-    /// Held by the renderer alone: what a client leaves lying must not be kept for it.
+    /// Weak, because only the renderer keeps pieces alive: a client that does not read must not.
     pieces: Weak<BoardPieces>,
     length: u64,
 }
@@ -70,7 +70,7 @@ enum AnswerPart {
 }
 
 impl BoardPieces {
-    /// Returns how many bytes it takes.
+    /// Returns the size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -80,7 +80,7 @@ impl BoardPieces {
         self.version
     }
 
-    /// Returns the pieces of `scrape`.
+    /// Encodes the pieces of `scrape`.
     pub(super) fn of(scrape: &Scrape, format: Format, encoding: AnswerEncoding) -> Result<Self, fmt::Error> {
         let mut encoder = PieceEncoder::new(encoding);
         let mut by_family = BTreeMap::new();
@@ -106,7 +106,7 @@ impl EncodedPiece {
 }
 
 impl ScrapeAnswer {
-    /// Puts the answer to `scrape` together, of which `pieces` shows the board.
+    /// Assembles the response to `scrape`; `pieces` are the encoded families of its board.
     pub(super) fn new(
         scrape: &Scrape,
         format: Format,
@@ -135,7 +135,7 @@ impl ScrapeAnswer {
         Ok(Self { length: length.sum::<usize>() as u64, parts: parts.parts.into(), pieces: Arc::downgrade(pieces) })
     }
 
-    /// Returns a body that sends it.
+    /// Returns a body that sends the response.
     pub(super) fn body(self) -> AnswerBody {
         AnswerBody { rest: self.length, answer: self, part: 0, chunk: 0 }
     }
@@ -150,9 +150,9 @@ impl AnswerPart {
     }
 }
 
-/// An answer that is being put together.
+/// A response that is being assembled.
 struct AnswerParts {
-    /// Holds what is of the moment and not among the parts yet.
+    /// Encodes what changes from scrape to scrape, until it becomes a part.
     encoder: PieceEncoder,
     crc: Crc,
     parts: Vec<AnswerPart>,
@@ -177,15 +177,15 @@ impl AnswerParts {
         Ok(())
     }
 
-    /// Adds bytes that are no text.
+    /// Adds bytes that are not text.
     fn push_raw(&mut self, bytes: &[u8]) {
         self.parts.push(AnswerPart::Moment(vec![Bytes::copy_from_slice(bytes)]));
     }
 }
 
-/// Makes pieces of text.
+/// Encodes text into pieces.
 struct PieceEncoder {
-    /// `None` leaves the text as it is.
+    /// `None` for plain text.
     deflate: Option<Compress>,
     text: String,
     deflated: Vec<u8>,
@@ -199,7 +199,7 @@ impl PieceEncoder {
         Self { deflate, text, deflated: Vec::new(), piece: EncodedPiece::default() }
     }
 
-    /// Returns the text since the last piece.
+    /// Returns what was written since the last piece.
     fn end_piece(&mut self) -> Result<EncodedPiece, fmt::Error> {
         if self.text.is_empty() && self.piece.crc.amount() == 0 {
             return Ok(EncodedPiece::default());
@@ -209,7 +209,7 @@ impl PieceEncoder {
             self.piece.chunks.push(Bytes::copy_from_slice(&self.deflated));
             self.deflated.clear();
         }
-        // The next piece must not refer to what this one says: another answer joins it to something else.
+        // The next piece must not refer back into this one: another response may put something else before it.
         if let Some(deflate) = &mut self.deflate {
             deflate.reset();
         }
@@ -251,7 +251,7 @@ impl fmt::Write for PieceEncoder {
     }
 }
 
-/// Sends an answer, chunk by chunk.
+/// Sends a response chunk by chunk.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     answer: ScrapeAnswer,
@@ -272,7 +272,7 @@ impl Body for AnswerBody {
             return Poll::Ready(None);
         }
         let Some(pieces) = self.answer.pieces.upgrade() else {
-            let reason = "the answer has been dropped: it was taken too slowly, and others were made since";
+            let reason = "the response was dropped: the client read it too slowly";
             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, reason))));
         };
         while let Some(part) = self.answer.parts.get(self.part) {

@@ -1,8 +1,9 @@
-//! What the web file asks for: the limit of requests, a user name and a password on every path, and its headers on every
-//! answer.
+//! What the web file demands: the request rate limit, user name and password on every path, and its headers on every
+//! response.
 //!
-//! Passwords are compared with bcrypt hashes by [`super::verification`], and one that was right once is remembered by a
-//! digest. Neither the time nor the answer tells whether a user exists. Passwords are never logged.
+//! [`super::verification`] compares passwords with bcrypt hashes. The digest of a password that was right is
+//! remembered. Neither the duration nor the content of the response reveals whether a user exists. Passwords are never
+//! logged.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -22,10 +23,10 @@ use super::reload::Live;
 use super::verification::{Crowded, PasswordCheck, Verifications};
 use super::web_config::WebSettings;
 
-/// Right passwords to remember: scrapers of one daemon are few.
+/// How many right passwords are remembered: one daemon has few scrapers.
 const REMEMBERED: usize = 100;
 
-/// Puts the gate before all of `router`, its answers to unknown paths included.
+/// Puts the gate in front of `router`, including its 404 responses.
 pub(super) fn protect(router: Router, live: Live) -> Router {
     let gate = Gate {
         live,
@@ -38,7 +39,7 @@ pub(super) fn protect(router: Router, live: Live) -> Router {
 #[derive(Clone)]
 struct Gate {
     live: Live,
-    /// The oldest goes first. An entry is worth nothing once its hash has left the web file.
+    /// Digests, oldest first. A digest becomes useless when its hash is removed from the web file.
     remembered: Arc<Mutex<VecDeque<[u8; 32]>>>,
     verifications: Verifications,
 }
@@ -60,12 +61,12 @@ async fn pass(
     response
 }
 
-/// Why a request is not answered.
+/// Why a request is refused.
 enum RefusedRequest {
-    /// The file's `rate_limit` lets the next one pass after this long.
+    /// The file's `rate_limit` is used up for this long.
     TooMany(Duration),
     Unauthorized,
-    /// Passwords cannot be verified as fast as they are tried.
+    /// More passwords are tried than can be verified.
     Crowded,
 }
 
@@ -81,7 +82,7 @@ impl IntoResponse for RefusedRequest {
                 (StatusCode::UNAUTHORIZED, ask, "unauthorized\n").into_response()
             }
             Self::Crowded => {
-                let reason = "busy: too many passwords are being tried\n";
+                let reason = "busy: too many login attempts\n";
                 (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], reason).into_response()
             }
         }
@@ -129,7 +130,7 @@ impl Gate {
     }
 }
 
-/// User and password of `Authorization: Basic` (RFC 7617).
+/// Returns user and password from `Authorization: Basic` (RFC 7617).
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
@@ -142,7 +143,7 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     Some((user, decoded[colon + 1..].to_vec()))
 }
 
-/// SHA-256 of the parts, each after its length, so that no two lists have the same.
+/// Returns the SHA-256 of the parts, each preceded by its length, so that different lists have different digests.
 fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! `/dashboards/` and `/rules/`: the bundled files to look at, import and download.
+//! `/dashboards/` and `/rules/`: the bundled files, to view, import and download.
 //!
-//! The same files as the command `dashboards` writes. No path of a request reaches a file system: it is looked up in
-//! the bundle.
+//! They are the files that the command `dashboards` writes. Paths of requests are looked up in the bundle and never
+//! reach the file system.
 
 use std::fmt::Write;
 
@@ -14,27 +14,27 @@ use crate::bundle;
 /// The lists load nothing and run nothing.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The list of dashboards.
+/// Lists the dashboards.
 pub(super) async fn dashboards() -> impl IntoResponse {
     list("Dashboards for Grafana", "", ".json")
 }
 
-/// The list of rule files.
+/// Lists the rule files.
 pub(super) async fn rules() -> impl IntoResponse {
     list("Recording rules and alerts for Prometheus", "rules/", ".yml")
 }
 
-/// A dashboard.
+/// Answers with one dashboard.
 pub(super) async fn dashboard(Path(name): Path<String>) -> Response {
     answer(&name, "", ".json", "application/json")
 }
 
-/// A rule file.
+/// Answers with one rule file.
 pub(super) async fn rule(Path(name): Path<String>) -> Response {
     answer(&name, "rules/", ".yml", "application/yaml")
 }
 
-/// The names of the files of one directory.
+/// Returns the names of the files in one directory of the bundle.
 fn names(directory: &str, ending: &str) -> Vec<String> {
     let files = bundle::files().into_iter();
     let name = |file: bundle::File| file.path.strip_prefix(directory).map(str::to_owned);

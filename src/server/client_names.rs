@@ -1,7 +1,7 @@
-//! The web file's `client_allowed_sans`: which of the clients with a good certificate may connect, by the names in it.
+//! The web file's `client_allowed_sans`: which clients with a valid certificate may connect, by the names in it.
 //!
-//! As in exporter-toolkit, a certificate is let in if one of its subject alternative names (RFC 5280, section 4.2.1.6),
-//! whether DNS name, e-mail address, URI or IP address, is exactly one of the list.
+//! As in exporter-toolkit, a certificate is accepted if one of its subject alternative names (RFC 5280, section
+//! 4.2.1.6: DNS name, e-mail address, URI or IP address) equals one of the list.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// Lets in, of those whom another verifier lets in, clients with one of these names.
+/// Accepts a certificate if another verifier accepts it and it has one of these names.
 #[derive(Debug)]
 pub(super) struct NamedClients {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
@@ -28,7 +28,7 @@ impl NamedClients {
     }
 }
 
-/// The subject alternative names of a certificate; `None` if it has none, or if they cannot be read.
+/// Returns the subject alternative names of a certificate; `None` if it has none, or if they cannot be parsed.
 fn names(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let (_is_critical, names) = certificate.tbs_certificate().get_extension::<SubjectAltName>().ok()??;

@@ -1,7 +1,7 @@
 //! Whether the process is alive, and whether its numbers are worth scraping: `/-/healthy` and `/-/ready`.
 //!
-//! Healthy never depends on TalkOver: a restart would not mend its outage. It depends on the daemon's own loops, which
-//! the watchdog knows. The pipeline tells the latch of readiness; probes only look.
+//! Health never depends on TalkOver, because a restart would not end its outage. It depends on the daemon's own loops,
+//! which the watchdog watches. The pipeline sets the readiness; probes only read it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 
 use crate::watchdog::Watchdog;
 
-/// A latch that all clones share. It starts as not ready.
+/// Whether the daemon is ready. Clones share it. It starts as not ready.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     state: Arc<RwLock<Result<(), String>>>,
@@ -19,27 +19,27 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Not ready, for `reason`.
+    /// Starts as not ready, for `reason`.
     pub fn waiting(reason: impl Into<String>) -> Self {
         Self { state: Arc::new(RwLock::new(Err(reason.into()))), made: Instant::now() }
     }
 
-    /// Not ready (any more), for `reason`: one line for whoever looks at the probe.
+    /// Becomes not ready, for `reason`: one line that the probe shows.
     pub fn set_waiting(&self, reason: String) {
         self.set(Err(reason));
     }
 
-    /// Ready from now on.
+    /// Becomes ready.
     pub fn set_ready(&self) {
         self.set(Ok(()));
     }
 
-    /// The time since it was made.
+    /// Returns the time since it was made.
     pub fn age(&self) -> Duration {
         self.made.elapsed()
     }
 
-    /// Whether it is ready.
+    /// Returns `Ok` if it is ready.
     ///
     /// # Errors
     /// The reason why it is not.
@@ -58,7 +58,7 @@ impl Default for Readiness {
     }
 }
 
-/// `GET /-/healthy`: 200 if all loops turn, else 503 and the names of those that do not.
+/// `GET /-/healthy`: 200 if all loops make progress, else 503 and the names of those that are stuck.
 pub(super) async fn healthy(State(watchdog): State<Watchdog>) -> (StatusCode, String) {
     match watchdog.check() {
         Ok(()) => (StatusCode::OK, "healthy\n".to_owned()),

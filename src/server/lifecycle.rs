@@ -1,12 +1,12 @@
-//! `POST /-/reload`: has the configuration read again.
+//! `POST /-/reload`: reloads the configuration.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::reload::Reloader;
 
-/// 200 when the new configuration is in force, 400 and the reasons when it is refused, 403 where the settings do not
-/// allow it, or where a page of another site asks.
+/// 200 if the new configuration is in force, 400 with the reasons if it is refused, 403 if the settings do not allow
+/// reloads, or if the request comes from a page of another site.
 pub(super) async fn reload(
     State(reloader): State<Option<Reloader>>,
     uri: Uri,
@@ -16,9 +16,9 @@ pub(super) async fn reload(
         return (StatusCode::FORBIDDEN, "not allowed: server.enable_lifecycle is false\n".to_owned());
     };
     if is_of_other_site(&uri, &headers) {
-        return (StatusCode::FORBIDDEN, "not allowed: a page of another site asks for this\n".to_owned());
+        return (StatusCode::FORBIDDEN, "not allowed: the request comes from a page of another site\n".to_owned());
     }
-    // On a task of its own: a client that goes away must not leave a reload half told.
+    // On its own task, so that a client that disconnects does not interrupt the reload.
     match tokio::spawn(async move { reloader.reload("POST /-/reload").await }).await {
         Ok(Ok(())) => (StatusCode::OK, "reloaded\n".to_owned()),
         Ok(Err(reasons)) => (StatusCode::BAD_REQUEST, format!("{reasons}\n")),
@@ -26,11 +26,11 @@ pub(super) async fn reload(
     }
 }
 
-/// Whether a browser says that a page of another origin makes the request. What is no browser says neither where it
-/// comes from nor how; the same rule as `CrossOriginProtection` in Go's net/http
+/// Whether the headers of a browser say that a page of another origin made the request. Other clients send no such
+/// headers. The same rule as `CrossOriginProtection` in Go's net/http
 /// (<https://pkg.go.dev/net/http#CrossOriginProtection>).
 fn is_of_other_site(uri: &Uri, headers: &HeaderMap) -> bool {
-    // No page can set this one, and all current browsers send it to addresses that they trust.
+    // No page can set this header. All current browsers send it to trustworthy origins (HTTPS and loopback).
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }

@@ -1,5 +1,5 @@
-//! What all clients together may demand: requests at work at the same time, and memory for answers that they do not
-//! take.
+//! Limits on what all clients together may use: requests at work at the same time, and memory for responses that the
+//! clients have not read yet.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Answers of this size are sent as they are and count for nothing: a socket takes more than that at once.
+/// Responses up to this size are not compressed and not counted: a socket takes more than that at once.
 pub(super) const SMALL_BYTES: u64 = 16 * 1024;
-/// What answers other than scrapes may take while they are sent, in units of [`UNIT_BYTES`].
+/// How much memory responses other than scrapes may use while they are sent, in units of [`UNIT_BYTES`].
 const UNITS: usize = 1024;
 const UNIT_BYTES: usize = 16 * 1024;
-/// What compressing an answer takes.
+/// How much memory compressing a response needs, in units of [`UNIT_BYTES`].
 const COMPRESSION_UNITS: usize = 20;
-/// When a client that was refused may try again, in seconds. A scrape takes far less.
+/// The `Retry-After` of refused requests, in seconds. A scrape takes far less.
 const RETRY_AFTER: &str = "1";
 
-/// Refuses what `max_requests` other requests at work leave no room for. A request is at work until its answer begins;
-/// whoever is slow to take the answer keeps nobody else from getting one.
+/// Refuses requests beyond `max_requests` at work. A request is at work until its response begins, so that a client
+/// that reads slowly keeps nobody else waiting.
 pub(super) fn limit_requests(router: Router, max_requests: u32) -> Router {
     let places = Arc::new(Semaphore::new(max_requests as usize));
     router.layer(from_fn_with_state(places, take_place))
@@ -38,7 +38,7 @@ async fn take_place(State(places): State<Arc<Semaphore>>, request: Request, next
     }
 }
 
-/// Refuses answers for which there is no room, because too many others are not taken by their clients.
+/// Refuses requests if the responses that clients have not read yet use up the memory.
 pub(super) fn limit_memory<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(from_fn_with_state(Arc::new(Semaphore::new(UNITS)), take_room))
 }
@@ -50,10 +50,10 @@ async fn take_room(State(room): State<Arc<Semaphore>>, request: Request, next: N
         return response;
     }
     let units = usize::try_from(size).map_or(UNITS, |size| (size / UNIT_BYTES).saturating_add(COMPRESSION_UNITS));
-    // A single answer may be larger than all others together may be.
+    // A single response may be larger than the limit.
     match room.try_acquire_many_owned(units.min(UNITS) as u32) {
         Ok(taken) => response.map(|body| Body::new(HeldBody { body, _taken: taken })),
-        Err(_full) => refused("too many clients do not take their answers"),
+        Err(_full) => refused("too many clients do not read their responses"),
     }
 }
 
@@ -61,7 +61,7 @@ fn refused(reason: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)], format!("busy: {reason}\n")).into_response()
 }
 
-/// The body of an answer that takes room until it is sent.
+/// The body of a response, which uses memory until it is sent.
 struct HeldBody {
     body: Body,
     _taken: OwnedSemaphorePermit,

@@ -1,7 +1,8 @@
-//! Takes the address that the daemon serves on, or the socket that systemd passes to it, before anything else is started.
+//! Binds the address that the daemon serves on, or takes over the socket that systemd passes, before anything else is
+//! started.
 //!
-//! A second daemon on one machine is told here in one line what is wrong; nothing is retried, and no other port is
-//! tried. Called by the daemon's start.
+//! If the address is taken, the start fails with one line that says so. Nothing is retried, and no other port is tried.
+//! Called by the daemon's start.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -9,27 +10,28 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use rustix::io::Errno;
 
-/// Connections that wait to be accepted, beyond which the operating system lets clients try again a second later. Linux
-/// allows for 4,096 unless told otherwise.
+/// How many connections may wait to be accepted. Beyond that, clients try again after a second. Linux allows 4,096 by
+/// default.
 const BACKLOG: i32 = 1024;
-/// Of each connection; Linux doubles it. At 20 KiB/s a client makes room, as far as we can see, every 6 s.
+/// The send buffer of each connection; Linux doubles it. With a client that reads 20 KiB/s, progress is visible every
+/// 6 s.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The address cannot be had.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on {address}: {reason}", reason = reason(source))]
 pub struct BindError {
     /// The address that was asked for.
     pub address: SocketAddr,
-    /// What the operating system said.
+    /// The operating system's error.
     pub source: io::Error,
 }
 
-/// Listens on `address`; port 0 lets the operating system choose one. `[::]` is all addresses of IPv4 too, and those alone
-/// where the machine has no IPv6.
+/// Listens on `address`; with port 0 the operating system chooses one. `[::]` includes all IPv4 addresses, and means
+/// only those on a machine without IPv6.
 ///
 /// # Errors
-/// Where the address is taken, not this machine's, or not for this user.
+/// If the address is in use, not this machine's, or needs privileges.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let all_of_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
     let has_no_ipv6 = |error: &io::Error| {
@@ -42,28 +44,29 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     };
     let bound = bound.and_then(|listener| {
         limit_send_buffers(&listener)?;
-        // The standard library lets 128 wait.
+        // The standard library's own backlog is 128.
         rustix::net::listen(&listener, BACKLOG)?;
         Ok(listener)
     });
     bound.map_err(|source| BindError { address, source })
 }
 
-/// The sockets that systemd has passed, by the variables of `sd_listen_fds(3)`, are not one that can be served on.
+/// The daemon cannot serve on the sockets that systemd has passed (`sd_listen_fds(3)`).
 #[derive(Debug, thiserror::Error)]
 pub enum PassedError {
-    /// Only one address is served.
+    /// The daemon serves on one socket only.
     #[error("systemd passes {0} sockets (LISTEN_FDS): the daemon serves on one")]
     TooMany(usize),
-    /// It is of another kind.
+    /// The socket is not a listening TCP socket.
     #[error("failed to use the socket that systemd passes (LISTEN_FDS): {0}")]
     Unusable(io::Error),
 }
 
-/// The socket that systemd has passed; `None` if it has not. To be called once, before any thread is started.
+/// Takes over the socket that systemd has passed; `None` if it has passed none. Call it once, before any thread is
+/// started.
 ///
 /// # Errors
-/// If there are several, or it is not one of TCP.
+/// If there are several sockets, or it is not a TCP socket.
 pub fn passed() -> Result<Option<TcpListener>, PassedError> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() > 1 {
@@ -76,14 +79,14 @@ pub fn passed() -> Result<Option<TcpListener>, PassedError> {
     passed.map_err(PassedError::Unusable)
 }
 
-/// Bounds what the kernel takes for a client that reads slowly: Linux lets up to 4 MiB wait, and says that there is room
-/// again only when a third of that is gone. A slow client would then look like one that takes nothing. Connections
-/// inherit it.
+/// Limits what the kernel buffers for a client that reads slowly. Connections inherit the limit. By default Linux
+/// buffers up to 4 MiB, and reports free space only when a third of that has been sent: a slow client would look
+/// stalled.
 fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER_BYTES)?)
 }
 
-/// The usual errors in words, without the number that the operating system gives them.
+/// Returns the usual errors in words, without the operating system's number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".to_owned(),

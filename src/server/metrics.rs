@@ -1,8 +1,8 @@
-//! `GET /metrics`: the metrics at that moment, as text.
+//! `GET /metrics`: the current metrics as text.
 //!
-//! A scrape never writes to the state, never asks TalkOver, and never waits for a poll. The answer is OpenMetrics 1.0
-//! where `Accept` prefers that, else the text format 0.0.4, which every scraper reads; it is compressed where the client
-//! takes gzip. Called by the router.
+//! A scrape never writes to the state, sends no request to TalkOver, and never waits for a poll. The response is
+//! OpenMetrics 1.0 if `Accept` prefers that, else the text format 0.0.4, which every scraper reads. It is compressed if
+//! the client accepts gzip. Called by the router.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -28,7 +28,7 @@ pub(super) async fn metrics(State(renderer): State<Renderer>, headers: HeaderMap
     }
 }
 
-/// The encoding for a client with this `Accept-Encoding` (RFC 9110, section 12.5.3).
+/// Chooses the encoding by `Accept-Encoding` (RFC 9110, section 12.5.3).
 fn encoding(headers: &HeaderMap) -> AnswerEncoding {
     let accepted = headers.get_all(header::ACCEPT_ENCODING);
     let texts = accepted.iter().filter_map(|value| value.to_str().ok());
@@ -38,7 +38,7 @@ fn encoding(headers: &HeaderMap) -> AnswerEncoding {
         named.map(|coding| coding.quality).reduce(f64::max)
     };
     let gzip = quality(&["gzip", "x-gzip"]).or(quality(&["*"])).unwrap_or(0.0);
-    // Unless it says so, a client takes what is not encoded as well, but rather what is.
+    // Plain text is acceptable unless the header excludes it, but gzip is preferred.
     if gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0) {
         AnswerEncoding::Gzip
     } else {
@@ -46,7 +46,7 @@ fn encoding(headers: &HeaderMap) -> AnswerEncoding {
     }
 }
 
-/// The format that `Accept` (RFC 9110, section 12.5.1) prefers; the text format where it does not say.
+/// Chooses the format that `Accept` prefers (RFC 9110, section 12.5.1); the text format if it does not say.
 fn preferred(headers: &HeaderMap) -> Format {
     let accepted = headers.get_all(header::ACCEPT);
     let texts = accepted.iter().filter_map(|value| value.to_str().ok());

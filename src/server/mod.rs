@@ -1,17 +1,18 @@
 //! What the daemon serves over HTTP: metrics, probes, a status page, and the bundled dashboards and rules.
 //!
-//! Every answer is read from memory: nothing here asks TalkOver or writes to the ledger. The caller owns the listener
-//! and says when to stop, so that tests can bind port 0.
+//! Every response is made from memory: nothing here sends requests to TalkOver or writes to the state. The caller owns
+//! the listener and the shutdown signal, so that tests can bind port 0.
 //!
-//! One request's way: [`serve`] bounds its size and time, the gate of `auth` asks for credentials where the web file
-//! lists users, the [`router`] answers. `progress` ends connections whose clients do not take their answers, and
-//! `limits` says what all clients together may demand.
+//! The path of a request: [`serve`] limits its size and time, `auth` demands credentials if the web file lists users,
+//! and the [`router`] answers. `progress` closes connections whose clients do not read their responses, and `limits`
+//! limits what all clients together may use.
 
 mod acceptor;
 mod answer;
 mod auth;
 mod bundled;
 mod client_names;
+mod documents;
 pub mod health;
 mod lifecycle;
 mod limits;
@@ -24,6 +25,7 @@ mod rate_limit;
 mod reload;
 mod renderer;
 mod status;
+mod status_routes;
 mod tls;
 mod verification;
 pub mod web_config;
@@ -50,30 +52,30 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+pub use documents::{StatusOrigin, StatusSource};
 pub use health::Readiness;
 pub use renderer::Renderer;
-pub use status::{StatusOrigin, StatusSource};
 use web_config::WebConfig;
 
 use crate::reload::Reloader;
 use crate::shutdown::Shutdown;
 use crate::watchdog::Watchdog;
 
-/// No request here has a use for a body; this is room for what proxies add.
+/// Largest request body. No request here needs one; the room is for what proxies add.
 const MAX_BODY_BYTES: usize = 16 * 1024;
-/// Longer than any scraper waits: Prometheus gives up after 10 s unless told otherwise.
+/// Longer than any scraper waits: Prometheus gives up after 10 s by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the head of a request to arrive, so that slow or silent connections do not pile up. It also ends idle ones;
-/// clients open the next.
+/// How long the head of a request may take to arrive, so that slow or silent connections do not pile up. Also closes
+/// idle connections; clients reconnect.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// For requests that are being answered when the daemon stops.
+/// How long requests that are being answered may still take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// Of the head of a request, and of an answer on its way to a socket that is full.
+/// Largest buffer for the head of a request, and for a response while its socket is full.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
-/// Of one HTTP/2 connection: scrapers need one.
+/// Concurrent streams of one HTTP/2 connection. A scraper needs one.
 const MAX_STREAMS: u32 = 32;
 
-/// What the answers are read from. Clones share it.
+/// What the responses are made from. Clones share it.
 #[derive(Clone, Debug, FromRef)]
 pub struct Sources {
     /// All metrics.
@@ -101,13 +103,13 @@ impl From<&str> for MetricsPath {
 }
 
 impl MetricsPath {
-    /// A link to it from `/`, that leads to the right place behind a proxy with a prefix, too.
+    /// Returns a link to it, relative to `/`, so that it also works behind a proxy that adds a prefix.
     fn relative(&self) -> &str {
         self.0.trim_start_matches('/')
     }
 }
 
-/// Serving ended before it was asked to.
+/// Serving ended although no shutdown was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The listener cannot be used.
@@ -118,15 +120,15 @@ pub enum ServeError {
     Serve(#[source] io::Error),
 }
 
-/// All paths. Answers are compressed where the client accepts gzip, and scrapes by themselves.
+/// Routes all paths. Responses are compressed if the client accepts gzip; scrapes compress themselves.
 pub fn router(sources: Sources, max_requests: u32) -> Router {
     let pages = Router::new()
-        .route("/", get(page::overview_page))
-        .route("/webhooks/{environment}/{webhook_id}", get(page::webhook_page))
+        .route("/", get(status_routes::overview_page))
+        .route("/webhooks/{environment}/{webhook_id}", get(status_routes::webhook_page))
         .route("/assets/{name}", get(page::asset))
-        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/status", get(status_routes::status_json))
         .route("/-/reload", post(lifecycle::reload))
-        // Relative, so that they lead to the right place behind a proxy with a prefix, too.
+        // Relative, so that they also work behind a proxy that adds a prefix.
         .route("/dashboards", get(|| async { Redirect::permanent("dashboards/") }))
         .route("/rules", get(|| async { Redirect::permanent("rules/") }))
         .route("/dashboards/", get(bundled::dashboards))
@@ -137,7 +139,7 @@ pub fn router(sources: Sources, max_requests: u32) -> Router {
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(limits::SMALL_BYTES)))
         .route(&sources.metrics_path.0, get(metrics::metrics))
         .with_state(sources.clone());
-    // Probes are answered at any time: a daemon that is busy is not to be restarted.
+    // Probes are outside the limit: a busy daemon must not be restarted.
     let probes = Router::new().route("/-/healthy", get(health::healthy)).route("/-/ready", get(health::ready));
     limits::limit_requests(pages, max_requests)
         .merge(probes.with_state(sources))
@@ -153,12 +155,12 @@ async fn not_allowed(method: Method) -> (StatusCode, String) {
     (StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path\n"))
 }
 
-/// Serves until `shutdown`, then gives what is being answered 2 s, never longer. With `web`, credentials, headers and
-/// TLS are those of its file, which is read again when it changes. Ends connections whose client takes nothing for
-/// `write_timeout`.
+/// Serves until `shutdown`, then waits up to 2 s for requests that are being answered. With `web`, credentials, headers
+/// and TLS come from its file, which is read again when it changes. Closes connections whose client has read nothing
+/// for `write_timeout`.
 ///
 /// # Errors
-/// Where the listener cannot be used.
+/// If the listener cannot be used.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -180,7 +182,7 @@ pub async fn serve(
             let acceptor = acceptor::GuardingAcceptor { inner, write_timeout };
             run(server.acceptor(acceptor).serve(service), handle, shutdown).await
         }
-        // Without TLS no browser or scraper speaks HTTP/2.
+        // No browser or scraper speaks HTTP/2 without TLS.
         None => {
             let acceptor = acceptor::GuardingAcceptor { inner: DefaultAcceptor::new(), write_timeout };
             run(server.http1_only().acceptor(acceptor).serve(service), handle, shutdown).await
@@ -212,7 +214,7 @@ fn server(listener: TcpListener) -> Result<axum_server::Server<SocketAddr>, Serv
     Ok(server)
 }
 
-/// Waits for the end of `serving`, which is at most [`GRACE`] after the program's.
+/// Runs `serving` until it ends, or until at most [`GRACE`] after the shutdown.
 async fn run(
     serving: impl Future<Output = io::Result<()>>,
     handle: Handle<SocketAddr>,

@@ -1,8 +1,9 @@
-//! Ends connections whose client takes nothing: one that reads no more, or an HTTP/2 client that leaves its windows at 0.
+//! Closes connections whose client has stopped reading: one that no longer reads from its socket, or an HTTP/2 client
+//! that leaves its flow-control windows at 0.
 //!
-//! What counts as progress is that a client takes the next chunk of an answer, not that bytes go to and fro: a client
-//! that leaves its windows at 0 may well send pings. A chunk has 32 KiB at most, so that any real network is far faster
-//! than [`ClientProgress`] demands. Put around every connection by [`super::acceptor`].
+//! Progress means that the client takes the next chunk of a response. Other traffic does not count: a client that
+//! leaves its windows at 0 may still send pings. A chunk has at most 32 KiB, so any real network is far faster than
+//! [`ClientProgress`] demands. [`super::acceptor`] wraps every connection in it.
 
 use std::io;
 use std::pin::Pin;
@@ -18,20 +19,20 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How often a connection is looked at, as a part of the time that it may stall.
+/// How often a connection is checked within the time that it may stall.
 const LOOKS: u32 = 8;
 
-/// How the answers of one connection get on. Clones share it.
+/// The progress of the responses of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct ClientProgress(Arc<Mutex<AnswersUnderWay>>);
 
 #[derive(Debug)]
 struct AnswersUnderWay {
-    /// Answers that are being sent.
+    /// How many responses are being sent.
     answers: usize,
-    /// Since when a write has to wait.
+    /// Since when a write to the socket has been waiting.
     blocked_since: Option<Instant>,
-    /// When something was last taken of an answer.
+    /// When the client last took a chunk of a response.
     taken_at: Instant,
 }
 
@@ -40,7 +41,7 @@ impl ClientProgress {
         Self(Arc::new(Mutex::new(AnswersUnderWay { answers: 0, blocked_since: None, taken_at: Instant::now() })))
     }
 
-    /// Returns since when the client has taken nothing, though there is something for it.
+    /// Returns since when the client has taken nothing although a response is waiting; `None` if it has not stalled.
     fn stalled_since(&self) -> Option<Instant> {
         self.look(|state| {
             let unsent = (state.answers > 0).then_some(state.taken_at);
@@ -53,7 +54,7 @@ impl ClientProgress {
     }
 }
 
-/// Watches the body of each answer of a connection that has a [`ClientProgress`].
+/// Tracks the body of each response of a connection that has a [`ClientProgress`].
 pub(super) async fn watch(request: Request, next: Next) -> Response {
     let progress = request.extensions().get::<ClientProgress>().cloned();
     let response = next.run(request).await;
@@ -63,7 +64,7 @@ pub(super) async fn watch(request: Request, next: Next) -> Response {
     }
 }
 
-/// The body of an answer.
+/// The body of a response, whose chunks are counted as progress.
 struct TrackedBody {
     body: Body,
     progress: ClientProgress,
@@ -111,29 +112,29 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// A connection that fails once its client has taken nothing for too long.
+/// A connection that fails when its client has stalled for too long.
 #[derive(Debug)]
 pub(super) struct GuardedStream<S> {
     stream: S,
     progress: ClientProgress,
     write_timeout: Duration,
-    /// When the connection is looked at next, whether or not anything happens on it.
+    /// When the connection is checked next, whether or not anything happens on it.
     look: Pin<Box<Sleep>>,
 }
 
 impl<S> GuardedStream<S> {
-    /// Guards `stream`; returns also how its answers get on, for the requests that come by it.
+    /// Guards `stream`; also returns the progress of its responses, for its requests.
     pub(super) fn new(stream: S, write_timeout: Duration) -> (Self, ClientProgress) {
         let progress = ClientProgress::new();
         let look = Box::pin(tokio::time::sleep_until(Instant::now() + write_timeout / LOOKS));
         (Self { stream, progress: progress.clone(), write_timeout, look }, progress)
     }
 
-    /// Fails if the client has taken nothing for too long.
+    /// Fails if the client has stalled for too long.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.look.as_mut().poll(context).is_ready() {
             if self.progress.stalled_since().is_some_and(|since| since.elapsed() >= self.write_timeout) {
-                let reason = "the client has taken nothing for server.write_timeout";
+                let reason = "the client has read nothing for server.write_timeout";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
             }
             let next = Instant::now() + self.write_timeout / LOOKS;
@@ -142,7 +143,7 @@ impl<S> GuardedStream<S> {
         Ok(())
     }
 
-    /// Notes whether a write had to wait.
+    /// Records whether a write had to wait.
     fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.progress.look(|state| match written {
             Poll::Pending => _ = state.blocked_since.get_or_insert_with(Instant::now),

@@ -1,5 +1,4 @@
-//! The web file's section `rate_limit`: a token bucket for all requests of the listener together, as exporter-toolkit has
-//! it.
+//! The web file's section `rate_limit`: one token bucket for all requests of the listener, as in exporter-toolkit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,18 +16,18 @@ pub(super) struct RateLimitSection {
     burst: Option<u32>,
 }
 
-/// A bucket that gets a token every `interval`, holds `burst` of them, and begins full.
+/// A token bucket that gets a token every `interval`, holds at most `burst`, and starts full.
 #[derive(Debug)]
 pub(super) struct RequestRateLimit {
     interval: Duration,
     burst: u32,
-    /// When the bucket will be full again.
+    /// When the bucket will be full.
     full_at: Mutex<Instant>,
 }
 
 impl RateLimitSection {
-    /// Returns the limit; `None` for the interval 0, which sets none, and where something is wrong, which is then in
-    /// `problems`.
+    /// Returns the limit. `None` if the interval is 0, which means no limit, or if the section is wrong, which is added
+    /// to `problems`.
     pub(super) fn limit(&self, problems: &mut Problems) -> Option<RequestRateLimit> {
         let interval = match self.interval.as_deref().map(parse_duration) {
             None => Duration::ZERO,
@@ -57,7 +56,7 @@ impl RequestRateLimit {
     /// Takes a token.
     ///
     /// # Errors
-    /// When there will be one, if there is none now.
+    /// The time until the next token, if there is none now.
     pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = full_at.saturating_duration_since(now) + self.interval;

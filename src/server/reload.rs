@@ -1,7 +1,7 @@
-//! Keeps the web file current: looked at when a request or a handshake comes, at most once a second.
+//! Keeps the web file current: it is checked when a request or a handshake comes, at most once a second.
 //!
-//! A file that became bad changes nothing: the last good one stays in force. What is wrong is told by the daemon, which
-//! reloads its configuration when one of these files changes. TLS itself is not switched on or off while serving.
+//! A file with faults changes nothing: the last good one stays in force. The daemon logs the faults when it reloads its
+//! configuration, which it does when one of these files changes. TLS cannot be switched on or off while serving.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use super::web_config::{WebConfig, WebFileError, WebSettings};
 use crate::stamp::Stamp;
 
-/// The web file as it is now. Clones share it.
+/// The current settings of the web file. Clones share them.
 #[derive(Clone)]
 pub(super) struct Live(Arc<Inner>);
 
@@ -21,7 +21,7 @@ struct Inner {
     path: PathBuf,
     check_every: Duration,
     checked: Mutex<Instant>,
-    /// Held while reading, so that two changes are applied one after the other.
+    /// Held while the file is read, so that changes are applied one after the other.
     stamps: Mutex<Vec<Stamp>>,
     settings: RwLock<Arc<WebSettings>>,
     tls: Option<RustlsConfig>,
@@ -46,16 +46,16 @@ impl Live {
         }))
     }
 
-    /// The TLS in force; `None` if the file asks for none.
+    /// Returns the TLS settings in force; `None` if the file has none.
     pub(super) fn tls(&self) -> Option<RustlsConfig> {
         self.0.tls.clone()
     }
 
-    /// The settings in force, after a look at the files where that is due.
+    /// Returns the settings in force, after checking the files if that is due.
     pub(super) async fn current(&self) -> Arc<WebSettings> {
         if self.0.is_due() {
             let inner = Arc::clone(&self.0);
-            // A panic in there leaves the last settings in force.
+            // If that panics, the last settings stay in force.
             let _outcome = tokio::task::spawn_blocking(move || inner.refresh()).await;
         }
         Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
@@ -83,7 +83,8 @@ impl Inner {
                 self.apply(web.settings);
             }
             Err(WebFileError { reasons, stamps: seen }) => {
-                // The next look is at what was refused. That it was is told by the reload that the change brings about.
+                // The refused file is not read again until it changes. The reload that the change causes logs the
+                // faults.
                 *stamps = seen;
                 tracing::debug!(reasons = reasons.join("; "), "failed to reload the web file: the last good one stays");
             }
@@ -96,7 +97,8 @@ impl Inner {
             (None, None) => {}
             _ => {
                 let file = self.path.display();
-                tracing::error!(%file, "failed to reload the web file: TLS cannot be switched on or off without a restart");
+                let reason = "TLS cannot be switched on or off without a restart";
+                tracing::error!(%file, "failed to reload the web file: {reason}");
                 return;
             }
         }

@@ -1,8 +1,8 @@
-//! The thread that renders scrapes: once for all who wait, and what shows the board once for each version of it.
+//! The thread that renders scrapes. All scrapes that wait share one rendering, and all scrapes of one version of the
+//! board share its encoded pieces.
 //!
-//! *Invariants:* an answer shows the board as it was at or after the moment at which it was asked for. Beside the
-//! newest pieces, those that slow clients have not taken yet need [`MAX_BYTES`] at most: beyond that the oldest are
-//! dropped, which ends their connections.
+//! *Invariants:* a response shows the board as of the request or later. Besides the newest pieces, older ones that slow
+//! clients still read use at most [`MAX_BYTES`]: beyond that the oldest are dropped, which closes those connections.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,27 +16,27 @@ use crate::exposition::Format;
 use crate::sinks::metrics::scrape::{Scrape, Scraper};
 use crate::watchdog::{LONGEST_WAIT, Watchdog};
 
-/// What clients that read slowly may keep of older versions of the board, in bytes. Whoever reads at the speed of any
-/// network is done before that many versions were rendered.
+/// How many bytes of older versions are kept for clients that read slowly. A client on any real network has finished
+/// long before so many versions are rendered.
 const MAX_BYTES: usize = 24 * 1024 * 1024;
 
-/// What is asked for, and who asks.
+/// A scrape that waits: the variant, and where to send the response.
 type WaitingScrape = (ScrapeVariant, oneshot::Sender<ScrapeAnswer>);
 
-/// The ways in which a scrape is written.
+/// The format and encoding of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ScrapeVariant {
     pub(super) format: Format,
     pub(super) encoding: AnswerEncoding,
 }
 
-/// Renders off the threads that serve, one answer after the other: a long list of series takes milliseconds, and the
-/// memory that it needs is needed once. Clones share the thread.
+/// Renders on its own thread, one scrape after the other: many series take milliseconds, which would block the threads
+/// that serve, and this way the memory is needed only once. Clones share the thread.
 #[derive(Clone, Debug)]
 pub struct Renderer(mpsc::Sender<WaitingScrape>);
 
 impl Renderer {
-    /// Answers scrapes with what `scraper` has, until the last clone is dropped.
+    /// Starts the thread, which answers scrapes from `scraper` until the last clone is dropped.
     pub fn start(scraper: Scraper, watchdog: &Watchdog) -> Self {
         let (scrapes, waiting) = mpsc::channel::<WaitingScrape>();
         let turns = watchdog.watch("the thread that renders the metrics", LONGEST_WAIT);
@@ -55,8 +55,7 @@ impl Renderer {
         Self(scrapes)
     }
 
-    /// Returns the metrics as they are when it is their turn; `None` if writing them has failed, which is a defect of
-    /// ours.
+    /// Returns the metrics as of the time of rendering; `None` if rendering has failed, which is a bug.
     pub(super) async fn answer(&self, variant: ScrapeVariant) -> Option<ScrapeAnswer> {
         let (sender, answer) = oneshot::channel();
         self.0.send((variant, sender)).ok()?;
@@ -67,16 +66,16 @@ impl Renderer {
 /// The pieces that are kept.
 #[derive(Default)]
 struct KeptPieces {
-    /// Of each variant that was asked for, the newest.
+    /// The newest pieces of each variant that was requested.
     newest: Vec<(ScrapeVariant, Arc<BoardPieces>)>,
-    /// Those before, which are still being sent; the oldest first.
+    /// Older pieces that are still being sent, oldest first.
     older: VecDeque<Arc<BoardPieces>>,
 }
 
 impl KeptPieces {
     /// Answers all of `waiting` with one scrape.
     fn answer(&mut self, scraper: &Scraper, mut waiting: Vec<WaitingScrape>) {
-        // Whoever has gone away needs no answer.
+        // Clients that have disconnected need no response.
         waiting.retain(|(_, answer)| !answer.is_closed());
         if waiting.is_empty() {
             return;
@@ -86,7 +85,7 @@ impl KeptPieces {
         while let Some(&(variant, _)) = waiting.first() {
             let (same, others) = waiting.into_iter().partition(|(other, _)| *other == variant);
             waiting = others;
-            // Without an answer they are told that it has failed.
+            // On an error the senders are dropped, which the handlers report as a failure.
             if let Ok(answer) = self.render(&scrape, variant) {
                 same.into_iter().for_each(|(_, sender): WaitingScrape| drop(sender.send(answer.clone())));
             }
@@ -107,14 +106,14 @@ impl KeptPieces {
         ScrapeAnswer::new(scrape, format, encoding, &pieces)
     }
 
-    /// Drops what no answer of `version` needs, and what too many slow clients hold on to.
+    /// Drops pieces that are older than `version` and no longer being sent, and the oldest beyond [`MAX_BYTES`].
     fn retire(&mut self, version: u64) {
         let is_current = |(_, pieces): &mut (ScrapeVariant, Arc<BoardPieces>)| pieces.version() != version;
         let outdated = self.newest.extract_if(.., is_current);
         self.older.extend(outdated.map(|(_, pieces)| pieces));
         self.older.retain(|pieces| Arc::weak_count(pieces) > 0);
         let mut bytes: usize = self.older.iter().map(|pieces| pieces.bytes()).sum();
-        // The youngest stays whatever its size: its reader has done nothing wrong.
+        // The newest of the older ones stays, whatever its size: its readers have not been slow.
         while bytes > MAX_BYTES
             && self.older.len() > 1
             && let Some(oldest) = self.older.pop_front()

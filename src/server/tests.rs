@@ -22,9 +22,11 @@ use crate::server_clock::ServerClocks;
 use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
+use crate::sinks::metrics::pushes::PushStatus;
 use crate::sinks::metrics::scrape::Scraper;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
+use crate::store::problems::StateProblems;
 use crate::store::sqlite::SqliteStore;
 use crate::watchdog::Watchdog;
 use talkover_core::delivery::{OwnerType, Target, Timestamp};
@@ -58,6 +60,7 @@ impl Served {
             board: board(),
             readiness: readiness.clone(),
             clocks: ServerClocks::default(),
+            state: StateProblems::default(),
             metrics_path: metrics_path.clone(),
         };
         let sources = Sources {
@@ -95,7 +98,7 @@ fn scraper() -> Scraper {
     let (registry, counter) = (Registry::new(), IntCounter::new("test_total", "A counter with a help text.").unwrap());
     counter.inc_by(7);
     registry.register(Box::new(counter)).unwrap();
-    Scraper { board: board(), store: store.info().clone(), registry }
+    Scraper { board: board(), store: store.info().clone(), registry, pushes: PushStatus::default() }
 }
 
 /// A board with a webhook that fails, and one with an odd name that is not read yet.

@@ -1,6 +1,6 @@
-//! The web file's section `tls_server_config`, and what rustls makes of it.
+//! The web file's section `tls_server_config`, and the rustls configuration that it becomes.
 //!
-//! Cipher suites and curves are rustls' own choice and cannot be set. Private keys are read here and never shown.
+//! Cipher suites and curves are chosen by rustls and cannot be set. Private keys are read here and never shown.
 //! Called by [`super::web_config`].
 
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use super::client_names::NamedClients;
 use super::problems::Problems;
 use talkover_settings::bounded::{self, MAX_PEM_BYTES};
 
-/// `tls_server_config`, with what exporter-toolkit knows and this daemon refuses.
+/// `tls_server_config`, including the keys of exporter-toolkit that this daemon refuses.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsSection {
@@ -40,7 +40,7 @@ pub(super) struct TlsSection {
 }
 
 impl TlsSection {
-    /// The files that it names.
+    /// Returns the files that it names.
     pub(super) fn files(&self, directory: &Path) -> Vec<PathBuf> {
         let named = [&self.cert_file, &self.key_file, &self.client_ca_file];
         named.into_iter().flatten().map(|file| directory.join(file)).collect()
@@ -65,14 +65,14 @@ impl TlsSection {
     }
 }
 
-/// Collects what is wrong below `tls_server_config`.
+/// Collects the problems below `tls_server_config`.
 struct Section<'a> {
     directory: &'a Path,
     problems: &'a mut Problems,
 }
 
 impl Section<'_> {
-    /// The value, or `None` and one more problem of `name`.
+    /// Returns the value; on an error adds a problem of `name` and returns `None`.
     fn note<T>(&mut self, name: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|reason| self.problems.add(&format!("tls_server_config.{name}"), reason)).ok()
     }
@@ -99,16 +99,16 @@ impl Section<'_> {
     }
 }
 
-/// What the listener speaks.
+/// Which HTTP versions the listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HttpProtocols {
-    /// HTTP/1.1 alone.
+    /// HTTP/1.1 only.
     Http1,
-    /// HTTP/2 too.
+    /// HTTP/1.1 and HTTP/2.
     Http2AndHttp1,
 }
 
-/// What the listener needs; `None` where something is wrong, which is then in `problems`.
+/// Builds the listener's TLS configuration; `None` if something is wrong, which is added to `problems`.
 pub(super) fn server_config(
     section: &TlsSection,
     directory: &Path,
@@ -144,7 +144,7 @@ pub(super) fn server_config(
     Some(Arc::new(config))
 }
 
-/// `Some(None)`: clients need no certificate.
+/// Returns the verifier of client certificates; `Some(None)` if clients need none, `None` if something is wrong.
 fn client_verifier(
     section: &TlsSection,
     provider: &Arc<CryptoProvider>,

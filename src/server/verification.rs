@@ -1,9 +1,9 @@
 //! Verifies passwords with bcrypt, which is slow on purpose, for many clients on few threads.
 //!
-//! Fair where guesses pile up: each client address has a line of its own, lines take turns, and in a line the newest
-//! comes first. So whoever knows the password waits for the guess under way, not for those before it. Lines that grow
-//! too long lose their oldest. How long a verification takes tells nothing of which users exist: it tries one hash of
-//! each cost in the file, whoever asks. Called by [`super::auth`].
+//! It stays fair while somebody guesses passwords: each client address has its own queue, the queues take turns, and
+//! the newest of a queue comes first. So a client with the right password waits for the current guess only, not for all
+//! earlier ones. If too many wait, the longest queue loses its oldest. The duration does not reveal which users exist:
+//! one hash of each cost in the file is tried for every user name. Called by [`super::auth`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -13,23 +13,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bcrypt::HashParts;
 use tokio::sync::oneshot;
 
-/// Verifications that wait, over all clients. At the usual cost of 10 they are done within a few seconds.
+/// How many verifications may wait, over all clients. At the usual cost of 10 they are done within a few seconds.
 const MAX_WAITING: usize = 64;
-/// Threads that verify at the same time, at most. They take half of the processors: guesses must not keep the daemon
-/// from serving and polling.
+/// How many threads verify at the same time, at most half of the processors: guesses must not keep the daemon from
+/// serving and polling.
 const MAX_THREADS: usize = 2;
 
-/// A password, and what to compare it with.
+/// A password, and the hashes to compare it with.
 pub(super) struct PasswordCheck {
     password: Vec<u8>,
-    /// The hash that it has to match, if the user exists.
+    /// The hash that it must match; `None` if the user does not exist.
     own: Option<String>,
     /// A hash of each other cost.
     others: Vec<String>,
 }
 
 impl PasswordCheck {
-    /// Of the password of `user`, one of `users` or not.
+    /// Prepares the check of a password of `user`, who need not be in `users`.
     pub(super) fn new(users: &BTreeMap<String, String>, user: &str, password: Vec<u8>) -> Self {
         let own = users.get(user).cloned();
         let mut by_cost: BTreeMap<Option<u32>, &String> = users.values().map(|hash| (cost(hash), hash)).collect();
@@ -41,7 +41,7 @@ impl PasswordCheck {
 
     fn is_right(&self) -> bool {
         let matches = |hash: &String| bcrypt::verify(&self.password, hash).unwrap_or(false);
-        // All of them, whatever the first says.
+        // All of them are computed, whatever the first says.
         let is_right = self.own.as_ref().is_some_and(matches);
         let others = self.others.iter().filter(|hash| matches(hash)).count();
         std::hint::black_box(others);
@@ -53,17 +53,17 @@ fn cost(hash: &str) -> Option<u32> {
     hash.parse::<HashParts>().ok().map(|parts| parts.get_cost())
 }
 
-/// Too many others wait to be verified, and this one has waited for longest.
+/// The verification was dropped: too many wait, and it was the oldest of the longest queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
 
-/// The verifications that wait and that are under way. Clones share them.
+/// The verifications that wait or are running. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Verifications(Arc<Mutex<VerificationLines>>);
 
 #[derive(Debug)]
 struct VerificationLines {
-    /// By client, the next one first; of each the newest last. None is empty.
+    /// One queue per client, the next client first; within a queue the newest is last. No queue is empty.
     lines: VecDeque<(IpAddr, VecDeque<WaitingCheck>)>,
     running: usize,
     threads: usize,
@@ -93,7 +93,7 @@ impl Verifications {
     /// Returns whether the password is right.
     ///
     /// # Errors
-    /// If so many wait that this one has been given up.
+    /// If too many wait and this one was dropped.
     pub(super) async fn verify(&self, client: IpAddr, check: PasswordCheck) -> Result<bool, Crowded> {
         let (sender, answer) = oneshot::channel();
         let needs_thread = {
@@ -105,7 +105,7 @@ impl Verifications {
         };
         if needs_thread {
             let all = self.clone();
-            // Ends when nothing waits any more.
+            // The thread ends when nothing waits.
             drop(tokio::task::spawn_blocking(move || all.work()));
         }
         answer.await.map_err(|_dropped| Crowded)
@@ -120,7 +120,7 @@ impl Verifications {
                 next
             };
             let Some(WaitingCheck { check, answer }) = next else { return };
-            // Where the client has gone meanwhile, nobody wants to know.
+            // Fails if the client has disconnected, which does not matter.
             let _gone = answer.send(check.is_right());
         }
     }
@@ -138,7 +138,7 @@ impl VerificationLines {
             None => self.lines.push_back((client, VecDeque::from([waiting]))),
         }
         if self.lines.iter().map(|(_, line)| line.len()).sum::<usize>() > MAX_WAITING
-            // Of lines that are equally long the oldest: `max_by_key` returns the last one.
+            // Among queues of equal length the first: `max_by_key` returns the last maximum of the reversed order.
             && let Some((_, longest)) = self.lines.iter_mut().rev().max_by_key(|(_, line)| line.len())
         {
             longest.pop_front();
@@ -146,7 +146,7 @@ impl VerificationLines {
         self.lines.retain(|(_, line)| !line.is_empty());
     }
 
-    /// Takes the next one whose client is still there.
+    /// Takes the next verification whose client is still connected.
     fn pop(&mut self) -> Option<WaitingCheck> {
         while let Some((client, mut line)) = self.lines.pop_front() {
             let next = line.pop_back();
@@ -161,7 +161,7 @@ impl VerificationLines {
     }
 }
 
-/// What one client can send from: an IPv4 address, also if it is mapped into IPv6, or a /64 of IPv6.
+/// Returns the network that counts as one client: an IPv4 address (also if mapped into IPv6), or a /64 of IPv6.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),

@@ -1,9 +1,9 @@
 //! The web file: TLS, credentials and headers of the daemon's own listener, in the format of Prometheus'
 //! exporter-toolkit (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
 //!
-//! What it asks for is done or refused, never ignored: a file that would leave the listener more open than it says does
-//! not start. Reasons never hold a hash or a key. Loaded by the daemon's start, and again while it serves when the file
-//! changes.
+//! Every setting is applied or refused, never ignored: the daemon does not start with a file that would leave the
+//! listener more open than the file says. Error messages never contain a hash or a key. Loaded at the daemon's start,
+//! and again whenever the file changes.
 
 #[cfg(test)]
 mod tests;
@@ -24,11 +24,11 @@ use super::tls::{self, HttpProtocols, TlsSection};
 use crate::stamp::Stamp;
 use talkover_settings::yaml;
 
-/// How often the files are looked at, at most.
+/// How often the files are checked, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// A verification at cost 16 takes seconds; each further step doubles it.
+/// A verification at cost 16 takes seconds; each higher cost doubles that.
 const MAX_BCRYPT_COST: u32 = 16;
-/// The headers that exporter-toolkit lets one set, and their values where those are limited.
+/// The headers that exporter-toolkit allows, and their allowed values; an empty list allows any.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Strict-Transport-Security", &[]),
     ("X-Content-Type-Options", &["nosniff"]),
@@ -37,29 +37,29 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
 ];
 
-/// A web file that was read and found good.
+/// A web file without faults.
 #[derive(Debug)]
 pub struct WebConfig {
     pub(super) path: PathBuf,
     pub(super) settings: WebSettings,
-    /// The files that it was read from, as they were just before.
+    /// Stamps of the files that it was read from, taken just before reading.
     pub(super) stamps: Vec<Stamp>,
     pub(super) check_every: Duration,
 }
 
-/// What the web file says.
+/// The settings of the web file.
 #[derive(Debug)]
 pub(super) struct WebSettings {
-    /// The bcrypt hash of each user. Empty: everybody may ask.
+    /// The bcrypt hash of each user. If empty, no credentials are needed.
     pub(super) users: BTreeMap<String, String>,
-    /// Set on each answer.
+    /// Headers that are set on each response.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// The most requests, over all clients.
+    /// The rate limit over all clients.
     pub(super) rate_limit: Option<RequestRateLimit>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// What is wrong with a web file, and what to look at for it to change.
+/// The faults of a web file, and the files to watch for a change.
 #[derive(Debug)]
 pub(super) struct WebFileError {
     pub(super) reasons: Vec<String>,
@@ -67,15 +67,15 @@ pub(super) struct WebFileError {
 }
 
 impl WebConfig {
-    /// Reads the file and the certificates that it names; relative paths start at its directory.
+    /// Reads the file and the certificates that it names; relative paths are relative to its directory.
     ///
     /// # Errors
-    /// All that is wrong, each as `FILE:LINE: key.path: reason`.
+    /// All faults, each as `FILE:LINE: key.path: reason`.
     pub fn load(path: &Path) -> Result<Self, Vec<String>> {
         Self::read(path).map_err(|refusal| refusal.reasons)
     }
 
-    /// The file and those that it names, also if something is wrong with it.
+    /// Returns the file and those that it names, even if it has faults.
     pub fn files(path: &Path) -> Vec<PathBuf> {
         let stamps = Self::read(path).map_or_else(|refusal| refusal.stamps, |web| web.stamps);
         stamps.iter().map(|stamp| stamp.path().to_owned()).collect()
@@ -88,7 +88,7 @@ impl WebConfig {
 
     pub(super) fn read(path: &Path) -> Result<Self, WebFileError> {
         let mut problems = Problems::new(path);
-        // Before the contents: a change in between is seen as one at the next look.
+        // Stamped before reading: a change in between is detected at the next check.
         let mut stamps = vec![Stamp::of(path)];
         let Some(document) = read_document(path, &mut problems) else {
             return Err(WebFileError { reasons: problems.reasons, stamps });
@@ -130,7 +130,7 @@ struct HttpSection {
     headers: Option<BTreeMap<String, String>>,
 }
 
-/// The document. `None` if what is wrong with it was noted.
+/// Parses the document; `None` if it has faults, which are added to `problems`.
 fn read_document(path: &Path, problems: &mut Problems) -> Option<WebFile> {
     let yaml::Document { root, outline } = match yaml::load(path) {
         Ok(document) => document,
@@ -140,11 +140,11 @@ fn read_document(path: &Path, problems: &mut Problems) -> Option<WebFile> {
         }
     };
     problems.outline = outline;
-    // Not through the builder of `config`: that one takes dots in keys for paths.
+    // Not with the builder of the crate `config`, which takes dots in keys for paths.
     let read = serde_path_to_error::deserialize(Value::new(None, ValueKind::Table(root)));
     let refused = |error: serde_path_to_error::Error<::config::ConfigError>| {
         let key = error.path().to_string();
-        // The value in the parser's words could be a password.
+        // The parser's own message would repeat the value, which could be a password.
         let reason = if key.starts_with("basic_auth_users") {
             "must be a map from user names to bcrypt hashes".to_owned()
         } else {
@@ -157,7 +157,7 @@ fn read_document(path: &Path, problems: &mut Problems) -> Option<WebFile> {
 
 fn headers(section: BTreeMap<String, String>, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
-    // As in exporter-toolkit, an empty value leaves the header out.
+    // As in exporter-toolkit, an empty value omits the header.
     for (name, value) in section.into_iter().filter(|(_, value)| !value.is_empty()) {
         let key = format!("http_server_config.headers.{name}");
         match header(&name, &value) {

@@ -1,6 +1,6 @@
-//! A state that is prepared beside its place and put there in one step: a daemon finds all of it or nothing.
+//! A state file that is written under another name and then renamed: a daemon finds all of it or nothing.
 //!
-//! Used where a state does not begin empty: by `history --seed-state` and `state import`.
+//! Used for states that do not begin empty: by `history --seed-state` and `state import`.
 
 use std::fs::File;
 use std::io;
@@ -13,13 +13,13 @@ use super::place::{self, beside, write_ahead_log};
 use super::sqlite::SqliteStore;
 use talkover_core::server_time::LocalTime;
 
-/// What a store makes beside its file, and an earlier, interrupted draft may have left behind.
+/// The extensions of the files that a store makes beside its own. An interrupted draft may have left some.
 const COMPANIONS: [&str; 4] = ["seen", "failing", "served", "lock"];
-/// The same of SQLite.
+/// The suffixes of the files that SQLite makes.
 const SQLITE_COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
-/// Where a state is prepared. Until it is dropped, or the draft is, nobody else prepares one for the same path, and no
-/// daemon starts there.
+/// The reserved path of a new state. As long as it or its draft exists, nobody else prepares a state for the same path,
+/// and no daemon starts there.
 #[derive(Debug)]
 pub struct DraftPlace {
     draft: PathBuf,
@@ -28,10 +28,10 @@ pub struct DraftPlace {
 }
 
 impl DraftPlace {
-    /// Reserves the place for a state at `path`, and removes what an earlier draft has left there.
+    /// Reserves `path` for a new state, and removes what an interrupted draft has left there.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if there is a state at `path`, [`StoreError::Locked`] if another one is being prepared.
+    /// [`StoreError::Exists`] if there is a state at `path`, [`StoreError::Locked`] if another draft is being prepared.
     pub fn reserve(path: &Path) -> Result<Self, StoreError> {
         refuse_existing(path)?;
         place::make_directory(path)?;
@@ -46,7 +46,7 @@ impl DraftPlace {
         &self.draft
     }
 
-    /// Opens the state that is in the draft's file, or begins it, at `now` by the local clock.
+    /// Opens the draft's file, or makes it if there is none; `now` is the local time.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -55,7 +55,7 @@ impl DraftPlace {
     }
 }
 
-/// A state that is not in its place yet.
+/// A new state that is not at its final path yet.
 #[derive(Debug)]
 pub struct StateDraft {
     store: SqliteStore,
@@ -68,14 +68,14 @@ impl StateDraft {
         &mut self.store
     }
 
-    /// Puts the state in its place.
+    /// Renames the draft to its final path.
     ///
     /// # Errors
-    /// If there is a state by now, or the draft cannot be written to the end.
+    /// If there is a state at that path by now, or if not all of the draft could be written.
     pub fn publish(self) -> Result<(), StoreError> {
         let Self { mut store, place: DraftPlace { draft, path, lock: _held } } = self;
         store.checkpoint()?;
-        // The last connection writes SQLite's log into the file, and removes it.
+        // Closing the last connection makes SQLite write its write-ahead log into the file and remove the log.
         drop(store);
         refuse_unfinished(&draft)?;
         let failed = |action| {
@@ -92,7 +92,7 @@ impl StateDraft {
     }
 }
 
-/// Refuses a draft whose last commits are not in its file.
+/// Refuses a draft whose last commits are in its write-ahead log only.
 fn refuse_unfinished(draft: &Path) -> Result<(), StoreError> {
     let log = write_ahead_log(draft);
     if log.symlink_metadata().is_err() {
@@ -102,7 +102,8 @@ fn refuse_unfinished(draft: &Path) -> Result<(), StoreError> {
     Err(StoreError::Io { path: draft.to_owned(), action: "write", error })
 }
 
-/// Refuses to overwrite a state, or to put one beside the log of another: SQLite would take that for its own.
+/// Refuses to overwrite a state, or to put one beside another state's write-ahead log, which SQLite would take for its
+/// own.
 ///
 /// # Errors
 /// [`StoreError::Exists`] if there is one at `path`.
@@ -115,8 +116,8 @@ pub fn refuse_existing(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes the state file at `path` and what lies beside it; what is not there is no error. The memory of the request
-/// budget stays: what was spent was spent.
+/// Removes the state file at `path` and the files beside it. A file that does not exist is no error. The file of the
+/// request budget stays, because those requests have been made.
 ///
 /// # Errors
 /// If one of them cannot be removed.

@@ -1,7 +1,8 @@
 //! The rule that only what was committed is shown, as types.
 //!
-//! Only a store makes a [`Durable`], when its transaction is on disk, or if nothing has to be written. Nothing else
-//! changes a [`DurableLedger`], and nothing else produces what it returns for the metrics, a [`Committed`].
+//! Only a store makes a [`Durable`]: after its transaction is on disk, or if nothing has to be written. Only a
+//! `Durable` changes a [`DurableLedger`], and only that change returns a [`Committed`], from which the metrics are
+//! updated.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -12,18 +13,18 @@ use talkover_core::ledger::series::SeriesKey;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::ledger::totals::{Birth, Total};
 
-/// A value that a store has committed, or need not commit: after a crash it would be the same.
+/// A value that a store has committed, or need not commit because a restart would arrive at the same.
 #[must_use = "what was committed must also be applied"]
 #[derive(Debug)]
 pub struct Durable<T>(T);
 
 impl<T> Durable<T> {
-    /// For stores, after their transaction.
+    /// Wraps what was committed; for stores only.
     pub(super) fn new(committed: T) -> Self {
         Self(committed)
     }
 
-    /// A value that is assumed to be committed.
+    /// Wraps a value that a test assumes to be committed.
     #[cfg(test)]
     pub fn assumed(committed: T) -> Self {
         Self(committed)
@@ -38,23 +39,23 @@ impl<T> Deref for Durable<T> {
     }
 }
 
-/// The memory of a target, as it is on disk.
+/// The ledger of a target, equal to what is on disk.
 #[derive(Debug, Default)]
 pub struct DurableLedger(Ledger);
 
 impl DurableLedger {
-    /// For stores, with what they have loaded.
+    /// Wraps a ledger that was loaded; for stores only.
     pub(super) fn new(ledger: Ledger) -> Self {
         Self(ledger)
     }
 
-    /// A ledger that is assumed to be on disk.
+    /// Wraps a ledger that a test assumes to be on disk.
     #[cfg(test)]
     pub fn assumed(ledger: Ledger) -> Self {
         Self(ledger)
     }
 
-    /// Applies the changes of one decision; returns how they change what is shown.
+    /// Applies the changes of one decision; returns what changes for the metrics.
     pub fn apply(&mut self, changes: Durable<Changes>) -> Committed {
         let Durable(mut changes) = changes;
         let births = std::mem::take(&mut changes.births);
@@ -63,7 +64,7 @@ impl DurableLedger {
         committed
     }
 
-    /// Applies the changes of a long walk; returns how they change what is shown.
+    /// Applies the changes of a long walk; returns what changes for the metrics.
     pub fn absorb(&mut self, layer: Durable<Layer>) -> Committed {
         let Durable(mut layer) = layer;
         let (births, catching_up) = (layer.take_births(), layer.catching_up());
@@ -87,7 +88,7 @@ impl<'a> From<&'a DurableLedger> for Memory<'a> {
     }
 }
 
-/// How a commit has changed what is shown.
+/// What a commit changes for the metrics.
 #[derive(Debug)]
 pub struct Committed {
     totals: BTreeMap<SeriesKey, Total>,
@@ -96,17 +97,17 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// The series that have changed, with their totals.
+    /// Returns the series that have changed, with their new totals.
     pub fn totals(&self) -> &BTreeMap<SeriesKey, Total> {
         &self.totals
     }
 
-    /// The births of those that are new and owe nothing to history.
+    /// Returns the births of series that are new and whose counts contain no history.
     pub fn births(&self) -> &BTreeMap<SeriesKey, Birth> {
         &self.births
     }
 
-    /// When this was read, if it happened while nobody looked.
+    /// Returns when this was read, if it happened while the daemon was not reading; else `None`.
     pub fn catching_up(&self) -> Option<Timestamp> {
         self.catching_up
     }

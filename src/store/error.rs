@@ -1,4 +1,4 @@
-//! What can go wrong with the state file, in words for the person who has to mend it.
+//! What can go wrong with the state file, in words for the person who has to repair it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use thiserror::Error;
 /// Why the state file cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another daemon works with it.
+    /// Another daemon uses it.
     #[error("state file {} is in use by another talkover-exporter", path.display())]
     Locked {
         /// The state file.
         path: PathBuf,
     },
-    /// Some other program holds SQLite's locks.
+    /// A program other than talkover-exporter holds SQLite's locks.
     #[error(
-        "state file {} is locked by another program, such as a sqlite3 shell with an open transaction (no talkover-exporter \
-         has it): end that program",
+        "state file {} is locked by another program, such as a sqlite3 shell with an open transaction (not by another \
+         talkover-exporter): end that program",
         path.display()
     )]
     Busy {
         /// The state file.
         path: PathBuf,
     },
-    /// Another daemon works with a file that stood there and was deleted.
+    /// Another daemon uses a file that was at this path and has been deleted.
     #[error(
-        "state file {} was deleted while process {process} works with it, as a rule another talkover-exporter: what that one \
-         counts goes to the deleted file, and both would read the same logs. Copy it with `cp /proc/{process}/fd/{descriptor} \
-         {}`, or give it up, and stop that process",
+        "state file {} was deleted, but process {process}, most likely another talkover-exporter, still works with it: \
+         that process counts into the deleted file, and both would read the same logs. Stop that process; to keep its \
+         counts, first copy them with `cp /proc/{process}/fd/{descriptor} {}`",
         path.display(),
         path.display()
     )]
@@ -38,10 +38,10 @@ pub enum StoreError {
         path: PathBuf,
         /// The process.
         process: u32,
-        /// By which of its descriptors the file can be had.
+        /// Which of its file descriptors leads to the deleted file.
         descriptor: u32,
     },
-    /// What stands there cannot be a state file, or not be used as one.
+    /// What is at this path is no state file, or cannot be used as one.
     #[error("state file {} {reason}", path.display())]
     Unsuitable {
         /// The state file.
@@ -49,8 +49,8 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
-    /// There is one already.
-    #[error("there is a state file {} already: it was left untouched", path.display())]
+    /// A new state file was to be made, but there is one.
+    #[error("state file {} already exists: it was left untouched", path.display())]
     Exists {
         /// The state file.
         path: PathBuf,
@@ -58,14 +58,14 @@ pub enum StoreError {
     /// Its directory or lock file cannot be used.
     #[error("failed to {action} {}: {error}", path.display())]
     Io {
-        /// What was to be used.
+        /// The directory or file.
         path: PathBuf,
-        /// What was to be done.
+        /// What failed, as a verb: "open".
         action: &'static str,
         /// Why not.
         error: io::Error,
     },
-    /// A newer program has written it.
+    /// It was written by a newer version of this program.
     #[error(
         "state file {} has format version {found}, this program knows versions up to {known}: run the newer program, \
          or name another file",
@@ -85,47 +85,47 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// Not readable as a database any more.
+    /// Its content is not what was written.
     #[error(
-        "state file {} is damaged ({reason}): it was left untouched, and nothing of it is shown. Restore a backup of it, \
-         import an export (`state import`), or move it away with the files beside it to start anew",
+        "state file {} is damaged ({reason}): it was left untouched, and none of it is shown. Restore a backup, import \
+         an export (`state import`), or move it and the files beside it away to start over",
         path.display()
     )]
     Damaged {
         /// The state file.
         path: PathBuf,
-        /// What SQLite found.
+        /// What is wrong with it.
         reason: String,
     },
-    /// Anything else that SQLite says.
+    /// Any other error of SQLite.
     #[error("failed to {action} state file {}: {error}{}", path.display(), in_brackets(cause.as_ref()))]
     Sqlite {
         /// The state file.
         path: PathBuf,
-        /// What was to be done.
+        /// What failed, as a verb: "write".
         action: &'static str,
-        /// Why not, in SQLite's words.
+        /// SQLite's error.
         error: rusqlite::Error,
-        /// Why not, in the system's words, where they are known.
+        /// The operating system's error, if known.
         cause: Option<io::Error>,
     },
 }
 
 impl StoreError {
-    /// An error on the way of opening the file.
+    /// Returns the error for a file that SQLite failed to open.
     pub fn open(path: &Path, error: rusqlite::Error) -> Self {
         Self::sqlite(path, "open", error)
     }
 
-    /// What was found wrong with the content of the file.
+    /// Returns the error for a file whose content is wrong.
     pub fn damaged(path: &Path, reason: &impl ToString) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
     }
 
-    /// An error of SQLite while doing `action`.
+    /// Returns the error for a failure of SQLite during `action`, a verb such as "read".
     pub fn sqlite(path: &Path, action: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
-        // What this program cannot have written.
+        // A value that this program cannot have written: the file is damaged.
         if let rusqlite::Error::FromSqlConversionFailure(_, _, reason) = &error {
             return Self::Damaged { path, reason: reason.to_string() };
         }
@@ -141,7 +141,7 @@ impl StoreError {
         }
     }
 
-    /// The same error with what the system says of writing to that disk: SQLite tells no more than "disk I/O error".
+    /// Adds the operating system's reason to an error of SQLite, which itself says only "disk I/O error".
     #[must_use]
     pub fn because(mut self, refusal: impl FnOnce() -> Option<io::Error>) -> Self {
         if let Self::Sqlite { cause, .. } = &mut self {

@@ -1,13 +1,13 @@
-//! What a new state file says about an earlier one: a volume that is not mounted looks like a first start.
+//! Whether a new state file replaces a lost one: a volume that is not mounted looks like a first start.
 //!
-//! The rule: a new state file is told at INFO, and at WARN if something on this machine says that there was another
-//! one. That is a file which only a daemon leaves beside its state (`.seen`, `.served`, a write-ahead log), or a line of
-//! `/etc/fstab` for a directory above the state where nothing is mounted. The memory of the budget (`.budget`) says
-//! nothing: `check --online` makes it before the first start. Nor do old entries of the log: every account that was
+//! A new state file is logged at INFO, and at WARN if there is evidence on this machine of an earlier one: a file that
+//! only a daemon leaves beside its state (`.seen`, `.served`, a write-ahead log), or a line of `/etc/fstab` for a
+//! directory above the state where nothing is mounted. The file of the budget (`.budget`) is no evidence, because
+//! `check --online` makes it before the first start. Old entries in the log are none either: every account that was
 //! used before its exporter has them.
 //!
-//! Its limits: a container's volume that is missing from the container's own description leaves no trace inside; there
-//! only the INFO line, and `talkover_exporter_state_created_timestamp_seconds`, show it. Called by
+//! Limit: if a container is started without its volume, there is no evidence inside. Then only the INFO line and
+//! `talkover_exporter_state_created_timestamp_seconds` show it. Called by
 //! [`SqliteStore::open`](super::sqlite::SqliteStore::open) alone.
 
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use tracing::{info, warn};
 use super::place::{SEEN, SERVED, beside, write_ahead_log};
 use super::problems::StateProblems;
 
-/// What speaks for another state file before this one.
+/// Evidence that there was a state file before this one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Evidence(Option<String>);
 
 impl Evidence {
-    /// Looks at the place where a state file is about to be opened.
+    /// Looks for evidence around the path of a state file that is about to be opened.
     pub(super) fn gather(path: &Path) -> Self {
         let beside = [beside(path, SEEN), beside(path, SERVED), write_ahead_log(path)];
         let left = beside.into_iter().find(|left| length(left) > 0);
@@ -35,17 +35,17 @@ impl Evidence {
         }))
     }
 
-    /// Tells the log, and those who show it, that the file at `path` was made.
+    /// Logs that the file at `path` was made, and records it in the problems if there is evidence of an earlier one.
     pub(super) fn tell(&self, path: &Path, problems: &StateProblems) {
         let path = path.display();
         match &self.0 {
             None => info!(%path, "made a new state file: nothing was counted before"),
             Some(evidence) => {
-                problems.set_new();
+                problems.set_new(evidence);
                 warn!(
                     %path,
-                    "made a new state file, but {evidence}: counters begin anew. If the state was not removed on purpose, \
-                     stop, and put it back"
+                    "made a new state file, but {evidence}: counters start again from 0. If the state was not \
+                     removed on purpose, stop the daemon and put the state back"
                 );
             }
         }
@@ -56,8 +56,8 @@ fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// The innermost mount point above `directory` that `fstab` lists (fstab(5)), if `mountinfo` (proc_pid_mountinfo(5))
-/// has none there.
+/// Returns the innermost mount point above `directory` in `fstab` (fstab(5)), if nothing is mounted there according to
+/// `mountinfo` (proc_pid_mountinfo(5)).
 fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> {
     let field = |line: &str, number: usize| line.split_whitespace().nth(number).map(unescape);
     let mounted: Vec<PathBuf> = mountinfo.lines().filter_map(|line| field(line, 4)).collect();
@@ -67,7 +67,7 @@ fn unmounted(directory: &Path, fstab: &str, mountinfo: &str) -> Option<PathBuf> 
     above.max_by_key(|point| point.components().count()).filter(|point| !mounted.contains(point))
 }
 
-/// Both files write white space and backslashes as three octal digits.
+/// Decodes white space and backslashes, which both files write as three octal digits.
 fn unescape(text: &str) -> PathBuf {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character)).into()

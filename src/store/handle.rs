@@ -1,4 +1,5 @@
-//! The only way to the state: shared, one caller at a time, and never on a thread that serves others.
+//! The only access to the state: shared by all, used by one caller at a time, and never on a thread that runs
+//! asynchronous tasks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use super::Store;
 use super::error::StoreError;
 use super::place::{beside, write_ahead_log};
 use super::problems::StateProblems;
-use super::queue::SpanQueue;
+use super::queue::OutboxQueue;
 use crate::blocking;
 use crate::watchdog::{Turns, Watchdog};
 use talkover_core::server_time::LocalTime;
@@ -18,37 +19,44 @@ use talkover_core::server_time::LocalTime;
 pub struct StoreHandle {
     store: Arc<Mutex<dyn Store>>,
     info: StoreInfo,
-    /// Rests while nobody works with the store.
+    /// What the watchdog sees of it: at rest while nobody uses the store.
     turns: Arc<Turns>,
 }
 
-/// The longest that one transaction, or one part of a long one, waits for the disk.
+/// The watchdog reports the store if one transaction, or one part of a long one, takes longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What is shown about the state file. It does not keep the file open.
+/// What is shown about the state file as a whole. It does not keep the file open.
 #[derive(Clone, Debug)]
 pub struct StoreInfo {
     pub(super) path: Arc<PathBuf>,
     pub(super) created_at: LocalTime,
-    pub(super) queue: SpanQueue,
+    pub(super) queue: OutboxQueue,
+    pub(super) log_queue: OutboxQueue,
     pub(super) problems: StateProblems,
 }
 
 impl StoreInfo {
-    /// When the state file was made.
+    /// Returns when the state file was made.
     pub fn created_at(&self) -> LocalTime {
         self.created_at
     }
 
-    /// The current size of the state on disk in bytes, with its write-ahead log and the file of the request budget.
+    /// Returns the current size of the state on disk in bytes, with its write-ahead log and the file of the request
+    /// budget.
     pub fn size_bytes(&self) -> u64 {
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         length(&self.path) + length(&write_ahead_log(&self.path)) + length(&beside(&self.path, "budget"))
     }
 
     /// The queue of spans.
-    pub fn queue(&self) -> &SpanQueue {
+    pub fn queue(&self) -> &OutboxQueue {
         &self.queue
+    }
+
+    /// The queue of log records.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.log_queue
     }
 
     /// What is wrong with the state file as a whole.
@@ -58,12 +66,12 @@ impl StoreInfo {
 }
 
 impl StoreHandle {
-    /// Shares an open state.
+    /// Shares an open state, without a watchdog.
     pub fn new(store: impl Store + 'static) -> Self {
         Self::watched(store, &Watchdog::default())
     }
 
-    /// Shares an open state, whose calls `watchdog` watches.
+    /// Shares an open state; `watchdog` watches the calls.
     pub fn watched(store: impl Store + 'static, watchdog: &Watchdog) -> Self {
         let info = store.info();
         let turns = Arc::new(watchdog.watch("the state's store", LONGEST_WAIT));
@@ -98,9 +106,14 @@ impl StoreHandle {
         self.turns.turn();
     }
 
-    /// The queue of spans; does not wait for a commit.
-    pub fn queue(&self) -> &SpanQueue {
+    /// Returns the queues of spans and log records, without waiting for a commit that is under way.
+    pub fn queue(&self) -> &OutboxQueue {
         &self.info.queue
+    }
+
+    /// The queue of log records; does not wait for a commit.
+    pub fn log_queue(&self) -> &OutboxQueue {
+        &self.info.log_queue
     }
 
     /// What is shown about the state.

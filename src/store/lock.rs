@@ -2,9 +2,9 @@
 //! hard links to it are the same state.
 //!
 //! Closing any descriptor of the database drops the locks that SQLite holds on it
-//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). So ours is opened before SQLite's and closed after it. The
-//! two kinds of locks have nothing to do with one another (flock(2)), but over a network, where only the file beside is
-//! locked. The operating system drops ours when the process ends, however it ends.
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2). So ours is opened before SQLite's and closed after it.
+//! The two kinds of locks are independent (flock(2)) except on network file systems, where only the file beside is
+//! locked. The operating system releases ours when the process ends, however it ends.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -22,15 +22,15 @@ pub struct LockFile {
     database: File,
 }
 
-/// As much as SQLite needs at once: its shared memory grows in pieces of 32 KiB.
+/// What [`LockFile::refusal`] writes: as much as SQLite needs at once, because its shared memory grows by 32 KiB.
 static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 impl LockFile {
-    /// Takes the locks for the state file at `state`, which is made if there is none.
+    /// Takes the locks of the state file at `state`, which is made if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] where another process holds one of them, [`StoreError::Held`] where one works with a file
-    /// that stood there and was deleted.
+    /// [`StoreError::Locked`] if another process holds one of them, [`StoreError::Held`] if another process uses a
+    /// deleted file that was at this path.
     pub fn acquire(state: &Path) -> Result<Self, StoreError> {
         place::inspect(state)?;
         if !state.exists()
@@ -47,7 +47,7 @@ impl LockFile {
         Ok(Self { file, database })
     }
 
-    /// Takes the lock beside the state file alone, which need not be there, until the file that is returned is dropped.
+    /// Takes only the lock beside the state file, which need not exist, until the returned file is dropped.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process holds it.
@@ -57,39 +57,39 @@ impl LockFile {
         Ok(file)
     }
 
-    /// Writes a byte over an existing one.
+    /// Overwrites a byte of the lock file, to test whether the file system accepts writes.
     ///
     /// # Errors
     /// If the file system has become read-only, or its files immutable. SQLite must not be used then: it writes to
-    /// memory that is mapped to a file, and a write that the file system refuses there ends the process (SIGBUS).
+    /// mapped memory, and a write that the file system refuses there kills the process (SIGBUS).
     pub fn touch(&self) -> io::Result<()> {
         self.file.write_all_at(&[0], 0)
     }
 
-    /// The error of the system if this disk cannot be written to, found out by trying; `None` if it can.
+    /// Tries to write to this disk; returns the operating system's error, or `None` if it works.
     pub fn refusal(&self) -> Option<io::Error> {
         let written = self.file.write_all_at(&PROBE, 0);
         let shortened = self.file.set_len(1);
         written.and(shortened).err()
     }
 
-    /// Which file the state is in.
+    /// Returns the identity of the open database file.
     pub(super) fn identity(&self) -> io::Result<Identity> {
         self.database.metadata().map(|found| Identity::of(&found))
     }
 
-    /// What changes when anybody writes to the database file: its length, and when it was last written to.
+    /// Returns the length and modification time of the database file, which change when anybody writes to it.
     pub(super) fn version(&self) -> io::Result<(u64, i64, i64)> {
         self.database.metadata().map(|found| (found.len(), found.mtime(), found.mtime_nsec()))
     }
 
-    /// Whether the database file still begins like one (<https://www.sqlite.org/fileformat.html>, section 1.3).
+    /// Whether the file still has the header of a database (<https://www.sqlite.org/fileformat.html>, section 1.3).
     pub(super) fn has_header(&self) -> bool {
         let mut header = [0; 16];
         self.database.read_exact_at(&mut header, 0).is_ok() && header == *b"SQLite format 3\0"
     }
 
-    /// The number of the descriptor of the database file, by which its content can be had if its name is gone.
+    /// Returns the descriptor number of the database file, by which it can be copied after it was deleted.
     pub(super) fn descriptor(&self) -> i32 {
         self.database.as_raw_fd()
     }
@@ -103,8 +103,8 @@ fn lock(file: &File, state: &Path, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the file is on another machine: there the kernel makes of our lock one of the kind that SQLite uses, and the
-/// two would be in each other's way (flock(2), section NFS).
+/// Whether the file is on a network file system: there the kernel turns our lock into one of SQLite's kind, and the two
+/// would conflict (flock(2), section NFS).
 #[cfg(target_os = "linux")]
 fn is_remote(file: &File) -> bool {
     /// `NFS_SUPER_MAGIC`, `SMB_SUPER_MAGIC`, `CIFS_SUPER_MAGIC`, `SMB2_SUPER_MAGIC` and `V9FS_MAGIC` of Linux'

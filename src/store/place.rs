@@ -1,5 +1,5 @@
-//! Where the state file is: what stands at its path, the files beside it, who may read them, and whether the path still
-//! leads to the file that is open.
+//! The path of the state file: what is at it, the files beside it, who may read them, and whether it still leads to the
+//! open file.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -10,16 +10,17 @@ use tracing::warn;
 
 use super::error::StoreError;
 
-/// The lock, the times of polls and of their failures, the last commit that was shown, and what is spent of the request budget.
+/// The files beside the state: the lock, the times of polls and of failures, the last commit that was shown, and the
+/// request budget.
 pub(super) const LOCK: &str = "lock";
 pub(super) const SEEN: &str = "seen";
 pub(super) const FAILING: &str = "failing";
 pub(super) const SERVED: &str = "served";
 const BUDGET: &str = "budget";
 
-/// Only the user that the daemon runs as: the state names customers and their endpoints.
+/// Only the daemon's user may read the files: the state names customers and their endpoints.
 const MODE: u32 = 0o600;
-/// What lets everybody on the machine read or write.
+/// The mode bits that let everybody on the machine read or write.
 const EVERYBODY: u32 = 0o006;
 
 /// The path of `state` with `.extension` added to its name.
@@ -38,7 +39,7 @@ fn with_suffix(state: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens a file of the state for reading and writing, or makes it for nobody else to read.
+/// Opens a file of the state for reading and writing; if there is none, makes it with mode 0600.
 ///
 /// # Errors
 /// Those of the system.
@@ -59,10 +60,10 @@ pub(super) fn make_directory(state: &Path) -> Result<(), StoreError> {
     made.map_err(|error| StoreError::Io { path: directory.to_owned(), action: "create", error })
 }
 
-/// Refuses what cannot be a state file. SQLite would say no more than "disk I/O error", or wait for ever.
+/// Refuses what cannot be a state file. SQLite would only say "disk I/O error", or wait for ever.
 ///
 /// # Errors
-/// What stands there.
+/// What is at the path instead.
 pub fn inspect(path: &Path) -> Result<(), StoreError> {
     let refused = |reason: String| Err(StoreError::Unsuitable { path: path.to_owned(), reason });
     match std::fs::metadata(path) {
@@ -72,7 +73,7 @@ pub fn inspect(path: &Path) -> Result<(), StoreError> {
         },
         Err(error) if error.kind() == ErrorKind::NotFound => match std::fs::read_link(path) {
             Ok(target) => refused(format!(
-                "is a symbolic link to {}, where nothing is: is a volume missing? Remove the link to start anew",
+                "is a symbolic link to {}, which does not exist: is a volume missing? To start over, remove the link",
                 target.display()
             )),
             Err(_) => Ok(()),
@@ -81,7 +82,7 @@ pub fn inspect(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// What it is, if it is no regular file.
+/// Returns what kind of file it is, if it is not a regular file.
 fn kind(found: &std::fs::Metadata) -> Option<&'static str> {
     let kind = found.file_type();
     if kind.is_file() {
@@ -97,7 +98,7 @@ fn kind(found: &std::fs::Metadata) -> Option<&'static str> {
     }
 }
 
-/// Says who may not open a file that is there.
+/// Returns the error for an existing file that the daemon's user cannot open.
 pub(super) fn unopened(path: &Path, error: io::Error) -> StoreError {
     if error.kind() == ErrorKind::PermissionDenied
         && let Ok(found) = std::fs::metadata(path)
@@ -105,14 +106,14 @@ pub(super) fn unopened(path: &Path, error: io::Error) -> StoreError {
         let (mode, owner) = (found.mode() & 0o7777, found.uid());
         let user = rustix::process::geteuid().as_raw();
         let reason = format!(
-            "cannot be read and written by user {user}, whom the daemon runs as: its mode is {mode:04o}, its owner {owner}"
+            "cannot be read and written by the daemon's user {user}: its mode is {mode:04o}, its owner {owner}"
         );
         return StoreError::Unsuitable { path: path.to_owned(), reason };
     }
     StoreError::Io { path: path.to_owned(), action: "open state file", error }
 }
 
-/// Warns once of files of the state that everybody may read or write.
+/// Warns about files of the state that everybody may read or write.
 pub(super) fn warn_if_open_to_all(state: &Path) {
     let beside = [LOCK, SEEN, FAILING, SERVED, BUDGET].map(|extension| beside(state, extension));
     let of_sqlite = [write_ahead_log(state), with_suffix(state, "-shm")];
@@ -120,21 +121,23 @@ pub(super) fn warn_if_open_to_all(state: &Path) {
     let open: Vec<String> =
         files.filter_map(|file| Some(format!("{} ({:04o})", file.display(), loose_mode(&file)?))).collect();
     if !open.is_empty() {
-        warn!("state files are open to every user of this machine: {}; `chmod 600` closes them", open.join(", "));
+        warn!("state files are open to every user of this machine: {}; use `chmod 600`", open.join(", "));
     }
     if std::fs::metadata(state).is_ok_and(|found| found.nlink() > 1) {
         let path = state.display();
-        warn!("{path} has another name (a hard link): opened by that, its write-ahead log would be missed");
+        warn!(
+            "{path} has a second name (a hard link): a program that opens it by that name misses its write-ahead log"
+        );
     }
 }
 
-/// The mode of a file that every user of the machine may read or write; `None` if they may not.
+/// Returns the mode of a file that every user of the machine may read or write; `None` if they may not.
 pub fn loose_mode(path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & EVERYBODY != 0).then_some(mode)
 }
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -146,7 +149,7 @@ impl Identity {
         Self { device: found.dev(), inode: found.ino() }
     }
 
-    /// That of the file at `path`; `None` if there is none.
+    /// Returns the identity of the file at `path`; `None` if there is none.
     pub(super) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|found| Self::of(&found))
     }
@@ -154,14 +157,22 @@ impl Identity {
 
 /// A process that works with a deleted file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) process: u32,
-    pub(super) descriptor: u32,
+pub struct Holder {
+    /// Its id.
+    pub process: u32,
+    /// By which of its descriptors the file can be had.
+    pub descriptor: u32,
+}
+
+/// The name of an open file of this process, wherever it was moved; `None` if it was deleted, or if that cannot be told.
+pub(super) fn name_of_open(descriptor: i32) -> Option<PathBuf> {
+    let name = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    name.exists().then_some(name)
 }
 
 /// Another process that has a file open which stood at `path` and was deleted. Only processes of the same user are
 /// seen; those of other containers have paths of their own.
-pub(super) fn holder_of_deleted(path: &Path) -> Option<Holder> {
+pub fn holder_of_deleted(path: &Path) -> Option<Holder> {
     let directory = path.parent()?.canonicalize().ok()?;
     let wanted = with_suffix(&directory.join(path.file_name()?), " (deleted)");
     let mounts = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
@@ -199,7 +210,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(reason(&path("fifo")).contains("is a FIFO"));
         std::os::unix::fs::symlink("/gone/state.db", path("link")).unwrap();
-        assert!(reason(&path("link")).contains("is a symbolic link to /gone/state.db, where nothing is"));
+        assert!(reason(&path("link")).contains("is a symbolic link to /gone/state.db, which does not exist"));
         assert!(reason(Path::new("/dev/null")).contains("is a device"));
     }
 

@@ -1,5 +1,5 @@
-//! What is known of the queue of spans without reading the file: for scrapes, which must not wait for a commit, and for
-//! the exporter, which sleeps until spans arrive.
+//! What is known of the queues of spans and of log records without reading the file: for scrapes, which must not wait for a commit, and for
+//! the exporters, which sleep until something arrives.
 //!
 //! It shows what has been committed, and changes only after a commit. Written by the store; read through clones.
 
@@ -9,27 +9,27 @@ use tokio::sync::Notify;
 
 use talkover_core::delivery::Timestamp;
 
-/// The queue of spans at one moment.
+/// A queue at one moment: of spans, or of log records. Either is called an item here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueStatus {
-    /// Spans in the queue.
+    /// Items in the queue.
     pub length: u64,
-    /// The most spans that the queue may hold.
+    /// The most items that the queue may hold.
     pub capacity: u64,
     /// When the oldest was queued, by the local clock; `None` if the queue is empty.
     pub oldest: Option<Timestamp>,
-    /// Spans that a receiver has accepted since the file was opened.
+    /// Items that a receiver has accepted since the file was opened.
     pub exported: u64,
-    /// Spans that a receiver has rejected since then.
+    /// Items that a receiver has rejected since then.
     pub rejected: u64,
-    /// Spans that were dropped since then to make room for later ones.
+    /// Items that were dropped since then to make room for later ones.
     pub dropped: u64,
 }
 
 /// The queue as it is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueOnDisk {
-    /// How many spans it holds, and
+    /// How many items it holds, and
     pub(super) length: u64,
     /// when the oldest was queued.
     pub(super) oldest: Option<Timestamp>,
@@ -37,7 +37,7 @@ pub(super) struct QueueOnDisk {
 
 /// The queue, for readers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SpanQueue(Arc<SharedQueueStatus>);
+pub struct OutboxQueue(Arc<SharedQueueStatus>);
 
 #[derive(Debug)]
 struct SharedQueueStatus {
@@ -45,7 +45,7 @@ struct SharedQueueStatus {
     arrivals: Notify,
 }
 
-impl SpanQueue {
+impl OutboxQueue {
     /// A queue without a limit.
     pub(super) fn new(waiting: QueueOnDisk) -> Self {
         let QueueOnDisk { length, oldest } = waiting;
@@ -58,12 +58,12 @@ impl SpanQueue {
         *self.lock()
     }
 
-    /// Returns when a commit has added spans since the last call; for one waiter.
+    /// Returns when a commit has added items since the last call; for one waiter.
     pub async fn arrival(&self) {
         self.0.arrivals.notified().await;
     }
 
-    /// Records the queue after a commit, and how many spans that commit has dropped.
+    /// Records the queue after a commit, and how many items that commit has dropped.
     pub(super) fn committed(&self, waiting: QueueOnDisk, dropped: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);
@@ -72,7 +72,7 @@ impl SpanQueue {
         self.0.arrivals.notify_one();
     }
 
-    /// Records the queue after spans have left it, and how.
+    /// Records the queue after items have left it, and how.
     pub(super) fn acknowledged(&self, waiting: QueueOnDisk, exported: u64, rejected: u64) {
         let mut status = self.lock();
         (status.length, status.oldest) = (waiting.length, waiting.oldest);

@@ -99,7 +99,8 @@ fn over_http(client: reqwest::Client, receiver: &OtlpReceiver) -> Result<SpanExp
     if is_compressed(receiver) { builder.with_compression(Compression::Gzip) } else { builder }.build()
 }
 
-/// A batch of spans shrinks to a tenth; a variable may say otherwise, and is then read by the exporter too.
+/// Only if a variable asks for it, as the specification's default is: some receivers cannot decompress, and these spans are
+/// not sent again.
 fn is_compressed(receiver: &OtlpReceiver) -> bool {
-    receiver.gzip.unwrap_or(true)
+    receiver.gzip.unwrap_or(false)
 }

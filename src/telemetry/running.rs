@@ -9,9 +9,9 @@ use super::connection::{ClosedConnection, TelemetryError, timeout};
 use super::exporter::OwnSpansExporter;
 use super::queue;
 use super::switch::{Switch, turn};
-use crate::build_info;
 use crate::config::{OtlpReceiver, TelemetryConfig};
 use crate::shutdown::{self, Trigger};
+use crate::sinks::otlp::resource::identified;
 use crate::watchdog::Watchdog;
 
 /// The exporter of the daemon's own spans, if they are made.
@@ -85,9 +85,6 @@ impl OwnTraces {
 
 /// The resource of the daemon's own spans: `attributes`, and what they lack.
 fn resource(attributes: &[(String, String)], instance_id: Option<&str>) -> Resource {
-    let own = [("service.version", Some(build_info::VERSION)), ("service.instance.id", instance_id)];
-    let own = own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
-    let missing = own.filter(|(key, _)| attributes.iter().all(|(known, _)| known != key));
-    let all = attributes.iter().cloned().chain(missing.collect::<Vec<_>>());
-    Resource::builder_empty().with_attributes(all.map(|(key, value)| KeyValue::new(key, value))).build()
+    let all = identified(attributes, instance_id).into_iter().map(|(key, value)| KeyValue::new(key, value));
+    Resource::builder_empty().with_attributes(all).build()
 }

@@ -36,13 +36,13 @@ async fn a_webhook_named_in_the_file_that_cannot_be_read_fails_the_check() {
     let config = workspace.configure(&simulator.base_url(), &named[2..], "");
     let verdict = check_online(&config).await;
     assert_eq!(verdict.code, Some(1), "{verdict:#?}");
-    assert!(verdict.stdout.contains("freshness          not known: no log could be read"), "{verdict:#?}");
-    assert!(verdict.stdout.contains("polls not known"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("freshness          unknown: no log could be read"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("polls unknown"), "{verdict:#?}");
 
     let config = workspace.configure(&simulator.base_url(), &named[..2], "");
     let verdict = check_online(&config).await;
     assert_eq!(verdict.code, Some(0), "{verdict:#?}");
-    assert!(verdict.stdout.contains("at worst; there is none now"), "empty logs have no average: {verdict:#?}");
+    assert!(verdict.stdout.contains("at worst; the logs are empty now"), "empty logs have no average: {verdict:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn an_environment_that_cannot_be_asked_fails_the_check_and_the_next_is_ask
     let verdict = check_online(&config).await;
     assert_eq!(verdict.code, Some(1), "{verdict:#?}");
     assert!(verdict.stderr.contains("environment `gone`: the connection failed"), "{verdict:#?}");
-    assert!(verdict.stdout.contains("environment `test`, as the API has it now"), "{verdict:#?}");
+    assert!(verdict.stdout.contains("environment `test`, according to the API"), "{verdict:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

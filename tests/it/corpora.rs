@@ -3,8 +3,14 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../fuzz/properties/companions.rs"]
+mod companions;
 #[path = "../../fuzz/properties/config.rs"]
 mod config;
+#[path = "../../fuzz/properties/state.rs"]
+mod state;
+#[path = "../../fuzz/properties/web_config.rs"]
+mod web_config;
 #[path = "../../fuzz/properties/wire.rs"]
 mod wire;
 
@@ -33,4 +39,19 @@ fn every_answer_of_the_corpus_keeps_the_properties() {
 #[test]
 fn every_configuration_of_the_corpus_keeps_the_properties() {
     run("config", config::check);
+}
+
+#[test]
+fn every_web_file_of_the_corpus_keeps_the_properties() {
+    run("web_config", web_config::check);
+}
+
+#[test]
+fn every_state_of_the_corpus_keeps_the_properties() {
+    run("state", state::check);
+}
+
+#[test]
+fn all_files_beside_a_state_of_the_corpus_keep_the_properties() {
+    run("companions", companions::check);
 }

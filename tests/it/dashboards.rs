@@ -15,7 +15,7 @@ use talkover_exporter::sinks::metrics::catalogue;
 use crate::names::{Known, Labels};
 
 /// Metrics that are on no dashboard, with the reason.
-const NOT_SHOWN: [(&str, &str); 3] = [
+const NOT_SHOWN: [(&str, &str); 8] = [
     (
         "talkover_exporter_discovery_webhooks_skipped",
         "0 but for a plan with more than 10,000 webhooks, and the log tells",
@@ -25,7 +25,16 @@ const NOT_SHOWN: [(&str, &str); 3] = [
         "0 unless telemetry.traces is on, for as long as somebody looks at its spans; the log tells of losses",
     ),
     ("talkover_exporter_state_problem", "each problem has an alert, and the dashboards list those that fire"),
+    ("talkover_exporter_metric_pushes_total", PUSHES_ARE_OFF),
+    ("talkover_exporter_metric_push_last_success_timestamp_seconds", PUSHES_ARE_OFF),
+    ("talkover_exporter_log_records_total", LOGS_ARE_OFF),
+    ("talkover_exporter_log_record_queue_length", LOGS_ARE_OFF),
+    ("talkover_exporter_log_record_queue_oldest_timestamp_seconds", LOGS_ARE_OFF),
 ];
+/// Why no panel shows how pushes of metrics go.
+const PUSHES_ARE_OFF: &str = "off by default; docs/otel.md has an expression for an alert";
+/// Why no panel shows how log records fare.
+const LOGS_ARE_OFF: &str = "off by default; docs/otel.md has an expression for an alert";
 /// What Grafana itself replaces.
 const BUILT_IN: [&str; 4] = ["__rate_interval", "__range", "__from", "__to"];
 

@@ -84,8 +84,8 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
         .filter_map(|line| line.split(' ').next())
         .collect();
     let mut named: Vec<&str> = catalogue::all().map(|metric| metric.name).collect();
-    // There only if the process has a limit of address space, discovery has found something, a span waits, or a
-    // delivery was lost.
+    // There only if the process has a limit of address space, discovery has found something, a span or a log record
+    // waits, metrics were pushed, or a delivery was lost.
     let conditional = [
         "process_virtual_memory_max_bytes",
         "talkover_webhook_enabled",
@@ -94,6 +94,8 @@ async fn the_catalogue_names_every_family_and_every_family_is_in_the_catalogue()
         "talkover_exporter_discovery_last_success_timestamp_seconds",
         "talkover_exporter_span_queue_oldest_timestamp_seconds",
         "talkover_webhook_failing_since_timestamp_seconds",
+        "talkover_exporter_metric_push_last_success_timestamp_seconds",
+        "talkover_exporter_log_record_queue_oldest_timestamp_seconds",
     ];
     for names in [&mut served, &mut named] {
         names.retain(|name| !conditional.contains(name));

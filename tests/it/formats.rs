@@ -21,10 +21,12 @@ use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, Links, TargetView};
 use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
+use talkover_exporter::sinks::metrics::pushes::{PushResult, PushStatus};
 use talkover_exporter::sinks::metrics::scrape::Scraper;
 use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
 use talkover_exporter::store::sqlite::SqliteStore;
+use tempfile::TempDir;
 
 const BUCKETS: [f64; 3] = [0.05, 1.0, 120.0];
 
@@ -168,8 +170,8 @@ fn board() -> Board {
     board
 }
 
-/// Without what is this machine's.
-fn scrape(format: Format) -> String {
+/// What has one of everything, and the directory of its state.
+pub(crate) fn scraper() -> (Scraper, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let store =
         StoreHandle::new(SqliteStore::open(&directory.path().join("state.db"), LocalTime::new(at(-1))).unwrap());
@@ -186,7 +188,15 @@ fn scrape(format: Format) -> String {
     api.record("prod", "logs", &exchange);
     register_write_errors(&registry).unwrap().inc();
     store.run_blocking(|store| store.limit_spans(10_000)).unwrap();
-    let scraper = Scraper { board: board(), store: store.info().clone(), registry };
+    let pushes = PushStatus::default();
+    pushes.record(PushResult::Failed, LocalTime::new(at(0)));
+    pushes.record(PushResult::Exported, LocalTime::new(at(1)));
+    (Scraper { board: board(), store: store.info().clone(), registry, pushes }, directory)
+}
+
+/// Without what is this machine's.
+fn scrape(format: Format) -> String {
+    let (scraper, _directory) = scraper();
     let mut text = String::new();
     scraper.write(format, &mut text).unwrap();
     let is_ours = |line: &&str| {

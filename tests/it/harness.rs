@@ -137,6 +137,13 @@ pub(crate) async fn verify(config: &Path, more: &[&str], variables: &[Variable])
     end(command.args(more)).await
 }
 
+/// Runs `state export` or `state import`, to or from `file`.
+pub(crate) async fn state(action: &str, config: &Path, file: &Path) -> Verdict {
+    let mut command = Command::new(BINARY);
+    command.args(["state", action, "--config"]).arg(config).arg(file).kill_on_drop(true);
+    end(&mut command).await
+}
+
 /// Runs `check --online`.
 pub(crate) async fn check_online(config: &Path) -> Verdict {
     end(command("check", config, &[]).arg("--online")).await
@@ -285,6 +292,13 @@ impl Scrape {
 
     /// Takes a scrape apart, whose books must balance whatever the test is about.
     pub(crate) fn parse(text: String) -> Self {
+        let scrape = Self::unbalanced(text);
+        scrape.assert_books_balance();
+        scrape
+    }
+
+    /// The same of one that was made up.
+    pub(crate) fn unbalanced(text: String) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines
             .map(|line| {
@@ -292,9 +306,12 @@ impl Scrape {
                 (series.to_owned(), value.parse().unwrap())
             })
             .collect();
-        let scrape = Self { text, samples };
-        scrape.assert_books_balance();
-        scrape
+        Self { text, samples }
+    }
+
+    /// All samples, by their series.
+    pub(crate) fn samples(&self) -> &BTreeMap<String, f64> {
+        &self.samples
     }
 
     pub(crate) fn get(&self, series: &str) -> Option<f64> {

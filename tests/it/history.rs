@@ -186,7 +186,7 @@ async fn a_state_begins_where_the_samples_end() {
     assert_eq!(past.left(), ["past.txt", "state.db", "state.db.budget", "state.db.lock", "state.db.seen"]);
     let again = past.run(&["--seed-state"]).await;
     assert_eq!(again.code, Some(1), "{again:#?}");
-    assert!(again.stderr.contains("there is a state file") && again.stderr.contains("first start"), "{again:#?}");
+    assert!(again.stderr.contains("already exists") && again.stderr.contains("first start"), "{again:#?}");
 
     let exporter = Exporter::start(&past.config).await;
     let is_up = |scrape: &harness::Scrape| scrape.sum("talkover_up", &[]) == 2.0;
@@ -234,7 +234,7 @@ async fn an_interrupted_run_goes_on_where_it_stopped() {
     assert!(interrupted.left().iter().any(|name| name == "past.txt.resume"), "{:?}", interrupted.left());
     let other = interrupted.run(&["--since", "2d"]).await;
     assert_eq!(other.code, Some(1), "{other:#?}");
-    assert!(other.stderr.contains("was begun with --since 4d"), "{other:#?}");
+    assert!(other.stderr.contains("was made with --since 4d"), "{other:#?}");
 
     let verdict = interrupted.run(&["--since", "4d"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:#?}");

@@ -146,8 +146,8 @@ async fn a_check_asks_what_the_settings_come_to() {
     };
     assert_eq!(line("webhooks"), "2: 0 named, 2 discovered under 3 owners, 1 left out; 1 disabled");
     // Two lists, three owners, one log.
-    assert_eq!(line("asked for this"), "6 requests");
-    assert!(line("API's rate limit").ends_with("994 left"), "{text}");
+    assert_eq!(line("cost of this"), "6 requests");
+    assert!(line("API rate limit").ends_with("994 left"), "{text}");
     assert!(line("requests a minute").contains("the budget is 6000"), "{text}");
     assert!(line("freshness").starts_with("an entry is read after 0.0s on average, 0.1s at worst"), "{text}");
     // Two label sets of attempts and durations, one event's delay, two ends of deliveries, and what does not depend on

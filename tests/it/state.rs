@@ -1,5 +1,5 @@
-//! A state file that is damaged, older than what was shown, gone, or somebody else's: told, and never shown as what it is
-//! not.
+//! A state file that is damaged, older than what was shown, gone, or somebody else's: told, and never shown as what it
+//! is not.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use talkover_simulator::{Clock, EntrySpec, Fault, FaultPlan, RandomFault, Simulator, Status};
 
 use crate::harness::{
-    Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, refused, simulator, verify, wait_for,
+    Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, refused, simulator, state, verify, wait_for,
 };
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
@@ -76,6 +76,17 @@ fn is_contacted_everywhere(scrape: &Scrape) -> bool {
     })
 }
 
+/// Asserts that the status and its page tell of a problem with the state, and only of that one.
+async fn assert_shown(exporter: &Exporter, problem: &str, what: &str) {
+    let get = async |path: &str| reqwest::get(format!("{}{path}", exporter.url)).await.unwrap().text().await.unwrap();
+    let status: serde_json::Value = serde_json::from_str(&get("/api/v1/status").await).unwrap();
+    let problems = status["state"]["problems"].as_array().unwrap();
+    assert_eq!(problems.iter().map(|one| one["problem"].as_str().unwrap()).collect::<Vec<_>>(), [problem]);
+    assert!(problems[0]["what"].as_str().unwrap().contains(what), "{problems:#?}");
+    let page = get("/").await;
+    assert!(page.contains(what) && !page.contains("All is well"), "{page}");
+}
+
 fn has_line(log: &[String], level: &str, text: &str) -> bool {
     log.iter().any(|line| line.contains(level) && line.contains(text))
 }
@@ -100,6 +111,10 @@ async fn a_state_that_went_back_in_time_is_shown_when_its_log_has_been_read_agai
     let verdict = verify(&scene.config, &[], &[]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:#?}");
     assert!(verdict.stdout.contains("cannot be proven any more"), "{verdict:#?}");
+    let verdict = verify(&scene.config, &["--json"], &[]).await;
+    let audit: serde_json::Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!((verdict.code, &audit["ok"], &audit["state"]["problem"]), (Some(1), &false.into(), &"behind".into()));
+    assert!(audit["state"]["went_back"]["commits_missing"].as_u64() > Some(0), "{audit:#}");
 
     let random = vec![RandomFault { probability: 1.0, path: "/webhooks/w-1/".to_owned(), fault: Fault::Status(500) }];
     scene.simulator.set_faults(&FaultPlan { random, ..FaultPlan::default() });
@@ -107,6 +122,7 @@ async fn a_state_that_went_back_in_time_is_shown_when_its_log_has_been_read_agai
     assert!(has_line(&exporter.log(), "WARN", "behind what was last shown"), "{:#?}", exporter.log());
     let other = exporter.wait_for("the other webhook", |scrape| scrape.sum(ATTEMPTS, &["w-2"]) == 1.0).await;
     assert_eq!(problem(&other, "behind"), 1.0);
+    assert_shown(&exporter, "behind", "behind what was last shown").await;
     assert!(!other.text.contains("talkover_exporter_log_entries_total{environment=\"test\",webhook_id=\"w-1\""));
     assert_eq!(other.sum(ATTEMPTS, &["w-1"]), 0.0);
     exporter.kill().await;
@@ -167,50 +183,119 @@ async fn a_new_state_where_there_was_one_before_is_told() {
     let exporter = Exporter::start(&scene.config).await;
     assert!(has_line(&exporter.log(), "WARN", "made a new state file, but"), "{:#?}", exporter.log());
     assert_eq!(problem(&exporter.scrape().await, "new"), 1.0);
+    assert_shown(&exporter, "new", "was left by another one").await;
     assert_eq!(exporter.terminate().await, Some(0));
     let exporter = Exporter::start(&scene.config).await;
     assert_eq!(problem(&exporter.scrape().await, "new"), 0.0);
 }
 
+/// What happens to the file of a running daemon.
+type Harm = (&'static str, fn(&Scene));
+
+impl Scene {
+    /// Lets a daemon count, harms its file, and waits until the log, the metric and the page tell `what`.
+    async fn harmed(&self, harm: fn(&Self), what: &str) -> (Exporter, Scrape) {
+        self.deliver("w-1", 2);
+        let exporter = Exporter::start(&self.config).await;
+        let shown = self.wait_for_truth(&exporter).await;
+        harm(self);
+        let told = |log: &[String]| has_line(log, "ERROR", "the next start would not find the state");
+        let log = exporter.wait_for_log(what, told).await;
+        assert!(has_line(&log, "ERROR", what), "{what}: {log:#?}");
+        let scrape = exporter.scrape().await;
+        assert_eq!(problem(&scrape, "detached"), 1.0, "{what}");
+        scrape.assert_not_below(&shown);
+        assert_shown(&exporter, "detached", what).await;
+        (exporter, shown)
+    }
+
+    fn other(&self) -> PathBuf {
+        self.workspace.path("other.db")
+    }
+}
+
 #[tokio::test]
-async fn a_state_that_was_deleted_under_the_daemon_is_told_and_can_be_saved() {
-    let scene = Scene::new().await;
-    scene.deliver("w-1", 2);
-    let exporter = Exporter::start(&scene.config).await;
-    let shown = scene.wait_for_truth(&exporter).await;
-    scene.take_away(&[]);
-    let told = |log: &[String]| has_line(log, "ERROR", "the next start would not find the state");
-    let log = exporter.wait_for_log("that it was deleted", told).await;
-    assert_eq!(problem(&exporter.scrape().await, "detached"), 1.0);
+async fn a_state_that_was_deleted_or_replaced_under_the_daemon_is_told_and_can_be_saved() {
+    let harms: [Harm; 3] = [
+        ("was deleted", |scene| std::fs::remove_file(scene.state()).unwrap()),
+        ("was deleted", |scene| scene.take_away(&[])),
+        ("is another file now", |scene| {
+            std::fs::write(scene.other(), "of somebody else").unwrap();
+            std::fs::rename(scene.other(), scene.state()).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let scene = Scene::new().await;
+        let (exporter, shown) = scene.harmed(harm, what).await;
+        let second = refused(&scene.config, &[]).await;
+        assert_eq!(second.code, Some(1), "{what}: {second:#?}");
+        // What comes after the loss is saved too.
+        scene.deliver("w-1", 3);
+        let later = scene.wait_for_truth(&exporter).await;
+        later.assert_not_below(&shown);
 
-    let second = refused(&scene.config, &[]).await;
-    assert_eq!(second.code, Some(1), "{second:#?}");
-    assert!(second.stderr.contains("works with it"), "{second:#?}");
-    assert!(!scene.state().exists(), "a refused start makes nothing");
+        // The way out, as the log tells it.
+        let saved = scene.workspace.path("saved.db");
+        let exported = state("export", &scene.config, &saved).await;
+        assert_eq!(exported.code, Some(0), "{what}: {exported:#?}");
+        assert!(exported.stdout.contains("what that has open was copied"), "{what}: {exported:#?}");
+        assert_eq!(exporter.terminate().await, Some(0));
+        scene.take_away(&[".served"]);
+        let imported = state("import", &scene.config, &saved).await;
+        assert_eq!(imported.code, Some(0), "{what}: {imported:#?}");
+        let exporter = Exporter::start(&scene.config).await;
+        scene.wait_for_truth(&exporter).await.assert_not_below(&later);
+        assert_eq!(exporter.terminate().await, Some(0));
+        verify(&scene.config, &[], &[]).await.assert_ok();
+    }
+}
 
-    // The way out, as the log tells it.
-    let line = log.iter().find(|line| line.contains("cp /proc/")).unwrap();
-    let open = line.split("cp ").nth(1).unwrap().split(' ').next().unwrap();
-    std::fs::copy(open, scene.workspace.path("saved.db")).unwrap();
-    assert_eq!(exporter.terminate().await, Some(0));
-    std::fs::rename(scene.workspace.path("saved.db"), scene.state()).unwrap();
-    let exporter = Exporter::start(&scene.config).await;
-    scene.wait_for_truth(&exporter).await.assert_not_below(&shown);
+#[tokio::test]
+async fn a_state_that_another_program_wrote_to_is_told_and_never_shown_again() {
+    let harms: [Harm; 3] = [
+        ("(table entries", |scene| {
+            let other = rusqlite::Connection::open(scene.state()).unwrap();
+            other.busy_timeout(Duration::from_secs(60)).unwrap();
+            other.execute("UPDATE entries SET event = event || 'x'", []).unwrap();
+        }),
+        ("was overwritten or cut", |scene| {
+            let length = std::fs::metadata(scene.state()).unwrap().len() as usize;
+            std::fs::write(scene.state(), vec![b'x'; length]).unwrap();
+        }),
+        ("was overwritten or cut", |scene| {
+            std::fs::OpenOptions::new().write(true).open(scene.state()).unwrap().set_len(0).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let scene = Scene::new().await;
+        let (exporter, _) = scene.harmed(harm, what).await;
+        // Nobody takes it for a copy of what was counted.
+        let exported = state("export", &scene.config, &scene.workspace.path("saved.db")).await;
+        assert_eq!(exported.code, Some(1), "{what}: {exported:#?}");
+        exporter.kill().await;
+        // What of it is in the write-ahead log would be found there.
+        let _may_be_gone = std::fs::remove_file(scene.workspace.path("state.db-wal"));
+        if std::fs::metadata(scene.state()).unwrap().len() == 0 {
+            let exporter = Exporter::start(&scene.config).await;
+            assert_eq!(problem(&exporter.scrape().await, "new"), 1.0, "{what}");
+        } else {
+            let started = refused(&scene.config, &[]).await;
+            assert!(started.code == Some(1) && started.stderr.contains("state.db"), "{what}: {started:#?}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_state_that_is_moved_away_and_back_is_in_its_place_again() {
     let scene = Scene::new().await;
-    let exporter = Exporter::start(&scene.config).await;
-    let elsewhere = scene.workspace.path("elsewhere.db");
-    std::fs::rename(scene.state(), &elsewhere).unwrap();
-    exporter.wait_for("that it is gone", |scrape| problem(scrape, "detached") == 1.0).await;
-    std::fs::rename(&elsewhere, scene.state()).unwrap();
+    let away: fn(&Scene) = |scene| std::fs::rename(scene.state(), scene.other()).unwrap();
+    let (exporter, _) = scene.harmed(away, "was moved to").await;
+    std::fs::rename(scene.other(), scene.state()).unwrap();
     exporter.wait_for("that it is back", |scrape| problem(scrape, "detached") == 0.0).await;
-    let truncated = std::fs::OpenOptions::new().write(true).open(scene.state()).unwrap();
-    truncated.set_len(0).unwrap();
-    let what = "overwritten or cut";
-    exporter.wait_for_log("that it was cut", |log| has_line(log, "ERROR", what)).await;
+    scene.deliver("w-1", 1);
+    scene.wait_for_truth(&exporter).await;
+    assert_eq!(exporter.terminate().await, Some(0));
+    verify(&scene.config, &[], &[]).await.assert_ok();
 }
 
 #[tokio::test]
@@ -240,7 +325,9 @@ async fn what_cannot_be_a_state_is_named_as_what_it_is() {
     let table: [Make<'_>; 3] = [
         ("is a directory", &|path| std::fs::create_dir(path).unwrap()),
         ("is a FIFO", &fifo),
-        ("is a symbolic link to /gone/state.db, where nothing is", &|path| symlink("/gone/state.db", path).unwrap()),
+        ("is a symbolic link to /gone/state.db, which does not exist", &|path| {
+            symlink("/gone/state.db", path).unwrap()
+        }),
     ];
     for (expected, make) in table {
         make(&state);

@@ -1,24 +1,14 @@
 //! `state export` and `state import`: a whole state, copied while a daemon writes to it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use rusqlite::Connection;
 use talkover_simulator::{Clock, EntrySpec, Simulator};
-use tokio::process::Command;
 
-use crate::harness::{self, BINARY, Exporter, Verdict, Workspace, quiet_scenario, simulator};
+use crate::harness::{self, Exporter, Verdict, Workspace, quiet_scenario, simulator, state};
 
 const ATTEMPTS: &str = "talkover_webhook_delivery_attempts_total";
 const POLL: &str = "poll: {min_interval: 100ms, max_interval: 200ms, lookback: 1m, sweep_interval: 1s}\n";
-
-async fn state(action: &str, config: &Path, file: &Path) -> Verdict {
-    let mut command = Command::new(BINARY);
-    command.args(["state", action, "--config"]).arg(config).arg(file).kill_on_drop(true);
-    let output = command.output().await.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    Verdict { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
 
 fn refused(verdict: &Verdict, reason: &str) {
     assert_eq!(verdict.code, Some(1), "{verdict:#?}");
@@ -54,12 +44,12 @@ async fn a_copy_of_a_running_daemon_goes_on_elsewhere() {
     assert_eq!(exported.code, Some(0), "{exported:#?}");
     assert!(!here.path("copy.db-wal").exists(), "the copy is one file");
     assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-    refused(&state("export", &config, &copy).await, "there is a file");
+    refused(&state("export", &config, &copy).await, "already exists");
     insert(&simulator, 50);
     counted(&exporter, 350.0).await;
-    refused(&state("import", &config, &copy).await, "there is a state file");
+    refused(&state("import", &config, &copy).await, "already exists");
     assert_eq!(exporter.terminate().await, Some(0));
-    refused(&state("import", &config, &copy).await, "there is a state file");
+    refused(&state("import", &config, &copy).await, "already exists");
     harness::verify(&config, &[], &[]).await.assert_ok();
 
     let imported = state("import", &other, &copy).await;

@@ -216,7 +216,7 @@ async fn lost_deliveries_are_told_and_survive_a_kill() {
     assert_eq!(&failing["environments"][0]["since"], since);
 
     let page = reqwest::get(&exporter.url).await.unwrap().text().await.unwrap();
-    assert!(page.contains("The API of test cannot be read since"), "{page}");
+    assert!(page.contains("Requests to the API of test are failing, since"), "{page}");
     let page = reqwest::get(format!("{}/webhooks/test/w-1", exporter.url)).await.unwrap().text().await.unwrap();
     assert!(page.contains(&last) && page.contains("HTTP 404 Not Found"), "{page}");
 }

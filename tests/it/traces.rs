@@ -2,6 +2,7 @@
 
 mod daemon;
 mod delivery;
+mod logs;
 pub(crate) mod receiver;
 pub(crate) mod rig;
 mod secrets;

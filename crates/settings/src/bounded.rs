@@ -26,8 +26,8 @@ pub fn read(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
 /// Opens the file at `path` for reading.
 ///
 /// # Errors
-/// What the system says, and [`ErrorKind::InvalidInput`] for a FIFO, which would be waited at for ever. One that a shell
-/// has opened already and passes on (`/dev/fd/63`, `/dev/stdin`) is read.
+/// What the system says, and [`ErrorKind::InvalidInput`] for a FIFO, which would be waited at for ever. One that a
+/// shell has opened already and passes on (`/dev/fd/63`, `/dev/stdin`) is read.
 pub fn open(path: &Path) -> io::Result<File> {
     let is_passed_on = path.starts_with("/dev") || path.starts_with("/proc");
     if !is_passed_on && std::fs::metadata(path)?.file_type().is_fifo() {

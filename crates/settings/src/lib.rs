@@ -6,4 +6,5 @@
 
 pub mod bounded;
 pub mod duration;
+pub mod one_line;
 pub mod yaml;

@@ -10,6 +10,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use crate::one_line::on_one_line;
 use std::fmt;
 use std::path::Path;
 
@@ -94,12 +95,12 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Flaw> {
 }
 
 impl Flaw {
-    /// The flaw with the name of the file: `FILE:LINE: reason`.
+    /// The flaw with the name of the file, on one line: `FILE:LINE: reason`.
     pub fn in_file(&self, file: &str) -> String {
-        match self.line {
+        on_one_line(&match self.line {
             Some(line) => format!("{file}:{line}: {}", self.reason),
             None => format!("{file}: {}", self.reason),
-        }
+        })
     }
 }
 

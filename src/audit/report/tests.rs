@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::Extent;
+use crate::store::sqlite::behind::Gap;
 use talkover_core::delivery::{EntryId, OwnerType, Timestamp};
 
 fn orders() -> Target {
@@ -73,11 +74,36 @@ fn faults_come_first_and_in_full_and_the_rest_apart_and_short() {
       older than what is remembered: 4
     ");
     assert_eq!(rest.matches(" of 2023").count(), 10);
-    let json = json(&results);
+    let json = json(&results, &Age::Current);
     assert_eq!((&json["ok"], &json["summary"]["faults"]), (&false.into(), &31.into()));
     assert_eq!(json["webhooks"][1]["faults"]["missing"].as_array().map(Vec::len), Some(30));
     assert_eq!(json["webhooks"][1]["no_fault"]["changed"][11]["id"], "changed-11");
     assert_eq!(json["webhooks"][0]["compared"]["since"], "2023-11-13T22:13:20Z");
+}
+
+#[test]
+fn json_tells_of_a_state_that_went_back_in_time() {
+    let gap = Gap {
+        commits: Some(3),
+        from: Timestamp::from_seconds(1_700_000_000),
+        to: Timestamp::from_seconds(1_700_000_060),
+        noticed_at: Timestamp::from_seconds(1_700_000_100),
+    };
+    let well = || vec![(orders(), AuditResult::Audited(Box::default()))];
+    for (age, is_ok, problem, waiting) in [
+        (Age::Behind(gap), false, json!("behind"), json!(null)),
+        (Age::WentBack { gap, waiting: 2 }, true, json!("behind"), json!(2)),
+        (Age::WentBack { gap, waiting: 0 }, true, json!(null), json!(0)),
+    ] {
+        let json = json(&well(), &age);
+        assert_eq!((&json["ok"], &json["state"]["problem"]), (&json!(is_ok), &problem), "{age:?}");
+        let went_back = &json["state"]["went_back"];
+        assert_eq!(went_back["commits_missing"], 3);
+        assert_eq!(went_back["last_commit"], "2023-11-14T22:13:20Z");
+        assert_eq!(went_back["last_shown"], "2023-11-14T22:14:20Z");
+        assert_eq!(went_back["webhooks_to_read_again"], waiting, "{age:?}");
+    }
+    assert_eq!(json(&well(), &Age::Current)["state"], json!({"problem": null, "went_back": null}));
 }
 
 #[test]

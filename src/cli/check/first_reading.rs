@@ -1,34 +1,34 @@
-//! How long the first reading takes: pages of all logs back to `poll.initial_lookback`, at what may be spent a minute.
+//! How long the first reading takes: the pages of all logs back to `poll.initial_lookback`, at the request budget.
 //!
-//! An estimate from the newest page of some logs: those that were not looked into are taken to be like them. What a state
-//! file knows already is read again only from where it was left, which this leaves out of account.
+//! It is an estimate from the newest page of some logs; the other logs are assumed to be alike. It does not consider an
+//! existing state file, with which the daemon would only read what is new.
 
 use std::time::Duration;
 
-use super::online::{FirstLogPage, Survey};
+use super::survey::{FirstLogPage, Survey};
 use crate::logging::about::rough;
 
 /// The estimate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FirstReading {
-    /// Pages of logs.
+    /// How many pages of logs.
     pub(super) pages: u64,
-    /// Requests a minute.
+    /// At how many requests a minute.
     pub(super) rate: f64,
-    /// Until all are read, discovery included.
+    /// How long it takes until all are read, including discovery.
     pub(super) time: Duration,
 }
 
 impl FirstReading {
-    /// The estimate for `survey`, with pages of `per_page` entries back to `lookback`, at `rate` requests a minute. `None` if
-    /// no log could be read.
+    /// Estimates from `survey`, with pages of `per_page` entries back to `lookback`, at `rate` requests a minute.
+    /// `None` if no log could be read.
     pub(super) fn of(survey: &Survey, per_page: u32, lookback: Duration, rate: f64) -> Option<Self> {
         let webhooks = survey.targets.len();
         if survey.logs.is_empty() && webhooks > 0 {
             return None;
         }
         let sampled: u64 = survey.logs.iter().map(|log| pages(log, per_page, lookback)).sum();
-        // A disabled webhook has a log, too; one page of it is the least.
+        // Disabled webhooks have a log, too: at least one page each.
         let (logs, enabled) = (survey.logs.len().max(1), survey.enabled());
         let pages = (sampled as f64 / logs as f64 * enabled as f64).round() as u64 + (webhooks - enabled) as u64;
         let requests = pages + (survey.list_requests + survey.owners) as u64;
@@ -42,7 +42,7 @@ impl FirstReading {
     }
 }
 
-/// Pages of one log. The walk ends with the first page that reaches behind the lookback.
+/// Returns how many pages of one log are read. The walk ends with the first page that reaches past the lookback.
 fn pages(log: &FirstLogPage, per_page: u32, lookback: Duration) -> u64 {
     let entries = (log.rate * lookback.as_secs_f64()).min(log.total.unwrap_or(u64::MAX) as f64);
     (entries / f64::from(per_page)).floor() as u64 + 1

@@ -1,4 +1,4 @@
-//! `check --json`: the result as one document on stdout, whether the configuration is right or not.
+//! `check --json`: the result as one document on stdout, for right and for wrong configurations.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{EstimatedNeed, notes};
 use crate::cli::Failure;
 use crate::config::{Config, ConfigFaults, EnvironmentConfig, FaultPlace, PollConfig};
 
-/// A configuration that is wrong.
+/// Describes a configuration with faults.
 pub(super) fn faults(file: &str, faults: &ConfigFaults) -> Value {
     let faults: Vec<Value> = faults
         .iter()
@@ -25,13 +25,13 @@ pub(super) fn faults(file: &str, faults: &ConfigFaults) -> Value {
     json!({"file": file, "ok": false, "faults": faults})
 }
 
-/// A web file that is wrong: each message names it.
+/// Describes a web file with faults; each message names the file.
 pub(super) fn messages(file: &str, failure: &Failure) -> Value {
     let faults: Vec<Value> = failure.messages().iter().map(|message| json!({"reason": message})).collect();
     json!({"file": file, "ok": false, "faults": faults})
 }
 
-/// A configuration that is right.
+/// Describes a configuration without faults.
 pub(super) fn config(file: &str, config: &Config) -> Value {
     let environments: Vec<Value> = config.environments.iter().map(|one| environment(one, &config.poll)).collect();
     json!({

@@ -1,60 +1,31 @@
-//! `check --online`: asks the API what the settings come to: webhooks, limits, requests, freshness, series.
+//! `check --online`: tests the settings against the API: webhooks, limits, requests, freshness, series.
 //!
-//! It reads the lists that discovery searches, and the first page of every log that the file names and of some that
-//! discovery finds; every request is paid for from the budget that the daemon draws from. A list or a log that cannot
-//! be read is reported, and the others are read all the same.
+//! It reads the lists that discovery uses, and the first page of every log that the file names and of some that
+//! discovery finds, within the daemon's request budget. A list or log that cannot be read is reported, and the others
+//! are still read.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::first_reading::FirstReading;
-use super::{FiguresTable, per_minute, plural};
-use crate::app;
+use super::need::{MeasuredNeed, Polls, allowed};
+use super::survey::{FIXED_SERIES, Survey, Unreadable, survey};
+use super::{FiguresTable, plural};
 use crate::budgeted_client::{AskError, BudgetedClient};
 use crate::cli::asker::asker;
 use crate::cli::run::run_until_stopped;
 use crate::cli::{Failure, print};
-use crate::client::Client;
-use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig, format_duration};
+use crate::config::{Config, EnvironmentConfig, MetricsConfig, PollConfig};
 use crate::shutdown::Shutdown;
-use talkover_core::delivery::{Attempt, AttemptStatus, OwnerType, Target, Timestamp};
-use talkover_core::discovery::OwnerKey;
-use talkover_core::discovery::plan::{Discovery, ShortList};
-use talkover_core::discovery::record::DiscoveryRecord;
-use talkover_core::discovery::request::{DiscoveredPage, Request};
-use talkover_core::discovery::targets::{ListedTarget, join};
-use talkover_core::ledger::labels::AttemptLabel;
-use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
-use talkover_core::reading::error::ApiError;
-use talkover_core::reading::wire::LogPage;
-use talkover_core::schedule::Intervals;
-use talkover_core::schedule::allocation::{Allocation, stretched};
-
-/// Logs that the figures come from: the others are taken to be like them.
-const SAMPLE: usize = 20;
-/// Entries asked for of each.
-const PER_PAGE: u32 = 100;
-/// Entries asked for of a webhook that is named in the file, beyond the sample: only whether it can be read counts.
-const PROBE: u32 = 1;
-/// A log with less than a page is judged by what it says of this time at least.
-const SHORTEST_SPAN: Duration = Duration::from_secs(3600);
-/// How often the webhooks of an owner are read: an hour.
-const OWNER_PERIOD: Duration = Duration::from_secs(3600);
-/// Series of a webhook that do not depend on its traffic: its gauges, polls and log entries.
-const FIXED_SERIES: usize = 31;
-/// Beside its buckets a histogram has +Inf, a sum and a count.
-const BESIDE_BUCKETS: usize = 3;
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let show = |text: String, _: Value| print(&text);
     run_until_stopped(async |shutdown| check_all(config, shutdown, show).await?)
 }
 
-/// As `run`, but returns what the API says of each environment, and whether the command fails.
+/// Like `run`, but returns the figures of each environment as JSON, and whether the command fails.
 pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Failure>), Failure> {
     let mut documents = Vec::new();
     let mut outcome = Ok(());
@@ -69,7 +40,7 @@ pub(super) fn run_as_json(config: &Config) -> Result<(Vec<Value>, Result<(), Fai
     Ok((documents, outcome))
 }
 
-/// Asks for all environments and shows each as text or as JSON. Returns what has failed, if anything.
+/// Surveys all environments and passes the figures of each to `show`. Returns the failures.
 async fn check_all(
     config: &Config,
     shutdown: Shutdown,
@@ -101,311 +72,7 @@ async fn check_all(
     Ok(if failures.is_empty() { Ok(()) } else { Err(Failure::running_all(failures)) })
 }
 
-/// What the API says of an environment.
-#[derive(Debug, Default)]
-pub(super) struct Survey {
-    pub(super) targets: Vec<ListedTarget>,
-    /// Webhooks that include and exclude keep out.
-    pub(super) left_out: usize,
-    pub(super) owners: usize,
-    /// Requests that one refresh of the lists takes.
-    pub(super) list_requests: usize,
-    pub(super) logs: Vec<FirstLogPage>,
-    pub(super) unreadable: Vec<Unreadable>,
-}
-
-/// A log or a list that could not be read.
-#[derive(Debug)]
-pub(super) struct Unreadable {
-    what: Unread,
-    named_by: NamedBy,
-    reason: String,
-}
-
-/// What could not be read.
-#[derive(Debug)]
-enum Unread {
-    Log(Target),
-    Owners(OwnerType),
-    Webhooks(OwnerKey),
-}
-
-impl Unread {
-    /// What it is called in the table.
-    fn name(&self) -> String {
-        match self {
-            Self::Log(target) => target.webhook_id.to_string(),
-            Self::Owners(owner_type) => format!("list of {}s", owner_type.as_str()),
-            Self::Webhooks(owner) => format!("webhooks of {} {}", owner.owner_type.as_str(), owner.id),
-        }
-    }
-}
-
-/// Who says that there is a webhook, or a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NamedBy {
-    File,
-    Discovery,
-}
-
-impl Survey {
-    /// What makes the command fail: what the file asks for and nobody can read, not what was found and is broken.
-    fn failures(&self, environment: &str) -> impl Iterator<Item = String> {
-        let of_file = self.unreadable.iter().filter(|one| one.named_by == NamedBy::File);
-        of_file.map(move |Unreadable { what, reason, .. }| {
-            let what = match what {
-                Unread::Log(target) => format!("webhook `{}`, named in the file,", target.webhook_id),
-                list => list.name(),
-            };
-            format!("environment `{environment}`: the {what} cannot be read: {reason}")
-        })
-    }
-
-    /// Webhooks that TalkOver delivers to.
-    pub(super) fn enabled(&self) -> usize {
-        self.targets.iter().filter(|listed| !listed.is_disabled()).count()
-    }
-}
-
-/// What the first page of a log tells.
-#[derive(Debug, Default)]
-pub(super) struct FirstLogPage {
-    /// Entries a second.
-    pub(super) rate: f64,
-    /// Entries in all; `None` if the API does not say.
-    pub(super) total: Option<u64>,
-    /// Attempts by event, status and http_status.
-    pub(super) label_sets: BTreeSet<(Arc<str>, AttemptStatus, String)>,
-}
-
-async fn survey(environment: &EnvironmentConfig, asker: &mut BudgetedClient) -> Result<Survey, AskError> {
-    let mut survey = Survey::default();
-    let discovery = discover(environment, asker, &mut survey).await?;
-    let named: Vec<Target> = environment.webhooks.iter().map(|webhook| app::target(environment, webhook)).collect();
-    let name = Arc::from(environment.name.as_str());
-    let found = discovery.iter().flat_map(Discovery::targets);
-    survey.targets = join(&name, &named, found).into_values().collect();
-    survey.left_out = discovery.iter().flat_map(Discovery::targets).filter(|found| !found.is_wanted).count();
-    let named: BTreeSet<Arc<str>> = named.into_iter().map(|target| target.webhook_id).collect();
-    read_logs(asker, &named, &mut survey).await?;
-    Ok(survey)
-}
-
-/// Reads the first page of all logs that are named in the file, then of others up to the sample.
-async fn read_logs(
-    asker: &mut BudgetedClient,
-    named: &BTreeSet<Arc<str>>,
-    survey: &mut Survey,
-) -> Result<(), AskError> {
-    let (of_file, found): (Vec<ListedTarget>, Vec<ListedTarget>) =
-        survey.targets.iter().cloned().partition(|listed| named.contains(&listed.target.webhook_id));
-    let sampled = SAMPLE.saturating_sub(of_file.len());
-    let found = found.into_iter().filter(|listed| !listed.is_disabled()).take(sampled);
-    let asked = of_file.into_iter().map(|listed| (NamedBy::File, listed));
-    for (named_by, listed) in asked.chain(found.map(|listed| (NamedBy::Discovery, listed))) {
-        let target = &listed.target;
-        let is_sampled = survey.logs.len() < SAMPLE && !listed.is_disabled();
-        let per_page = if is_sampled { PER_PAGE } else { PROBE };
-        match asker.ask(&target.to_string(), async |client| client.logs(target, 1, per_page).await).await {
-            Ok((page, date)) if is_sampled => survey.logs.push(FirstLogPage::of(&page, date.timestamp())),
-            Ok(_) => {}
-            Err(error) if asker.silence.ends_all(&error) => return Err(error),
-            Err(error) if is_behind_answered(asker, target, &error).await => {}
-            Err(error) => {
-                let what = Unread::Log(listed.target);
-                survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the second page of a log is answered although the first one failed with `error`: then an entry is to blame,
-/// which the daemon will walk past.
-async fn is_behind_answered(asker: &mut BudgetedClient, target: &Target, error: &AskError) -> bool {
-    let may_be = match error {
-        AskError::Api { error: ApiError::Timeout | ApiError::Connection(_), .. } => asker.silence.is_broken(),
-        AskError::Api { error: ApiError::Http { status, .. }, .. } => *status >= 500,
-        AskError::Api { .. } => true,
-        AskError::Budget(_) | AskError::Interrupted => false,
-    };
-    let second = async |client: &Client| client.logs(target, 2, PER_PAGE).await;
-    may_be && asker.ask_once(&target.to_string(), second).await.is_ok()
-}
-
-/// Reads all lists that discovery searches.
-async fn discover(
-    environment: &EnvironmentConfig,
-    asker: &mut BudgetedClient,
-    survey: &mut Survey,
-) -> Result<Option<Discovery>, AskError> {
-    let Some(config) = &environment.discovery else { return Ok(None) };
-    let mut discovery = app::discovery_of(config, DiscoveryRecord::default(), asker.clock.now());
-    let mut owners = BTreeSet::new();
-    while let Some(request) = discovery.next(Duration::ZERO) {
-        discovery.start();
-        let asked = match &request {
-            Request::Owners { owner_type, page, per_page } => {
-                survey.list_requests += 1;
-                asker
-                    .ask("a list of owners", async |client| client.owners(*owner_type, *page, *per_page).await)
-                    .await
-                    .map(|(page, date)| (DiscoveredPage::Owners(page), date))
-            }
-            Request::Webhooks { owner, page } => {
-                owners.insert(owner.clone());
-                asker
-                    .ask("an owner's webhooks", async |client| client.webhooks(owner, *page).await)
-                    .await
-                    .map(|(page, date)| (DiscoveredPage::Webhooks(page), date))
-            }
-        };
-        match asked {
-            Ok((found, date)) => drop(discovery.finish(request, Ok(found), date, Duration::ZERO)),
-            Err(error) if asker.silence.ends_all(&error) => return Err(error),
-            Err(error) => {
-                let (what, named_by) = match &request {
-                    Request::Owners { owner_type, .. } => (Unread::Owners(*owner_type), NamedBy::File),
-                    Request::Webhooks { owner, .. } => (Unread::Webhooks(owner.clone()), NamedBy::Discovery),
-                };
-                survey.unreadable.push(Unreadable { what, named_by, reason: error.to_string() });
-                let AskError::Api { error, date, .. } = error else { return Err(error) };
-                discovery.finish(request, Err(&error), date, Duration::ZERO);
-            }
-        }
-    }
-    survey.owners = owners.len();
-    for ShortList { owner, owner_type, shortfall } in discovery.take_news() {
-        let what = owner.map_or(Unread::Owners(owner_type), Unread::Webhooks);
-        survey.unreadable.push(Unreadable { what, named_by: NamedBy::Discovery, reason: shortfall.to_string() });
-    }
-    Ok(Some(discovery))
-}
-
-impl FirstLogPage {
-    fn of(page: &LogPage, date: Timestamp) -> Self {
-        let oldest = page.attempts.iter().map(|attempt| attempt.created_at).min();
-        let span = oldest.map_or(SHORTEST_SPAN, |oldest| date.since(oldest));
-        let is_full = page.attempts.len() >= PER_PAGE as usize;
-        let span = if is_full { span.max(Duration::from_secs(1)) } else { span.max(SHORTEST_SPAN) };
-        Self {
-            rate: page.attempts.len() as f64 / span.as_secs_f64(),
-            total: page.pagination.total,
-            label_sets: page.attempts.iter().filter_map(label_set).collect(),
-        }
-    }
-
-    /// The series that such a webhook comes to.
-    fn series(&self, metrics: &MetricsConfig) -> usize {
-        let durations: BTreeSet<Vec<String>> =
-            self.label_sets.iter().map(|set| duration_labels(set, &metrics.duration_labels)).collect();
-        let events: BTreeSet<_> = self.label_sets.iter().map(|(event, ..)| event).collect();
-        let ends: BTreeSet<_> = self
-            .label_sets
-            .iter()
-            .filter(|(_, status, _)| matches!(status, AttemptStatus::Success | AttemptStatus::Failed))
-            .map(|(event, status, _)| (event, status))
-            .collect();
-        FIXED_SERIES
-            + self.label_sets.len()
-            + durations.len() * (metrics.duration_buckets.len() + BESIDE_BUCKETS)
-            + events.len() * (DELAY_BUCKETS.len() + BESIDE_BUCKETS)
-            + ends.len() * (1 + ATTEMPTS_BUCKETS.len() + BESIDE_BUCKETS)
-    }
-}
-
-fn label_set(attempt: &Attempt) -> Option<(Arc<str>, AttemptStatus, String)> {
-    let is_counted = attempt.status.is_outcome();
-    is_counted.then(|| (attempt.event.clone(), attempt.status, format!("{:?}", attempt.http_status)))
-}
-
-fn duration_labels(
-    (event, status, http_status): &(Arc<str>, AttemptStatus, String),
-    labels: &[AttemptLabel],
-) -> Vec<String> {
-    let value = |label: &AttemptLabel| match label {
-        AttemptLabel::Event => event.to_string(),
-        AttemptLabel::Status => status.as_str().to_owned(),
-        AttemptLabel::HttpStatus => http_status.clone(),
-    };
-    labels.iter().map(value).collect()
-}
-
-/// Requests a minute.
-#[derive(Debug)]
-struct MeasuredNeed {
-    /// `None` if no log could be read, so that nobody knows how busy the webhooks are.
-    polls: Option<Polls>,
-    sweeps: f64,
-    discovery: f64,
-}
-
-/// The polls that the budget allows, and what they buy.
-#[derive(Debug)]
-struct Polls {
-    per_minute: f64,
-    /// `None` if the logs are empty.
-    mean_wait: Option<Duration>,
-    worst: Duration,
-}
-
-impl MeasuredNeed {
-    fn of(poll: &PollConfig, environment: &EnvironmentConfig, asker: &BudgetedClient, survey: &Survey) -> Self {
-        let enabled = survey.enabled();
-        let refresh = environment.discovery.as_ref().map(|discovery| discovery.refresh_interval);
-        let lists = refresh.map_or(0.0, |interval| per_minute(survey.list_requests, interval));
-        let discovery = lists + per_minute(survey.owners, OWNER_PERIOD);
-        let sweeps = per_minute(enabled, poll.sweep_interval);
-        let left = (asker.budget.per_second() - (sweeps + discovery) / 60.0).max(0.0);
-        let rate = allowed(environment, asker);
-        let polls = (!survey.logs.is_empty() || enabled == 0).then(|| Polls::of(poll, rate, survey, left));
-        Self { polls, sweeps, discovery }
-    }
-
-    fn line(&self, budget: u32) -> String {
-        let rest = format!("{:.1} sweeps, {:.1} discovery; the budget is {budget}", self.sweeps, self.discovery);
-        let sum = self.sweeps + self.discovery;
-        match &self.polls {
-            Some(polls) => format!("{:.1} needed: {:.1} polls, {rest}", polls.per_minute + sum, polls.per_minute),
-            None => format!("more than {sum:.1} needed: polls not known, {rest}"),
-        }
-    }
-}
-
-/// The requests a minute that the configuration asks for, as far as the API allows them.
-fn allowed(environment: &EnvironmentConfig, asker: &BudgetedClient) -> f64 {
-    let limit = asker.rate_limit.0.unwrap_or(u64::MAX);
-    u64::from(environment.requests_per_minute).min(limit) as f64
-}
-
-impl Polls {
-    /// The best that `left` requests a second allow, of `rate` requests a minute in all.
-    fn of(poll: &PollConfig, rate: f64, survey: &Survey, left: f64) -> Self {
-        let max = stretched(poll.max_interval, survey.targets.len(), rate);
-        let bounds = Intervals { min: poll.min_interval.min(max), max };
-        // Those that were not looked into are taken to be like those that were.
-        let rates: Vec<f64> = survey.logs.iter().map(|log| log.rate).cycle().take(survey.enabled()).collect();
-        let allocation = Allocation::new(&rates, bounds, left);
-        let interval = |rate: &f64| allocation.interval(*rate);
-        let polls: f64 = rates.iter().map(|rate| 60.0 / interval(rate).as_secs_f64()).sum();
-        let is_busy = rates.iter().any(|rate| *rate > 0.0);
-        Self {
-            per_minute: polls + per_minute(survey.targets.len() - survey.enabled(), max),
-            mean_wait: is_busy.then(|| Duration::from_secs_f64(allocation.mean_wait(&rates))),
-            worst: rates.iter().map(interval).max().unwrap_or(max),
-        }
-    }
-
-    fn freshness(&self) -> String {
-        let worst = rounded(self.worst);
-        match self.mean_wait {
-            Some(mean) => format!("an entry is read after {} on average, {worst} at worst", rounded(mean)),
-            None => format!("an entry is read after {worst} at worst; there is none now"),
-        }
-    }
-}
-
-/// What the settings of an environment come to.
+/// The figures of one environment.
 struct OnlineFigures<'a> {
     config: &'a Config,
     environment: &'a EnvironmentConfig,
@@ -439,7 +106,7 @@ impl<'a> OnlineFigures<'a> {
     fn table(&self) -> String {
         let Self { environment, survey, need, .. } = self;
         let (named, found) = (environment.webhooks.len(), self.discovered());
-        let mut rows = FiguresTable::new(&format!("environment `{}`, as the API has it now", environment.name));
+        let mut rows = FiguresTable::new(&format!("environment `{}`, according to the API", environment.name));
         let mut webhooks = format!("{}: {named} named, {found} discovered", survey.targets.len());
         if environment.discovery.is_some() {
             let _ = write!(webhooks, " under {}, {} left out", plural(survey.owners, "owner"), survey.left_out);
@@ -448,16 +115,16 @@ impl<'a> OnlineFigures<'a> {
             let _ = write!(webhooks, "; {} disabled", self.disabled());
         }
         rows.add("webhooks", &webhooks);
-        rows.add("API's rate limit", &rate_limit(self.asker.rate_limit));
+        rows.add("API rate limit", &rate_limit(self.asker.rate_limit));
         rows.add("requests a minute", &need.line(environment.requests_per_minute));
-        let unknown = || "not known: no log could be read".to_owned();
+        let unknown = || "unknown: no log could be read".to_owned();
         rows.add("first reading", &self.first_reading.as_ref().map_or_else(unknown, FirstReading::line));
         rows.add("freshness", &need.polls.as_ref().map_or_else(unknown, Polls::freshness));
         rows.add("series to expect", &series(&self.config.metrics, survey));
         for Unreadable { what, reason, .. } in &survey.unreadable {
             rows.add("NOT READABLE", &format!("{}: {reason}", what.name()));
         }
-        rows.add("asked for this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
+        rows.add("cost of this", &plural(usize::try_from(self.asker.requests).unwrap_or(usize::MAX), "request"));
         rows.finish()
     }
 
@@ -505,7 +172,7 @@ fn rate_limit(limit: (Option<u64>, Option<u64>)) -> String {
     match limit {
         (Some(limit), Some(left)) => format!("{limit} a minute, {left} left"),
         (Some(limit), None) => format!("{limit} a minute"),
-        _ => "not told".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 
@@ -513,7 +180,7 @@ fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
     match survey.logs.len() {
         0 => format!("{} at least", survey.targets.len() * FIXED_SERIES),
         logs => format!(
-            "about {}, judged by the newest entries of {}",
+            "about {}, estimated from the newest entries of {}",
             series_count(metrics, survey),
             plural(logs, "webhook")
         ),
@@ -523,12 +190,4 @@ fn series(metrics: &MetricsConfig, survey: &Survey) -> String {
 fn series_count(metrics: &MetricsConfig, survey: &Survey) -> usize {
     let sampled: usize = survey.logs.iter().map(|log| log.series(metrics)).sum();
     sampled * survey.targets.len() / survey.logs.len().max(1)
-}
-
-/// To seconds where it is long, else to tenths: nobody needs more.
-fn rounded(time: Duration) -> String {
-    if time >= Duration::from_secs(10) {
-        return format_duration(Duration::from_secs(time.as_secs()));
-    }
-    format!("{:.1}s", time.as_secs_f64())
 }

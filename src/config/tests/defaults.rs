@@ -66,8 +66,10 @@ fn a_file_without_settings_gets_the_documented_ones() {
             success_sample_ratio: 1.0,
             history: false,
             max_queued_spans: 100_000,
+            logs: None,
         }
     );
+    assert_eq!(config.metrics_push, None);
     assert_eq!(config.state.path, Path::new("./data/talkover-exporter.db"));
     assert_eq!(config.log, LogConfig { level: "info".to_owned(), format: LogFormat::Text });
 }

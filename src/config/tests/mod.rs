@@ -2,6 +2,7 @@
 
 mod defaults;
 mod files;
+mod receivers;
 mod refused;
 mod telemetry;
 mod variables;

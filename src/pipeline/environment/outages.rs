@@ -1,5 +1,5 @@
-//! What the log says of failures: an outage once, reminders of it less and less often, and its end, for whatever fails by
-//! itself: a webhook, discovery, or the whole environment. Each single failure is at the level `debug`.
+//! What the log says of failures: an outage once, reminders of it less and less often, and its end, for whatever fails
+//! by itself: a webhook, discovery, or the whole environment. Each single failure is at the level `debug`.
 //!
 //! Decides nothing: the pauses are [`Patience`](talkover_core::schedule::patience)'s. Called by the environment's loop
 //! alone.
@@ -35,8 +35,9 @@ impl EnvironmentLoop {
                     self.log_answer(now);
                 }
                 let pause = if let TurnOutcome::Failed(pause) = outcome { pause } else { Duration::ZERO };
+                let answered = self.answered;
                 if let Some(idle) = self.members.idle_mut(id) {
-                    log_failure(idle, failure, pause, now);
+                    log_failure(idle, failure, pause, answered, now);
                 }
             }
             StepResult::Complete(_) | StepResult::More(_) | StepResult::NotWritten(_) => {
@@ -63,7 +64,7 @@ impl EnvironmentLoop {
             }
             Some(StreakNews::GoesOn(StreakLength { lasted, attempts })) => {
                 let lasted = rough(lasted);
-                info!(environment = %name, "discovery still fails for {lasted} ({attempts} attempts): {failure}");
+                info!(environment = %name, "discovery failing for {lasted} ({attempts} attempts): {failure}");
             }
             None => {}
         }
@@ -103,14 +104,15 @@ impl EnvironmentLoop {
     }
 
     fn log_answer(&mut self, now: Duration) {
+        self.answered = Some(now);
         if let Some(StreakLength { lasted, attempts }) = self.streak.succeed(now) {
             info!(environment = %self.name, "API reachable again after {} ({attempts} attempts)", rough(lasted));
         }
     }
 }
 
-fn log_failure(idle: &mut IdleTarget, failure: &ApiError, pause: Duration, now: Duration) {
-    let news = idle.state.streak.fail(now);
+fn log_failure(idle: &mut IdleTarget, failure: &ApiError, pause: Duration, answered: Option<Duration>, now: Duration) {
+    let news = idle.state.streak.fail_among_others(now, answered);
     let (target, next) = (idle.target(), rough(pause));
     about_webhook!(debug, target, "poll failed: {failure}");
     match news {

@@ -1,5 +1,5 @@
-//! The turns of targets: pays for a turn's request, starts the step that makes it, and processes the result; discovery's
-//! turns pay and learn here too. A step begins only when its request is paid for, with the reader that
+//! The turns of targets: pays for a turn's request, starts the step that makes it, and processes the result;
+//! discovery's turns pay and learn here too. A step begins only when its request is paid for, with the reader that
 //! [`Members`](super::members::Members) hands over. Called by the environment's loop alone.
 
 use std::io;

@@ -51,8 +51,8 @@ impl Sweeps {
         self.found_by_rechecks += new;
     }
 
-    /// Records that a head walk, complete at `now` since the start, has found `new` entries. Where the list has grown by
-    /// more than was found, something has turned up further down: the next sweep looks for it at once, but only one
+    /// Records that a head walk, complete at `now` since the start, has found `new` entries. Where the list has grown
+    /// by more than was found, something has turned up further down: the next sweep looks for it at once, but only one
     /// sweep between two regular ones does.
     pub(super) fn poll(&mut self, new: u64, now: Duration) {
         let found = new + std::mem::take(&mut self.found_by_rechecks);

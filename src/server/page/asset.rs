@@ -4,10 +4,10 @@ use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// The page names them with the program's version, so that a browser may keep them.
+/// Browsers may cache the files: their URLs contain the program's version.
 const CACHE: &str = "max-age=86400";
 
-/// A file by its name.
+/// Answers with the file of that name.
 pub(in crate::server) async fn asset(Path(name): Path<String>) -> Response {
     let (content_type, content) = match &*name {
         "status.css" => ("text/css; charset=utf-8", include_str!("status.css")),

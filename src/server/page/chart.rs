@@ -1,4 +1,4 @@
-//! The chart of the last 24 hours of a webhook's attempts: drawn here as SVG, so that it needs no script.
+//! The chart of a webhook's attempts in the last 24 hours: SVG made here, so that it needs no script.
 
 use std::fmt::Write;
 
@@ -7,38 +7,39 @@ use maud::{Markup, html};
 use super::parts::number;
 use crate::server::status::WebhookStatus;
 use talkover_core::delivery::AttemptStatus;
-use talkover_core::ledger::activity::{Minute, minute_of};
-use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::activity::{Minute, OUTCOMES, minute_of};
 
-/// Bars of a chart: one each half hour.
+/// Bars of a chart: one per half hour.
 const BARS: usize = 48;
 const BAR_MINUTES: Minute = 24 * 60 / BARS as Minute;
 
-/// How large a chart is, in its own units; a bar is `bar` wide, with a gap of 1.
+/// The size of a chart, in units of its `viewBox`; a bar is `bar` wide, with a gap of 1.
 struct Size {
     bar: usize,
     height: u64,
 }
 
-/// Attempts of half an hour.
+/// The attempts of one half hour.
 #[derive(Clone, Copy, Default)]
 struct Bar {
     succeeded: u64,
-    /// Failed for good, or to be repeated.
+    /// Failed for good, or retrying.
     failed: u64,
 }
 
-/// A chart for the list.
+/// Renders the chart in the list.
 pub(super) fn small(webhook: &WebhookStatus) -> Markup {
     draw(webhook, &Size { bar: 2, height: 24 })
 }
 
-/// A chart for a webhook's own page.
+/// Renders the chart on a webhook's own page.
 pub(super) fn large(webhook: &WebhookStatus) -> Markup {
     html! {
         div.chart {
             (draw(webhook, &Size { bar: 11, height: 96 }))
-            div.axis aria-hidden="true" { span { "24 h ago" } span { "18 h" } span { "12 h" } span { "6 h" } span { "now" } }
+            div.axis aria-hidden="true" {
+                span { "24 h ago" } span { "18 h" } span { "12 h" } span { "6 h" } span { "now" }
+            }
         }
     }
 }
@@ -48,7 +49,7 @@ fn bars(webhook: &WebhookStatus) -> [Bar; BARS] {
     let first = last - BARS as Minute + 1;
     let mut bars = [Bar::default(); BARS];
     for (minute, outcomes) in webhook.view.activity.range(first * BAR_MINUTES..=Minute::MAX) {
-        // What is dated a little ahead belongs to the last one.
+        // Attempts that are dated slightly in the future belong to the last bar.
         let place = (minute.div_euclid(BAR_MINUTES).min(last) - first).unsigned_abs() as usize;
         for (status, count) in OUTCOMES.iter().zip(outcomes.attempts) {
             match status {
@@ -88,7 +89,7 @@ fn draw(webhook: &WebhookStatus, size: &Size) -> Markup {
     }
 }
 
-/// How high `count` is where `most` is `height`: whatever there is can be seen.
+/// Scales `count` so that `most` is `height` high. Any count above 0 stays visible: at least `least` high.
 fn scaled(count: u64, most: u64, height: u64, least: u64) -> u64 {
     if count == 0 { 0 } else { (count.saturating_mul(height) / most.max(1)).clamp(least, height) }
 }

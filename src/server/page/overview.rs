@@ -36,7 +36,7 @@ pub(in crate::server) fn overview(status: &StatusReport, query: &Query) -> Strin
             @if selected.is_empty() {
                 p.empty {
                     @if query.is_filtered() { "No webhook matches. " a href="?" { "Show all" } }
-                    @else { "There is none yet." }
+                    @else { "No webhooks yet." }
                 }
             } @else {
                 table.webhooks {
@@ -78,12 +78,14 @@ fn filter(status: &StatusReport, query: &Query) -> Markup {
                 }
             }
             label {
-                "Order"
+                "Sort by"
                 select name="sort" {
-                    @for sort in Sort::ALL { option value=(sort.as_str()) selected[sort == query.sort] { (sort.label()) } }
+                    @for sort in Sort::ALL {
+                        option value=(sort.as_str()) selected[sort == query.sort] { (sort.label()) }
+                    }
                 }
             }
-            button type="submit" { "Show" }
+            button type="submit" { "Apply" }
             @if query.is_filtered() { a href="?" { "Show all" } }
         }
     }
@@ -94,7 +96,7 @@ fn head(query: &Query) -> Markup {
         let href = Query { sort, page: 1, ..query.clone() }.href();
         html! {
             @if sort == query.sort { span aria-current="true" { (text) " ↓" } }
-            @else { a href=(href) title={ "Order by: " (sort.label()) } { (text) } }
+            @else { a href=(href) title={ "Sort by: " (sort.label()) } { (text) } }
         }
     };
     html! {
@@ -107,7 +109,7 @@ fn head(query: &Query) -> Markup {
                 th scope="col" { "Attempts, 24 h" }
                 th scope="col" { (by(Sort::Open, "Open")) }
                 th scope="col" { (by(Sort::LastLost, "Last lost delivery")) }
-                th scope="col" { "Reading" }
+                th scope="col" { "Log" }
             }
         }
     }
@@ -136,23 +138,25 @@ fn row(webhook: &WebhookStatus, now: Timestamp, has_others: bool) -> Markup {
             }
             td.n data-label="Last hour" { (ended(deliveries.last_hour)) }
             td.n data-label="Last day" { (ended(deliveries.last_day)) }
-            td.spark data-label="Attempts, 24 h" { @if webhook.view.exposed { (chart::small(webhook)) } @else { (none()) } }
+            td.spark data-label="Attempts, 24 h" {
+                @if webhook.view.exposed { (chart::small(webhook)) } @else { (none()) }
+            }
             td.n data-label="Open" { (open(webhook, now)) }
             td.lost data-label="Last lost delivery" { (last_lost(deliveries.last_lost.as_ref(), now)) }
-            td.reading data-label="Reading" { (reading(webhook, now)) }
+            td.reading data-label="Log" { (reading(webhook, now)) }
         }
     }
 }
 
-/// How deliveries ended: the rate of success, and how many were lost.
+/// How deliveries ended: the success rate, and how many were lost.
 pub(super) fn ended(ended: Option<Ended>) -> Markup {
     let Some(ended) = ended else { return none() };
-    let Some(rate) = ended.success_rate() else { return html! { span.none { "no delivery" } } };
+    let Some(rate) = ended.success_rate() else { return html! { span.none { "no deliveries" } } };
     html! {
         (percent(rate))
         br;
         @if ended.lost() > 0 { small.bad { (number(ended.lost())) " lost of " (number(ended.lost() + ended.success)) } }
-        @else { small { (number(ended.success)) " arrived" } }
+        @else { small { (number(ended.success)) " delivered" } }
     }
 }
 
@@ -173,7 +177,7 @@ fn last_lost(lost: Option<&LastLost>, now: Timestamp) -> Markup {
     }
 }
 
-/// Why a delivery was lost, in a word.
+/// Returns why a delivery was lost, in a word or two.
 pub(super) fn cause(lost: &LastLost) -> String {
     match lost.http_status {
         Some(code) => code.to_string(),
@@ -197,7 +201,7 @@ fn reading(webhook: &WebhookStatus, now: Timestamp) -> Markup {
         } @else if let Some(read) = &reading.last_success {
             br; small { "read " (age_of(read, now)) }
         }
-        // What concerns the whole environment is told once, on top.
+        // An error of the whole environment is shown once, at the top of the page.
         @if let Some(error) = reading.error.as_ref().filter(|_| !webhook.is_in_trouble) { br; small.error { (error) } }
     }
 }
@@ -224,10 +228,10 @@ fn environments(environments: &[Environment], now: Timestamp) -> Markup {
                     tr {
                         th scope="col" { "Environment" }
                         th scope="col" { "Webhooks" }
-                        th scope="col" { "Last answer" }
-                        th scope="col" { "Requests a minute, at most" }
-                        th scope="col" { "Left of the API's limit" }
-                        th scope="col" { "API's clock ahead by" }
+                        th scope="col" { "Last response" }
+                        th scope="col" { "Request budget per minute" }
+                        th scope="col" { "API rate limit left" }
+                        th scope="col" { "API clock ahead by" }
                     }
                 }
                 tbody { @for environment in environments { (environment_row(environment, now)) } }
@@ -246,13 +250,15 @@ fn environment_row(environment: &Environment, now: Timestamp) -> Markup {
         tr {
             th scope="row" { (environment.name) }
             td.n data-label="Webhooks" { (number(environment.webhooks as u64)) }
-            td data-label="Last answer" {
+            td data-label="Last response" {
                 @if let Some(answer) = &environment.last_answer { (time(answer, now)) } @else { (none()) }
             }
-            td.n data-label="Requests a minute, at most" { (environment.budget_requests_per_minute) }
-            td.n data-label="Left of the API's limit" { (left) }
-            td.n data-label="API's clock ahead by" {
-                @if let Some(offset) = environment.clock_offset_seconds { (format!("{offset:.1} s")) } @else { (none()) }
+            td.n data-label="Request budget per minute" { (environment.budget_requests_per_minute) }
+            td.n data-label="API rate limit left" { (left) }
+            td.n data-label="API clock ahead by" {
+                @if let Some(offset) = environment.clock_offset_seconds {
+                    (format!("{offset:.1} s"))
+                } @else { (none()) }
             }
         }
     }
@@ -264,7 +270,7 @@ fn footer(status: &StatusReport, now: Timestamp) -> Markup {
             p {
                 "Version " (status.version) " (" (status.revision) "). "
                 @if let Some(reason) = &status.not_ready { "Not ready: " (reason) ". " } @else { "Ready. " }
-                "Configuration of " (time(&status.config.last_reload_success_time, now)) "."
+                "Configuration loaded " (time(&status.config.last_reload_success_time, now)) "."
             }
             nav aria-label="Other pages" {
                 a href=(status.metrics_path.relative()) { "/" (status.metrics_path.relative()) }

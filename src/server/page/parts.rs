@@ -1,4 +1,4 @@
-//! What both pages are made of: the frame around them, states, times with ages, numbers.
+//! Building blocks of both pages: the document frame, state badges, times with ages, numbers.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::server::status::{DeliveryState, ReadingState, WebhookStatus};
 use crate::sinks::metrics::progress::approximately;
 use talkover_core::delivery::Timestamp;
 
-/// Seconds after which a browser without a script asks again.
+/// Seconds after which a browser that runs no scripts reloads the page.
 const REFRESH: &str = "30";
-/// Characters of an id that are shown in a list.
+/// How many characters of an id a list shows.
 const SHORT_ID: usize = 13;
 
-/// A whole document. `root` leads from its address to that of `/`.
+/// Renders a whole document. `root` is the relative path from its address to `/`.
 pub(super) fn document(title: &str, root: &str, main: Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -37,7 +37,7 @@ pub(super) fn document(title: &str, root: &str, main: Markup) -> String {
     page.into_string()
 }
 
-/// How serious something is: the class of its colour, and the sign that stands for it where no colour is seen.
+/// How serious something is: a CSS class, and a sign for those who do not see the colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Bad,
@@ -66,23 +66,23 @@ impl Tone {
     }
 }
 
-/// A state as a badge.
+/// Renders a state as a badge.
 pub(super) fn badge(tone: Tone, text: &str) -> Markup {
     html! { span class={ "badge " (tone.class()) } { span aria-hidden="true" { (tone.sign()) } " " (text) } }
 }
 
-/// The state of the deliveries.
+/// Renders the state of the deliveries.
 pub(super) fn deliveries_badge(state: DeliveryState) -> Markup {
     let (tone, text) = match state {
         DeliveryState::Failing => (Tone::Bad, "failing"),
-        DeliveryState::Unknown => (Tone::Quiet, "not known"),
+        DeliveryState::Unknown => (Tone::Quiet, "unknown"),
         DeliveryState::Ok => (Tone::Good, "ok"),
         DeliveryState::Idle => (Tone::Quiet, "idle"),
     };
     badge(tone, text)
 }
 
-/// The state of the reading.
+/// Renders whether the log can be read.
 pub(super) fn reading_badge(webhook: &WebhookStatus) -> Markup {
     let (tone, text) = match webhook.reading.state {
         ReadingState::Failing => (Tone::Bad, "cannot be read"),
@@ -94,7 +94,7 @@ pub(super) fn reading_badge(webhook: &WebhookStatus) -> Markup {
     badge(tone, text)
 }
 
-/// A moment that was told as RFC 3339, with its age at `now`.
+/// Renders a time, given as RFC 3339, with its age at `now`.
 pub(super) fn time(told: &str, now: Timestamp) -> Markup {
     let Some(moment) = parse(told) else { return html! { (told) } };
     html! {
@@ -103,19 +103,19 @@ pub(super) fn time(told: &str, now: Timestamp) -> Markup {
     }
 }
 
-/// The age of a moment alone; the moment is shown when one points at it.
+/// Renders the age of a time; the time itself is the tooltip.
 pub(super) fn age_of(told: &str, now: Timestamp) -> Markup {
     let Some(moment) = parse(told) else { return html! { (told) } };
     html! { time datetime=(told) title=(told) { (age(moment, now)) } }
 }
 
-/// A moment that was told as RFC 3339.
+/// Parses a time in RFC 3339.
 pub(super) fn parse(told: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = told.parse().ok()?;
     Some(Timestamp::from_micros(time.as_microsecond()))
 }
 
-/// The time of day in UTC, with the date where it is another day.
+/// Returns the time of day in UTC, with the date if it is not today.
 pub(super) fn clock(moment: Timestamp, now: Timestamp) -> String {
     let zoned = |moment: Timestamp| jiff::Timestamp::from_microsecond(moment.as_micros()).ok();
     let (Some(time), Some(today)) = (zoned(moment), zoned(now)) else { return "?".to_owned() };
@@ -123,7 +123,7 @@ pub(super) fn clock(moment: Timestamp, now: Timestamp) -> String {
     time.strftime(if is_today { "%H:%M:%S UTC" } else { "%F %H:%M UTC" }).to_string()
 }
 
-/// How long ago something was, or how long it is until then.
+/// Returns how long ago `moment` was, or how far ahead it is.
 pub(super) fn age(moment: Timestamp, now: Timestamp) -> String {
     if moment > now {
         format!("in {}", approximately(moment.since(now)))
@@ -132,12 +132,12 @@ pub(super) fn age(moment: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A length of time in seconds.
+/// Returns a duration in seconds as text.
 pub(super) fn seconds(seconds: u64) -> String {
     approximately(Duration::from_secs(seconds))
 }
 
-/// A whole number with its thousands apart.
+/// Returns a whole number with separators between thousands.
 pub(super) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -150,7 +150,7 @@ pub(super) fn number(value: u64) -> String {
     grouped
 }
 
-/// A part of 1 as a percentage that never says 100 % where anything is missing, nor 0 % where there is anything.
+/// Returns a ratio as a percentage. Says 100 % only for exactly 1, and 0 % only for exactly 0.
 pub(super) fn percent(part: f64) -> String {
     let (shown, all, nothing) = (part * 100.0, 1.0, 0.0);
     match part {
@@ -162,12 +162,12 @@ pub(super) fn percent(part: f64) -> String {
     }
 }
 
-/// `one` thing, or a number of `many`.
+/// Returns the count with the noun in singular (`one`) or plural (`many`).
 pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{} {many}", number(count)) }
 }
 
-/// An id, cut to what fits in a list; all of it is shown when one points at it.
+/// Renders an id, shortened to fit in a list; the whole id is the tooltip.
 pub(super) fn short_id(id: &str) -> Markup {
     if id.chars().count() <= SHORT_ID + 1 {
         return html! { code { (id) } };
@@ -176,12 +176,12 @@ pub(super) fn short_id(id: &str) -> Markup {
     html! { code title=(id) { (short) "…" } }
 }
 
-/// How far something is, from 0 to 1.
+/// Renders a progress bar; `ratio` is from 0 to 1.
 pub(super) fn progress_bar(ratio: f64, label: &str) -> Markup {
     html! { progress max="1" value=(format!("{ratio:.3}")) aria-label=(label) { (percent(ratio)) } }
 }
 
-/// Nothing to show.
+/// Renders a missing value.
 pub(super) fn none() -> Markup {
     PreEscaped("<span class=\"none\">–</span>".to_owned())
 }

@@ -1,16 +1,16 @@
-//! What a reader of the status page asks for: which webhooks, in which order, and which part of the list.
+//! The query of the status page: which webhooks, in which order, and which page of the list.
 
 use std::fmt::Write;
 
 use crate::server::status::{DeliveryState, ReadingState, WebhookStatus};
 
-/// A search for longer names finds nothing anyhow.
+/// Longer search texts are cut: no name is as long.
 const MAX_TEXT: usize = 200;
 
 /// The order of the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::server) enum Sort {
-    /// What is worst comes first.
+    /// Worst first.
     #[default]
     Worst,
     /// By name.
@@ -52,7 +52,7 @@ impl Sort {
     }
 }
 
-/// Which webhooks are wanted.
+/// Which webhooks to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::server) enum WantedState {
     /// All of them.
@@ -97,7 +97,7 @@ impl WantedState {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::All => "all",
-            Self::Problems => "with any problem",
+            Self::Problems => "with a problem",
             Self::Deliveries(DeliveryState::Failing) => "deliveries failing",
             Self::Deliveries(DeliveryState::Ok) => "deliveries ok",
             Self::Deliveries(DeliveryState::Idle) => "idle",
@@ -105,7 +105,7 @@ impl WantedState {
             Self::Reading(ReadingState::Failing) => "log cannot be read",
             Self::Reading(ReadingState::FirstContact) => "first reading",
             Self::Reading(ReadingState::Disabled) => "disabled",
-            Self::Reading(ReadingState::Ok) => "log is read",
+            Self::Reading(ReadingState::Ok) => "log can be read",
         }
     }
 
@@ -120,21 +120,21 @@ impl WantedState {
     }
 }
 
-/// What is asked for. What is not understood is left out: an old link must not become an error.
+/// The parsed query. Unknown keys and values are ignored, so that an old link does not become an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::server) struct Query {
     /// Part of a name or an id.
     pub(super) text: String,
-    /// The environment's name; all if it is empty.
+    /// The environment's name; empty for all.
     pub(super) environment: String,
     pub(super) wanted: WantedState,
     pub(super) sort: Sort,
-    /// The part of the list, from 1 on.
+    /// The page of the list, from 1.
     pub(super) page: usize,
 }
 
 impl Query {
-    /// The query of an address.
+    /// Parses the query part of a URL.
     pub(in crate::server) fn parse(query: &str) -> Self {
         let mut parsed = Self { page: 1, ..Self::default() };
         for (key, value) in form_urlencoded(query) {
@@ -153,7 +153,7 @@ impl Query {
         parsed
     }
 
-    /// The address that asks for this, behind the page's own.
+    /// Returns the relative URL for this query.
     pub(super) fn href(&self) -> String {
         let page = self.page.to_string();
         let given = [
@@ -168,12 +168,12 @@ impl Query {
         format!("?{}", pairs.join("&"))
     }
 
-    /// Whether anything is left out.
+    /// Whether some webhooks are filtered out.
     pub(super) fn is_filtered(&self) -> bool {
         !self.text.is_empty() || !self.environment.is_empty() || self.wanted != WantedState::All
     }
 
-    /// The webhooks that are wanted, in order; `all` come worst first.
+    /// Returns the selected webhooks in order; `all` are given worst first.
     pub(super) fn select<'a>(&self, all: &'a [WebhookStatus]) -> Vec<&'a WebhookStatus> {
         let text = self.text.to_lowercase();
         let has_text = |webhook: &WebhookStatus| {
@@ -184,7 +184,7 @@ impl Query {
         let is_of = |webhook: &WebhookStatus| self.environment.is_empty() || webhook.environment == self.environment;
         let wanted = all.iter().filter(|webhook| is_of(webhook) && self.wanted.holds(webhook) && has_text(webhook));
         let mut wanted: Vec<&WebhookStatus> = wanted.collect();
-        // Sorting is stable: among equals the worst comes first.
+        // Sorting is stable: among equals, the worst comes first.
         match self.sort {
             Sort::Worst => {}
             Sort::Name => wanted.sort_by_cached_key(|webhook| webhook.name.to_lowercase()),
@@ -203,7 +203,7 @@ fn sort_most_first<T: Ord>(webhooks: &mut [&WebhookStatus], of: impl Fn(&Webhook
     webhooks.sort_by_key(|webhook| std::cmp::Reverse(of(webhook)));
 }
 
-/// The keys and values of a query, as browsers write them (URL Standard, section 5.1).
+/// Returns the keys and values of a query, as browsers encode them (URL Standard, section 5.1).
 fn form_urlencoded(query: &str) -> impl Iterator<Item = (String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| {
@@ -232,7 +232,7 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Text for one segment of a path, or for a value of a query.
+/// Encodes text for a path segment or a query value.
 pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

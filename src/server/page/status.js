@@ -4,7 +4,7 @@
 const INTERVAL_MS = 10_000;
 const TIMEOUT_MS = 8_000;
 
-/** Whether the reader is about to use what would be replaced. */
+/** Whether the reader is using what a refresh would replace. */
 function isInUse() {
   const focused = document.activeElement;
   const isTyping = focused !== null && focused.closest("form") !== null;
@@ -17,7 +17,7 @@ function tellFailure(reason) {
   banner.id = "stale";
   banner.className = "headline bad";
   banner.setAttribute("role", "alert");
-  banner.textContent = `The exporter does not answer (${reason}): what follows is old.`;
+  banner.textContent = `The exporter is not responding (${reason}). The data below is outdated.`;
   document.querySelector("main").prepend(banner);
 }
 

@@ -1,18 +1,17 @@
-//! What stands on top of the status page: one sentence that says whether all is well, and what concerns a whole
-//! environment.
+//! The top of the status page: one sentence that says whether all is well, and banners about whole environments.
 
 use maud::{Markup, html};
 
 use super::parts::{Tone, age, clock, counted, parse, percent, progress_bar, seconds, time};
-use crate::server::status::{DeliveryState, Environment, ReadingState, StatusReport};
+use crate::server::status::{DeliveryState, Environment, ReadingState, StateProblemKind, StateTrouble, StatusReport};
 use talkover_core::delivery::Timestamp;
 use talkover_core::reading::error::PollResult;
 
-/// The sentence on top, and how serious it is.
+/// The sentence at the top, and how serious it is.
 pub(super) struct Summary {
     pub(super) tone: Tone,
     pub(super) sentence: String,
-    /// The same in a few words, for the title of the window.
+    /// The same in a few words, for the window title.
     pub(super) title: String,
 }
 
@@ -32,10 +31,14 @@ impl Summary {
         let (tone, sentence, title) = if listed.is_empty() && !searching.is_empty() {
             (Tone::Busy, format!("Looking for the webhooks of {}.", searching.join(" and ")), "looking for webhooks")
         } else if listed.is_empty() {
-            (Tone::Busy, "No webhook is read: discovery has found none, and none is named.".to_owned(), "no webhooks")
+            (
+                Tone::Busy,
+                "No webhooks: discovery has found none, and the configuration names none.".to_owned(),
+                "no webhooks",
+            )
         } else if first > 0 {
             let logs = counted(first, "webhook", "webhooks");
-            (Tone::Busy, format!("Reading the logs of {logs} for the first time; nothing is wrong."), "first reading")
+            (Tone::Busy, format!("Reading the logs of {logs} for the first time. Nothing is wrong."), "first reading")
         } else if unknown > 0 {
             let logs = counted(unknown, "webhook", "webhooks");
             (Tone::Busy, format!("The logs of {logs} have not been read for an hour."), "waiting for logs")
@@ -49,8 +52,8 @@ impl Summary {
 fn all_is_well(status: &StatusReport, listed: u64) -> String {
     let has = |state| status.webhooks.iter().any(|webhook| webhook.listed && webhook.deliveries.state == state);
     let logs = match listed {
-        1 => "the log of 1 webhook is read".to_owned(),
-        many => format!("the logs of {} are read", counted(many, "webhook", "webhooks")),
+        1 => "the log of 1 webhook is being read".to_owned(),
+        many => format!("the logs of {} are being read", counted(many, "webhook", "webhooks")),
     };
     let deliveries = match (has(DeliveryState::Ok), has(DeliveryState::Idle)) {
         (false, _) => "and no delivery has ended within the last hour",
@@ -60,26 +63,30 @@ fn all_is_well(status: &StatusReport, listed: u64) -> String {
     format!("All is well: {logs}, {deliveries}.")
 }
 
-/// The sentence that all problems make together.
+/// Joins all problems into one sentence.
 fn sentence(problems: &[String]) -> String {
-    let text = problems.join("; ");
+    format!("{}.", capitalised(&problems.join("; ")))
+}
+
+fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
+    characters.next().map(|first| format!("{}{}", first.to_uppercase(), characters.as_str())).unwrap_or_default()
 }
 
 fn problems(status: &StatusReport, now: Timestamp) -> Vec<String> {
     let listed = || status.webhooks.iter().filter(|webhook| webhook.listed);
     let total = listed().count() as u64;
-    let mut problems = Vec::new();
+    let mut problems: Vec<String> =
+        status.state.problems.iter().map(|trouble| state_headline(trouble.problem).to_owned()).collect();
     for environment in status.environments.iter().filter(|environment| environment.error.is_some()) {
         let since = environment.since.as_deref().and_then(parse);
         let since =
-            since.map_or_else(String::new, |since| format!(" since {} ({})", clock(since, now), age(since, now)));
-        problems.push(format!("the API of {} cannot be read{since}", environment.name));
+            since.map_or_else(String::new, |since| format!(", since {} ({})", clock(since, now), age(since, now)));
+        problems.push(format!("requests to the API of {} are failing{since}", environment.name));
     }
     let failing = listed().filter(|webhook| webhook.deliveries.state == DeliveryState::Failing).count() as u64;
     if failing > 0 {
-        let verb = if failing == 1 { "loses" } else { "lose" };
+        let verb = if failing == 1 { "is losing" } else { "are losing" };
         problems.push(format!("{failing} of {} {verb} deliveries", counted(total, "webhook", "webhooks")));
     }
     let is_in_trouble = |name: &str| status.environments.iter().any(|one| one.name == name && one.error.is_some());
@@ -89,13 +96,31 @@ fn problems(status: &StatusReport, now: Timestamp) -> Vec<String> {
     if unreadable > 0 {
         problems.push(format!("the log of {} cannot be read", counted(unreadable, "webhook", "webhooks")));
     }
+    for environment in status.environments.iter().filter(|environment| environment.webhooks_skipped > 0) {
+        let verb = if environment.webhooks_skipped == 1 { "is" } else { "are" };
+        problems.push(format!("{} of {} {verb} not read", skipped(environment), environment.name));
+    }
     if !status.config.last_reload_successful {
-        problems.push("the last reload of the configuration failed".to_owned());
+        problems.push("the last configuration reload failed".to_owned());
     }
     problems
 }
 
-/// The sentence, as it stands on the page.
+/// A problem of the state file in a few words.
+fn state_headline(problem: StateProblemKind) -> &'static str {
+    match problem {
+        StateProblemKind::Detached => "the state file was deleted, replaced or overwritten",
+        StateProblemKind::Behind => "the state went back in time",
+        StateProblemKind::New => "the state is new, although there was one before",
+    }
+}
+
+/// The webhooks of an environment beyond `discovery.max_webhooks`.
+fn skipped(environment: &Environment) -> String {
+    counted(environment.webhooks_skipped as u64, "webhook", "webhooks")
+}
+
+/// The sentence, as the page shows it.
 pub(super) fn headline(summary: &Summary) -> Markup {
     html! {
         p class={ "headline " (summary.tone.class()) } role="status" {
@@ -105,21 +130,45 @@ pub(super) fn headline(summary: &Summary) -> Markup {
     }
 }
 
-/// What concerns whole environments, and the configuration.
+/// Banners about the state, whole environments, and the configuration.
 pub(super) fn banners(status: &StatusReport, now: Timestamp) -> Markup {
     html! {
+        @for trouble in &status.state.problems { (state_trouble(trouble)) }
         @for environment in &status.environments {
+            @if environment.webhooks_skipped > 0 { (too_many(environment)) }
             @if environment.error.is_some() { (trouble(environment, now)) }
             @else if environment.is_searching || environment.progress.is_some() { (first_reading(environment, now)) }
         }
         @if !status.config.last_reload_successful {
             section.banner.bad {
-                h2 { "The last reload of the configuration failed" }
+                h2 { "The last configuration reload failed" }
                 p {
-                    "In force is the configuration of " (time(&status.config.last_reload_success_time, now)) ". "
-                    "The log says what is wrong with the file, and "
-                    code { "talkover-exporter check --config FILE" } " says it again."
+                    "Still in use: the configuration loaded " (time(&status.config.last_reload_success_time, now)) ". "
+                    "To see what is wrong with the file, look in the log, or run "
+                    code { "talkover-exporter check --config FILE" } "."
                 }
+            }
+        }
+    }
+}
+
+fn state_trouble(trouble: &StateTrouble) -> Markup {
+    html! {
+        section.banner.bad {
+            h2 { (capitalised(state_headline(trouble.problem))) }
+            p.error { (trouble.what) }
+            p { (capitalised(&trouble.remedy)) "." }
+        }
+    }
+}
+
+fn too_many(environment: &Environment) -> Markup {
+    html! {
+        section.banner.bad {
+            h2 { (environment.name) ": " (skipped(environment)) " not read" }
+            p {
+                "Discovery has found more webhooks than " code { "discovery.max_webhooks" } " lets in; what was found first \
+                 stays. Raise it, or leave webhooks out with " code { "discovery.exclude" } "."
             }
         }
     }
@@ -135,36 +184,36 @@ fn trouble(environment: &Environment, now: Timestamp) -> Markup {
             }
             @if let Some(error) = &environment.error { p.error { (error) } }
             p {
-                @if let Some(answer) = &environment.last_answer { "Last answer: " (time(answer, now)) ". " }
+                @if let Some(answer) = &environment.last_answer { "Last response: " (time(answer, now)) ". " }
                 @if let Some(next) = environment.next_attempt.as_deref().and_then(parse) {
                     "Next attempt: " (if next > now { age(next, now) } else { "now".to_owned() }) ". "
                 }
                 (advice)
-                " Nothing is lost meanwhile: TalkOver keeps its logs for 30 days."
+                " Nothing is lost in the meantime: TalkOver keeps its logs for 30 days."
             }
         }
     }
 }
 
-/// What is wrong, and what to do about it.
+/// Returns what is wrong, as a headline, and what to do about it.
 fn advice(kind: Option<PollResult>) -> (&'static str, &'static str) {
     match kind {
         Some(PollResult::Unauthorized) => (
-            "the token is refused",
-            "Write the environment's present token into its token file: it is read before every request.",
+            "API token refused",
+            "Write a valid token into token_file: no restart is needed. After a change of token_env, restart.",
         ),
         Some(PollResult::RateLimited) => (
-            "the API's rate limit is used up",
-            "If this goes on, lower requests_per_minute, or find out who else uses the plan.",
+            "API rate limit exceeded",
+            "If this persists, lower requests_per_minute, or find out what else uses the plan's limit.",
         ),
         Some(PollResult::Connection) => (
-            "the API cannot be reached",
-            "Check from this machine: the name in base_url, the network, the proxy and the firewall.",
+            "API unreachable",
+            "Check from this machine: the host name in base_url, the network, the proxy and the firewall.",
         ),
         Some(PollResult::Timeout) => {
-            ("the API does not answer in time", "Check the network from this machine, and TalkOver's own status.")
+            ("API requests time out", "Check the network from this machine, and TalkOver's own status page.")
         }
-        _ => ("the API answers with errors", "TalkOver's own status may say more."),
+        _ => ("API requests fail", "TalkOver's own status page may say more."),
     }
 }
 
@@ -181,16 +230,16 @@ fn first_reading(environment: &Environment, now: Timestamp) -> Markup {
                         " complete; " (counted(progress.pages_read, "page", "pages")) " and "
                         (counted(progress.entries_read, "entry", "entries")) " of the others read"
                         @if let (Some(reached), Some(until)) = (&progress.reached, &progress.until) {
-                            ", back to " (time(reached, now)) " of " (time(until, now))
+                            ", back to " (time(reached, now)) "; the goal is " (time(until, now))
                         }
                         @if let Some(left) = progress.eta_seconds { ", about " (seconds(left)) " left" }
                         "."
-                        @if environment.is_searching { " Discovery has not seen all lists yet." }
+                        @if environment.is_searching { " Discovery has not read all lists yet." }
                     }
                 }
                 None => {
                     h2 { (name) ": looking for webhooks" }
-                    p { "Discovery has not seen all lists of agents and campaigns yet." }
+                    p { "Discovery has not read all lists of agents and campaigns yet." }
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::{Board, EnvironmentTrouble, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
 use crate::store::durable::DurableLedger;
+use crate::store::problems::{Detached, StateProblems};
 use talkover_core::delivery::{Attempt, AttemptStatus, HttpStatus, OwnerType, Target, Timestamp};
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
 use talkover_core::ledger::state::Ledger;
@@ -74,12 +75,17 @@ fn board(webhooks: &[(&str, &[bool])]) -> Board {
 }
 
 fn status(board: &Board) -> StatusReport {
+    status_with(board, &StateProblems::default())
+}
+
+fn status_with(board: &Board, problems: &StateProblems) -> StatusReport {
     let readiness = Readiness::default();
     readiness.set_ready();
     StatusReport::of(&Facts {
         views: &board.snapshot(),
         readiness: &readiness,
         clocks: &ServerClocks::default(),
+        state: problems,
         metrics_path: &"/metrics".into(),
     })
 }
@@ -97,13 +103,13 @@ fn place(page: &str, text: &str) -> usize {
 #[test]
 fn the_sentence_on_top_says_whether_all_is_well() {
     let well = page(&board(&[("a", &[true]), ("b", &[true])]), "");
-    place(&well, "All is well: the logs of 2 webhooks are read, and their deliveries arrive.");
+    place(&well, "All is well: the logs of 2 webhooks are being read, and their deliveries arrive.");
     let idle = page(&board(&[("a", &[])]), "");
-    place(&idle, "All is well: the log of 1 webhook is read, and no delivery has ended within the last hour.");
+    place(&idle, "All is well: the log of 1 webhook is being read, and no delivery has ended within the last hour.");
     let failing = page(&board(&[("a", &[true]), ("b", &[false, false, false])]), "");
-    place(&failing, "1 of 2 webhooks loses deliveries.");
+    place(&failing, "1 of 2 webhooks is losing deliveries.");
     place(&failing, "<title>1 problem – talkover-exporter</title>");
-    place(&page(&board(&[]), ""), "No webhook is read");
+    place(&page(&board(&[]), ""), "No webhooks: discovery has found none");
 }
 
 #[test]
@@ -139,9 +145,45 @@ fn what_concerns_an_environment_is_told_once() {
     });
     let page = page(&board, "");
     assert_eq!(page.matches(error).count(), 1, "{page}");
-    place(&page, "The API of production cannot be read since");
+    place(&page, "Requests to the API of production are failing, since");
     place(&page, "Next attempt: in ");
     place(&page, "Check from this machine");
+}
+
+#[test]
+fn what_is_wrong_with_the_state_is_told_on_top() {
+    let problems = StateProblems::default();
+    let board = board(&[("a", &[true])]);
+    assert_eq!(status_with(&board, &problems).state.problems.len(), 0);
+    problems.set_new("/data/state.db.seen was left by another one");
+    problems.set_gap("3 commits behind what was last shown");
+    let detached = Detached { what: "/data/state.db was deleted".to_owned(), remedy: "save <it>".to_owned() };
+    problems.set_detached(&detached);
+    let told = || serde_json::to_value(&status_with(&board, &problems).state.problems).unwrap();
+    let kinds = || told().as_array().unwrap().iter().map(|one| one["problem"].clone()).collect::<Vec<_>>();
+    assert_eq!(kinds(), ["detached", "new"], "all logs have been read again");
+    let target = board.snapshot().listed().next().unwrap().target.clone();
+    board.update(&target, |view, _| view.is_behind = true);
+    assert_eq!(kinds(), ["detached", "behind", "new"]);
+    assert!(told()[1]["what"].as_str().unwrap().contains("3 commits behind what was last shown; the log of 1 webhook"));
+
+    let page = overview(&status_with(&board, &problems), &Query::parse(""));
+    place(&page, "<title>3 problems – talkover-exporter</title>");
+    place(&page, "/data/state.db was deleted");
+    place(&page, "Save &lt;it&gt;.");
+    place(&page, "/data/state.db.seen was left by another one");
+    problems.set_attached();
+    assert_eq!(kinds(), ["behind", "new"]);
+}
+
+#[test]
+fn webhooks_that_are_not_read_are_no_good_news() {
+    let board = board(&[("a", &[true])]);
+    board.update_environment(&"production".into(), |view| view.webhooks_skipped = 7);
+    let page = page(&board, "");
+    place(&page, "7 webhooks of production are not read.");
+    place(&page, "discovery.max_webhooks");
+    assert_eq!(status(&board).environments[0].webhooks_skipped, 7);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(in crate::server) fn webhook(status: &StatusReport, environment: &str, webho
             h2 { "Attempts of the last 24 hours" }
             @if webhook.view.exposed {
                 (chart::large(webhook))
-                p.key { span.swatch.good {} " succeeded " span.swatch.bad {} " failed or to be repeated" }
+                p.key { span.swatch.good {} " succeeded " span.swatch.bad {} " failed or retrying" }
             } @else { p { "Not known until the first reading is complete." } }
         }
         (lost_deliveries(&lost, now))
@@ -66,7 +66,7 @@ fn deliveries(webhook: &WebhookStatus, now: Timestamp) -> Markup {
                         Some(lost) => { (number(lost)) }
                         None => { (none()) }
                     }
-                    @if let Some(since) = &deliveries.failing_since { ", the first " (time(since, now)) }
+                    @if let Some(since) = &deliveries.failing_since { ", the first at " (time(since, now)) }
                 }
                 dt { "Last hour" } dd { (ended(deliveries.last_hour)) }
                 dt { "Last day" } dd { (ended(deliveries.last_day)) }
@@ -75,7 +75,7 @@ fn deliveries(webhook: &WebhookStatus, now: Timestamp) -> Markup {
                     @match deliveries.attempts_last_hour {
                         Some(attempts) => {
                             (number(attempts.success)) " succeeded, " (number(attempts.failed)) " failed, "
-                            (number(attempts.retrying)) " to be repeated"
+                            (number(attempts.retrying)) " retrying"
                         }
                         None => { (none()) }
                     }
@@ -88,7 +88,7 @@ fn deliveries(webhook: &WebhookStatus, now: Timestamp) -> Markup {
                         }
                         _ => { (none()) }
                     }
-                    @if let Some(oldest) = &deliveries.open.oldest { "; the oldest " (time(oldest, now)) }
+                    @if let Some(oldest) = &deliveries.open.oldest { "; the oldest from " (time(oldest, now)) }
                 }
             }
         }
@@ -99,27 +99,27 @@ fn reading(webhook: &WebhookStatus, now: Timestamp) -> Markup {
     let reading = &webhook.reading;
     html! {
         section.panel {
-            h2 { "Reading of its log " (reading_badge(webhook)) }
+            h2 { "Log " (reading_badge(webhook)) }
             @if let Some(progress) = &reading.progress {
                 (progress_bar(progress.ratio, "reading"))
                 p {
                     (counted(progress.pages_read, "page", "pages")) " and "
                     (counted(progress.entries_read, "entry", "entries")) " read"
                     @if let (Some(reached), Some(until)) = (&progress.reached, &progress.until) {
-                        ", back to " (time(reached, now)) " of " (time(until, now))
+                        ", back to " (time(reached, now)) "; the goal is " (time(until, now))
                     }
                     @if let Some(left) = progress.eta_seconds { ", about " (seconds(left)) " left" }
                     "."
                 }
             }
             dl {
-                @if let Some(since) = &reading.since { dt { "Since" } dd { (time(since, now)) } }
+                @if let Some(since) = &reading.since { dt { "In this state since" } dd { (time(since, now)) } }
                 @if let Some(error) = &reading.error { dt { "Error" } dd.error { (error) } }
                 dt { "Last read" } dd { (known(reading.last_success.as_deref(), now)) }
                 dt { "Next attempt" } dd { (known(reading.next_attempt.as_deref(), now)) }
                 dt { "Read up to" } dd { (known(reading.watermark.as_deref(), now)) }
-                dt { "Read every" } dd { (seconds(reading.poll_interval_seconds.round() as u64)) }
-                @if reading.catching_up { dt { "Catching up" } dd { "what is read has happened while nobody looked" } }
+                dt { "Poll interval" } dd { (seconds(reading.poll_interval_seconds.round() as u64)) }
+                @if reading.catching_up { dt { "Catching up" } dd { "reading the entries of a period without polls" } }
             }
         }
     }
@@ -132,8 +132,8 @@ fn known(moment: Option<&str>, now: Timestamp) -> Markup {
 fn lost_deliveries(lost: &[LastLost], now: Timestamp) -> Markup {
     html! {
         section {
-            h2 { "Last lost deliveries" }
-            @if lost.is_empty() { p.empty { "None is known." } }
+            h2 { "Latest lost deliveries" }
+            @if lost.is_empty() { p.empty { "None." } }
             @else {
                 table.losses {
                     thead {
@@ -158,7 +158,10 @@ fn lost_row(lost: &LastLost, now: Timestamp) -> Markup {
     html! {
         tr {
             td data-label="Ended" { (time(&lost.time, now)) }
-            td data-label="Code" { b { (cause(lost)) } @if lost.result == "abandoned" && lost.http_status.is_some() { " (abandoned)" } }
+            td data-label="Code" {
+                b { (cause(lost)) }
+                @if lost.result == "abandoned" && lost.http_status.is_some() { " (abandoned)" }
+            }
             td.error data-label="Error" { @if let Some(error) = &lost.error { (error) } @else { (none()) } }
             td data-label="Event" { (lost.event) }
             td.n data-label="Attempt" { (lost.attempt) }
@@ -175,7 +178,7 @@ fn facts(webhook: &WebhookStatus) -> Markup {
     let known = |value: Option<&str>| value.map_or_else(none, |value| html! { (value) });
     html! {
         section {
-            h2 { "About it" }
+            h2 { "Details" }
             dl.facts {
                 dt { "Webhook" } dd { code { (webhook.webhook_id) } }
                 dt { (if webhook.owner_type == "agent" { "Agent" } else { "Campaign" }) }
@@ -183,9 +186,9 @@ fn facts(webhook: &WebhookStatus) -> Markup {
                 dt { "Delivers to" } dd { (known(webhook.url_host.as_deref())) }
                 dt { "Enabled" } dd { (known(webhook.enabled.map(|enabled| if enabled { "yes" } else { "no" }))) }
                 dt { "Series in /metrics" } dd { (number(webhook.series as u64)) }
-                dt { "Entries that turned up late" } dd { (number(webhook.log_entries_late)) }
-                dt { "Entries that could not be used" } dd { (number(webhook.log_entries_invalid)) }
-                dt { "Gaps in what could be read" } dd { (number(webhook.history_gaps)) }
+                dt { "Late log entries" } dd { (number(webhook.log_entries_late)) }
+                dt { "Unusable log entries" } dd { (number(webhook.log_entries_invalid)) }
+                dt { "Gaps in the log" } dd { (number(webhook.history_gaps)) }
             }
         }
     }

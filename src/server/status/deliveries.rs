@@ -1,4 +1,4 @@
-//! Whether the deliveries of a webhook arrive: what the status says of its last hour and day.
+//! Whether the deliveries of a webhook arrive: what the status says about its last hour and day.
 
 use std::time::Duration;
 
@@ -7,36 +7,35 @@ use serde::Serialize;
 use super::time::{StatusMoment, rfc3339};
 use crate::sinks::metrics::board::TargetView;
 use talkover_core::delivery::{AttemptStatus, Timestamp};
-use talkover_core::ledger::activity::{Minute, Outcomes, minute_of};
-use talkover_core::ledger::state::OUTCOMES;
+use talkover_core::ledger::activity::{Minute, OUTCOMES, Outcomes, minute_of};
 
-/// So many lost deliveries one after the other are a failure, however long they took.
+/// A webhook is failing after this many lost deliveries in a row, however long ago they were.
 const FAILING_IN_A_ROW: u64 = 3;
-/// Of those that ended within an hour, at least so many are lost,
+/// A webhook is also failing if, of the deliveries that ended within an hour, at least this many were lost,
 const FAILING_IN_AN_HOUR: u64 = 2;
-/// and more than one in so many.
+/// and more than one in this many.
 const FAILING_ONE_IN: u64 = 100;
-/// After so long without a successful poll nobody knows how deliveries go.
+/// After this long without a successful poll, the state of the deliveries is unknown.
 const STALE: Duration = Duration::from_secs(3600);
 
 const HOUR: Minute = 60;
 const DAY: Minute = 24 * HOUR;
 
-/// How the deliveries of a webhook go.
+/// The state of a webhook's deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::server) enum DeliveryState {
-    /// They are lost: the last three that ended, or at least two and more than 1 % of those of the last hour.
+    /// The last three that ended were lost, or at least two and more than 1 % of those of the last hour.
     Failing,
-    /// The log has not been read yet, or not for an hour.
+    /// The log has never been read, or not within the last hour.
     Unknown,
     /// They arrive.
     Ok,
-    /// None has ended within the last hour.
+    /// No delivery has ended within the last hour.
     Idle,
 }
 
-/// Deliveries that ended, by how.
+/// Deliveries that ended, by result.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(in crate::server) struct Ended {
     pub(in crate::server) success: u64,
@@ -50,12 +49,12 @@ impl Ended {
         Self { success, failed, abandoned }
     }
 
-    /// Deliveries that were lost.
+    /// Returns how many deliveries were lost.
     pub(in crate::server) fn lost(self) -> u64 {
         self.failed + self.abandoned
     }
 
-    /// The part that succeeded; `None` if none ended.
+    /// Returns the ratio that succeeded; `None` if none ended.
     pub(in crate::server) fn success_rate(self) -> Option<f64> {
         let all = self.success + self.lost();
         (all > 0).then(|| self.success as f64 / all as f64)
@@ -81,7 +80,7 @@ impl Attempts {
     }
 }
 
-/// Log entries that are followed because they may still change.
+/// Log entries that may still change, and are therefore read again.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server) struct Open {
     pub(in crate::server) pending: Option<u64>,
@@ -89,7 +88,7 @@ pub(in crate::server) struct Open {
     pub(in crate::server) oldest: Option<String>,
 }
 
-/// How the deliveries go, and since when.
+/// The state of the deliveries, and since when.
 pub(in crate::server) struct Judgement {
     pub(in crate::server) state: DeliveryState,
     pub(in crate::server) since: Option<Timestamp>,
@@ -99,7 +98,7 @@ pub(in crate::server) struct Judgement {
 }
 
 impl Judgement {
-    /// Judges by what `view` shows at `moment`.
+    /// Derives the state from what `view` shows at `moment`.
     pub(in crate::server) fn of(view: &TargetView, moment: StatusMoment) -> Self {
         if !view.exposed {
             let (last_hour, last_day, attempts_last_hour) = (None, None, None);
@@ -125,7 +124,7 @@ impl Judgement {
     }
 }
 
-/// Since when deliveries fail; `None` if they do not.
+/// Returns since when deliveries have been failing; `None` if they are not.
 fn failing_since(view: &TargetView, now: Minute, hour: &Outcomes) -> Option<Timestamp> {
     let streak = &view.marks.streak;
     let in_a_row = streak.since.filter(|_| streak.count >= FAILING_IN_A_ROW);
@@ -137,7 +136,8 @@ fn is_failing_hour(hour: &Outcomes) -> bool {
     hour.lost() >= FAILING_IN_AN_HOUR && hour.lost() * FAILING_ONE_IN > hour.ended()
 }
 
-/// When the first delivery was lost of the hours without a break, up to `now`, in which too many were: to the minute.
+/// Goes back from `now` over consecutive minutes whose preceding hour was failing; returns when the first delivery of
+/// that stretch was lost, to the minute.
 fn failing_hours_since(view: &TargetView, now: Minute) -> Timestamp {
     let mut window = Outcomes::default();
     let mut minutes: Vec<(Minute, &Outcomes)> = view.activity.range(now - DAY + 1..=Minute::MAX).collect();
@@ -145,7 +145,7 @@ fn failing_hours_since(view: &TargetView, now: Minute) -> Timestamp {
     let mut oldest = 0;
     let mut first_lost = now;
     for (index, (end, _)) in minutes.iter().enumerate() {
-        // The window of an hour that ends with this minute.
+        // The hour that ends with this minute.
         while let Some((_, outcomes)) = minutes.get(oldest).filter(|(minute, _)| *minute > end - HOUR) {
             window.add(outcomes);
             oldest += 1;
@@ -160,7 +160,7 @@ fn failing_hours_since(view: &TargetView, now: Minute) -> Timestamp {
     Timestamp::from_seconds(first_lost * 60)
 }
 
-/// The entries that are followed, as far as that is known.
+/// Returns the open entries; their counts are `None` if they are not known yet.
 pub(in crate::server) fn open(view: &TargetView) -> Open {
     if !view.exposed {
         return Open { pending: None, retrying: None, oldest: None };

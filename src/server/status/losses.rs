@@ -1,4 +1,4 @@
-//! The deliveries that were lost, as the status tells them.
+//! Lost deliveries in the status.
 
 use std::fmt::Write;
 
@@ -10,9 +10,9 @@ use talkover_core::delivery::Target;
 use talkover_core::ledger::losses::{EndKey, LostDelivery};
 use talkover_core::spans::ids;
 
-/// Lost deliveries told of all webhooks together.
+/// How many lost deliveries the status lists, over all webhooks.
 const LATEST: usize = 50;
-/// What stands for the id in the template of links to traces.
+/// The placeholder of the trace id in `trace_url`.
 pub(in crate::server) const TRACE_ID: &str = "{trace_id}";
 
 /// A lost delivery of a webhook.
@@ -25,7 +25,7 @@ pub(in crate::server) struct LastLost {
     pub(in crate::server) attempt: u8,
     /// `failed` or `abandoned`.
     pub(in crate::server) result: &'static str,
-    /// What the endpoint answered; null if it did not.
+    /// The endpoint's HTTP status; null if it did not answer.
     pub(in crate::server) http_status: Option<u16>,
     pub(in crate::server) error: Option<String>,
     /// The id of its last attempt.
@@ -34,7 +34,7 @@ pub(in crate::server) struct LastLost {
     pub(in crate::server) trace_url: Option<String>,
 }
 
-/// A lost delivery, and of which webhook.
+/// A lost delivery with its webhook.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server) struct Lost {
     pub(in crate::server) environment: String,
@@ -63,17 +63,17 @@ fn lost(target: &Target, end: &EndKey, loss: &LostDelivery, trace_url: Option<&s
     }
 }
 
-/// The last lost delivery of a webhook.
+/// Returns the latest lost delivery of a webhook.
 pub(super) fn last(view: &TargetView, trace_url: Option<&str>) -> Option<LastLost> {
     view.losses.last_key_value().map(|(end, loss)| lost(&view.target, end, loss, trace_url))
 }
 
-/// All that are kept of a webhook, latest first.
+/// Returns all lost deliveries that are kept for a webhook, latest first.
 pub(in crate::server) fn all(view: &TargetView, trace_url: Option<&str>) -> Vec<LastLost> {
     view.losses.iter().rev().map(|(end, loss)| lost(&view.target, end, loss, trace_url)).collect()
 }
 
-/// The latest of all webhooks, latest first.
+/// Returns the latest lost deliveries of all webhooks, latest first.
 pub(super) fn latest(views: &Views, trace_url: Option<&str>) -> Vec<Lost> {
     let exposed = views.targets.values().filter(|view| view.exposed);
     let mut all: Vec<_> =

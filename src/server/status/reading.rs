@@ -1,4 +1,4 @@
-//! Whether the log of a webhook can be read, and how far a long reading has come.
+//! Whether the log of a webhook can be read, and the progress of a long reading.
 
 use serde::Serialize;
 
@@ -11,45 +11,45 @@ use talkover_core::delivery::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::server) enum ReadingState {
-    /// It cannot.
+    /// It cannot be read.
     Failing,
     /// It is being read for the first time.
     FirstContact,
-    /// It can.
+    /// It can be read.
     Ok,
-    /// TalkOver delivers nothing to the webhook, or nobody lists it any more.
+    /// The webhook is disabled in TalkOver, or no longer listed.
     Disabled,
 }
 
-/// How the reading of a log goes.
+/// The state of reading a log.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server) struct Reading {
     pub(in crate::server) state: ReadingState,
-    /// Since when it has been in that state.
+    /// Since when it has been in this state.
     pub(in crate::server) since: Option<String>,
-    /// Why the last poll failed, if it did.
+    /// Why the last poll failed; null if it succeeded.
     pub(in crate::server) error: Option<String>,
     pub(in crate::server) next_attempt: Option<String>,
     pub(in crate::server) last_success: Option<String>,
-    /// Up to when all has been read.
+    /// The watermark: all entries up to this time have been read.
     pub(in crate::server) watermark: Option<String>,
     pub(in crate::server) poll_interval_seconds: f64,
-    /// Whether what was read lately had happened while nobody looked.
+    /// Whether it is reading entries from a time when the log was not read.
     pub(in crate::server) catching_up: bool,
-    /// How far a long reading has come; null if none is under way.
+    /// The progress of a long reading; null if there is none.
     pub(in crate::server) progress: Option<ReadingProgress>,
 }
 
-/// How far a long reading has come.
+/// The progress of a long reading.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::server) struct ReadingProgress {
-    /// The part that is read, by time.
+    /// The ratio that has been read, by time.
     pub(in crate::server) ratio: f64,
     pub(in crate::server) pages_read: u64,
     pub(in crate::server) entries_read: u64,
-    /// The time of the oldest entry that was read.
+    /// The time of the oldest entry read so far.
     pub(in crate::server) reached: Option<String>,
-    /// How far back it reads.
+    /// The time back to which it reads.
     pub(in crate::server) until: Option<String>,
     pub(in crate::server) eta_seconds: Option<u64>,
 }
@@ -66,7 +66,7 @@ impl ReadingProgress {
         }
     }
 
-    /// The same of all first contacts of an environment.
+    /// Sums up the first readings of an environment.
     pub(in crate::server) fn of_environment(first: &FirstContact) -> Self {
         Self {
             ratio: first.ratio,
@@ -80,7 +80,7 @@ impl ReadingProgress {
 }
 
 impl Reading {
-    /// What `view` and its environment show at `moment`.
+    /// Derives the state from what `view` and its environment show at `moment`.
     pub(in crate::server) fn of(
         view: &TargetView,
         environment: Option<&EnvironmentView>,
@@ -91,7 +91,7 @@ impl Reading {
         let state = match view.up {
             _ if !is_listed => ReadingState::Disabled,
             Some(false) => ReadingState::Failing,
-            // It failed before the start, and no poll has ended since.
+            // It was failing before the restart, and no poll has ended since.
             None if view.up_since.is_some() => ReadingState::Failing,
             _ if trouble.is_some() => ReadingState::Failing,
             _ if view.is_disabled() => ReadingState::Disabled,
@@ -107,7 +107,7 @@ impl Reading {
         };
         let own_next = view.next_poll.filter(|_| is_listed);
         let next = trouble.and_then(|trouble| trouble.next_attempt).into_iter().chain(own_next).max();
-        // It may have become due while something else was read.
+        // It may be overdue, because other logs were read first.
         let next_attempt = next.map(|next| seconds(moment.of(next).max(moment.now)));
         let progress = view.progress.map(ReadingProgress::of);
         let of_all = trouble.filter(|_| state == ReadingState::Failing).map(|trouble| &*trouble.error);
@@ -125,7 +125,7 @@ impl Reading {
     }
 }
 
-/// A first contact that has not read anything yet.
+/// Returns the progress of a first reading that has not begun; `None` in other states.
 fn unbegun(view: &TargetView, state: ReadingState) -> Option<ReadingProgress> {
     let until: Option<Timestamp> = view.marks.history_cutoff;
     let begin = ReadingProgress {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::exemplars::Exemplars;
 use super::exposure::Exposure;
-use super::progress;
 use crate::store::durable::{Committed, DurableLedger};
 use talkover_core::delivery::{AttemptStatus, Target, Timestamp};
 use talkover_core::discovery::targets::WebhookInfo;
@@ -34,8 +33,8 @@ pub struct TargetView {
     pub info: Option<WebhookInfo>,
     /// When its series expire, if it is no longer listed and therefore not polled.
     pub retires: Option<Instant>,
-    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what was
-    /// shown before.
+    /// Whether its delivery series are shown: once its first walk is complete, and while the state is not behind what
+    /// was shown before.
     pub exposed: bool,
     /// Whether the state went back in time, and the log was not read again since: then nothing durable is shown.
     pub is_behind: bool,
@@ -354,7 +353,7 @@ impl Board {
     pub fn note_began(&self, name: &Arc<str>) {
         self.write(|views| {
             let own = views.listed().filter(|view| view.target.environment == *name);
-            let began = (Instant::now(), progress::ratio(own));
+            let began = (Instant::now(), average_first_contact(own));
             views.environments.entry(Arc::clone(name)).or_default().began = Some(began);
         });
     }
@@ -402,4 +401,10 @@ impl Board {
         views.version += 1;
         change(views)
     }
+}
+
+/// The part of the first contacts that is read, of the average webhook.
+pub fn average_first_contact<'a>(views: impl Iterator<Item = &'a TargetView>) -> f64 {
+    let ratios: Vec<f64> = views.map(TargetView::first_contact_ratio).collect();
+    if ratios.is_empty() { 0.0 } else { ratios.iter().sum::<f64>() / ratios.len() as f64 }
 }

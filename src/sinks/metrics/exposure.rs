@@ -17,7 +17,8 @@ use talkover_core::ledger::totals::Birth;
 /// The holds of one target.
 #[derive(Clone, Debug, Default)]
 pub struct Exposure {
-    /// When series were born, by the server's clock, never ahead of the local one; series that come from history have no birth.
+    /// When series were born, by the server's clock, never ahead of the local one; series that come from history have
+    /// no birth.
     born: BTreeMap<SeriesKey, Timestamp>,
     /// The series that are served as 0.
     held: BTreeMap<SeriesKey, FirstShown>,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::board::{TargetView, Views};
+use super::board::{TargetView, Views, average_first_contact};
 use talkover_core::delivery::Timestamp;
 
 /// Before this part is read, nobody can say how long the rest takes.
@@ -43,7 +43,7 @@ pub fn first_contact(views: &Views, environment: &str, now: Instant) -> Option<F
     if read == own.len() {
         return None;
     }
-    let ratio = ratio(own.iter().copied());
+    let ratio = average_first_contact(own.iter().copied());
     let under_way: Vec<_> = own.iter().filter(|view| !view.marks.contacted).filter_map(|view| view.progress).collect();
     let began = views.environments.get(environment).and_then(|view| view.began);
     Some(FirstContact {
@@ -58,12 +58,6 @@ pub fn first_contact(views: &Views, environment: &str, now: Instant) -> Option<F
         },
         remaining: began.and_then(|(at, before)| remaining(now.saturating_duration_since(at), before, ratio)),
     })
-}
-
-/// The part of the first contacts that is read, of the average webhook.
-pub fn ratio<'a>(views: impl Iterator<Item = &'a TargetView>) -> f64 {
-    let ratios: Vec<f64> = views.map(TargetView::first_contact_ratio).collect();
-    if ratios.is_empty() { 0.0 } else { ratios.iter().sum::<f64>() / ratios.len() as f64 }
 }
 
 fn remaining(elapsed: Duration, before: f64, ratio: f64) -> Option<Duration> {

@@ -1,8 +1,9 @@
 //! A scrape: the rows of the catalogue and the families of the registry, each sample written as soon as it is
-//! collected.
+//! collected. Pushes of metrics are made of the same families and samples.
 //!
 //! *Invariant:* a scrape reads one snapshot of the board, so it shows one committed state per webhook, in which the
-//! books balance. It holds no lock while it writes. Called by the server's thread for metrics.
+//! books balance. It holds no lock while it writes. Called by the server's thread for metrics, and by
+//! [`super::otlp`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,9 +17,10 @@ use super::board::{Board, TargetView, Views};
 use super::catalogue::{Buckets, Metric, MetricRow, MetricScope, daemon, deliveries, environment, process, work};
 use super::gathered;
 use super::process::ProcessFigures;
+use super::pushes::{PushCounts, PushStatus};
 use super::samples::Samples;
-use crate::exposition::model::FamilyHead;
-use crate::exposition::{ExpositionWriter, FamilyWriter, Format};
+use crate::exposition::model::{FamilyHead, Sample};
+use crate::exposition::{ExpositionWriter, Format};
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
 
@@ -31,6 +33,8 @@ pub struct Scraper {
     pub store: StoreInfo,
     /// Where the daemon counts its own work.
     pub registry: Registry,
+    /// How pushes of metrics went.
+    pub pushes: PushStatus,
 }
 
 /// One moment, as all families of a scrape see it.
@@ -41,6 +45,8 @@ pub struct Scrape {
     duration_labels: Vec<&'static str>,
     store: StoreInfo,
     queue: QueueStatus,
+    log_queue: QueueStatus,
+    pushes: PushCounts,
     process: Option<ProcessFigures>,
     gathered: Vec<MetricFamily>,
 }
@@ -68,7 +74,35 @@ enum Source<'a> {
     Registry(&'a MetricFamily),
 }
 
-impl ScrapeFamily<'_> {
+/// Since when the counters of a family count, where its series do not say so themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedSince {
+    /// Since the state was made: they go on over restarts.
+    StateCreation,
+    /// Since the process was started.
+    ProcessStart,
+}
+
+impl<'a> ScrapeFamily<'a> {
+    /// Returns what its samples share; `None` for a type that the daemon does not use.
+    pub fn head(&self) -> Option<FamilyHead<'a>> {
+        match self.0 {
+            Source::Target(row) => Some(head(&row.metric)),
+            Source::Environment(metric, _) | Source::Daemon(metric, _) => Some(head(metric)),
+            Source::Process(row) => Some(head(&row.metric)),
+            Source::Registry(gathered) => gathered::family(gathered),
+        }
+    }
+
+    /// Returns since when its counters count.
+    pub fn counted_since(&self) -> CountedSince {
+        match self.0 {
+            Source::Target(row) if row.metric.durable => CountedSince::StateCreation,
+            Source::Environment(metric, _) | Source::Daemon(metric, _) if metric.durable => CountedSince::StateCreation,
+            _ => CountedSince::ProcessStart,
+        }
+    }
+
     /// Returns what it shows.
     pub fn origin(&self) -> FamilyOrigin {
         match self.0 {
@@ -82,14 +116,21 @@ impl ScrapeFamily<'_> {
 impl Scraper {
     /// Returns what there is now. What is held at 0 counts as shown from now on.
     pub fn scrape(&self) -> Scrape {
+        let scrape = self.observe();
+        scrape.note_shown(Instant::now());
+        scrape
+    }
+
+    /// Returns what there is now, for somebody who may not get to see it.
+    pub fn observe(&self) -> Scrape {
         let views = self.board.snapshot();
-        let now = Instant::now();
-        views.targets.values().filter(|view| view.exposed).for_each(|view| view.exposure.note_scrape(now));
         Scrape {
             duration_labels: views.display.duration_labels.iter().map(|label| label.as_str()).collect(),
             views,
             store: self.store.clone(),
             queue: self.store.queue().status(),
+            log_queue: self.store.log_queue().status(),
+            pushes: self.pushes.counts(),
             process: super::process::read(),
             gathered: self.registry.gather(),
         }
@@ -111,6 +152,12 @@ impl Scrape {
     /// Returns the version of the board that it shows.
     pub fn version(&self) -> u64 {
         self.views.version()
+    }
+
+    /// Records that what is held at 0 was shown, at `now`.
+    pub fn note_shown(&self, now: Instant) {
+        let exposed = self.views.targets.values().filter(|view| view.exposed);
+        exposed.for_each(|view| view.exposure.note_scrape(now));
     }
 
     /// Returns all families in the order of their names, which is that of a scrape.
@@ -143,14 +190,27 @@ impl Scrape {
     /// # Errors
     /// If the output fails.
     pub fn write<W: fmt::Write>(&self, family: &ScrapeFamily<'_>, writer: &mut ExpositionWriter<'_, W>) -> fmt::Result {
+        let Some(head) = family.head() else { return Ok(()) };
+        let mut writer = writer.family(head);
+        self.visit(family, |sample| writer.sample(sample))
+    }
+
+    /// Passes the samples of a family to `visit`, in the order of their labels, until that fails.
+    ///
+    /// # Errors
+    /// That of `visit`.
+    pub fn visit<E>(
+        &self,
+        family: &ScrapeFamily<'_>,
+        mut visit: impl FnMut(&Sample<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         match family.0 {
-            Source::Target(row) => self.write_targets(row, writer.family(head(&row.metric))),
+            Source::Target(row) => self.visit_targets(row, visit),
             Source::Environment(metric, collect) => {
-                let mut writer = writer.family(head(metric));
                 for (name, view) in &self.views.environments {
                     let mut samples = Samples::new(labels(metric.scope, [&**name]), metric.labels);
                     collect(environment::EnvironmentSource { name, view, views: &self.views }, &mut samples);
-                    write_all(samples, &mut writer)?;
+                    visit_all(samples, &mut visit)?;
                 }
                 Ok(())
             }
@@ -160,30 +220,30 @@ impl Scrape {
                     is_behind: self.views.is_behind(),
                     store: &self.store,
                     queue: self.queue,
+                    log_queue: self.log_queue,
+                    pushes: self.pushes,
                 };
                 let mut samples = Samples::new(Vec::new(), metric.labels);
                 collect(&subject, &mut samples);
-                write_all(samples, &mut writer.family(head(metric)))
+                visit_all(samples, &mut visit)
             }
             Source::Process(row) => {
                 let mut samples = Samples::new(Vec::new(), &[]);
                 samples.push_known([], self.process.as_ref().and_then(row.collect));
-                write_all(samples, &mut writer.family(head(&row.metric)))
+                visit_all(samples, &mut visit)
             }
             Source::Registry(gathered) => {
                 let Some(family) = gathered::family(gathered) else { return Ok(()) };
-                let mut writer = writer.family(family);
-                let mut samples = gathered.get_metric().iter().map(|metric| gathered::sample(metric, family.kind));
-                samples.try_for_each(|sample| writer.sample(&sample))
+                gathered.get_metric().iter().try_for_each(|metric| visit(&gathered::sample(metric, family.kind)))
             }
         }
     }
 
-    fn write_targets<W: fmt::Write>(
+    fn visit_targets<E>(
         &self,
         row: &deliveries::TargetRow,
-        mut writer: FamilyWriter<'_, W>,
-    ) -> fmt::Result {
+        mut visit: impl FnMut(&Sample<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let names = match row.metric.buckets {
             Buckets::Configured => &*self.duration_labels,
             Buckets::None | Buckets::Fixed(_) => row.metric.labels,
@@ -193,7 +253,7 @@ impl Scrape {
             let subject = [&*view.target.environment, &*view.target.webhook_id];
             let mut samples = Samples::new(labels(row.metric.scope, subject), names);
             row.collect.collect(view, &mut samples);
-            write_all(samples, &mut writer)?;
+            visit_all(samples, &mut visit)?;
         }
         Ok(())
     }
@@ -208,9 +268,9 @@ fn labels<'a>(scope: MetricScope, values: impl IntoIterator<Item = &'a str>) -> 
     scope.labels().iter().copied().zip(values).collect()
 }
 
-/// Writes the samples of one subject; the caller passes subjects in the order of their labels.
-fn write_all<W: fmt::Write>(samples: Samples<'_>, writer: &mut FamilyWriter<'_, W>) -> fmt::Result {
-    samples.sorted().iter().try_for_each(|sample| writer.sample(sample))
+/// Visits the samples of one subject; the caller passes subjects in the order of their labels.
+fn visit_all<E>(samples: Samples<'_>, mut visit: impl FnMut(&Sample<'_>) -> Result<(), E>) -> Result<(), E> {
+    samples.sorted().iter().try_for_each(&mut visit)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What both protocols to a receiver share: certificates, timeouts, and the text of errors.
+//! What both protocols to a receiver share: certificates, encodings, timeouts, and the text of errors.
 
 use std::time::Duration;
 
@@ -11,6 +11,15 @@ use crate::tls_mismatch::{self, Acquaintance};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The `User-Agent` of this program.
 pub(super) const USER_AGENT: &str = concat!("talkover-exporter/", env!("CARGO_PKG_VERSION"));
+
+/// How the body of a request is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// As it is.
+    Identity,
+    /// Compressed.
+    Gzip,
+}
 
 /// Why a receiver cannot be used.
 #[derive(Debug, Error)]

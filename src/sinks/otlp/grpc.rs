@@ -23,8 +23,7 @@ use tonic::{Extensions, Request, Status};
 use tonic_prost::ProstCodec;
 use tracing::warn;
 
-use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
-use super::transport::Encoding;
+use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
 use super::verdict::{ExportResponse, Verdict};
 use crate::config::{OtlpReceiver, OtlpSignal};
 

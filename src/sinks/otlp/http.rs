@@ -9,8 +9,7 @@ use prost::Message;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Response, Url};
 
-use super::connection::{CONNECT_TIMEOUT, Certificates, TransportError, USER_AGENT, innermost};
-use super::transport::Encoding;
+use super::connection::{CONNECT_TIMEOUT, Certificates, Encoding, TransportError, USER_AGENT, innermost};
 use super::verdict::Verdict;
 use crate::config::{OtlpReceiver, OtlpSignal};
 use crate::http_client;

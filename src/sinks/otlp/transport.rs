@@ -11,7 +11,7 @@ use std::time::Duration;
 use prost::Message;
 use tracing::info;
 
-use super::connection::{Certificates, TransportError};
+use super::connection::{Certificates, Encoding, TransportError};
 use super::grpc::Grpc;
 use super::http::Http;
 use super::verdict::Verdict;
@@ -19,15 +19,6 @@ use crate::config::{OtlpProtocol, OtlpReceiver, OtlpSignal};
 
 /// The timeout of a request if no variable sets another one: the specification's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How the body of a request is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// As it is.
-    Identity,
-    /// Compressed.
-    Gzip,
-}
 
 /// The connection to the receiver.
 pub struct Transport {

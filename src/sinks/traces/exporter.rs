@@ -1,8 +1,8 @@
-//! Sends queued spans, oldest first, and removes them when the receiver has them: peek, send, acknowledge.
+//! Sends queued spans, or log records, oldest first, and removes them when the receiver has them: peek, send, acknowledge.
 //!
-//! A task of its own, which sleeps until a commit adds spans. *Invariant:* a span leaves the queue after the receiver
-//! has accepted or rejected it, and never before: after a crash at any moment it is sent again, with the same ids, and
-//! none is lost. Touches nothing on which scrapes or counters depend. Started and stopped by the daemon.
+//! A task of its own for each queue, which sleeps until a commit adds items. *Invariant:* an item leaves the queue after
+//! the receiver has accepted or rejected it, and never before: after a crash at any moment it is sent again, with the
+//! same ids, and none is lost. Touches nothing on which scrapes or counters depend. Started and stopped by the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tracing::{Span, debug, error, info, warn};
 
 use super::otlp::ResourceScope;
 use super::pace::{NextSend, Notice, Pace};
-use crate::config::{OtlpReceiver, OtlpSignal, TracesConfig};
+use crate::config::{OtlpReceiver, TracesConfig};
 use crate::logging::about::rough;
 use crate::shutdown::Shutdown;
 use crate::sinks::otlp::connection::TransportError;
+use crate::sinks::otlp::outbox::Outbox;
 use crate::sinks::otlp::transport::Transport;
 use crate::sinks::otlp::verdict::Verdict;
-use crate::store::QueuedSpan;
 use crate::store::handle::StoreHandle;
 use crate::telemetry::work;
 use crate::watchdog::{self, Turns};
@@ -31,16 +31,16 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// A request under way when the daemon stops has this long to end; otherwise the next start sends its spans again.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Sends spans to one receiver.
-pub struct Exporter {
+/// Sends the items of one queue to one receiver.
+pub struct Exporter<O> {
     receiver: OtlpReceiver,
-    envelope: ResourceScope,
+    outbox: O,
     /// `None` after a failure: the next attempt connects again.
     transport: Option<Transport>,
     store: StoreHandle,
     write_errors: IntCounter,
     pace: Pace,
-    hurry: Arc<Notify>,
+    nudge: Arc<Notify>,
 }
 
 /// When the exporter sends again.
@@ -53,8 +53,8 @@ enum NextExport {
     Stopped,
 }
 
-impl Exporter {
-    /// An exporter to the receiver of `config`. Spans carry `instance_id`, the identity of this state file.
+impl Exporter<ResourceScope> {
+    /// An exporter of spans to the receiver of `config`. Spans carry `instance_id`, the identity of this state file.
     ///
     /// # Errors
     /// If the settings or the certificates cannot be used, or name no receiver.
@@ -65,15 +65,30 @@ impl Exporter {
         write_errors: IntCounter,
     ) -> Result<Self, TransportError> {
         let receiver = config.receiver().ok_or(TransportError::NoEndpoint)?;
-        let transport = Some(Transport::open(&receiver, OtlpSignal::Traces)?);
-        let envelope = ResourceScope::new(&config.resource_attributes, instance_id);
-        let (pace, hurry) = (Pace::default(), Arc::default());
-        Ok(Self { receiver, envelope, transport, store, write_errors, pace, hurry })
+        let outbox = ResourceScope::new(&config.resource_attributes, instance_id);
+        Self::open(receiver, outbox, store, write_errors)
+    }
+}
+
+impl<O: Outbox> Exporter<O> {
+    /// An exporter of what is in `outbox` to `receiver`.
+    ///
+    /// # Errors
+    /// If the settings or the certificates cannot be used.
+    pub fn open(
+        receiver: OtlpReceiver,
+        outbox: O,
+        store: StoreHandle,
+        write_errors: IntCounter,
+    ) -> Result<Self, TransportError> {
+        let transport = Some(Transport::open(&receiver, O::SIGNAL)?);
+        let (pace, nudge) = (Pace::default(), Arc::default());
+        Ok(Self { receiver, outbox, transport, store, write_errors, pace, nudge })
     }
 
-    /// Ends the exporter's pause after a failure whenever it is notified: whoever has repaired the receiver need not wait.
-    pub fn hurry(&self) -> Arc<Notify> {
-        Arc::clone(&self.hurry)
+    /// What ends a pause after a failure: whoever has repaired the receiver need not wait.
+    pub fn nudge(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudge)
     }
 
     /// How long a turn may take: a request, and another one that opens the connection.
@@ -90,12 +105,12 @@ impl Exporter {
                 NextExport::Again(pause) => {
                     tokio::select! {
                         is_over = turns.wait(&mut shutdown, pause) => is_over,
-                        () = self.hurry.notified() => true,
+                        () = self.nudge.notified() => true,
                     }
                 }
                 NextExport::Idle => {
                     tokio::select! {
-                        () = self.store.queue().arrival() => true,
+                        () = O::queue(&self.store).arrival() => true,
                         () = watchdog::next_turn() => true,
                         () = shutdown.recv() => false,
                     }
@@ -110,12 +125,12 @@ impl Exporter {
 
     async fn turn(&mut self, shutdown: &mut Shutdown, turns: &Turns) -> NextExport {
         let max_spans = self.pace.max_spans();
-        let oldest = self.store.run(move |store| store.oldest_spans(max_spans, MAX_BYTES));
+        let oldest = self.store.run(move |store| O::oldest(store, max_spans, MAX_BYTES));
         let spans = match turns.resting(oldest).await {
             Ok(spans) => spans,
             Err(failure) => return NextExport::Again(self.judge(Verdict::Unreachable(failure.to_string()), 0).pause),
         };
-        let (Some(last), sent) = (spans.last().map(|span| span.seq), spans.len()) else { return NextExport::Idle };
+        let (Some(last), sent) = (spans.last().map(O::number_of), spans.len()) else { return NextExport::Idle };
         let span = work::export(self.receiver.endpoint.host_str().unwrap_or_default(), sent);
         let Some(verdict) = self.send(spans, shutdown).await else { return NextExport::Stopped };
         note(&span, &verdict);
@@ -130,11 +145,11 @@ impl Exporter {
     }
 
     /// Sends a batch; `None` if the daemon stops before an answer has come.
-    async fn send(&mut self, spans: Vec<QueuedSpan>, shutdown: &mut Shutdown) -> Option<Verdict> {
-        let request = self.envelope.request(spans.into_iter().map(|span| span.span).collect());
+    async fn send(&mut self, items: Vec<O::Item>, shutdown: &mut Shutdown) -> Option<Verdict> {
+        let request = self.outbox.request(items);
         let transport = match &mut self.transport {
             Some(transport) => transport,
-            closed => match Transport::open(&self.receiver, OtlpSignal::Traces) {
+            closed => match Transport::open(&self.receiver, O::SIGNAL) {
                 Ok(transport) => closed.insert(transport),
                 Err(failure) => return Some(Verdict::Unreachable(failure.to_string())),
             },
@@ -154,24 +169,25 @@ impl Exporter {
     }
 
     fn judge(&mut self, verdict: Verdict, sent: usize) -> NextSend {
-        debug!(spans = sent, ?verdict, "sent spans");
+        let items = O::SIGNAL.items();
+        debug!(sent, ?verdict, "sent {items}");
         let next = self.pace.judge(verdict, sent, rand::rng().random());
         let endpoint = self.receiver.endpoint.as_str();
         match &next.notice {
-            Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts spans again"),
+            Some(Notice::Well) => info!(endpoint, "OTLP receiver accepts {items} again"),
             Some(Notice::Failing(reason, None)) => {
-                warn!(endpoint, "failed to send spans; keeping them and retrying: {reason}");
+                warn!(endpoint, "failed to send {items}; keeping them and retrying: {reason}");
             }
             Some(Notice::Failing(reason, Some(asked))) => {
                 let (asked, pause) = (rough(*asked), rough(next.pause));
                 warn!(
                     endpoint,
-                    "the receiver asks to wait for {asked} (at most 1 h is waited); keeping spans and retrying in {pause}, or at a reload: {reason}"
+                    "the receiver asks to wait for {asked} (at most 1 h is waited); keeping {items} and retrying in {pause}, or at a reload: {reason}"
                 );
             }
             Some(Notice::Rejecting(0, _, words)) => warn!(endpoint, "OTLP receiver warns: {words}"),
             Some(Notice::Rejecting(rejected, of, words)) => {
-                error!(endpoint, "OTLP receiver rejected {rejected} of {of} spans, which are lost: {words}");
+                error!(endpoint, "OTLP receiver rejected {rejected} of {of} {items}, which are lost: {words}");
             }
             None => {}
         }
@@ -183,11 +199,14 @@ impl Exporter {
     async fn acknowledge(&self, last: i64, rejected: u64, shutdown: &mut Shutdown, turns: &Turns) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let acknowledged = self.store.run(move |store| store.acknowledge_spans(last, rejected));
+            let acknowledged = self.store.run(move |store| O::acknowledge(store, last, rejected));
             let Err(failure) = turns.resting(acknowledged).await else { return true };
             self.write_errors.inc();
             if backoff.failures() == 0 {
-                error!("failed to remove sent spans from the queue; they will be sent again: {failure}");
+                error!(
+                    "failed to remove sent {} from the queue; they will be sent again: {failure}",
+                    O::SIGNAL.items()
+                );
             }
             let pause = backoff.fail(rand::rng().random());
             if !turns.wait(shutdown, pause).await {

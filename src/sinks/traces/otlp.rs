@@ -4,16 +4,19 @@
 //! messages around the spans are declared here with `bytes` in their place: what is sent is an
 //! `opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest`, although no span was decoded for it.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::build_info;
+use crate::config::OtlpSignal;
+use crate::sinks::otlp::outbox::Outbox;
+use crate::sinks::otlp::resource;
+use crate::store::error::StoreError;
+use crate::store::handle::StoreHandle;
+use crate::store::queue::OutboxQueue;
+use crate::store::{QueuedSpan, Store};
 
-/// The attribute of a resource that names the environment.
-const DEPLOYMENT_ENVIRONMENT: &str = "deployment.environment.name";
-/// The attribute of our spans that does.
+/// The attribute of our spans that names the environment.
 const ENVIRONMENT: &str = "talkover.environment";
 /// Numbers of fields, from `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto`.
 const SPAN_ATTRIBUTES: u32 = 9;
@@ -54,34 +57,20 @@ pub struct EncodedScopeSpans {
 /// What every batch says about its spans: the resource and the scope.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceScope {
-    resource: Resource,
+    attributes: Vec<(String, String)>,
+    instance_id: String,
     scope: InstrumentationScope,
 }
 
 impl ResourceScope {
-    /// The resource with these attributes, and the scope. `service.version` and `service.instance.id` are added if the
-    /// attributes lack them; [`ResourceScope::request`] adds `deployment.environment.name` likewise
-    /// (<https://opentelemetry.io/docs/specs/semconv/resource/deployment-environment/>).
+    /// The resource with these attributes and this identity, and the scope; [`ResourceScope::request_of`] adds the
+    /// environment.
     pub fn new(attributes: &[(String, String)], instance_id: &str) -> Self {
-        let mut attributes = attributes.to_vec();
-        for (key, value) in [("service.version", build_info::VERSION), ("service.instance.id", instance_id)] {
-            if attributes.iter().all(|(known, _)| known != key) {
-                attributes.push((key.to_owned(), value.to_owned()));
-            }
-        }
-        let attributes = attributes.into_iter().map(|(key, value)| text(key, value)).collect();
-        Self {
-            resource: Resource { attributes, ..Resource::default() },
-            scope: InstrumentationScope {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: build_info::VERSION.to_owned(),
-                ..InstrumentationScope::default()
-            },
-        }
+        Self { attributes: attributes.to_vec(), instance_id: instance_id.to_owned(), scope: resource::scope() }
     }
 
     /// The request that sends these encoded spans.
-    pub fn request(&self, spans: Vec<Vec<u8>>) -> ExportRequest {
+    pub fn request_of(&self, spans: Vec<Vec<u8>>) -> ExportRequest {
         let mut by_environment: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
         for span in spans {
             let environment = environment_of(&span).unwrap_or_default();
@@ -91,18 +80,17 @@ impl ResourceScope {
             }
         }
         let resource_spans = by_environment.into_iter().map(|(environment, spans)| EncodedResourceSpans {
-            resource: Some(self.resource_of(environment)),
+            resource: Some(self.resource_of(&environment)),
             scope_spans: vec![EncodedScopeSpans { scope: Some(self.scope.clone()), spans }],
         });
         ExportRequest { resource_spans: resource_spans.collect() }
     }
 
-    fn resource_of(&self, environment: String) -> Resource {
-        let mut resource = self.resource.clone();
-        if !environment.is_empty() && resource.attributes.iter().all(|pair| pair.key != DEPLOYMENT_ENVIRONMENT) {
-            resource.attributes.push(text(DEPLOYMENT_ENVIRONMENT.to_owned(), environment));
+    fn resource_of(&self, environment: &str) -> Resource {
+        if environment.is_empty() {
+            return resource::resource(&self.attributes, &self.instance_id);
         }
-        resource
+        resource::of_environment(&self.attributes, &self.instance_id, environment)
     }
 }
 
@@ -140,26 +128,41 @@ impl<'a> Iterator for BytesFields<'a> {
     }
 }
 
-fn text(key: String, value: String) -> KeyValue {
-    let value = AnyValue { value: Some(Value::StringValue(value)) };
-    KeyValue { key, value: Some(value), ..KeyValue::default() }
+impl Outbox for ResourceScope {
+    type Item = QueuedSpan;
+    type Request = ExportRequest;
+    const SIGNAL: OtlpSignal = OtlpSignal::Traces;
+
+    fn queue(store: &StoreHandle) -> &OutboxQueue {
+        store.queue()
+    }
+
+    fn oldest(store: &dyn Store, max_items: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
+        store.oldest_spans(max_items, max_bytes)
+    }
+
+    fn acknowledge(store: &mut dyn Store, through: i64, rejected: u64) -> Result<(), StoreError> {
+        store.acknowledge_spans(through, rejected)
+    }
+
+    fn number_of(item: &QueuedSpan) -> i64 {
+        item.seq
+    }
+
+    fn request(&self, items: Vec<QueuedSpan>) -> ExportRequest {
+        self.request_of(items.into_iter().map(|span| span.span).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use opentelemetry_proto::tonic::trace::v1::Span;
     use prost::Message;
 
     use super::*;
-
-    fn attributes(envelope: &ResourceScope) -> Vec<(String, String)> {
-        let value = |pair: &KeyValue| match pair.value.as_ref().and_then(|value| value.value.clone()) {
-            Some(Value::StringValue(text)) => text,
-            other => panic!("{other:?} is no text"),
-        };
-        envelope.resource.attributes.iter().map(|pair| (pair.key.clone(), value(pair))).collect()
-    }
+    use crate::build_info;
 
     #[test]
     fn a_receiver_decodes_the_request_to_the_spans_that_were_queued() {
@@ -167,16 +170,16 @@ mod tests {
             trace_id: vec![1; 16],
             span_id: vec![2; 8],
             name: name.to_owned(),
-            attributes: vec![text("k".to_owned(), "v".to_owned())],
+            attributes: vec![resource::text("k", "v")],
             ..Span::default()
         };
         let spans = [span("POST a"), span(""), Span::default()];
         let envelope = ResourceScope::new(&[("service.name".to_owned(), "x".to_owned())], "i");
-        let request = envelope.request(spans.iter().map(Message::encode_to_vec).collect());
+        let request = envelope.request_of(spans.iter().map(Message::encode_to_vec).collect());
         let decoded = ExportTraceServiceRequest::decode(&*request.encode_to_vec()).unwrap();
         let resource_spans = &decoded.resource_spans[..];
         assert_eq!(resource_spans.len(), 1);
-        assert_eq!(resource_spans[0].resource.as_ref(), Some(&envelope.resource));
+        assert_eq!(resource_spans[0].resource.as_ref(), Some(&envelope.resource_of("")));
         assert_eq!(resource_spans[0].scope_spans.len(), 1);
         let scope_spans = &resource_spans[0].scope_spans[0];
         assert_eq!(scope_spans.spans, spans);
@@ -189,13 +192,13 @@ mod tests {
     fn each_environment_has_a_resource_of_its_own() {
         let span = |id: u8, environment: &str| {
             let pairs = [("talkover.environment", environment), ("talkover.webhook.id", "staging")];
-            let attributes = pairs.map(|(key, value)| text(key.to_owned(), value.to_owned())).to_vec();
+            let attributes = pairs.map(|(key, value)| resource::text(key, value)).to_vec();
             Span { span_id: vec![id; 8], start_time_unix_nano: 7, name: "n".to_owned(), attributes, ..Span::default() }
                 .encode_to_vec()
         };
         let spans = vec![span(1, "production"), span(2, "staging"), span(3, "production")];
         let ids_by_environment = |own: &[(String, String)]| {
-            let request = ResourceScope::new(own, "i").request(spans.clone());
+            let request = ResourceScope::new(own, "i").request_of(spans.clone());
             let decoded = ExportTraceServiceRequest::decode(&*request.encode_to_vec()).unwrap();
             let resources = decoded.resource_spans.into_iter().map(|one| {
                 let resource = one.resource.unwrap();
@@ -214,23 +217,12 @@ mod tests {
 
     #[test]
     fn what_is_no_span_has_no_environment() {
-        let span =
-            Span { name: "n".to_owned(), attributes: vec![text("k".to_owned(), "v".to_owned())], ..Span::default() };
+        let span = Span { name: "n".to_owned(), attributes: vec![resource::text("k", "v")], ..Span::default() };
         let encoded = span.encode_to_vec();
         assert_eq!(environment_of(&encoded), None);
         for length in 0..encoded.len() {
             assert_eq!(environment_of(&encoded[..length]), None);
         }
         assert_eq!(environment_of(&[0xff; 12]), None);
-    }
-
-    #[test]
-    fn the_resource_names_the_service_its_version_and_the_instance_unless_told_otherwise() {
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let given = [pair("service.name", "n"), pair("region", "eu")];
-        let expected = [&given[..], &[pair("service.version", build_info::VERSION), pair("service.instance.id", "i")]];
-        assert_eq!(attributes(&ResourceScope::new(&given, "i")), expected.concat());
-        let given = [pair("service.name", "n"), pair("service.instance.id", "own"), pair("service.version", "7")];
-        assert_eq!(attributes(&ResourceScope::new(&given, "i")), given);
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of a state that went back in time: which commits were shown that it does not have.
+//! The record of a state that went back in time: which commits it lacks that were shown.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use talkover_core::delivery::Timestamp;
 
-/// Where `meta` keeps it.
+/// The key in the table `meta`.
 const KEY: &str = "behind";
 
-/// The commits that are missing.
+/// The commits that the state lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// How many there are; `None` if the state that was shown was another one.
+    /// How many there are; `None` if another state was shown.
     pub commits: Option<u64>,
-    /// When the last commit was made that is there, by the local clock, and
+    /// When the state's last commit was made, by the local clock, and
     pub from: Timestamp,
-    /// when the last one was made that was shown.
+    /// when the last commit that was shown was made.
     pub to: Timestamp,
     /// When this was noticed.
     pub noticed_at: Timestamp,
@@ -49,7 +49,7 @@ struct StoredGap {
     times: [i64; 3],
 }
 
-/// Keeps it, in place of an earlier one.
+/// Writes the record, in place of an earlier one.
 pub(super) fn write(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
     let times = [gap.from, gap.to, gap.noticed_at].map(Timestamp::as_micros);
     let kept = serde_json::to_string(&StoredGap { commits: gap.commits, times })
@@ -58,10 +58,10 @@ pub(super) fn write(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Resul
     Ok(())
 }
 
-/// The last time that the state went back; `None` if it never did.
+/// Reads the record of the last time that the state went back; `None` if it never did.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub fn read(connection: &Connection) -> rusqlite::Result<Option<Gap>> {
     let kept: Option<String> =
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0)).optional()?;

@@ -1,37 +1,37 @@
-//! Tells whether the rows of the file are those that were written: damage that leaves SQLite's own structure sound
-//! would be counted and shown otherwise.
+//! Checksums of the rows, to detect damage that SQLite itself does not notice and that would otherwise be counted and
+//! shown.
 //!
 //! Each table has four numbers: how many rows it has, and Σh, Σhk and Σhk² over them, modulo a prime, where h and k are
-//! halves of a row's digest. They cost no byte in the rows, and tell more than a checksum in each of them: a row that is
-//! missing, too. If one row differs, it is also known which: r was written and x is found, so the sums differ by what r
-//! had and x has, and of all rows that are found only x explains that by a single r.
+//! the halves of a row's digest. The rows get no larger, and unlike a checksum per row, the sums also reveal a missing
+//! row. If one row differs, they show which: if r was written and x is found, the sums differ by r's contribution minus
+//! x's, and x is the only found row for which a single r explains the difference.
 //!
-//! Nobody can forget them: `ChangeTally::attach` puts triggers on every table that the file has, whoever added it, and
-//! [`super::commits`] writes the sums with every commit. Whoever writes to the file otherwise has damaged it.
+//! No table can be left out: `ChangeTally::attach` puts triggers on every table of the file, and [`super::commits`]
+//! writes the sums with every commit. A change by any other program counts as damage.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use super::commits;
-use super::fault::StateFault;
 
 /// A Mersenne prime: 2^61 − 1. Sums below it fit into SQLite's integers.
 const PRIME: u64 = (1 << 61) - 1;
 
-/// What the schema is called among the tables.
-const SCHEMA: &str = "sqlite_schema";
+/// The table that holds the sums, written by [`super::commits`].
+pub(super) const TABLE_OF_SUMS: &str = "last_commit";
 
-/// What is kept of the rows of one table.
+/// The name of the schema among the tables.
+pub(super) const SCHEMA: &str = "sqlite_schema";
+
+/// The checksums of the rows of one table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u64; 4]", into = "[u64; 4]")]
 pub(super) struct Sums {
-    /// How many there are. A difference may be negative: then it wraps around.
+    /// How many rows. A difference may be negative: then it wraps around.
     rows: u64,
     /// Σh, Σhk, Σhk².
     moments: [u64; 3],
@@ -50,8 +50,8 @@ impl From<Sums> for [u64; 4] {
 }
 
 impl Sums {
-    /// Those of a table with one row.
-    fn of(row: RowDigest) -> Self {
+    /// Returns the sums of a table with one row.
+    pub(super) fn of(row: RowDigest) -> Self {
         let RowDigest { h, k } = row;
         let hk = multiply(h, k);
         Self { rows: 1, moments: [h, hk, multiply(hk, k)] }
@@ -62,13 +62,13 @@ impl Sums {
         Self { rows: self.rows.wrapping_add(other.rows), moments: [0, 1, 2].map(|i| (a[i] + b[i]) % PRIME) }
     }
 
-    fn minus(self, other: Self) -> Self {
+    pub(super) fn minus(self, other: Self) -> Self {
         let opposite = other.moments.map(|moment| (PRIME - moment) % PRIME);
         self.plus(Self { rows: other.rows.wrapping_neg(), moments: opposite })
     }
 
-    /// Whether one row can have these.
-    fn are_of_one_row(self) -> bool {
+    /// Whether these can be the sums of a single row.
+    pub(super) fn are_of_one_row(self) -> bool {
         let [first, second, third] = self.moments;
         self.rows == 1 && first != 0 && multiply(second, second) == multiply(first, third)
     }
@@ -78,9 +78,9 @@ fn multiply(a: u64, b: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(PRIME)) as u64
 }
 
-/// Two independent numbers below the prime that depend on all of a row.
+/// Two independent numbers below the prime, derived from the digest of a whole row.
 #[derive(Clone, Copy, Debug)]
-struct RowDigest {
+pub(super) struct RowDigest {
     h: u64,
     k: u64,
 }
@@ -112,12 +112,12 @@ impl RowDigest {
 /// The sums of all tables, by name.
 pub(super) type Checksums = BTreeMap<String, Sums>;
 
-/// What a transaction has changed of the sums so far. Clones share it.
+/// How a transaction has changed the sums so far. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChangeTally(Arc<Mutex<Checksums>>);
 
 impl ChangeTally {
-    /// Lets every change of a row that `connection` makes from now on be counted.
+    /// Counts every change of a row that `connection` makes from now on.
     pub(super) fn attach(&self, connection: &Connection) -> rusqlite::Result<()> {
         for (name, is_added) in [("row_added", true), ("row_removed", false)] {
             let tally = self.clone();
@@ -136,12 +136,12 @@ impl ChangeTally {
         Ok(())
     }
 
-    /// Begins anew with a transaction.
+    /// Starts over, at the beginning of a transaction.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
 
-    /// What has changed since, without what came out as it was.
+    /// Returns the changes since then, without tables whose sums are unchanged.
     pub(super) fn changes(&self) -> Checksums {
         let changed = self.lock().clone();
         changed.into_iter().filter(|(_, sums)| *sums != Sums::default()).collect()
@@ -164,21 +164,21 @@ impl ChangeTally {
 }
 
 /// A table of the file.
-struct ChecksumTable {
-    name: String,
-    columns: Vec<String>,
-    /// Where among them those of the primary key are.
-    key: Vec<usize>,
+pub(super) struct ChecksumTable {
+    pub(super) name: String,
+    pub(super) columns: Vec<String>,
+    /// The indexes of the primary key's columns.
+    pub(super) key: Vec<usize>,
 }
 
-/// The tables whose rows are summed up: all but SQLite's own, the one that holds the sums, and those that programs such
-/// as litestream add, which begin with an underscore.
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTable>> {
+/// Returns the tables whose rows are summed up: all except SQLite's own, the one that holds the sums, and those that
+/// begin with an underscore, which programs such as litestream add.
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTable>> {
     let mut names = connection.prepare(
         "SELECT name FROM main.sqlite_schema
          WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' AND name <> ?1 ORDER BY name",
     )?;
-    let names: Vec<String> = names.query_map([commits::TABLE], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let names: Vec<String> = names.query_map([TABLE_OF_SUMS], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut columns = connection.prepare("SELECT name, pk FROM pragma_table_info(?1, 'main') ORDER BY cid")?;
     names
         .into_iter()
@@ -193,7 +193,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<ChecksumTable>> {
         .collect()
 }
 
-/// Temporary triggers: they belong to the connection, not to the file.
+/// Returns the SQL of temporary triggers, which belong to the connection and not to the file.
 fn triggers(table: &ChecksumTable) -> String {
     let name = &table.name;
     let call = |function: &str, row: &str| {
@@ -207,7 +207,7 @@ fn triggers(table: &ChecksumTable) -> String {
     trigger("INSERT", &added) + &trigger("DELETE", &removed) + &trigger("UPDATE", &format!("{removed} {added}"))
 }
 
-/// Adds up all rows of the file.
+/// Sums up all rows of the file.
 pub(super) fn add_up(connection: &Connection) -> rusqlite::Result<Checksums> {
     let mut sums = Checksums::new();
     for table in tables(connection)? {
@@ -218,13 +218,13 @@ pub(super) fn add_up(connection: &Connection) -> rusqlite::Result<Checksums> {
     Ok(sums)
 }
 
-fn add_up_table(connection: &Connection, table: &ChecksumTable) -> rusqlite::Result<Sums> {
+pub(super) fn add_up_table(connection: &Connection, table: &ChecksumTable) -> rusqlite::Result<Sums> {
     let mut sums = Sums::default();
     for_each_row(connection, table, |_, digest| sums = sums.plus(Sums::of(digest)))?;
     Ok(sums)
 }
 
-fn for_each_row(
+pub(super) fn for_each_row(
     connection: &Connection,
     table: &ChecksumTable,
     mut take: impl FnMut(&rusqlite::Row<'_>, RowDigest),
@@ -239,8 +239,9 @@ fn for_each_row(
     Ok(())
 }
 
-/// What these tables, their indexes and triggers are. Where they begin in the file is SQLite's own affair, and may change.
-fn add_up_schema(connection: &Connection, is_ours: impl Fn(&str) -> bool) -> rusqlite::Result<Sums> {
+/// Sums up the definitions of these tables, their indexes and triggers. Their root pages are left out: SQLite may move
+/// them.
+pub(super) fn add_up_schema(connection: &Connection, is_ours: impl Fn(&str) -> bool) -> rusqlite::Result<Sums> {
     let mut statement = connection.prepare(
         "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'",
     )?;
@@ -255,80 +256,3 @@ fn add_up_schema(connection: &Connection, is_ours: impl Fn(&str) -> bool) -> rus
     }
     Ok(sums)
 }
-
-/// Compares all rows of the file with the sums of its last commit. Returns the first difference.
-///
-/// # Errors
-/// Where SQLite cannot read the file.
-pub fn find_fault(connection: &Connection) -> rusqlite::Result<Option<StateFault>> {
-    let written = match commits::read(connection)? {
-        Ok(commit) => commit.checksums,
-        Err(fault) => return Ok(Some(fault)),
-    };
-    let fault = |table: &str, row, reason: &str| Some(StateFault { row, ..StateFault::of_table(table, reason) });
-    // First: with another schema nothing else means anything.
-    if written.get(SCHEMA) != Some(&add_up_schema(connection, |table| written.contains_key(table))?) {
-        return Ok(fault(SCHEMA, None, "the tables are not those that this program made"));
-    }
-    for table in tables(connection)? {
-        // A table that another program has added is its own affair.
-        let Some(written) = written.get(&table.name).copied() else { continue };
-        let found = match add_up_table(connection, &table) {
-            Ok(found) => found,
-            Err(error) => return Ok(fault(&table.name, None, &error.to_string())),
-        };
-        if found != written {
-            let (row, reason) = locate(connection, &table, written, found)?;
-            return Ok(fault(&table.name, row, reason));
-        }
-    }
-    Ok(None)
-}
-
-/// Finds the row that alone explains the difference.
-fn locate(
-    connection: &Connection,
-    table: &ChecksumTable,
-    written: Sums,
-    found: Sums,
-) -> rusqlite::Result<(Option<String>, &'static str)> {
-    let missing = written.minus(found);
-    if missing.are_of_one_row() {
-        return Ok((None, "a row that was written is missing"));
-    }
-    let mut culprit = None;
-    for_each_row(connection, table, |row, digest| {
-        let written_instead = missing.plus(Sums::of(digest));
-        let is_surplus = written_instead == Sums::default();
-        if culprit.is_none() && (is_surplus || written_instead.are_of_one_row()) {
-            culprit = Some((name_of_row(connection, table, row), is_surplus));
-        }
-    })?;
-    Ok(match culprit {
-        Some((row, true)) => (Some(row), "it was never written"),
-        Some((row, false)) => (Some(row), "it is not what was written (its checksum differs)"),
-        None => (None, "several rows are not what was written (their checksums differ)"),
-    })
-}
-
-/// The primary key, and the webhook that the row belongs to.
-fn name_of_row(connection: &Connection, table: &ChecksumTable, row: &rusqlite::Row<'_>) -> String {
-    let value = |column: &usize| match row.get_ref(*column) {
-        Ok(ValueRef::Integer(number)) => number.to_string(),
-        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-        Ok(ValueRef::Blob(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Ok(ValueRef::Real(number)) => number.to_string(),
-        Ok(ValueRef::Null) | Err(_) => "NULL".to_owned(),
-    };
-    let key: Vec<String> = table.key.iter().map(value).collect();
-    let webhook = table.columns.iter().position(|column| column == "target").and_then(|column| {
-        let name = "SELECT environment || '/' || webhook_id FROM targets WHERE id = ?1";
-        let id: i64 = row.get(column).ok()?;
-        connection.query_row(name, [id], |row| row.get::<_, String>(0)).optional().ok()?
-    });
-    let webhook = webhook.map(|webhook| format!(" of webhook {webhook}")).unwrap_or_default();
-    format!("({}){webhook}", key.join(", "))
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,17 +1,14 @@
 //! The number of the last commit, and the checksums of all tables as of it: one row, written with every commit.
 //!
-//! The number only grows. Compared with the one that was last shown ([`super::served`]), it tells a state that went
-//! back in time.
+//! The number only grows. If it is lower than the number that was last shown ([`super::served`]), the state went back
+//! in time.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 
-use super::checksums::{Checksums, add_up};
+use super::checksums::{Checksums, TABLE_OF_SUMS, add_up};
 use super::fault::StateFault;
 use talkover_core::delivery::Timestamp;
-
-/// The table with that one row.
-pub(super) const TABLE: &str = "last_commit";
 
 /// The last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +22,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// The one after this, in which the tables have changed by `changes`.
+    /// Returns the next commit, in which the tables have changed by `changes`.
     pub(super) fn next(&self, changes: Checksums, at: Timestamp) -> Self {
         let mut checksums = self.checksums.clone();
         for (table, sums) in changes {
@@ -35,7 +32,7 @@ impl Commit {
         Self { number: self.number + 1, at, checksums }
     }
 
-    /// Writes it as part of the transaction that it is.
+    /// Writes it, within the transaction that it describes.
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let checksums = serde_json::to_string(&self.checksums)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -50,18 +47,17 @@ impl Commit {
     }
 }
 
-/// Adds up what a migration has made of the tables, as part of it.
+/// Computes the sums after a migration, within its transaction.
 pub(super) fn seal(transaction: &Transaction<'_>, at: Timestamp) -> rusqlite::Result<()> {
     let number = transaction.query_row("SELECT number FROM last_commit", [], |row| row.get::<_, i64>(0)).optional()?;
     let before = Commit { number: number.unwrap_or(0).cast_unsigned(), at, checksums: add_up(transaction)? };
     before.next(Checksums::new(), at).write(transaction)
 }
 
-/// Takes the rows of a file for what was written, whoever changed them: for those who change a copy of a state on
-/// purpose.
+/// Accepts the current rows of a file as written, for code that changes a copy of a state on purpose.
 ///
 /// # Errors
-/// Where SQLite cannot read or write the file.
+/// If SQLite cannot read or write the file.
 pub fn reseal(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     let (number, at): (i64, i64) =
@@ -74,7 +70,7 @@ pub fn reseal(connection: &mut Connection) -> rusqlite::Result<()> {
 /// Reads the last commit, or what is wrong with it.
 ///
 /// # Errors
-/// Where SQLite cannot read the file.
+/// If SQLite cannot read the file.
 pub fn read(connection: &Connection) -> rusqlite::Result<Result<Commit, StateFault>> {
     let found = connection
         .query_row("SELECT number, at, checksums, digest FROM last_commit WHERE id = 1", [], |row| {
@@ -88,7 +84,7 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Result<Commit, StateFau
             }))
         })
         .optional()?;
-    let fault = |reason: &str| StateFault::of_row(TABLE, "(1)".to_owned(), reason);
+    let fault = |reason: &str| StateFault::of_row(TABLE_OF_SUMS, "(1)".to_owned(), reason);
     Ok(match found {
         Some(Some(commit)) => Ok(commit),
         Some(None) => Err(fault("it is not what was written (its checksum differs)")),

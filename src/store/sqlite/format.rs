@@ -1,25 +1,26 @@
-//! The state file's format: its schema, its version, and the way from each version to the next.
+//! The state file's format: its schema, its version, and the migrations from each version to the next.
 //!
 //! | version | written since | what changed |
 //! | --- | --- | --- |
 //! | 1 | 0.1.0 | the first |
-//! | 2 | 0.2.0 | births and holds of series; what is history; gaps; sums of forgotten rows; unlisted targets; long walks |
+//! | 2 | 0.2.0 | births and birth holds; the end of history; gaps; sums of pruned rows; unlisted targets; long walks |
 //! | 3 | 0.2.0 | what discovery knows |
-//! | 4 | 0.2.0 | what spans tell of attempts and deliveries; spans on their way, and spans that are parked |
-//! | 5 | 0.3.0 | what discovery knew of unlisted targets |
-//! | 6 | 0.3.0 | for how long unlisted targets were shown |
-//! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; what happened lately |
+//! | 4 | 0.2.0 | columns that spans need; the queue of spans, and parked spans |
+//! | 5 | 0.3.0 | what discovery knew about unlisted targets |
+//! | 6 | 0.3.0 | how long unlisted targets have been shown |
+//! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; recent activity by minute |
 //! | 8 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
+//! | 9 | 0.5.0 | log records on their way |
 //!
-//! A file of an older version is brought forward when it is opened, in one transaction. A newer one is refused. Rows
-//! are keyed by time first: loading rows in the order of their keys is what keeps SQLite fast, and ids alone come in
-//! any order.
+//! A file of an older version is migrated when it is opened, in one transaction. A newer one is refused. Rows are keyed
+//! by time first: SQLite is fast if rows are inserted in the order of their keys, and ids come in random order.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::checksums::{self, ChangeTally};
+use super::checksums::ChangeTally;
+use super::damage;
 use super::{commits, space};
 use crate::store::error::StoreError;
 use talkover_core::delivery::Timestamp;
@@ -28,10 +29,10 @@ use talkover_core::server_time::LocalTime;
 /// Marks the file as ours in SQLite's header: the letters `TOEX`.
 const APPLICATION_ID: i64 = 0x544F_4558;
 
-/// The write-ahead log is cut to this size when it has been carried over into the database.
+/// The write-ahead log is truncated to this size after a checkpoint.
 const WAL_BYTES: i64 = 16 * 1024 * 1024;
 
-/// Step n leads from version n to version n + 1; the version is kept as SQLite's `user_version`.
+/// Element n migrates from version n to version n + 1. The version is stored as SQLite's `user_version`.
 const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE meta (
@@ -56,7 +57,7 @@ const MIGRATIONS: &[&str] = &[
         UNIQUE (environment, webhook_id)
     ) STRICT;
 
-    -- The entries of the window, with the labels that they were counted with.
+    -- The entries that are remembered, with the labels under which they were counted.
     CREATE TABLE entries (
         target INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
@@ -95,9 +96,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE targets ADD COLUMN known_at INTEGER;
     ALTER TABLE targets ADD COLUMN gap_at INTEGER;
-    -- When the last batch was read of what had happened while nobody looked; nothing once that is over.
+    -- While the target catches up on what happened while the daemon was not reading: when the last such batch was read.
     ALTER TABLE targets ADD COLUMN catching_up INTEGER;
-    -- What the configuration said of the webhook when it was last listed, and since when it is not.
+    -- How the webhook was configured when it was last listed, and since when it is unlisted.
     ALTER TABLE targets ADD COLUMN webhook_name TEXT;
     ALTER TABLE targets ADD COLUMN owner_type TEXT;
     ALTER TABLE targets ADD COLUMN owner_id TEXT;
@@ -109,7 +110,7 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE totals ADD COLUMN born_at INTEGER;
     ALTER TABLE totals ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 
-    -- What forgotten rows add to the counters: for each counter made of rows, this and the rows add up to its total.
+    -- What pruned rows contributed to the counters. Of each counter made of rows: this plus the rows equals its total.
     CREATE TABLE pruned_totals (
         target INTEGER NOT NULL,
         family TEXT NOT NULL,
@@ -129,7 +130,7 @@ const MIGRATIONS: &[&str] = &[
         has_met_known INTEGER NOT NULL
     ) STRICT;
 
-    -- What it has read, not decided yet.
+    -- What that walk has read and is not decided yet.
     CREATE TABLE staged_entries (
         target INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
@@ -149,7 +150,7 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (target, key)
     ) STRICT, WITHOUT ROWID;
 
-    -- Version 1 did not keep these sums, nor how deliveries ended: what its rows do not explain was forgotten.
+    -- Version 1 did not keep these sums, nor how deliveries ended: what its rows do not explain came from pruned rows.
     INSERT INTO pruned_totals
     SELECT target, family, labels, value - CASE
         WHEN family = 'attempts' THEN (
@@ -210,18 +211,18 @@ const MIGRATIONS: &[&str] = &[
 ",
     "
     ALTER TABLE entries ADD COLUMN finished_at INTEGER;
-    -- Bit 16: an earlier attempt did not succeed. Of those that are there it is assumed.
+    -- Bit 16: an earlier attempt did not succeed. For existing rows that is assumed.
     UPDATE entries SET flags = flags | 16 WHERE attempt > 1;
     ALTER TABLE staged_entries ADD COLUMN error TEXT;
 
-    -- Encoded spans that wait for a receiver. Times are the local clock's. Numbers are never used twice (AUTOINCREMENT).
+    -- Encoded spans that wait for a receiver. Times are local. Numbers are never used twice (AUTOINCREMENT).
     CREATE TABLE outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         queued_at INTEGER NOT NULL,
         span BLOB NOT NULL
     ) STRICT;
 
-    -- Encoded spans of deliveries that sampling leaves out, as long as a later attempt may call them back.
+    -- Encoded spans of deliveries that sampling omits, as long as a later attempt may still need them.
     CREATE TABLE parked_spans (
         seq INTEGER PRIMARY KEY,
         target INTEGER NOT NULL,
@@ -233,7 +234,7 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX parked_spans_by_trace ON parked_spans (trace_id);
 ",
     "
-    -- What discovery knew of a target when it was last listed; NULL while it is listed, and where discovery did not know it.
+    -- What discovery knew about a target when it was last listed; NULL while it is listed, or if it was never found.
     ALTER TABLE targets ADD COLUMN owner_name TEXT;
     ALTER TABLE targets ADD COLUMN host TEXT;
     ALTER TABLE targets ADD COLUMN port INTEGER;
@@ -243,11 +244,11 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE targets ADD COLUMN is_enabled INTEGER;
 ",
     "
-    -- For how long the daemon has run since the target was last listed.
+    -- How long the daemon has run since the target was last listed.
     ALTER TABLE targets ADD COLUMN unlisted_for_seconds INTEGER NOT NULL DEFAULT 0;
 ",
     "
-    -- The deliveries lost since the last one that succeeded, when the first of them ended, and the end of that one.
+    -- How many deliveries were lost since the last success, when the first of them ended, and the end of that success.
     ALTER TABLE targets ADD COLUMN lost_in_a_row INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE targets ADD COLUMN failing_since INTEGER;
     ALTER TABLE targets ADD COLUMN success_at INTEGER;
@@ -268,7 +269,7 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (target, at, attempt, id)
     ) STRICT, WITHOUT ROWID;
 
-    -- What forgotten rows add to what happened lately, by minutes since the Unix epoch.
+    -- What pruned rows contributed to the recent activity, by minutes since the Unix epoch.
     CREATE TABLE pruned_activity (
         target INTEGER NOT NULL,
         minute INTEGER NOT NULL,
@@ -282,8 +283,8 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (target, minute)
     ) STRICT, WITHOUT ROWID;
 
-    -- As far as the rows tell: what was forgotten before is not counted, and error texts were not kept. The flags 1 and
-    -- 32 stand for an attempt that is not the latest of its delivery.
+    -- Computed from the rows: pruned deliveries are not counted, and error texts were not kept. The flags 1 and 32 mark
+    -- an attempt that is not the latest of its delivery.
     UPDATE targets SET (success_at, success_attempt, success_id) = (
         SELECT at, attempt, id FROM entries WHERE target = targets.id AND result = 'success'
         ORDER BY at DESC, attempt DESC, id DESC LIMIT 1
@@ -303,7 +304,7 @@ const MIGRATIONS: &[&str] = &[
     WHERE place <= 50;
 ",
     "
-    -- The last commit: its number, its time by the local clock, and the checksums of all tables as of it. One row.
+    -- The last commit: its number, its local time, and the checksums of all tables as of this commit. One row.
     CREATE TABLE last_commit (
         id INTEGER PRIMARY KEY,
         number INTEGER NOT NULL,
@@ -311,35 +312,44 @@ const MIGRATIONS: &[&str] = &[
         checksums TEXT NOT NULL,
         digest INTEGER NOT NULL
     ) STRICT;
-    -- Whether the state went back in time, and the log was not read again since.
+    -- Whether the state went back in time, and the log has not been read again since.
     ALTER TABLE targets ADD COLUMN is_behind INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    -- Encoded log records that wait for a receiver, like spans in the outbox.
+    CREATE TABLE log_outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queued_at INTEGER NOT NULL,
+        environment TEXT NOT NULL,
+        record BLOB NOT NULL
+    ) STRICT;
 ",
 ];
 
-/// The first version with checksums.
+/// The first version that has checksums.
 pub const CHECKED_SINCE: i64 = 8;
 
 /// The version that this program writes.
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// What a file turned out to be.
+/// A file that was checked, migrated and set up.
 #[derive(Debug)]
 pub(super) struct OpenedFile {
     /// When it was made.
     pub(super) created_at: LocalTime,
-    /// Whether that was just now.
+    /// Whether this call made it.
     pub(super) is_new: bool,
-    /// What counts the changes of its rows from now on.
+    /// Sums up the changes of its rows from now on.
     pub(super) tally: ChangeTally,
 }
 
-/// Checks the file, brings it to the present version and sets the connection up.
+/// Checks the file, migrates it to [`VERSION`] and sets the connection up.
 ///
 /// # Errors
-/// Where the file is damaged, foreign or newer; then nothing has been written.
+/// If the file is damaged, not ours or of a newer version: then nothing has been written.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) -> Result<OpenedFile, StoreError> {
     let failed = |error| StoreError::open(path, error);
-    // No waiting: the lock file keeps other daemons away, and readers never block a writer in WAL mode.
+    // No busy timeout: the lock file keeps other daemons away, and in WAL mode readers never block a writer.
     let version = check(connection, path)?;
     set_up(connection).map_err(failed)?;
     migrate(connection, version, now).map_err(failed)?;
@@ -352,7 +362,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, now: LocalTime) 
     Ok(OpenedFile { created_at, is_new: version == 0, tally })
 }
 
-/// The version of the file, 0 for an empty one. Reads only.
+/// Checks the file without writing. Returns its version, 0 for an empty file.
 fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let failed = |error| StoreError::open(path, error);
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
@@ -367,8 +377,8 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     }
     let is_checked = version >= CHECKED_SINCE;
     let (pages, rows) = std::thread::scope(|scope| {
-        // The rows on a connection of their own, beside the pages: a large file takes seconds.
-        let rows = is_checked.then(|| scope.spawn(|| checksums::find_fault(&open_beside(path)?)));
+        // Rows and pages are checked in parallel, on two connections: a large file takes seconds.
+        let rows = is_checked.then(|| scope.spawn(|| damage::find_fault(&open_beside(path)?)));
         let pages = find_broken_page(connection);
         (pages, rows.map(|rows| rows.join()))
     });
@@ -378,7 +388,7 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
         Some(Err(panic)) => std::panic::resume_unwind(panic),
     };
     match (rows, pages.map_err(failed)?) {
-        // It knows the row.
+        // First, because this fault names the row.
         (Ok(Some(fault)), _) => Err(StoreError::damaged(path, &fault)),
         (_, Some(reason)) => Err(StoreError::damaged(path, &reason)),
         (Err(error), None) => Err(failed(error)),
@@ -386,17 +396,18 @@ fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     }
 }
 
-/// A connection of its own for reading, which must not outlast the store's. Makes no file.
+/// Opens a second connection, for reading only. It must not outlive the store's connection. Makes no file.
 pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::default().difference(OpenFlags::SQLITE_OPEN_CREATE))?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 
-/// What SQLite finds wrong with the file's pages and indexes. It names trees by their first page: here tables are.
+/// Returns what SQLite finds wrong with the file's pages and indexes; `None` if nothing. SQLite names a tree by its
+/// root page; the result names the table.
 ///
 /// # Errors
-/// Where SQLite cannot even look.
+/// If SQLite cannot run the check.
 pub fn find_broken_page(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict == "ok" {
@@ -411,8 +422,9 @@ pub fn find_broken_page(connection: &Connection) -> rusqlite::Result<Option<Stri
     Ok(Some(table.map_or(reason.clone(), |table| format!("table {table}: {reason}"))))
 }
 
-/// WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, whatever happens to the machine.
-/// What a long transaction has made of the log is cut off afterwards, and pages that are free can be given back.
+/// Sets the connection up: WAL, so that readers never wait; FULL, so that a commit is on disk when it returns, even if
+/// the machine crashes; a limit on the write-ahead log, which a long transaction makes large; and auto-vacuum, so that
+/// free pages can be returned to the file system.
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     space::allow_giving_back(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

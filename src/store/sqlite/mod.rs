@@ -1,11 +1,12 @@
 //! The state in one SQLite file.
 //!
-//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it; it is never
-//! overwritten if it is damaged, foreign or newer than this program.
+//! *Invariant:* the file is written by one daemon at a time, which holds the lock file beside it. A file that is
+//! damaged, not ours or of a newer version is never written to.
 
 pub mod behind;
-pub mod checksums;
+mod checksums;
 pub mod commits;
+pub mod damage;
 mod discovered;
 pub mod entries;
 pub mod fault;
@@ -31,6 +32,7 @@ use self::checksums::ChangeTally;
 use self::commits::Commit;
 use self::fault::StateFault;
 use self::format::OpenedFile;
+use self::outbox::{OutboxTable, QueueChanges};
 use self::seen::SeenFile;
 use self::served::ServedFile;
 use self::upkeep::FilePlace;
@@ -40,9 +42,9 @@ use super::fresh::Evidence;
 use super::handle::StoreInfo;
 use super::lock::LockFile;
 use super::place;
-use super::problems::StateProblems;
-use super::queue::SpanQueue;
-use super::{DecidePart, Detached, FileCheck, Loaded, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
+use super::problems::{Detached, StateProblems};
+use super::queue::OutboxQueue;
+use super::{DecidePart, FileCheck, Loaded, QueuedLog, QueuedSpan, Release, SpanBatch, StagedWalk, Store, Unlisted};
 use crate::local_clock;
 use talkover_core::delivery::{Attempt, Target, Timestamp};
 use talkover_core::discovery::record::{DiscoveryRecord, Unsaved};
@@ -53,10 +55,10 @@ use talkover_core::ledger::series::Family;
 use talkover_core::ledger::state::{Changes, Ledger};
 use talkover_core::server_time::LocalTime;
 
-/// Where `meta` keeps the identity of the file.
+/// The key in the table `meta` under which the identity of the state is kept.
 const INSTANCE_ID: &str = "instance_id";
 
-/// The number under which the state file keeps a target.
+/// The number of a target in the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetNumber(i64);
 
@@ -66,16 +68,17 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     created_at: LocalTime,
-    /// What the transaction under way has changed of the checksums.
+    /// How the current transaction has changed the checksums.
     tally: ChangeTally,
     /// The last commit.
     last: Commit,
     /// When each target was last read.
     seen: SeenFile,
-    /// When its polls began to fail.
+    /// When the polls of each target began to fail.
     failing: SeenFile,
     served: ServedFile,
-    queue: SpanQueue,
+    queue: OutboxQueue,
+    log_queue: OutboxQueue,
     problems: StateProblems,
     place: FilePlace,
     /// Held as long as the file is open.
@@ -83,11 +86,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the state file at `path`, or makes it where there is none.
+    /// Opens the state file at `path`, or makes it if there is none; `now` is the local time.
     ///
     /// # Errors
-    /// Where another daemon has it, or where it is damaged, of a newer version, or not a state file at all: then it is
-    /// left as it is.
+    /// If another daemon uses it, or if it is damaged, of a newer version, or no state file: then it is left untouched.
     pub fn open(path: &Path, now: LocalTime) -> Result<Self, StoreError> {
         place::make_directory(path)?;
         let lock = LockFile::acquire(path)?;
@@ -106,21 +108,38 @@ impl SqliteStore {
             evidence.tell(path, &problems);
         }
         place::warn_if_open_to_all(path);
-        let queue = SpanQueue::new(outbox::waiting(&connection).map_err(failed)?);
+        let queue_of = |table| outbox::waiting(&connection, table).map(OutboxQueue::new).map_err(failed);
+        let (queue, log_queue) = (queue_of(OutboxTable::Spans)?, queue_of(OutboxTable::Logs)?);
         let place = FilePlace { database: lock.identity().ok(), ..FilePlace::default() };
         let path = path.to_owned();
-        let mut store =
-            Self { connection, path, created_at, tally, last, seen, failing, served, queue, problems, place, lock };
+        let mut store = Self {
+            connection,
+            path,
+            created_at,
+            tally,
+            last,
+            seen,
+            failing,
+            served,
+            queue,
+            log_queue,
+            problems,
+            place,
+            lock,
+        };
         match store.served.read().filter(|_| !is_new) {
             Some(shown) => store.compare_with(shown)?,
             None => store.note_commit(),
+        }
+        if let Some(gap) = store.read(behind::read)? {
+            store.problems.set_gap(&gap.to_string());
         }
         store.carry_over_if_possible()?;
         Ok(store)
     }
 
-    /// Returns the entries of the long walk of `target` that come after `after`, oldest first: a few thousand, and none
-    /// after the last.
+    /// Returns the next few thousand entries of the long walk of `target`, oldest first, starting after `after` (from
+    /// the oldest if it is `None`). Returns none after the last entry.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -131,8 +150,8 @@ impl SqliteStore {
         })
     }
 
-    /// Returns when the oldest of the entries of the long walk of `target` was made that are not older than `since` and
-    /// were still pending or retrying when they were read.
+    /// Of the entries of the long walk of `target` that were created at or after `since` and were pending or retrying
+    /// when they were read, returns the creation time of the oldest.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -158,22 +177,60 @@ impl SqliteStore {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
-    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and returns, if it queued any, how
-    /// many had to be dropped.
-    fn transact_spans<T>(
+    /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and as many log records, and returns
+    /// what has become of the queues.
+    fn transact_queued<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, Option<u64>)>,
+        work: impl FnOnce(&Transaction<'_>, u64) -> rusqlite::Result<(T, QueueChanges)>,
     ) -> Result<T, StoreError> {
         let capacity = self.queue.status().capacity;
-        let (done, queued) = self.transact(|transaction| {
-            let (done, dropped) = work(transaction, capacity)?;
-            let waiting = dropped.map(|_| outbox::waiting(transaction)).transpose()?;
-            Ok((done, waiting.zip(dropped)))
+        let (done, spans, logs) = self.transact(|transaction| {
+            let (done, QueueChanges { spans, logs }) = work(transaction, capacity)?;
+            let after = |table, dropped: Option<u64>| -> rusqlite::Result<_> {
+                let waiting = dropped.map(|_| outbox::waiting(transaction, table)).transpose()?;
+                Ok(waiting.zip(dropped))
+            };
+            Ok((done, after(OutboxTable::Spans, spans)?, after(OutboxTable::Logs, logs)?))
         })?;
-        if let Some((waiting, dropped)) = queued {
-            self.queue.committed(waiting, dropped);
+        for (queue, changed) in [(&self.queue, spans), (&self.log_queue, logs)] {
+            if let Some((waiting, dropped)) = changed {
+                queue.committed(waiting, dropped);
+            }
         }
         Ok(done)
+    }
+
+    /// The queue in a table.
+    fn queue_in(&self, table: OutboxTable) -> &OutboxQueue {
+        match table {
+            OutboxTable::Spans => &self.queue,
+            OutboxTable::Logs => &self.log_queue,
+        }
+    }
+
+    fn limit_queue(&mut self, table: OutboxTable, capacity: u64) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        if self.queue_in(table).status().length > capacity {
+            let (waiting, excess) = self.transact(|transaction| {
+                let excess = outbox::limit(transaction, table, capacity)?;
+                Ok((outbox::waiting(transaction, table)?, excess))
+            })?;
+            self.queue_in(table).committed(waiting, excess);
+            dropped = excess;
+        }
+        self.queue_in(table).set_capacity(capacity);
+        Ok(dropped)
+    }
+
+    fn acknowledge(&mut self, table: OutboxTable, through: i64, rejected: u64) -> Result<(), StoreError> {
+        let (waiting, removed) = self.transact(|transaction| {
+            let removed = outbox::remove(transaction, table, through)?;
+            Ok((outbox::waiting(transaction, table)?, removed))
+        })?;
+        // What was dropped while it was on its way has been counted as such.
+        let rejected = rejected.min(removed);
+        self.queue_in(table).acknowledged(waiting, removed - rejected, rejected);
+        Ok(())
     }
 
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -206,6 +263,7 @@ impl Store for SqliteStore {
             path: Arc::new(self.path.clone()),
             created_at: self.created_at,
             queue: self.queue.clone(),
+            log_queue: self.log_queue.clone(),
             problems: self.problems.clone(),
         }
     }
@@ -258,9 +316,8 @@ impl Store for SqliteStore {
 
     fn commit(&mut self, target: &Target, changes: Changes, spans: &SpanBatch) -> Result<Durable<Changes>, StoreError> {
         if changes.must_commit || !spans.records.is_empty() {
-            self.transact_spans(|transaction, capacity| {
-                let dropped = write(transaction, target, &changes, spans, capacity)?;
-                Ok(((), dropped))
+            self.transact_queued(|transaction, capacity| {
+                Ok(((), write(transaction, target, &changes, spans, capacity)?))
             })?;
         }
         Ok(Durable::new(changes))
@@ -288,21 +345,19 @@ impl Store for SqliteStore {
         invalid: &[Box<str>],
         decide: &mut DecidePart<'_>,
     ) -> Result<Durable<Layer>, StoreError> {
-        let layer = self.transact_spans(|transaction, capacity| {
+        let layer = self.transact_queued(|transaction, capacity| {
             let id = targets::upsert(transaction, target)?;
             staged::add(transaction, id, attempts, invalid)?;
             let mut layer = Layer::over(ledger);
-            let mut dropped = None;
+            let mut queued = QueueChanges::default();
             staged::for_each_part(transaction, id, |part| {
                 let (changes, spans) = decide(Memory::under(ledger, &layer), part);
-                if let Some(more) = write(transaction, target, &changes, &spans, capacity)? {
-                    *dropped.get_or_insert(0) += more;
-                }
+                queued.add(write(transaction, target, &changes, &spans, capacity)?);
                 layer.add(ledger, changes);
                 Ok(())
             })?;
             staged::clear(transaction, id)?;
-            Ok((layer, dropped))
+            Ok((layer, queued))
         })?;
         Ok(Durable::new(layer))
     }
@@ -340,7 +395,7 @@ impl Store for SqliteStore {
     }
 
     fn note_success(&self, target: &Target, date: Timestamp) {
-        // At worst a later start takes an outage for longer than it was.
+        // If this is lost, the next start believes that the outage was longer than it was.
         if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
             self.seen.set(id, date);
         }
@@ -390,7 +445,7 @@ impl Store for SqliteStore {
         now: LocalTime,
     ) -> Result<(), StoreError> {
         self.transact(|transaction| {
-            // What discovery forgets now is kept of targets that are not listed any more.
+            // First, because unlisted targets keep what discovery knew about them, which it forgets now.
             targets::change_list(transaction, listed, unlisted, now)?;
             discovered::write(transaction, environment, unsaved)
         })
@@ -398,32 +453,23 @@ impl Store for SqliteStore {
 
     fn limit_spans(&mut self, capacity: u32) -> Result<u64, StoreError> {
         let capacity = u64::from(capacity);
-        if self.queue.status().length > capacity {
-            let (waiting, dropped) = self.transact(|transaction| {
-                let dropped = outbox::limit(transaction, capacity)?;
-                Ok((outbox::waiting(transaction)?, dropped))
-            })?;
-            self.queue.committed(waiting, dropped);
-            self.queue.set_capacity(capacity);
-            return Ok(dropped);
-        }
-        self.queue.set_capacity(capacity);
-        Ok(0)
+        Ok(self.limit_queue(OutboxTable::Spans, capacity)? + self.limit_queue(OutboxTable::Logs, capacity)?)
     }
 
     fn oldest_spans(&self, max_spans: usize, max_bytes: usize) -> Result<Vec<QueuedSpan>, StoreError> {
-        self.read(|connection| outbox::oldest(connection, max_spans, max_bytes))
+        self.read(|connection| outbox::oldest_spans(connection, max_spans, max_bytes))
     }
 
     fn acknowledge_spans(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
-        let (waiting, removed) = self.transact(|transaction| {
-            let removed = outbox::remove(transaction, through)?;
-            Ok((outbox::waiting(transaction)?, removed))
-        })?;
-        // What was dropped while it was on its way has been counted as such.
-        let rejected = rejected.min(removed);
-        self.queue.acknowledged(waiting, removed - rejected, rejected);
-        Ok(())
+        self.acknowledge(OutboxTable::Spans, through, rejected)
+    }
+
+    fn oldest_logs(&self, max_records: usize, max_bytes: usize) -> Result<Vec<QueuedLog>, StoreError> {
+        self.read(|connection| outbox::oldest_logs(connection, max_records, max_bytes))
+    }
+
+    fn acknowledge_logs(&mut self, through: i64, rejected: u64) -> Result<(), StoreError> {
+        self.acknowledge(OutboxTable::Logs, through, rejected)
     }
 }
 
@@ -440,7 +486,7 @@ fn random_uuid(bits: u128) -> String {
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
-/// Refuses what SQLite would take for an empty database, and write over: a file shorter than its smallest page.
+/// Refuses a file shorter than SQLite's smallest page: SQLite would take it for an empty database and overwrite it.
 fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     const SMALLEST_PAGE: u64 = 512;
     match std::fs::metadata(path).map(|metadata| metadata.len()) {
@@ -451,14 +497,14 @@ fn refuse_fragment(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Says how many spans had to go where more than `capacity` wait, where any was queued.
+/// Writes a decision; of each queue that it adds to, the oldest items beyond `capacity` are dropped.
 fn write(
     transaction: &Transaction<'_>,
     target: &Target,
     changes: &Changes,
     spans: &SpanBatch,
     capacity: u64,
-) -> rusqlite::Result<Option<u64>> {
+) -> rusqlite::Result<QueueChanges> {
     let id = targets::upsert(transaction, target)?;
     entries::write(transaction, id, &changes.rows)?;
     entries::prune(transaction, id, &changes.pruned)?;
@@ -474,7 +520,7 @@ fn write(
     if let Some(marks) = &changes.marks {
         targets::write_marks(transaction, id, marks)?;
     }
-    outbox::add(transaction, id, spans, capacity)
+    outbox::add(transaction, (id, &target.environment), spans, capacity)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::store::StagedWalk;
 use crate::store::Store as _;
 use crate::store::handle::StoreHandle;
 use crate::store::queue::QueueStatus;
-use crate::store::{QueuedSpan, SpanBatch};
+use crate::store::{QueuedLog, QueuedSpan, SpanBatch};
 use talkover_core::delivery::{AttemptStatus, OwnerType, Target};
 use talkover_core::ledger::decide::Coverage;
 use talkover_core::ledger::state::{Changes, Ledger};
@@ -53,6 +53,7 @@ fn batch(second: i64, records: &[(&str, Fate)]) -> SpanBatch {
     };
     SpanBatch {
         records: records.iter().map(record).collect(),
+        logs: Vec::new(),
         queued_at: local(second),
         parked_at: server(second),
         parked_since: ServerTime::default(),
@@ -298,4 +299,68 @@ fn a_state_file_has_an_identity_of_its_own_that_stays() {
         assert_eq!(uuid.as_bytes()[14], b'4', "{uuid}");
         assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
     }
+}
+
+/// Log records with these texts, beside one span.
+fn with_logs(second: i64, texts: &[&str]) -> SpanBatch {
+    let logs = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    SpanBatch { logs, ..queued(second, &["span"]) }
+}
+
+fn logs(store: &SqliteStore) -> Vec<(String, String)> {
+    let text = |log: QueuedLog| (log.environment, String::from_utf8(log.record).unwrap());
+    store.oldest_logs(usize::MAX, usize::MAX).unwrap().into_iter().map(text).collect()
+}
+
+fn of_test(texts: &[&str]) -> Vec<(String, String)> {
+    texts.iter().map(|text| ("test".to_owned(), (*text).to_owned())).collect()
+}
+
+#[test]
+fn log_records_have_a_queue_of_their_own_with_the_same_guarantees() {
+    let place = Place::new();
+    let mut store = place.open();
+    store.limit_spans(3).unwrap();
+    commit(&mut store, "w-1", &with_logs(10, &["l1", "l2"]));
+    drop(store);
+    let mut store = place.open();
+    store.limit_spans(3).unwrap();
+    assert_eq!(logs(&store), of_test(&["l1", "l2"]), "they survive a restart");
+    assert_eq!(store.log_queue.status().oldest, Some(at(10)));
+    commit(&mut store, "w-2", &with_logs(20, &["m1", "m2"]));
+    assert_eq!(logs(&store), of_test(&["l2", "m1", "m2"]), "the oldest make room");
+    assert_eq!((store.log_queue.status().dropped, store.queue.status().dropped), (1, 0));
+
+    let first = store.oldest_logs(1, usize::MAX).unwrap()[0].seq;
+    store.acknowledge_logs(first, 1).unwrap();
+    let status = store.log_queue.status();
+    assert_eq!((status.length, status.exported, status.rejected, status.oldest), (2, 0, 1, Some(at(20))));
+    assert_eq!(names(&all(&store)), ["span", "span"], "spans wait for their own receiver");
+    assert_eq!(store.oldest_logs(9, 3).unwrap().len(), 1, "in bytes");
+    assert_eq!(store.limit_spans(1).unwrap(), 2, "of either queue one");
+    assert_eq!(logs(&store), of_test(&["m2"]));
+
+    store
+        .connection
+        .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON log_outbox BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        .unwrap();
+    store.commit(&target("w-1"), changes(), &with_logs(30, &["n1"])).unwrap_err();
+    assert_eq!((names(&all(&store)), logs(&store)), (vec!["span"], of_test(&["m2"])), "both or neither");
+}
+
+#[test]
+fn a_file_of_the_eighth_version_is_brought_forward() {
+    let place = Place::new();
+    let mut store = place.open();
+    commit(&mut store, "w-1", &queued(10, &["a1"]));
+    drop(store);
+    let mut old = rusqlite::Connection::open(place.0.path().join("state.db")).unwrap();
+    old.execute_batch("DROP TABLE log_outbox; PRAGMA user_version = 8").unwrap();
+    super::commits::reseal(&mut old).unwrap();
+    drop(old);
+    let mut store = place.open();
+    assert_eq!(names(&all(&store)), ["a1"]);
+    commit(&mut store, "w-1", &with_logs(20, &["l1"]));
+    drop(store);
+    assert_eq!(logs(&place.open()), of_test(&["l1"]));
 }

@@ -2,9 +2,9 @@
 //! (`<state>.seen`), and when its polls began to fail (`<state>.failing`). In files beside the state file, in eight
 //! bytes for each, without syncing.
 //!
-//! A poll without news commits nothing, but the next start must know whether there was an outage. What is written here
-//! survives the end of the process, however it ends. After a crash of the whole machine it may be too old; then an
-//! outage seems longer than it was, which only makes the exporter careful for a minute.
+//! A poll without news commits nothing, but the next start must know whether there was an outage. The times survive any
+//! end of the process. After a crash of the machine they may be too old; then an outage seems longer than it was, which
+//! only makes the exporter careful for a minute.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

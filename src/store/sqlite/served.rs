@@ -1,9 +1,8 @@
 //! The number of the last commit that may have been shown: beside the state file, without waiting for the disk.
 //!
-//! It is written after each commit, before what that changes is shown. So a state whose own number is lower went back
-//! in time: its write-ahead log was lost or cut, or an older copy was put in its place. After a crash of the whole
-//! machine the number here may be an older one; then nothing is noticed that nobody can have seen. A state that is ahead
-//! is as it should be.
+//! It is written after each commit, before the changes are shown. So if the state's own number is lower, the state went
+//! back in time: its write-ahead log was lost or truncated, or an older copy was put in its place. After a crash of the
+//! machine the number here may be too low; then some lost commits go unnoticed. A state with a higher number is normal.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -37,19 +36,19 @@ pub struct Served {
 }
 
 impl ServedFile {
-    /// Opens the file that belongs to the state file at `state`, or makes it.
+    /// Opens the file that belongs to the state file at `state`; makes it if there is none.
     pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
         place::open_beside(state, place::SERVED).map(Self)
     }
 
-    /// What it holds, if that can be relied on.
+    /// Returns what it holds; `None` if its digest does not match.
     pub(super) fn read(&self) -> Option<Served> {
         let mut bytes = [0; RECORD_BYTES];
         self.0.read_exact_at(&mut bytes, 0).ok()?;
         Served::from_bytes(&bytes)
     }
 
-    /// Keeps what may be shown from now on.
+    /// Records what may be shown from now on.
     pub(super) fn write(&self, served: Served) {
         if let Err(error) = self.0.write_all_at(&served.to_bytes(), 0) {
             debug!("failed to keep the number of the last commit: {error}");
@@ -58,14 +57,14 @@ impl ServedFile {
 }
 
 impl Served {
-    /// What is kept beside the state file at `state`, without making anything.
+    /// Reads the record beside the state file at `state`, without making a file.
     pub fn beside(state: &Path) -> Option<Self> {
         let bytes = std::fs::read(place::beside(state, place::SERVED)).ok()?;
         Self::from_bytes(bytes.first_chunk()?)
     }
 
-    /// By how many commits a state file that was made at `created_at` and whose last commit is `last` is behind this.
-    /// `Some(None)` if it is, but belongs to another history; `None` if it is not.
+    /// Returns by how many commits a state file is behind this record; the file was made at `created_at`, and `last` is
+    /// its last commit. `Some(None)` if it is behind but is another state; `None` if it is not behind.
     pub fn is_ahead_of(&self, last: &Commit, created_at: LocalTime) -> Option<Option<u64>> {
         if self.created_at == created_at {
             return (self.number > last.number).then(|| Some(self.number - last.number));

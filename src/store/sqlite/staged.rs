@@ -1,6 +1,7 @@
-//! What a long walk has read so far: parsed, without payloads, until it is complete and decided.
+//! The stage of a long walk: the entries that it has read, parsed and without payloads, until the walk is complete and
+//! decided.
 //!
-//! A walk of a million entries takes hours within a request budget: an interrupted one goes on where it stopped.
+//! Within a request budget, a walk of a million entries takes hours. An interrupted walk resumes where it stopped.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -10,13 +11,14 @@ use crate::store::{StagedPart, StagedWalk};
 use talkover_core::delivery::{Attempt, AttemptStatus, EntryId, HttpStatus, Timestamp};
 use talkover_core::ledger::decide::{Coverage, Pass};
 
-/// Entries decided at once.
+/// How many entries are decided at once: few enough to fit in memory.
 const PART: i64 = 5_000;
-/// How the columns keep a missing and an unusable `http_status`.
+/// A missing `http_status`, as stored.
 const NONE: i64 = 0;
+/// An unusable `http_status`, as stored.
 const INVALID: i64 = -1;
 
-/// Adds entries; of an entry that was read before, what was read last is kept.
+/// Adds entries. An entry that was read before is replaced.
 pub(super) fn add(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -50,7 +52,7 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Notes how far the walk has come.
+/// Records how far the walk has come.
 pub(super) fn write_walk(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -70,7 +72,7 @@ pub(super) fn write_walk(
     Ok(())
 }
 
-/// The walk that was interrupted, where there is one.
+/// Returns the walk that was interrupted; `None` if there is none.
 pub(super) fn find_walk(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Option<StagedWalk>> {
     connection
         .prepare_cached("SELECT coverage, until, newest, oldest, count, has_met_known FROM walks WHERE target = ?1")?
@@ -90,7 +92,8 @@ pub(super) fn find_walk(connection: &Connection, target: TargetNumber) -> rusqli
         .optional()
 }
 
-/// Gives the whole walk to `decide` part by part: twice, because joins come before ends.
+/// Passes the whole walk to `decide`, part by part, twice: all attempts are joined to their deliveries before it is
+/// decided which deliveries have ended.
 pub(super) fn for_each_part(
     transaction: &Transaction<'_>,
     target: TargetNumber,
@@ -113,7 +116,7 @@ pub(super) fn for_each_part(
     Ok(())
 }
 
-/// Forgets the walk.
+/// Deletes the walk.
 pub(super) fn clear(transaction: &Transaction<'_>, target: TargetNumber) -> rusqlite::Result<()> {
     for table in ["walks", "staged_entries", "staged_invalid"] {
         transaction.execute(&format!("DELETE FROM {table} WHERE target = ?1"), params![target.0])?;
@@ -121,7 +124,7 @@ pub(super) fn clear(transaction: &Transaction<'_>, target: TargetNumber) -> rusq
     Ok(())
 }
 
-/// The entries of a walk that come after `after`, oldest first: as many as are decided at once.
+/// Returns the next entries of a walk after `after`, oldest first: as many as are decided at once.
 pub(super) fn part(
     connection: &Connection,
     target: TargetNumber,
@@ -134,7 +137,8 @@ pub(super) fn part(
     parts.next()
 }
 
-/// When the oldest of the entries was made that are not older than `since` and were still open when they were read.
+/// Of the entries that were created at or after `since` and were pending or retrying when they were read, returns the
+/// creation time of the oldest.
 pub(super) fn oldest_open(
     connection: &Connection,
     target: TargetNumber,
@@ -154,7 +158,7 @@ pub(super) fn oldest_open(
 struct Parts<'a> {
     connection: &'a Connection,
     target: TargetNumber,
-    /// The key of the last entry given.
+    /// The key of the last entry that was returned.
     after: (i64, i64, String),
     names: Names,
 }
@@ -203,7 +207,7 @@ fn read(row: &rusqlite::Row<'_>, names: &mut Names) -> rusqlite::Result<Attempt>
     })
 }
 
-/// The keys of the unusable entries of a walk.
+/// Returns the keys of the unusable entries of a walk.
 pub(super) fn read_invalid(connection: &Connection, target: TargetNumber) -> rusqlite::Result<Vec<Box<str>>> {
     let mut statement = connection.prepare_cached("SELECT key FROM staged_invalid WHERE target = ?1")?;
     statement.query_map(params![target.0], |row| row.get(0))?.collect()

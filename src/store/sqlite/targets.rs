@@ -1,4 +1,4 @@
-//! What is kept of a target as a whole: its marks.
+//! The table `targets`: the marks of each target (how far it was read, its last outcomes), and whether it is listed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,9 +25,9 @@ pub(super) struct StoredTarget {
 /// Looks a target up by environment and webhook.
 pub(super) fn find(connection: &Connection, target: &Target) -> rusqlite::Result<Option<StoredTarget>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed, last_retrying,
-                last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt, success_id,
-                is_behind
+        "SELECT id, known_at, cut, watermark, swept, horizon, contacted, gap_at, last_success, last_failed,
+                last_retrying, last_unknown, catching_up, lost_in_a_row, failing_since, success_at, success_attempt,
+                success_id, is_behind
          FROM targets WHERE environment = ?1 AND webhook_id = ?2",
     )?;
     statement.query_row(params![&*target.environment, &*target.webhook_id], read).optional()
@@ -53,14 +53,14 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredTarget> {
     Ok(StoredTarget { id: TargetNumber(row.get(0)?), marks, catching_up: time(12)?, is_behind: row.get(18)? })
 }
 
-/// The end of the last delivery that succeeded, if there was one.
+/// Reads the end of the last delivery that succeeded, if there was one.
 fn read_end(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<EndKey>> {
     let Some(at) = row.get::<_, Option<i64>>(15)? else { return Ok(None) };
     let id = EntryId::new(row.get_ref(17)?.as_str()?);
     Ok(Some(EndKey { at: Timestamp::from_micros(at), attempt: row.get(16)?, id }))
 }
 
-/// The number of a target.
+/// Returns the number of a target; `None` if it has none.
 pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetNumber>> {
     connection
         .prepare_cached("SELECT id FROM targets WHERE environment = ?1 AND webhook_id = ?2")?
@@ -68,7 +68,7 @@ pub(super) fn find_id(connection: &Connection, target: &Target) -> rusqlite::Res
         .optional()
 }
 
-/// The number of a target that is not listed.
+/// Returns the number of a target; `None` if it has none or is listed.
 pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlite::Result<Option<TargetNumber>> {
     connection
         .prepare_cached(
@@ -78,7 +78,7 @@ pub(super) fn find_unlisted(connection: &Connection, target: &Target) -> rusqlit
         .optional()
 }
 
-/// The number of a target, which is given one where it has none.
+/// Returns the number of a target; inserts the target if it is new.
 pub(super) fn upsert(transaction: &Transaction<'_>, target: &Target) -> rusqlite::Result<TargetNumber> {
     if let Some(id) = find_id(transaction, target)? {
         return Ok(id);
@@ -132,7 +132,7 @@ pub(super) fn write_marks(transaction: &Transaction<'_>, id: TargetNumber, marks
     Ok(())
 }
 
-/// Marks that what is committed now has happened while nobody looked.
+/// Records that what is committed now happened while the daemon was not reading.
 pub(super) fn begin_catching_up(
     transaction: &Transaction<'_>,
     id: TargetNumber,
@@ -157,22 +157,22 @@ pub(super) fn end_catching_up(
     Ok(())
 }
 
-/// Notes that the log of every target is to be read again before anything is shown of it. Holds end: the commit that
-/// ended one may be among those that were lost, and then the series was shown as it is.
+/// Records that the log of every target must be read again before the target is shown. Birth holds end: the lost
+/// commits may include the one that ended a hold, after which the series was shown with its real value.
 pub(super) fn fall_behind(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute("UPDATE targets SET is_behind = 1", [])?;
     transaction.execute("UPDATE totals SET held = 0 WHERE held <> 0", [])?;
     Ok(())
 }
 
-/// Notes that the log of a target was read again.
+/// Records that the log of a target was read again.
 pub(super) fn catch_up(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlite::Result<()> {
     transaction.execute("UPDATE targets SET is_behind = 0 WHERE id = ?1", [id.0])?;
     Ok(())
 }
 
-/// Records which targets of an environment are listed, as of `now`; returns the others, each with the time that it was
-/// shown since. Writes only what has changed.
+/// Records which targets of an environment are listed, as of `now`; returns the others, each with how long it has been
+/// shown since it was listed. Writes only what has changed.
 pub(super) fn list(
     transaction: &Transaction<'_>,
     environment: &str,
@@ -195,8 +195,8 @@ pub(super) fn list(
     Ok(unlisted)
 }
 
-/// Notes that these targets are listed, under these names, and those others not any more, as of `now`. Called before
-/// discovery forgets what it knew of those.
+/// Records which targets are listed now, and under which names, and which are no longer listed, as of `now`. Called
+/// before discovery forgets what it knew about the unlisted.
 pub(super) fn change_list(
     transaction: &Transaction<'_>,
     listed: &[Target],
@@ -216,7 +216,7 @@ pub(super) fn change_list(
     Ok(())
 }
 
-/// Records for how long targets that are not listed were shown.
+/// Records how long unlisted targets have been shown.
 pub(super) fn keep_unlisted_for(
     transaction: &Transaction<'_>,
     unlisted: &[(Target, Duration)],
@@ -232,8 +232,8 @@ pub(super) fn keep_unlisted_for(
     Ok(())
 }
 
-/// Unlists a target, and keeps what discovery knows of it: best as a webhook of the same owner, as for targets that are
-/// listed.
+/// Marks a target as unlisted, and keeps what discovery knows about it. If several owners list the webhook, the
+/// target's own owner is preferred, as for listed targets.
 fn unlist(transaction: &Transaction<'_>, id: TargetNumber, now: LocalTime) -> rusqlite::Result<()> {
     let changed = transaction
         .prepare_cached("UPDATE targets SET unlisted_at = ?2 WHERE id = ?1 AND unlisted_at IS NULL")?
@@ -245,8 +245,8 @@ fn unlist(transaction: &Transaction<'_>, id: TargetNumber, now: LocalTime) -> ru
                         timeout_seconds = found.timeout_seconds, max_retries = found.max_retries, method = found.method,
                         is_enabled = found.is_enabled
                  FROM (
-                    SELECT iif(is_owner, owner_name, '') AS owner_name, host, port, timeout_seconds, max_retries, method,
-                           is_enabled
+                    SELECT iif(is_owner, owner_name, '') AS owner_name, host, port, timeout_seconds, max_retries,
+                           method, is_enabled
                     FROM (
                         SELECT owners.name AS owner_name, webhooks.*,
                                webhooks.owner_type = known.owner_type AND webhooks.owner_id = known.owner_id AS is_owner
@@ -273,12 +273,12 @@ fn read_info(connection: &Connection, id: TargetNumber) -> rusqlite::Result<Opti
     statement.query_row([id.0], webhook_info).optional()
 }
 
-/// The environments that have targets.
+/// Returns the environments that have targets.
 pub(super) fn environments(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection.prepare_cached("SELECT DISTINCT environment FROM targets")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// A target as the file knows it.
+/// A target as stored in the file.
 struct TargetRecord {
     id: TargetNumber,
     target: Target,
@@ -288,7 +288,8 @@ struct TargetRecord {
 
 fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<TargetRecord>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at IS NULL, unlisted_for_seconds
+        "SELECT id, environment, webhook_id, owner_type, owner_id, webhook_name, unlisted_at IS NULL,
+                unlisted_for_seconds
          FROM targets WHERE environment = ?1 ORDER BY id",
     )?;
     let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
@@ -296,7 +297,7 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Targe
         let webhook_id: String = row.get(2)?;
         let target = Target {
             environment: row.get::<_, String>(1)?.into(),
-            // Version 1 did not keep these.
+            // A file migrated from version 1 may lack these.
             owner_type: text(row, 3)?.and_then(|name| OwnerType::from_name(&name)).unwrap_or(OwnerType::Agent),
             owner_id: text(row, 4)?.unwrap_or_default().into(),
             webhook_name: text(row, 5)?.unwrap_or_else(|| webhook_id.clone()).into(),
@@ -311,15 +312,16 @@ fn all(connection: &Connection, environment: &str) -> rusqlite::Result<Vec<Targe
 fn name(transaction: &Transaction<'_>, id: TargetNumber, target: &Target) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE targets SET unlisted_at = NULL, unlisted_for_seconds = 0, webhook_name = ?2, owner_type = ?3, owner_id = ?4, owner_name = NULL,
-                    host = NULL, port = NULL, timeout_seconds = NULL, max_retries = NULL, method = NULL, is_enabled = NULL
+            "UPDATE targets SET unlisted_at = NULL, unlisted_for_seconds = 0, webhook_name = ?2, owner_type = ?3,
+                    owner_id = ?4, owner_name = NULL, host = NULL, port = NULL, timeout_seconds = NULL,
+                    max_retries = NULL, method = NULL, is_enabled = NULL
              WHERE id = ?1",
         )?
         .execute(params![id.0, &*target.webhook_name, target.owner_type.as_str(), &*target.owner_id])?;
     Ok(())
 }
 
-/// Forgets a target and everything that belongs to it.
+/// Deletes a target and everything that belongs to it.
 pub(super) fn remove(transaction: &Transaction<'_>, id: TargetNumber) -> rusqlite::Result<()> {
     const TABLES: [&str; 10] = [
         "entries",

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::{SqliteStore, format, targets};
 use crate::store::Store as _;
 use crate::store::error::StoreError;
-use crate::store::{Detached, Release, SpanBatch, Unlisted};
+use crate::store::problems::Detached;
+use crate::store::{Release, SpanBatch, Unlisted};
 use talkover_core::delivery::{Attempt, AttemptStatus, HttpStatus, OwnerType, Target};
 use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
@@ -455,12 +456,16 @@ fn brought_forward(place: &Place, dump: &str) -> SqliteStore {
     store
 }
 
+/// The memory after all `batches`.
+fn after(batches: &[Batch]) -> Ledger {
+    let mut ledger = Ledger::default();
+    batches.iter().for_each(|batch| ledger.apply(decide(&ledger, batch, &policy()).changes));
+    ledger
+}
+
 /// The memory after [`batches`], as versions before 4 kept it: without what spans tell.
 fn after_batches() -> Ledger {
-    let mut ledger = Ledger::default();
-    for batch in batches() {
-        ledger.apply(decide(&ledger, &batch, &policy()).changes);
-    }
+    let ledger = after(&batches());
     let older = |key: &RowKey, row: &Row| Row { finished_at: key.created_at, is_retry: row.attempt > 1, ..row.clone() };
     with_rows(&ledger, older)
 }
@@ -552,14 +557,45 @@ fn losses(error: Option<&str>) -> Vec<Batch> {
 #[test]
 fn a_file_of_the_sixth_version_is_brought_forward() {
     let place = Place::new();
-    let mut expected = Ledger::default();
-    for batch in losses(None) {
-        expected.apply(decide(&expected, &batch, &policy()).changes);
-    }
+    let expected = after(&losses(None));
     let streak = &expected.marks().streak;
     assert_eq!((streak.count, streak.since, expected.losses().len()), (2, Some(at(120)), 3));
     let store = brought_forward(&place, VERSION_6);
     assert_same(&store.load(&target("w-1"), &policy().labels).unwrap().ledger, &expected);
+}
+
+/// The same as the state before version 6 was, after [`losses`]; discovery has lost sight of `w-2`.
+const VERSION_5: &str = include_str!("../../../tests/fixtures/state/v5.sql");
+
+#[test]
+fn a_file_of_the_fifth_version_is_brought_forward() {
+    let place = Place::new();
+    let mut store = brought_forward(&place, VERSION_5);
+    let loaded = store.load(&target("w-1"), &policy().labels).unwrap();
+    assert_same(&loaded.ledger, &after(&losses(None)));
+    assert_eq!((loaded.births.is_empty(), loaded.is_behind), (false, false));
+    assert_sums(&store, &target("w-1"));
+    let unlisted = store.list("test", &[target("w-1")], local(0)).unwrap();
+    let [Unlisted { target: gone, info: Some(info), unlisted_for }] = &unlisted[..] else { panic!("{unlisted:?}") };
+    assert_eq!((&*gone.webhook_id, gone.owner_type, *unlisted_for), ("w-2", OwnerType::Campaign, Duration::ZERO));
+    assert_eq!((&*info.owner_name, info.max_retries, info.is_enabled), ("Spring", Some(3), true));
+}
+
+/// The same as the state before version 8 was: `w-1` after [`losses`], `w-2` after [`batches`].
+const VERSION_7: &str = include_str!("../../../tests/fixtures/state/v7.sql");
+
+#[test]
+fn a_file_of_the_seventh_version_is_brought_forward() {
+    let place = Place::new();
+    let store = brought_forward(&place, VERSION_7);
+    for (name, batches) in [("w-1", losses(Some("HTTP 503 for 'orders'"))), ("w-2", batches())] {
+        let loaded = store.load(&target(name), &policy().labels).unwrap();
+        assert_same(&loaded.ledger, &after(&batches));
+        assert!(!loaded.births.is_empty() && !loaded.is_behind);
+        assert_sums(&store, &target(name));
+    }
+    let lost = store.load(&target("w-1"), &policy().labels).unwrap().ledger;
+    assert!(lost.losses().values().all(|loss| loss.error.is_some()), "{lost:#?}");
 }
 
 #[test]
@@ -685,14 +721,7 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
     let mut store = place.open();
     settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
     assert!(store.find_detached().is_none() && store.take_due_check().is_none(), "nothing else has written to it");
-    let mut second = 1;
-    let mut change = |sql: &str| {
-        Connection::open(place.path()).unwrap().execute_batch(sql).unwrap();
-        // Whatever the resolution of the file system's times.
-        let modified = std::time::UNIX_EPOCH + Duration::from_secs(second);
-        fs::File::options().write(true).open(place.path()).unwrap().set_modified(modified).unwrap();
-        second += 1;
-    };
+    let change = |sql: &str| Connection::open(place.path()).unwrap().execute_batch(sql).unwrap();
     let check = |store: &mut SqliteStore| {
         let check = store.take_due_check().unwrap();
         assert!(store.take_due_check().is_none(), "one is enough");
@@ -701,6 +730,8 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
     };
 
     change("PRAGMA wal_checkpoint(FULL)");
+    // Whatever the resolution of the file system's times.
+    fs::File::options().write(true).open(place.path()).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(store.find_detached(), None);
     check(&mut store);
     assert_eq!(store.find_detached(), None);
@@ -711,13 +742,13 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
     for _ in 0..2 {
         let Detached { what, .. } = store.find_detached().unwrap();
         assert!(what.contains("was overwritten or cut by another program (table entries"), "{what}");
-        assert!(store.problems.is_detached() && store.take_due_check().is_none());
+        assert!(store.problems.detached().is_some() && store.take_due_check().is_none());
     }
 
     change("UPDATE entries SET event = rtrim(event, 'x') WHERE id = 'odd'");
     assert!(store.find_detached().is_some(), "it is not known yet");
     check(&mut store);
-    assert!(store.find_detached().is_none() && !store.problems.is_detached());
+    assert!(store.find_detached().is_none() && store.problems.detached().is_none());
 
     change("UPDATE entries SET event = event || 'x' WHERE id = 'odd'");
     settle(&mut store, &target("w-2"), &mut Ledger::default(), &batches()[1]);

@@ -1,41 +1,45 @@
-//! What keeps the file from being taken for what it is not: whether it went back in time, whether its path still leads to
-//! it, and how much of it is in its write-ahead log alone.
+//! Detects a state file that cannot be relied on: one that went back in time, was replaced or deleted, or was written
+//! to by another program. Also checkpoints the write-ahead log.
 
 use tracing::{info, warn};
 
 use super::behind::{self, Gap};
 use super::commits::{self, Commit};
 use super::served::Served;
-use super::{SqliteStore, checksums, format, targets};
+use super::{SqliteStore, damage, format, targets};
 use crate::local_clock;
+use crate::store::FileCheck;
 use crate::store::error::StoreError;
 use crate::store::place::{self, Identity};
-use crate::store::{Detached, FileCheck};
+use crate::store::problems::Detached;
 
-/// The database file as it was when this store last wrote to it.
+/// The database file, as it was when this store last wrote to it.
 #[derive(Debug, Default)]
 pub(super) struct FilePlace {
     pub(super) database: Option<Identity>,
     /// Its write-ahead log.
     pub(super) log: Option<Identity>,
+    /// Its length and modification time, as `LockFile::version` returns them.
     pub(super) version: Option<(u64, i64, i64)>,
-    /// The number of the last commit that was carried over into it.
+    /// SQLite's number for what other connections have committed (<https://www.sqlite.org/pragma.html#pragma_data_version>).
+    pub(super) others: Option<i64>,
+    /// The number of the last commit that was checkpointed into it.
     pub(super) carried_over: u64,
     /// Whether something else has written to it since it was last checked as a whole.
     pub(super) is_check_due: bool,
-    /// What that check found.
+    /// What the last such check found wrong.
     pub(super) fault: Option<String>,
 }
 
 impl SqliteStore {
-    /// Compares the state with the one that was last shown, and begins to go on from there.
+    /// Compares the state with the one that was last shown. If it is older, all targets are marked as behind.
     pub(super) fn compare_with(&mut self, shown: Served) -> Result<(), StoreError> {
         let Some(commits) = shown.is_ahead_of(&self.last, self.created_at) else {
             self.note_commit();
             return Ok(());
         };
         let (from, to) = (self.last.at, shown.at);
-        // Whatever was shown under these numbers is never taken for this.
+        // New commits get numbers that were never shown, so that they are not taken for the lost ones.
         self.last.number = self.last.number.max(shown.number);
         let gap = Gap { commits, from, to, noticed_at: local_clock::now().timestamp() };
         self.transact(|transaction| {
@@ -44,13 +48,13 @@ impl SqliteStore {
         })?;
         warn!(
             path = %self.path.display(),
-            "the state is {gap}: its write-ahead log was lost, or an older copy was put in its place. The series of each \
-             webhook are absent until its log has been read again",
+            "the state is {gap}: its write-ahead log was lost, or an older copy was put in its place. The series of \
+             each webhook are absent until its log has been read again",
         );
         Ok(())
     }
 
-    /// Notes that the last commit may be shown from now on, and how the file looks after it.
+    /// Records that the last commit may be shown from now on, and the file's version after it.
     pub(super) fn note_commit(&mut self) {
         let Commit { number, at, .. } = self.last;
         self.served.write(Served { number, at, created_at: self.created_at });
@@ -64,56 +68,79 @@ impl SqliteStore {
         }
     }
 
-    /// Has the file checked if something else has written to it: once this store has too, nothing tells any more.
+    /// Makes a check due if another program has written to the file. Called before this store writes: afterwards the
+    /// file's version no longer shows it.
     pub(super) fn notice_other_writer(&mut self) {
-        if self.place.version.is_some() && self.lock.version().ok() != self.place.version {
+        let is_rewritten = self.place.version.is_some() && self.lock.version().ok() != self.place.version;
+        if self.has_other_commits() || is_rewritten {
             self.place.is_check_due = true;
         }
     }
 
+    /// Whether another connection has committed anything since this was last asked. Its commits are in the write-ahead
+    /// log at first, so that the file looks as it did.
+    fn has_other_commits(&mut self) -> bool {
+        let found = self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)).ok();
+        let before = std::mem::replace(&mut self.place.others, found);
+        before.is_some() && found != before
+    }
+
     /// What is wrong with the place of the file.
-    fn inspect_place(&mut self) -> Option<String> {
+    fn inspect_place(&mut self) -> Option<Detached> {
         let path = self.path.display().to_string();
         match Identity::at(&self.path) {
-            None => return Some(format!("{path} was deleted")),
-            found if found != self.place.database => return Some(format!("{path} is another file now")),
+            None => return Some(self.gone()),
+            found if found != self.place.database => return Some(held(format!("{path} is another file now"))),
             Some(_) => {}
         }
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
-            return Some(format!("{path}-wal was deleted or replaced"));
+            return Some(held(format!("{path}-wal was deleted or replaced")));
         }
+        self.place.is_check_due |= self.has_other_commits();
         if self.lock.version().ok() != self.place.version {
-            // Something else has written to it: SQLite on behalf of another program, or a copy that was put over it. To
-            // read all of it here would keep commits waiting.
+            // Another program has written to it, through SQLite or by copying another file over it. Only the last
+            // commit is checked here: checking the whole file would keep commits waiting.
             if !self.has_last_commit() {
-                return Some(format!("{path} was overwritten or cut by another program"));
+                return Some(spoiled(format!("{path} was overwritten or cut by another program")));
             }
             self.place.is_check_due = true;
             self.note_version();
         }
         let fault = self.place.fault.as_ref()?;
-        Some(format!("{path} was overwritten or cut by another program ({fault})"))
+        Some(spoiled(format!("{path} was overwritten or cut by another program ({fault})")))
     }
 
-    /// Whether the last commit is what others find in the file.
+    /// What has become of a file that is not at its path.
+    fn gone(&self) -> Detached {
+        let path = self.path.display();
+        match place::name_of_open(self.lock.descriptor()) {
+            Some(name) => Detached {
+                what: format!("{path} was moved to {}", name.display()),
+                remedy: "this process still has everything: move it back".to_owned(),
+            },
+            None => held(format!("{path} was deleted")),
+        }
+    }
+
+    /// Whether a second connection finds this store's last commit in the file.
     fn has_last_commit(&self) -> bool {
         let found = || commits::read(&format::open_beside(&self.path)?);
         self.lock.has_header() && found().is_ok_and(|found| found.is_ok_and(|found| found.number == self.last.number))
     }
 
-    /// The check of the whole file that is due, on a connection of its own and as of one moment.
+    /// Returns the check of the whole file, if it is due. It uses its own connection and reads one snapshot.
     pub(super) fn begin_due_check(&mut self) -> Option<FileCheck> {
         if !self.place.is_check_due {
             return None;
         }
-        // Where it cannot be opened, it is due still.
+        // If the file cannot be opened, the check stays due.
         let connection = format::open_beside(&self.path).ok()?;
         self.place.is_check_due = false;
         let handle = connection.get_interrupt_handle();
         let find_fault = move || -> rusqlite::Result<Option<String>> {
             let transaction = connection.unchecked_transaction()?;
             let broken = format::find_broken_page(&transaction)?;
-            let fault = || Ok(checksums::find_fault(&transaction)?.map(|fault| fault.to_string()));
+            let fault = || Ok(damage::find_fault(&transaction)?.map(|fault| fault.to_string()));
             broken.map_or_else(fault, |reason| Ok(Some(reason)))
         };
         Some(FileCheck {
@@ -122,39 +149,35 @@ impl SqliteStore {
         })
     }
 
-    /// Says if the path no longer leads to the open file, or something else has written to it.
+    /// Returns what is wrong if the path no longer leads to the open file, or another program has written to the file.
     pub(super) fn look_for_detachment(&mut self) -> Option<Detached> {
-        let what = self.inspect_place();
-        let Some(what) = what else {
-            let was = self.problems.set_attached();
-            self.note_version();
-            if was {
-                info!(path = %self.path.display(), "the state file is in its place again");
+        let detached = self.inspect_place();
+        match &detached {
+            Some(detached) => self.problems.set_detached(detached),
+            None => {
+                let was = self.problems.set_attached();
+                self.note_version();
+                if was {
+                    info!(path = %self.path.display(), "the state file is in its place again");
+                }
             }
-            return None;
-        };
-        self.problems.set_detached();
-        let (process, descriptor) = (std::process::id(), self.lock.descriptor());
-        let remedy = format!(
-            "this process still has everything: put the file back, or copy it with `cp /proc/{process}/fd/{descriptor} \
-             FILE` and put FILE in its place when this process has been stopped"
-        );
-        Some(Detached { what, remedy })
+        }
+        detached
     }
 
-    /// The same as [`Self::carry_over`], but for a file that cannot grow now, as on a full disk: what was committed is
-    /// safe in the write-ahead log, and is carried over later.
+    /// Like [`Self::carry_over`], but tolerates a file that cannot grow, as on a full disk: what was committed is safe
+    /// in the write-ahead log, and is checkpointed later.
     pub(super) fn carry_over_if_possible(&mut self) -> Result<(), StoreError> {
         match self.carry_over() {
             Err(failure @ (StoreError::Sqlite { .. } | StoreError::Io { .. })) => {
-                warn!("failed to carry the write-ahead log over into the state file: {failure}");
+                warn!("failed to checkpoint the write-ahead log into the state file: {failure}");
                 Ok(())
             }
             done => done,
         }
     }
 
-    /// Carries what was committed over from the write-ahead log into the file, as far as readers allow.
+    /// Checkpoints: copies what was committed from the write-ahead log into the database file, as far as readers allow.
     pub(super) fn carry_over(&mut self) -> Result<(), StoreError> {
         if self.place.carried_over == self.last.number {
             return Ok(());
@@ -171,4 +194,19 @@ impl SqliteStore {
         self.note_version();
         Ok(())
     }
+}
+
+/// The open file is whole, and has no name any more.
+fn held(what: String) -> Detached {
+    let remedy = "this process still has everything: `talkover-exporter state export --config CONFIG FILE` copies it from \
+                  this process. Then stop it, move what is left of the state's files away but for the one that ends in \
+                  .served, and `state import` FILE";
+    Detached { what, remedy: remedy.to_owned() }
+}
+
+/// The open file is not what this process has written.
+fn spoiled(what: String) -> Detached {
+    let remedy = "what the file holds cannot be relied on: stop this process, put a copy (`state export`) in its place, and \
+                  start again; what the copy does not have is read from the logs";
+    Detached { what, remedy: remedy.to_owned() }
 }

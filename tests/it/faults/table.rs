@@ -71,7 +71,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Token not accepted (401)",
         cause: Cause::Token,
-        does: "Reads the token again before every request: once the file has the right one, polling goes on without a restart",
+        does: "Reads the token again before every request: once the file has a valid one, polling continues without a restart",
         result: "unauthorized",
         code: "401",
         concerned: Environment,
@@ -89,7 +89,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Webhook, agent or campaign not found (404)",
         cause: Cause::Api(Fault::Status(404)),
-        does: "Backs off from the webhook; if it comes back, its counters go on",
+        does: "Backs off from the webhook; if it comes back, its counters continue",
         result: "http_error",
         code: "404",
         concerned: Webhook,
@@ -107,7 +107,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429), `Retry-After` in seconds",
         cause: Cause::Api(Fault::RateLimited(Some(RETRY_AFTER))),
-        does: "Sends no request for the environment until that time is over, at most 1 h",
+        does: "Sends no requests for the environment during that time, at most 1 h",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -116,7 +116,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Rate limit (429), `Retry-After` as a date",
         cause: Cause::Api(Fault::RateLimitedUntil(RETRY_AFTER)),
-        does: "The same; the date is compared with the answer's own `Date`, not with the local clock",
+        does: "The same; the date is compared with the response's own `Date`, not with the local clock",
         result: "rate_limited",
         code: "429",
         concerned: Environment,
@@ -133,7 +133,7 @@ pub(crate) static TABLE: [Row; 28] = [
         logged: "the API's rate limit is reached (429)",
     },
     Row {
-        name: "Rate limit (429), a `Retry-After` of no use, and `X-RateLimit-Reset`",
+        name: "Rate limit (429), an unusable `Retry-After`, and `X-RateLimit-Reset`",
         cause: Cause::Api(Fault::RateLimitedByReset(RETRY_AFTER)),
         does: "Waits until the reset, at most 1 h. It counts only after a 429, or if `X-RateLimit-Remaining` is 0",
         result: "rate_limited",
@@ -214,9 +214,9 @@ pub(crate) static TABLE: [Row; 28] = [
         logged: "the API gave no complete answer in time",
     },
     Row {
-        name: "An answer that drips, byte by byte",
+        name: "A response that arrives byte by byte",
         cause: Cause::Api(Fault::Drip(Duration::from_millis(100))),
-        does: "Gives up after `request_timeout`, which is for the whole answer",
+        does: "Gives up after `request_timeout`, which limits the whole response",
         result: "timeout",
         code: "200",
         concerned: Environment,
@@ -225,7 +225,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "`Content-Length` too long",
         cause: Cause::Api(Fault::LengthTooLong),
-        does: "Waits for the rest until `request_timeout`, and discards the answer",
+        does: "Waits for the rest until `request_timeout`, and discards the response",
         result: "timeout",
         code: "200",
         concerned: Environment,
@@ -234,7 +234,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "`Content-Length` too short",
         cause: Cause::Api(Fault::LengthTooShort),
-        does: "Discards the answer, and closes the connection on which more came than was announced",
+        does: "Discards the response, and closes the connection, which carries more bytes than announced",
         result: "invalid_response",
         code: "200",
         concerned: Webhook,
@@ -243,7 +243,7 @@ pub(crate) static TABLE: [Row; 28] = [
     Row {
         name: "Connection reset before the answer",
         cause: Cause::Api(Fault::Reset),
-        does: "Does not retry the request itself: the next poll does, within the budget",
+        does: "Does not repeat the request: the next poll does, within the budget",
         result: "connection",
         code: "none",
         concerned: Environment,
@@ -286,7 +286,7 @@ pub(crate) static TABLE: [Row; 28] = [
         logged: "the answer cannot be used: the answer says success: false",
     },
     Row {
-        name: "200 with something that is no JSON",
+        name: "200 with a body that is not JSON",
         cause: Cause::Api(Fault::InvalidJson),
         does: "Discards the answer",
         result: "invalid_response",
@@ -336,38 +336,38 @@ What holds for all of them:
 - A webhook that fails is retried after 0.5 s to 1 s, then after twice as long, up to 1 min, with jitter. If others are
   answered and it keeps failing, it is retried every `max_interval`, like an idle webhook.
 - After 401 and 429 all webhooks of the environment back off together.
-- If nobody in the environment is answered (timeouts, broken connections, 5xx), one webhook after the other is probed
-  with the same pauses, those that were answered last first. The first answer ends this, and polling resumes at once.
-  The log has one line at the beginning and one at the end.
-- `code` is the status of the answer, even if its body was unusable, and `none` if there was no answer.
+- If no webhook of the environment gets an answer (timeouts, broken connections, 5xx), the exporter probes one webhook
+  after the other, with the same pauses, starting with those that got an answer last. The first answer ends this, and
+  polling resumes at once. The log has one line at the beginning and one at the end.
+- `code` is the status of the response, even if its body was unusable, and `none` if there was no response.
 
 ";
 
-/// Clocks that are wrong, and what the exporter does. No polls fail.
+/// Wrong clocks, and what the exporter does. No polls fail.
 const CLOCKS: [(&str, &str); 7] = [
     (
-        "The first answer's `Date` is days ahead or behind",
-        "Does not believe it, and requests again before it decides anything by it",
+        "The first response's `Date` is days ahead or behind",
+        "Does not trust it, and sends another request before it decides anything",
     ),
     (
-        "Some answers' `Date` is days ahead or behind",
-        "Does not believe them. The last time it believed goes on with the monotonic clock",
+        "The `Date` of some responses is days ahead or behind",
+        "Does not trust them. Time continues from the last trusted `Date`, by the monotonic clock",
     ),
-    ("No answer has a `Date`", "Uses the local clock as it was at the start; later changes of it have no effect"),
+    ("No response has a `Date`", "Uses the local clock as it was at the start; later changes of it have no effect"),
     (
         "The local clock is days off at the start",
-        "Believes the server once three answers in a row agree, and decides nothing until then",
+        "Trusts the server once three responses in a row agree, and decides nothing until then",
     ),
     (
         "The server's clock really jumps by more than five minutes",
-        "Follows it once three answers in a row agree, and logs one line",
+        "Follows it once three responses in a row agree, and logs one line",
     ),
     (
-        "The first answers are errors (503 for an hour)",
-        "Everything after the first of them is live, not history, over restarts too",
+        "The first responses are errors (503 for an hour)",
+        "Everything after the first of them is live, not history, even over restarts",
     ),
     (
-        "The state was made by a version that believed a wrong `Date`",
+        "The state was made by a version that trusted a wrong `Date`",
         "Says so at the start, sets the first contact back to when the state was made, and counts what was ignored since",
     ),
 ];
@@ -375,29 +375,29 @@ const CLOCKS: [(&str, &str); 7] = [
 const CLOCKS_PREAMBLE: &str = "
 ## Wrong clocks
 
-What cannot be taken back (how far back a first contact reads, what is given up or forgotten) never depends on a single
-reading of any clock. `tests/it/clocks.rs` proves it.
+Irreversible decisions (how far back a first contact reads, what expires or is pruned) never depend on a single reading
+of any clock. `tests/it/clocks.rs` proves it.
 
 ";
 
 const PAGES: &str = r"
 ## Pages that cannot be read
 
-Proven by `tests/it/unreadable.rs`. Each is logged once.
+Proven by `tests/it/unreadable.rs`. Each fault is logged once.
 
 | fault | what the exporter does |
 | --- | --- |
-| One entry makes every page fail that holds it | After three failures, with other pages answered, reads the page in smaller parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is skipped; all others are counted |
-| Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if a first contact or the way back to known entries ends there |
-| The list repeats itself or holds nothing usable | Stops after 20 pages that bring nothing new, or 20,000 unusable entries in a row; a gap as above |
-| A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that is the cause. What the list shows is used; nothing is taken as removed while part of it is unreadable |
-| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 1,000 pages or 50,000 owners, and 200 pages or 10,000 webhooks. What was found is used, nothing is taken as removed |
+| One entry makes every page fail that contains it | If the page fails three times while other pages are answered, reads it in smaller parts (50, 25, 10, 5, 1). The entry counts as `invalid` once and is skipped; all others are counted |
+| Pages beyond some depth are refused | Counts what can be read; `history_gaps_total` grows by one if this cuts off a first contact or the way back to known entries |
+| The list repeats itself or has no usable entries | Stops after 20 pages with nothing new, or 20,000 unusable entries in a row; counts a gap as above |
+| A page of the list of agents or campaigns keeps failing | Reads it in parts as above, in each refresh, and skips the entry that causes the failure. What the list shows is used; nothing counts as removed while part of the list is unreadable |
+| The list of agents or campaigns, or of one owner's webhooks, never ends | Stops after 500 pages or 20,000 owners, and 200 pages or 10,000 webhooks. What was found is used; nothing counts as removed |
 
 The last two are proven by `tests/it/discovery.rs` and the unit tests of discovery.
 
-`verify` and `check --online` go on with the other webhooks if one is broken, and `verify` reads past failing pages as
-the daemon does. They give up the rest of an environment only after a 401 or 429, or if the first ten webhooks get no
-answer.
+`verify` and `check --online` continue with the other webhooks if one is broken, and `verify` skips failing pages as the
+daemon does. They give up the rest of an environment only after a 401 or 429, or if none of the first ten webhooks is
+answered.
 ";
 
 /// The page as it should be.

@@ -102,7 +102,7 @@ async fn a_daemon_starts_on_a_full_disk_though_its_file_cannot_take_the_write_ah
     exporter.kill().await;
 
     let exporter = scene.start().await;
-    let told = |log: &[String]| log.iter().any(|line| line.contains("failed to carry the write-ahead log over"));
+    let told = |log: &[String]| log.iter().any(|line| line.contains("failed to checkpoint the write-ahead log"));
     exporter.wait_for_log("what it could not do", told).await;
     scene.wait_for_truth(&exporter).await.assert_not_below(&before);
     exporter.kill().await;

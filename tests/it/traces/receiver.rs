@@ -1,5 +1,6 @@
-//! An OTLP receiver that does as it is told: over gRPC and over HTTP on the same port, with or without TLS.
+//! An OTLP receiver of every signal that does as it is told: over gRPC and over HTTP on the same port, with or without TLS.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
@@ -15,10 +16,18 @@ use axum::routing::post;
 use axum::{Router, middleware};
 use axum_server::tls_rustls::RustlsConfig;
 use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::task::JoinHandle;
@@ -32,7 +41,7 @@ use tonic::{Code, Status};
 pub(crate) enum Answer {
     /// Takes it.
     Accept,
-    /// Takes it, but for so many spans.
+    /// Takes it, but for so many items.
     Partial(i64),
     /// 503, or UNAVAILABLE.
     Unavailable,
@@ -44,7 +53,7 @@ pub(crate) enum Answer {
     Invalid,
     /// Takes it where it is not compressed; else 400 or UNIMPLEMENTED, as servers say that do not know of compression.
     Plain,
-    /// 413, or RESOURCE_EXHAUSTED, where there are more spans than this; else takes it.
+    /// 413, or RESOURCE_EXHAUSTED, where there are more items than this; else takes it.
     AtMost(usize),
     /// Takes it, and breaks off in the midst of the answer.
     BreakOff,
@@ -62,6 +71,10 @@ struct Known {
     taken: BTreeMap<String, u32>,
     /// All spans that have been taken.
     spans: Vec<Span>,
+    /// All requests with metrics that have been taken.
+    metrics: Vec<ExportMetricsServiceRequest>,
+    /// All requests with log records that have been taken.
+    logs: Vec<ExportLogsServiceRequest>,
     seen: Vec<Seen>,
 }
 
@@ -70,6 +83,7 @@ struct Known {
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) names: Vec<String>,
+    /// Empty if it is one of another signal.
     pub(crate) request: ExportTraceServiceRequest,
     pub(crate) headers: HeaderMap,
 }
@@ -129,6 +143,16 @@ impl Receiver {
         self.known.lock().unwrap().spans.clone()
     }
 
+    /// All requests with metrics that were taken.
+    pub(crate) fn metrics(&self) -> Vec<ExportMetricsServiceRequest> {
+        self.known.lock().unwrap().metrics.clone()
+    }
+
+    /// All requests with log records that were taken.
+    pub(crate) fn logs(&self) -> Vec<ExportLogsServiceRequest> {
+        self.known.lock().unwrap().logs.clone()
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.known.lock().unwrap().seen.clone()
     }
@@ -141,10 +165,16 @@ impl Drop for Receiver {
 }
 
 fn router(known: Shared) -> Router {
-    let grpc = TraceServiceServer::new(Grpc(known.clone())).accept_compressed(CompressionEncoding::Gzip);
-    Routes::new(grpc)
+    let traces = TraceServiceServer::new(Grpc(known.clone())).accept_compressed(CompressionEncoding::Gzip);
+    let metrics = MetricsServiceServer::new(Grpc(known.clone())).accept_compressed(CompressionEncoding::Gzip);
+    let logs = LogsServiceServer::new(Grpc(known.clone())).accept_compressed(CompressionEncoding::Gzip);
+    Routes::new(traces)
+        .add_service(metrics)
+        .add_service(logs)
         .into_axum_router()
-        .route("/v1/traces", post(http).with_state(known.clone()))
+        .route("/v1/traces", post(http::<ExportTraceServiceRequest>).with_state(known.clone()))
+        .route("/v1/metrics", post(http::<ExportMetricsServiceRequest>).with_state(known.clone()))
+        .route("/v1/logs", post(http::<ExportLogsServiceRequest>).with_state(known.clone()))
         .layer(middleware::from_fn_with_state(known, script))
 }
 
@@ -170,12 +200,54 @@ async fn script(State(known): State<Shared>, mut request: Request, next: Next) -
     }
 }
 
-impl Known {
-    fn take(&mut self, request: &ExportTraceServiceRequest) {
-        for span in spans(request) {
-            *self.taken.entry(span.name.clone()).or_default() += 1;
-            self.spans.push(span.clone());
+/// A request of a signal.
+trait Telemetry: Message + Default + Clone + 'static {
+    /// What its items are called: spans by their names, data points by those of their metrics, log records by their
+    /// events.
+    fn names(&self) -> Vec<String>;
+
+    fn keep(&self, known: &mut Known);
+}
+
+impl Telemetry for ExportTraceServiceRequest {
+    fn names(&self) -> Vec<String> {
+        spans(self).map(|span| span.name.clone()).collect()
+    }
+
+    fn keep(&self, known: &mut Known) {
+        for span in spans(self) {
+            *known.taken.entry(span.name.clone()).or_default() += 1;
+            known.spans.push(span.clone());
         }
+    }
+}
+
+impl Telemetry for ExportMetricsServiceRequest {
+    fn names(&self) -> Vec<String> {
+        let scopes = self.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        let points = |metric: &Metric| match metric.data.as_ref().unwrap() {
+            Data::Gauge(gauge) => gauge.data_points.len(),
+            Data::Sum(sum) => sum.data_points.len(),
+            Data::Histogram(histogram) => histogram.data_points.len(),
+            other => panic!("{other:?}"),
+        };
+        let metrics = scopes.flat_map(|scope| &scope.metrics);
+        metrics.flat_map(|metric| std::iter::repeat_n(metric.name.clone(), points(metric))).collect()
+    }
+
+    fn keep(&self, known: &mut Known) {
+        known.metrics.push(self.clone());
+    }
+}
+
+impl Telemetry for ExportLogsServiceRequest {
+    fn names(&self) -> Vec<String> {
+        let scopes = self.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
+        scopes.flat_map(|scope| &scope.log_records).map(|record| record.event_name.clone()).collect()
+    }
+
+    fn keep(&self, known: &mut Known) {
+        known.logs.push(self.clone());
     }
 }
 
@@ -184,30 +256,32 @@ fn spans(request: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
     scopes.flat_map(|scope| &scope.spans)
 }
 
-fn names(request: &ExportTraceServiceRequest) -> Vec<String> {
-    spans(request).map(|span| span.name.clone()).collect()
-}
-
-fn see(known: &Shared, answer: &Answer, headers: HeaderMap, request: &ExportTraceServiceRequest) {
+/// Records a request; returns how many items are in it.
+fn see<R: Telemetry>(known: &Shared, answer: &Answer, headers: HeaderMap, request: &R) -> usize {
     let mut known = known.lock().unwrap();
-    let names = names(request);
+    let names = request.names();
+    let items = names.len();
     let is_taken = match answer {
         Answer::Accept | Answer::Partial(_) | Answer::BreakOff => true,
-        Answer::AtMost(limit) => names.len() <= *limit,
+        Answer::AtMost(limit) => items <= *limit,
         Answer::Plain => !is_compressed(&headers),
         _ => false,
     };
     if is_taken {
-        known.take(request);
+        request.keep(&mut known);
     }
-    known.seen.push(Seen { at: Instant::now(), names, request: request.clone(), headers });
+    let spans = (request as &dyn Any).downcast_ref::<ExportTraceServiceRequest>();
+    let request = spans.cloned().unwrap_or_default();
+    known.seen.push(Seen { at: Instant::now(), names, request, headers });
+    items
 }
 
 fn is_compressed(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key("grpc-encoding")
 }
 
-fn taken(answer: &Answer) -> ExportTraceServiceResponse {
+/// The answer of each signal: they have the same fields.
+fn taken<A: Message + Default>(answer: &Answer) -> A {
     let partial_success = match answer {
         Answer::Partial(rejected_spans) => {
             let error_message = "too old".to_owned();
@@ -215,11 +289,11 @@ fn taken(answer: &Answer) -> ExportTraceServiceResponse {
         }
         _ => None,
     };
-    ExportTraceServiceResponse { partial_success }
+    A::decode(&*ExportTraceServiceResponse { partial_success }.encode_to_vec()).unwrap()
 }
 
-/// `POST /v1/traces`
-async fn http(
+/// `POST /v1/traces`, and so on.
+async fn http<R: Telemetry>(
     State(known): State<Shared>,
     Extension(answer): Extension<Answer>,
     headers: HeaderMap,
@@ -231,11 +305,10 @@ async fn http(
         None => plain = body.to_vec(),
         other => panic!("{other:?}"),
     }
-    let request = ExportTraceServiceRequest::decode(&*plain).unwrap();
-    let spans = names(&request).len();
+    let request = R::decode(&*plain).unwrap();
     let shown = headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
     let is_compressed = is_compressed(&headers);
-    see(&known, &answer, headers, &request);
+    let items = see(&known, &answer, headers, &request);
     match answer {
         Answer::Plain if is_compressed => (StatusCode::BAD_REQUEST, "failed to decode the body").into_response(),
         Answer::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -244,12 +317,37 @@ async fn http(
         }
         Answer::Unauthorized => (StatusCode::UNAUTHORIZED, format!("unknown key {shown}")).into_response(),
         Answer::Invalid => StatusCode::BAD_REQUEST.into_response(),
-        Answer::AtMost(limit) if spans > limit => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-        answer => ([(header::CONTENT_TYPE, "application/x-protobuf")], taken(&answer).encode_to_vec()).into_response(),
+        Answer::AtMost(limit) if items > limit => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        answer => {
+            let body = taken::<ExportTraceServiceResponse>(&answer).encode_to_vec();
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
+        }
     }
 }
 
 struct Grpc(Shared);
+
+impl Grpc {
+    fn answer<R: Telemetry, A: Message + Default>(
+        &self,
+        request: tonic::Request<R>,
+    ) -> Result<tonic::Response<A>, Status> {
+        let answer = request.extensions().get::<Answer>().unwrap().clone();
+        let headers = request.metadata().clone().into_headers();
+        let shown = headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
+        let is_compressed = is_compressed(&headers);
+        let items = see(&self.0, &answer, headers, &request.into_inner());
+        match answer {
+            Answer::Plain if is_compressed => Err(Status::unimplemented("gzip is not supported")),
+            Answer::Unavailable => Err(Status::unavailable("going down")),
+            Answer::Busy(seconds) => Err(busy(Duration::from_secs(seconds))),
+            Answer::Unauthorized => Err(Status::unauthenticated(format!("unknown key {shown}"))),
+            Answer::Invalid => Err(Status::invalid_argument("bad item")),
+            Answer::AtMost(limit) if items > limit => Err(Status::resource_exhausted("message too large")),
+            answer => Ok(tonic::Response::new(taken(&answer))),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl TraceService for Grpc {
@@ -257,22 +355,27 @@ impl TraceService for Grpc {
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        let answer = request.extensions().get::<Answer>().unwrap().clone();
-        let headers = request.metadata().clone().into_headers();
-        let shown = headers.get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
-        let request = request.into_inner();
-        let spans = names(&request).len();
-        let is_compressed = is_compressed(&headers);
-        see(&self.0, &answer, headers, &request);
-        match answer {
-            Answer::Plain if is_compressed => Err(Status::unimplemented("gzip is not supported")),
-            Answer::Unavailable => Err(Status::unavailable("going down")),
-            Answer::Busy(seconds) => Err(busy(Duration::from_secs(seconds))),
-            Answer::Unauthorized => Err(Status::unauthenticated(format!("unknown key {shown}"))),
-            Answer::Invalid => Err(Status::invalid_argument("bad span")),
-            Answer::AtMost(limit) if spans > limit => Err(Status::resource_exhausted("message too large")),
-            answer => Ok(tonic::Response::new(taken(&answer))),
-        }
+        self.answer(request)
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, Status> {
+        self.answer(request)
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, Status> {
+        self.answer(request)
     }
 }
 

@@ -62,8 +62,9 @@ async fn what_an_answer_holds_in_confidence_is_found_nowhere_else() {
     let workspace = Workspace::new();
     let settings = format!(
         "log: {{level: trace}}\npoll: {{min_interval: 50ms, max_interval: 100ms}}\nmetrics: {{birth_hold: 0s}}\n\
-         traces: {{endpoint: '{}', headers: {{authorization: Bearer {MARK}}}}}\ntelemetry: {{traces: true}}\n",
-        receiver.url()
+         traces: {{endpoint: '{url}', headers: {{authorization: Bearer {MARK}}}, logs: true}}\n\
+         telemetry: {{traces: true}}\n",
+        url = receiver.url()
     );
     let config = workspace.configure(&simulator.base_url(), &quiet_scenario().webhooks, &settings);
     let exporter = Exporter::start(&config).await;
@@ -85,6 +86,7 @@ async fn what_an_answer_holds_in_confidence_is_found_nowhere_else() {
         scrape.sum("talkover_webhook_delivery_attempts_total", &[]) == attempts
             && scrape.sum("talkover_exporter_log_entries_total", &["outcome=\"invalid\""]) == 1.0
             && scrape.get("talkover_exporter_span_queue_length") == Some(0.0)
+            && scrape.get("talkover_exporter_log_record_queue_length") == Some(0.0)
     };
     exporter.wait_for("all attempts, sent", is_done).await;
 
@@ -98,6 +100,16 @@ async fn what_an_answer_holds_in_confidence_is_found_nowhere_else() {
     wait_for("the daemon's own spans", || async { (polls() > 2).then_some(()) }).await;
     for span in receiver.spans() {
         assert_clean("a span", &span.encode_to_vec());
+    }
+    let requests = receiver.logs();
+    // Each attempt failed, and every other one was the last.
+    let records = requests.iter().flat_map(|request| &request.resource_logs).flat_map(|one| &one.scope_logs);
+    assert_eq!(
+        records.map(|scope| scope.log_records.len()).sum::<usize>(),
+        errors().len() + errors().len().div_ceil(2)
+    );
+    for request in &requests {
+        assert_clean("log records", &request.encode_to_vec());
     }
     for (path, accept) in [
         ("/metrics", "text/plain"),

@@ -10,10 +10,12 @@
 pub mod filter;
 pub mod listing;
 pub mod plan;
+mod pool;
 pub mod record;
 pub mod request;
 mod room;
 mod rotation;
+mod take_over;
 pub mod targets;
 
 pub use crate::delivery::owners::{ApiOwner, ApiWebhook, Endpoint, Method, OwnerKey};

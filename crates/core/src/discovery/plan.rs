@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::filter::Filter;
 use super::listing::{Bounds, CompleteList, Completeness, GONE, LastReading, ListFailure, Listing, Shortfall};
+use super::pool::TextPool;
 use super::record::{DiscoveryRecord, ListRecord, OwnerRecord, Unsaved};
 use super::request::{DiscoveredPage, Request};
 use super::room::WebhookRoom;
@@ -63,6 +64,8 @@ pub struct Discovery {
     owners: BTreeMap<OwnerKey, KnownOwner>,
     /// The owner whose list of webhooks is being read, and its first pages.
     reading: Option<(OwnerKey, Listing<ApiWebhook>)>,
+    /// What owners and webhooks have in common.
+    pool: TextPool,
     is_asking: bool,
     /// When the first wish is due; cached, because it is read much more often than it changes.
     due: Option<Duration>,
@@ -130,6 +133,7 @@ impl Discovery {
             filter,
             owners: BTreeMap::new(),
             reading: None,
+            pool: TextPool::default(),
             is_asking: false,
             due: None,
             unsaved: BTreeSet::new(),
@@ -140,6 +144,8 @@ impl Discovery {
         let mut room = WebhookRoom::new(settings.max_webhooks);
         for (key, mut record) in record.owners {
             if types.contains(&key.owner_type) {
+                discovery.pool.share_owner(&mut record.owner);
+                record.webhooks.values_mut().for_each(|known| discovery.pool.share_webhook(&mut known.webhook));
                 let turn = OwnerTurn::read_at(record.read_at.map(at));
                 let skipped = room.trim(&key, &mut record, &discovery.filter);
                 let taken = WebhookRoom::taken_by(&key, &record, &discovery.filter);
@@ -252,12 +258,13 @@ impl Discovery {
     fn absorb_owners(
         &mut self,
         owner_type: OwnerType,
-        page: ListPage<ApiOwner>,
+        mut page: ListPage<ApiOwner>,
         date: Timestamp,
         now: Duration,
     ) -> bool {
         let Some(list) = self.lists.get_mut(&owner_type) else { return false };
         list.failures = 0;
+        page.entries.iter_mut().for_each(|(_, owner)| self.pool.share_owner(owner));
         let absent_at = list.record.whole_at;
         // An owner is used as soon as its page has come, before the list is complete.
         let mut has_changed = false;
@@ -312,7 +319,14 @@ impl Discovery {
         has_changed
     }
 
-    fn absorb_webhooks(&mut self, key: OwnerKey, page: ListPage<ApiWebhook>, date: Timestamp, now: Duration) -> bool {
+    fn absorb_webhooks(
+        &mut self,
+        key: OwnerKey,
+        mut page: ListPage<ApiWebhook>,
+        date: Timestamp,
+        now: Duration,
+    ) -> bool {
+        page.entries.iter_mut().for_each(|(_, webhook)| self.pool.share_webhook(webhook));
         let room = self.room_beside(&key);
         // It may have gone while its answer was on the way.
         let Some(known) = self.owners.get_mut(&key) else { return false };

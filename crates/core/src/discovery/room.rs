@@ -1,5 +1,5 @@
-//! How many webhooks discovery keeps: of those that are wanted as many as `max_webhooks`, and as many of the others, so
-//! that lists without end cost a bounded amount of memory. Who was there first stays.
+//! Limits how many webhooks discovery remembers: `max_webhooks` that pass the filter, and as many that do not. So even
+//! endless lists cost a bounded amount of memory. Webhooks that were found first stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::filter::Filter;
 use super::record::{OwnerRecord, WebhookRecord};
 use super::{ApiWebhook, OwnerKey};
 
-/// Whether include and exclude let a webhook in.
+/// Whether a webhook passes the filter: `include` and `exclude`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WebhookWish {
     Wanted,
@@ -21,7 +21,7 @@ impl WebhookWish {
     }
 }
 
-/// Webhooks, wanted and not: those that are kept, or those that could be besides.
+/// Numbers of webhooks, wanted and unwanted: those that are remembered, or those that there is still room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WebhookRoom {
     wanted: usize,
@@ -29,12 +29,12 @@ pub(super) struct WebhookRoom {
 }
 
 impl WebhookRoom {
-    /// WebhookRoom for `max_webhooks` of each.
+    /// Returns room for `max_webhooks` of each kind.
     pub(super) fn new(max_webhooks: usize) -> Self {
         Self { wanted: max_webhooks, unwanted: max_webhooks }
     }
 
-    /// What the webhooks of an owner take.
+    /// Returns the room that the webhooks of an owner take.
     pub(super) fn taken_by(key: &OwnerKey, record: &OwnerRecord, filter: &Filter) -> Self {
         let wanted = record.webhooks.iter().filter(|(id, known)| {
             WebhookWish::of(filter, key, &record.owner.name, id, &known.webhook) == WebhookWish::Wanted
@@ -43,7 +43,7 @@ impl WebhookRoom {
         Self { wanted, unwanted: record.webhooks.len() - wanted }
     }
 
-    /// What is left beside `taken`.
+    /// Returns the room that is left after `taken`.
     pub(super) fn without(self, taken: Self) -> Self {
         Self {
             wanted: self.wanted.saturating_sub(taken.wanted),
@@ -51,7 +51,7 @@ impl WebhookRoom {
         }
     }
 
-    /// Takes a place; returns whether there was one.
+    /// Takes one place; returns whether there was one.
     pub(super) fn take(&mut self, wish: WebhookWish) -> bool {
         let places = match wish {
             WebhookWish::Wanted => &mut self.wanted,

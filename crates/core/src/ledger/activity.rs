@@ -1,16 +1,15 @@
-//! What happened lately, by minute: the deliveries that ended and the attempts that were made.
+//! Recent activity by minute: the deliveries that ended and the attempts that were made.
 //!
-//! It is made of the rows, and of what forgotten rows have added to it. A delivery ended when its last attempt was made.
+//! It is computed from the rows, plus the stored sums of pruned rows. A delivery ended when its last attempt was made.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::row::Row;
-use super::state::OUTCOMES;
-use crate::delivery::{DeliveryResult, Timestamp};
+use crate::delivery::{AttemptStatus, DeliveryResult, Timestamp};
 
-/// How far back it reaches.
+/// How far back it reaches: a day and an hour, for the status page.
 pub const ACTIVITY_KEPT: Duration = Duration::from_secs(25 * 3600);
 
 const MINUTE_MICROS: i64 = 60_000_000;
@@ -21,7 +20,11 @@ pub type Minute = i64;
 /// The results, in the order in which [`Outcomes`] and the state file keep them.
 pub const RESULTS: [DeliveryResult; 3] = [DeliveryResult::Success, DeliveryResult::Failed, DeliveryResult::Abandoned];
 
-/// Deliveries and attempts of some time, by how they went.
+/// The outcomes, in the order in which gauges and the state file keep them.
+pub const OUTCOMES: [AttemptStatus; 4] =
+    [AttemptStatus::Success, AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown];
+
+/// Deliveries and attempts of some time, by result and outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     /// Deliveries that ended, by [`RESULTS`].
@@ -31,7 +34,7 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// What the entry of a row adds.
+    /// Returns what one row contributes.
     fn of(row: &Row) -> Self {
         let mut outcomes = Self::default();
         if let Some(index) = RESULTS.iter().position(|result| row.result == Some(*result)) {
@@ -48,12 +51,12 @@ impl Outcomes {
         *self == Self::default()
     }
 
-    /// Deliveries that ended.
+    /// Returns how many deliveries ended.
     pub fn ended(&self) -> u64 {
         self.deliveries.iter().sum()
     }
 
-    /// Deliveries that were lost.
+    /// Returns how many deliveries were lost.
     pub fn lost(&self) -> u64 {
         self.deliveries[1] + self.deliveries[2]
     }
@@ -63,7 +66,7 @@ impl Outcomes {
         self.combine(other, u64::saturating_add);
     }
 
-    /// Takes away `other`.
+    /// Subtracts `other`.
     pub fn take(&mut self, other: &Self) {
         self.combine(other, u64::saturating_sub);
     }
@@ -78,17 +81,17 @@ impl Outcomes {
     }
 }
 
-/// What happened, by minute.
+/// The outcomes of each minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentActivity(BTreeMap<Minute, Outcomes>);
 
-/// The minute that holds a moment.
+/// Returns the minute that contains `moment`.
 pub fn minute_of(moment: Timestamp) -> Minute {
     moment.as_micros().div_euclid(MINUTE_MICROS)
 }
 
 impl RecentActivity {
-    /// Takes in what is new of an entry, in place of what was known of it before.
+    /// Replaces what the row contributed `before` by what it contributes now.
     pub fn replace(&mut self, before: Option<&Row>, row: &Row) {
         let (old, new) = (before.map(Outcomes::of).unwrap_or_default(), Outcomes::of(row));
         if old != new {
@@ -101,17 +104,17 @@ impl RecentActivity {
         }
     }
 
-    /// Adds what happened in a minute.
+    /// Adds the outcomes of a minute.
     pub fn add(&mut self, minute: Minute, outcomes: &Outcomes) {
         self.0.entry(minute).or_default().add(outcomes);
     }
 
-    /// Adds what an entry was that is forgotten.
+    /// Adds what a pruned row contributes.
     pub fn add_row(&mut self, row: &Row) {
         self.replace(None, row);
     }
 
-    /// Forgets what is too old to be asked for, going by the newest.
+    /// Drops the minutes that are more than [`ACTIVITY_KEPT`] older than the newest.
     pub fn forget(&mut self) {
         let Some((newest, _)) = self.0.last_key_value() else { return };
         let oldest = newest - (ACTIVITY_KEPT.as_secs() / 60) as Minute;
@@ -120,17 +123,17 @@ impl RecentActivity {
         }
     }
 
-    /// Everything, by minute, oldest first.
+    /// Iterates over all minutes, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Minute, &Outcomes)> {
         self.0.iter().map(|(minute, outcomes)| (*minute, outcomes))
     }
 
-    /// The same of some minutes.
+    /// Iterates over some minutes, oldest first.
     pub fn range(&self, minutes: RangeInclusive<Minute>) -> impl DoubleEndedIterator<Item = (Minute, &Outcomes)> {
         self.0.range(minutes).map(|(minute, outcomes)| (*minute, outcomes))
     }
 
-    /// What happened in `minutes`, all together.
+    /// Returns the sum over `minutes`.
     pub fn sum(&self, minutes: RangeInclusive<Minute>) -> Outcomes {
         let mut sum = Outcomes::default();
         self.range(minutes).for_each(|(_, outcomes)| sum.add(outcomes));

@@ -1,7 +1,7 @@
-//! What the memory of a target must fulfil, whatever has happened to the file that it was read from: label values come
-//! from closed sets where there are such, and every counter is what its rows and the forgotten ones add up to.
+//! Checks the stored state of a target for damage: label values must come from the closed sets (where there is one),
+//! and every counter must equal the sum of its rows and the pruned rows.
 //!
-//! Pure, like the rest; the store asks when it has read a target, and refuses what does not hold.
+//! The store calls this when it has loaded a target, and refuses the state if a check fails.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use super::state::Ledger;
 use super::totals::{Total, Totals};
 use crate::delivery::{AttemptStatus, DeliveryResult, HttpStatus};
 
-/// Says what is wrong with the labels of a series; `None` if this program may have made them.
+/// Returns what is wrong with the labels of a series; `None` if this program can have written them.
 pub fn label_fault(key: &SeriesKey, policy: &LabelPolicy) -> Option<String> {
     let labels: Vec<&str> = key.labels.iter().map(|label| &**label).collect();
     let is_result = |name: &str| DeliveryResult::from_name(name).is_some();
@@ -54,8 +54,8 @@ fn is_http_label(text: &str) -> bool {
     })
 }
 
-/// Says which counter is not what the rows of `ledger` and the `pruned` ones add up to, or that what was read is neither
-/// counted, pending nor given up; `None` if the books balance.
+/// Checks that the books balance: each counter equals the sum of the rows of `ledger` and the `pruned` rows, and every
+/// entry that was read is counted, pending or expired. Returns what does not; `None` if all do.
 pub fn book_fault(ledger: &Ledger, pruned: &BTreeMap<SeriesKey, u64>) -> Option<String> {
     let counted = counted(ledger);
     let is_made_of_rows = |key: &SeriesKey| match key.family {
@@ -73,14 +73,15 @@ pub fn book_fault(ledger: &Ledger, pruned: &BTreeMap<SeriesKey, u64>) -> Option<
             let labels: Vec<&str> = key.labels.iter().map(|label| &**label).collect();
             let family = key.family.as_str();
             return Some(format!(
-                "row ({family}, {labels:?}): the total is {total}, but {rows} rows and {forgotten} forgotten ones make it up"
+                "row ({family}, {labels:?}): the total is {total}, but there are {rows} and {forgotten} pruned rows"
             ));
         }
     }
     unbalanced(ledger)
 }
 
-/// How many rows count in each counter. There are many rows and few ways in which they count.
+/// Returns how many rows count in each counter. Rows that count alike are grouped first, because there are many rows
+/// and few combinations.
 fn counted(ledger: &Ledger) -> BTreeMap<SeriesKey, u64> {
     let mut alike: HashMap<_, (&Row, u64)> = HashMap::new();
     for (_, row) in ledger.rows() {
@@ -181,7 +182,7 @@ mod tests {
         let new = SeriesKey::log_entries(LogOutcome::New);
         let fault = book_fault(&ledger, &BTreeMap::from([(new.clone(), 1)])).unwrap();
         assert!(
-            fault.contains("log_entries") && fault.contains("the total is 3, but 3 rows and 1 forgotten"),
+            fault.contains("log_entries") && fault.contains("the total is 3, but there are 3 and 1 pruned"),
             "{fault}"
         );
         // Each counter that is made of rows, one more or one less than it should be.

@@ -6,17 +6,15 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::LabelPolicy;
-
-use super::activity::{ACTIVITY_KEPT, Minute, Outcomes, RecentActivity};
+use super::activity::{ACTIVITY_KEPT, Minute, OUTCOMES, Outcomes, RecentActivity};
 use super::labeller::Labeller;
+use super::labels::LabelPolicy;
 use super::late::LateAttempts;
-use super::losses;
+use super::loss_changes;
 use super::memory::Memory;
-use super::row::KeyedRow;
-use super::row::{Continued, Row, RowKey};
+use super::row::{Continued, KeyedRow, Row, RowKey};
 use super::series::LogOutcome;
-use super::state::{Changes, Marks, OUTCOMES};
+use super::state::{Changes, Marks};
 use super::tips::Tips;
 use super::totals::Birth;
 use super::transition::{DeliveryRef, Origin, Transition};
@@ -451,10 +449,18 @@ impl<'a> Draft<'a> {
             AttemptStatus::Failed => DeliveryResult::Failed,
             _ => return,
         };
-        self.end_with(result, &attempt.event, key, row);
+        let error = attempt.error.clone().filter(|_| result == DeliveryResult::Failed);
+        self.end_with(result, &attempt.event, error, key, row);
     }
 
-    fn end_with(&mut self, result: DeliveryResult, name: &Arc<str>, key: &RowKey, row: &mut Row) {
+    fn end_with(
+        &mut self,
+        result: DeliveryResult,
+        name: &Arc<str>,
+        error: Option<Box<str>>,
+        key: &RowKey,
+        row: &mut Row,
+    ) {
         row.ended = true;
         row.result = Some(result);
         self.transitions.push(Transition::Ended {
@@ -466,6 +472,7 @@ impl<'a> Draft<'a> {
             event: row.event.clone(),
             result,
             attempts: row.attempt,
+            error,
             origin: self.origin(key),
         });
     }
@@ -529,7 +536,7 @@ impl<'a> Draft<'a> {
         }
         if row.is_latest() {
             let name = name.unwrap_or(&row.event).clone();
-            self.end_with(DeliveryResult::Abandoned, &name, key, &mut row);
+            self.end_with(DeliveryResult::Abandoned, &name, None, key, &mut row);
         }
         row.open = false;
         row.ended = true;
@@ -539,7 +546,7 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Decision {
         let before = self.memory.marks();
         let mut marks = self.marks();
-        let (streak, losses) = losses::after(self.memory, &self.rows, &self.batch.attempts);
+        let (streak, losses) = loss_changes::after(self.memory, &self.rows, &self.batch.attempts);
         marks.streak = streak;
         if self.has_gap() {
             marks.gap_at = before.watermark;

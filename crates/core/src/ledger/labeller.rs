@@ -1,4 +1,4 @@
-//! Assigns labels to attempts, within the limits of cardinality.
+//! Assigns labels to attempts, within the cardinality limits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::labels::{AttemptLabels, HttpLabel, LabelPolicy, MAX_EVENT_BYTES, OVER
 use super::totals::Totals;
 use crate::delivery::Attempt;
 
-/// Assigns labels, and knows those that were assigned before.
+/// Assigns labels, and remembers which are in use.
 pub struct Labeller<'a> {
     policy: &'a LabelPolicy,
     events: BTreeSet<Arc<str>>,
@@ -15,7 +15,7 @@ pub struct Labeller<'a> {
 }
 
 impl<'a> Labeller<'a> {
-    /// A labeller that knows the events and the label sets of `totals`, and the events of entries that are not counted
+    /// Starts with the events and label sets of `totals`, and the events of `waiting`: entries that are not counted
     /// yet.
     pub fn new<'b>(policy: &'a LabelPolicy, totals: &Totals, waiting: impl Iterator<Item = &'b Arc<str>>) -> Self {
         let mut events: BTreeSet<Arc<str>> = totals.events().cloned().collect();
@@ -28,7 +28,7 @@ impl<'a> Labeller<'a> {
         Self { policy, events, sets: totals.attempt_label_sets().collect() }
     }
 
-    /// The event's label: its name while there is room, otherwise `overflow`.
+    /// Returns the event's label: its name within the limit, else `overflow`.
     pub fn event(&mut self, name: &Arc<str>) -> Arc<str> {
         if self.events.contains(name) {
             return name.clone();
@@ -40,7 +40,7 @@ impl<'a> Labeller<'a> {
         name.clone()
     }
 
-    /// The labels with which `attempt`, an outcome, is counted, given the event label `event`.
+    /// Returns the labels under which `attempt` is counted; it must have an outcome, and `event` is its event's label.
     pub fn attempt(&mut self, attempt: &Attempt, event: Arc<str>) -> AttemptLabels {
         let http_status = HttpLabel::of(attempt.http_status, self.policy.http_status);
         let mut labels = AttemptLabels { event, status: attempt.status, http_status };

@@ -1,32 +1,31 @@
-//! Deliveries that were lost: how many in a row, since when, and what is known of the latest.
+//! Lost deliveries: how many in a row, since when, and the details of the latest.
 //!
-//! A delivery is lost while the attempt that ended it as `failed` or `abandoned` is its latest one. It ended when that
-//! attempt was made, whenever that was found out: so an attempt that turns up late changes what came after it, and
-//! nothing depends on the order in which the log is read.
+//! A delivery is lost if its latest attempt ended it as `failed` or `abandoned`. It ended when that attempt was made,
+//! no matter when the log entry was read. So the result does not depend on the order in which the log is read: an
+//! attempt that turns up late is inserted at its place, and may change the deliveries after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::memory::Memory;
 use super::row::{Row, RowKey};
-use crate::delivery::{Attempt, DeliveryResult, EntryId, HttpStatus, Timestamp};
+use crate::delivery::{DeliveryResult, EntryId, Timestamp};
 
-/// The lost deliveries kept of each target.
+/// How many lost deliveries of each target are kept.
 pub const KEPT_LOSSES: usize = 50;
 
-/// Where the end of a delivery stands among others: in the order in which attempts are decided.
+/// The end of a delivery. Ends are ordered like the attempts are decided: by time, attempt number and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndKey {
-    /// The time that the last attempt stands for.
+    /// The time of the last attempt.
     pub at: Timestamp,
-    /// Its number.
+    /// The number of the last attempt.
     pub attempt: u8,
-    /// Its entry.
+    /// The log entry of the last attempt.
     pub id: EntryId,
 }
 
 impl EndKey {
-    /// The end of the delivery that ended with the entry at `key`.
+    /// Returns the end of the delivery whose last attempt is `row`, at `key`.
     pub fn of(key: &RowKey, row: &Row) -> Self {
         Self { at: row.at, attempt: row.attempt, id: key.id.clone() }
     }
@@ -43,152 +42,44 @@ pub struct LossStreak {
     pub last_success: Option<EndKey>,
 }
 
-/// What is kept of a delivery that was lost.
+/// The details of a lost delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostDelivery {
-    /// The entry that opened the delivery, which its trace is named after.
+    /// The first entry of the delivery, from which the trace id is derived.
     pub opening: EntryId,
     /// The event's label.
     pub event: Arc<str>,
     /// How it ended.
     pub result: DeliveryResult,
-    /// What the endpoint answered to the last attempt; `None` if it did not, or if that is not known.
+    /// The endpoint's HTTP status for the last attempt; `None` if it did not answer, or if that is unknown.
     pub http_status: Option<u16>,
     /// The cleaned error text of the last attempt.
     pub error: Option<Box<str>>,
 }
 
-/// The latest of a target's lost deliveries.
+/// The latest lost deliveries of a target.
 pub type RecentLosses = BTreeMap<EndKey, LostDelivery>;
 
-/// What a decision changes of [`RecentLosses`].
+/// The changes of a decision to [`RecentLosses`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossChanges {
-    /// Those that are new.
+    /// Losses that are new.
     pub added: RecentLosses,
-    /// Those that are kept no longer: newer ones take their place, or the delivery went on.
+    /// Losses to drop, because newer ones replace them or because the delivery was attempted again.
     pub removed: Vec<EndKey>,
 }
 
 impl LossChanges {
-    /// Whether there are none.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Makes the changes part of `losses`.
+    /// Applies the changes to `losses`.
     pub fn apply_to(self, losses: &mut RecentLosses) {
         for end in &self.removed {
             losses.remove(end);
         }
         losses.extend(self.added);
-    }
-}
-
-/// What becomes of the losses in `memory` when the rows in `rows` become what they are there; `attempts` are the
-/// entries that were read.
-pub(super) fn after(
-    memory: Memory<'_>,
-    rows: &BTreeMap<RowKey, Row>,
-    attempts: &[Attempt],
-) -> (LossStreak, LossChanges) {
-    let changed = ChangedEnds::of(memory, rows);
-    let streak = changed.streak(memory);
-    let changes = changed.changes(memory, attempts);
-    (streak, changes)
-}
-
-/// The deliveries whose end a decision changes.
-#[derive(Default)]
-struct ChangedEnds<'a> {
-    /// Those that are lost now and were not before.
-    lost: BTreeMap<EndKey, (&'a RowKey, &'a Row)>,
-    /// Those that were lost before, and have gone on.
-    resumed: BTreeSet<EndKey>,
-    /// The last of those that succeeded.
-    last_success: Option<EndKey>,
-}
-
-impl<'a> ChangedEnds<'a> {
-    fn of(memory: Memory<'_>, rows: &'a BTreeMap<RowKey, Row>) -> Self {
-        let mut changed = Self::default();
-        for (key, row) in rows {
-            let Some(result) = row.result else { continue };
-            let end = EndKey::of(key, row);
-            if result == DeliveryResult::Success {
-                changed.last_success = changed.last_success.take().max(Some(end));
-                continue;
-            }
-            let was_lost = memory.row(key).is_some_and(Row::is_lost);
-            match (was_lost, row.is_lost()) {
-                (false, true) => _ = changed.lost.insert(end, (key, row)),
-                (true, false) => _ = changed.resumed.insert(end),
-                (true, true) | (false, false) => {}
-            }
-        }
-        changed
-    }
-
-    fn streak(&self, memory: Memory<'_>) -> LossStreak {
-        let before = &memory.marks().streak;
-        let last_success = before.last_success.clone().max(self.last_success.clone());
-        let is_after = |end: &&EndKey| Some(*end) > last_success.as_ref();
-        // All that ended later is remembered: what was forgotten is older than all that can still turn up.
-        let known = || {
-            let mut ends: BTreeSet<EndKey> = memory.lost_after(last_success.as_ref());
-            ends.retain(|end| !self.resumed.contains(end));
-            ends.extend(self.lost.keys().filter(is_after).cloned());
-            ends
-        };
-        if last_success != before.last_success {
-            let ends = known();
-            return LossStreak { count: ends.len() as u64, since: ends.first().map(|end| end.at), last_success };
-        }
-        let resumed: Vec<&EndKey> = self.resumed.iter().filter(is_after).collect();
-        let added = || self.lost.keys().filter(is_after);
-        let count = (before.count + added().count() as u64).saturating_sub(resumed.len() as u64);
-        let since = if resumed.iter().any(|end| Some(end.at) == before.since) {
-            known().first().map(|end| end.at)
-        } else {
-            before.since.into_iter().chain(added().map(|end| end.at)).min()
-        };
-        LossStreak { count, since: since.filter(|_| count > 0), last_success }
-    }
-
-    fn changes(&self, memory: Memory<'_>, attempts: &[Attempt]) -> LossChanges {
-        let before = memory.losses();
-        let kept = before.keys().filter(|end| !self.resumed.contains(*end));
-        let all: BTreeSet<&EndKey> = kept.chain(self.lost.keys()).collect();
-        let latest: BTreeSet<&EndKey> = all.into_iter().rev().take(KEPT_LOSSES).collect();
-        let added: Vec<&EndKey> = self.lost.keys().filter(|end| latest.contains(end)).collect();
-        let is_added = |attempt: &&Attempt| added.iter().any(|end| end.id == attempt.id);
-        // Of one that was read twice, what was read last.
-        let read: BTreeMap<String, &Attempt> = match added.is_empty() {
-            true => BTreeMap::new(),
-            false => attempts.iter().filter(is_added).map(|attempt| (attempt.id.to_string(), attempt)).collect(),
-        };
-        let of = |end: &EndKey| {
-            let (key, row) = self.lost.get(end)?;
-            Some((end.clone(), describe(key, row, read.get(&end.id.to_string()).copied())))
-        };
-        LossChanges {
-            added: added.into_iter().filter_map(of).collect(),
-            removed: before.keys().filter(|end| !latest.contains(*end)).cloned().collect(),
-        }
-    }
-}
-
-fn describe(key: &RowKey, row: &Row, read: Option<&Attempt>) -> LostDelivery {
-    let answered = match read.map(|attempt| attempt.http_status) {
-        Some(HttpStatus::Code(code)) => Some(code),
-        Some(HttpStatus::None | HttpStatus::Invalid) => None,
-        None => row.counted.and_then(|(_, http_status)| http_status.code()),
-    };
-    LostDelivery {
-        opening: row.opening(key).id.clone(),
-        event: row.event.clone(),
-        result: row.result.unwrap_or(DeliveryResult::Failed),
-        http_status: answered,
-        error: read.and_then(|attempt| attempt.error.clone()),
     }
 }

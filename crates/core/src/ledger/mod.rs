@@ -4,8 +4,8 @@
 //! decides what follows. [`row`] is what is remembered of an entry, and [`rows`] holds all of them. Among them [`tips`]
 //! finds the delivery of an attempt, and [`late`] that of an attempt which turned up after its successor. [`memory`] is
 //! what a decision sees of all that. [`transition`] names what can happen to an entry, [`labels`], [`series`] and
-//! [`totals`] turn that into numbers, [`losses`] and [`activity`] say what was lost and what happened lately, [`watermark`]
-//! holds the rules of time, and [`check`] says whether a memory that was read again can be right.
+//! [`totals`] turn that into numbers, [`losses`] and [`activity`] say what was lost and what happened lately,
+//! [`watermark`] holds the rules of time, and [`check`] says whether a memory that was read again can be right.
 //!
 //! *Invariant:* [`decide::decide`] changes nothing. Its decisions become the state only through
 //! [`state::Ledger::apply`] and [`memory::Layer::settle_into`]; the program's store calls them, and only with what it
@@ -17,6 +17,7 @@ pub mod decide;
 pub mod labeller;
 pub mod labels;
 pub mod late;
+mod loss_changes;
 pub mod losses;
 pub mod memory;
 pub mod row;

@@ -13,7 +13,7 @@ use super::rows::Rows;
 use super::series::SeriesKey;
 use super::tips::Tips;
 use super::totals::{Birth, Total, Totals};
-use crate::delivery::{AttemptStatus, EntryId, Timestamp};
+use crate::delivery::{EntryId, Timestamp};
 use crate::server_time::{LocalTime, ServerTime, TOLERANCE};
 
 /// What is remembered of a target as a whole.
@@ -33,7 +33,7 @@ pub struct Marks {
     pub contacted: bool,
     /// The watermark when a gap was last counted, so that each gap counts once.
     pub gap_at: Option<Timestamp>,
-    /// The newest time with each outcome, in the order of [`OUTCOMES`].
+    /// The newest time with each outcome, in the order of [`OUTCOMES`](super::activity::OUTCOMES).
     pub last_attempt: [Option<Timestamp>; 4],
     /// The deliveries that were lost since the last one that succeeded.
     pub streak: LossStreak,
@@ -48,10 +48,6 @@ impl Marks {
         self.known_at.max(self.history_cutoff) > Some(latest)
     }
 }
-
-/// The outcomes, in the order in which gauges and the state file keep them.
-pub const OUTCOMES: [AttemptStatus; 4] =
-    [AttemptStatus::Success, AttemptStatus::Failed, AttemptStatus::Retrying, AttemptStatus::Unknown];
 
 /// What a decision changes; empty if nothing has to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,8 +84,8 @@ pub struct Changes {
 impl Changes {
     /// Moves births back that lie ahead of `now`, because the server's clock is fast.
     ///
-    /// A scraper takes `_created` for a time of its own clock, which is nearer to this machine's than to the server's: it
-    /// refuses a zero from the future. The moment is stored with the birth, so that it never changes.
+    /// A scraper takes `_created` for a time of its own clock, which is nearer to this machine's than to the server's:
+    /// it refuses a zero from the future. The moment is stored with the birth, so that it never changes.
     pub fn limit_births(&mut self, now: LocalTime) {
         for birth in self.births.values_mut() {
             birth.at = birth.at.min(now.timestamp());

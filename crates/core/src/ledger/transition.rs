@@ -64,6 +64,8 @@ pub enum Transition {
         result: DeliveryResult,
         /// The attempt number with which it ended.
         attempts: u8,
+        /// What the log says about why it was lost, cleaned; `None` if it succeeded or was abandoned.
+        error: Option<Box<str>>,
         /// Whether it is history.
         origin: Origin,
     },

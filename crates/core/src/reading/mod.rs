@@ -5,6 +5,7 @@
 //! request to answer.
 
 mod backtrack;
+mod cover;
 mod cursor;
 pub mod error;
 pub mod holes;

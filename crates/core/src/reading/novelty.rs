@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
-use super::wire::LogPage;
+use super::wire::{InvalidEntry, LogPage};
 
 /// This many entries are remembered for certain, and at most twice as many plus a page: a hundred full pages.
 const REMEMBERED: usize = 10_000;
@@ -47,10 +47,15 @@ impl Novelty {
         let is_deeper = end > self.deepest;
         self.deepest = self.deepest.max(end);
         let usable = page.attempts.iter().filter(|attempt| self.note(&attempt.id)).count();
-        let unknown: Vec<bool> = page.invalid.iter().map(|entry| self.note(&entry.key)).collect();
+        let unknown = self.unknown(&page.invalid);
         let is_new = usable > 0 || unknown.contains(&true);
         let news = if is_new || page.is_empty() || !is_deeper { Brought::Something } else { Brought::Nothing };
         Judged { news, unknown }
+    }
+
+    /// Which of these unusable entries were not read before.
+    pub(super) fn unknown(&mut self, invalid: &[InvalidEntry]) -> Vec<bool> {
+        invalid.iter().map(|entry| self.note(&entry.key)).collect()
     }
 
     /// Remembers a key, and returns whether it is new.
@@ -66,7 +71,6 @@ impl Novelty {
 #[cfg(test)]
 mod tests {
     use super::super::walk::tests::entry;
-    use super::super::wire::InvalidEntry;
     use super::*;
 
     fn page(numbers: impl Iterator<Item = i64>, unusable: &[&str]) -> LogPage {

@@ -2,12 +2,13 @@
 //!
 //! The API promises no order within a run, not even the same order for the next request: while one page is read, an
 //! entry of the run may move from the next page to one that was read before. A run is complete when as many different
-//! entries were seen as it has places in the list; until then it is read again, or until several rounds bring nothing
-//! new. An unusable entry has no time: if one may belong to the run, its places cannot be counted, and only rounds that
-//! bring nothing new are trusted. Pure, like the walk that uses it.
+//! entries were seen as it has places in the list, or when one page has shown all of it (`cover.rs`); until then it is
+//! read again, or until several rounds bring nothing new. An unusable entry has no time: if one may belong to the run,
+//! its places cannot be counted, and only rounds that bring nothing new are trusted. Pure, like the walk that uses it.
 
 use std::collections::HashSet;
 
+use super::cover::{CutRun, place_of};
 use super::cursor::page_of;
 use super::known::KnownEntries;
 use super::wire::LogPage;
@@ -29,6 +30,8 @@ pub(super) enum RunStep {
     Onward,
     /// To this one: a run is to be read again, or on to its end.
     To(u32),
+    /// To this one, unless one page can show all of this run.
+    Again(u32, CutRun),
 }
 
 /// The position of a page in the list.
@@ -57,6 +60,8 @@ pub(super) struct SameSecond {
     /// The first of the latest pages that hold only unusable entries, if no page before them tells which second may go
     /// on there: the second of the next usable entry may have begun on them.
     blank_from: Option<u32>,
+    /// The second of a run that is complete although the walk went back to the page on which it ends.
+    completed: Option<Timestamp>,
 }
 
 /// The last second of a page.
@@ -81,6 +86,8 @@ struct Run {
     /// The last page of its longest round: if unusable entries follow, a shorter round does not show that the run has
     /// ended.
     last_page: u32,
+    /// The page of this round on which it may have ended.
+    ended_on: Option<u32>,
     ids: HashSet<EntryId>,
     /// How many places in the list it has, by this round; `None` if the list's length is not stated.
     places: Option<i64>,
@@ -132,6 +139,7 @@ impl SameSecond {
         run.take_in(page, attempts, growth, known);
         let is_cut_short = run.has_unusable && page < run.last_page;
         run.last_page = run.last_page.max(page);
+        run.note_end(page, read);
         if times.is_none_or(|(_, last)| last >= run.time) && !is_end {
             return RunStep::Onward;
         }
@@ -139,7 +147,12 @@ impl SameSecond {
             return RunStep::To(page.saturating_add(1));
         }
         self.tail = times.map(|(_, last)| tail(page, read, last));
-        self.end_round()
+        self.end_round(page, read)
+    }
+
+    /// Records that all of the run was seen at once.
+    pub(super) fn complete(&mut self) {
+        self.run = None;
     }
 
     /// The page on which the run begins that is being read.
@@ -167,6 +180,7 @@ impl SameSecond {
         if let Some(run) = &mut self.run {
             let before = u64::from(run.first_page - 1) * u64::from(from);
             run.first_page = page_of(before, to.max(1));
+            run.ended_on = run.ended_on.map(|ended| page_of(u64::from(ended - 1) * u64::from(from), to.max(1)));
             run.last_page = 0;
             run.places = None;
             run.is_disturbed = true;
@@ -185,25 +199,20 @@ impl SameSecond {
         };
         let Some(tail) = self.tail.take_if(goes_on) else {
             let blank_from = times.and(self.blank_from.take());
-            self.run = blank_from.zip(times).map(|(first_page, (first, _))| Run {
-                time: first,
-                first_page,
-                last_page: 0,
-                ids: HashSet::new(),
-                places: None,
-                before: 0,
-                is_disturbed: true,
-                has_unusable: true,
-                is_first_round: true,
-                has_news: false,
-                quiet: 0,
-            });
+            self.run = blank_from.zip(times).map(|(first_page, (first, _))| Run::unseen(first, first_page));
             return;
         };
+        if self.completed.is_some_and(|completed| tail.time >= completed) {
+            // An unusable entry at the border may be of the second behind it, which then is on both sides.
+            let behind = times.filter(|(first, _)| *first < tail.time);
+            self.run = behind.map(|(first, _)| Run::unseen(first, tail.page.max(1)));
+            return;
+        }
         self.run = Some(Run {
             time: tail.time,
             first_page: tail.page.max(1),
             last_page: 0,
+            ended_on: None,
             has_news: tail.ids.iter().any(|id| !(known.entry)(id)),
             places: i64::try_from(tail.ids.len()).ok().filter(|_| !tail.overlaps),
             before: tail.ids.len() as i64,
@@ -216,11 +225,13 @@ impl SameSecond {
         });
     }
 
-    fn end_round(&mut self) -> RunStep {
+    fn end_round(&mut self, page: u32, last_page: &LogPage) -> RunStep {
         let Some(run) = &mut self.run else { return RunStep::Onward };
         let patience = match run.places {
             _ if run.has_unusable => QUIET_ROUNDS_UNUSABLE,
             Some(_) => QUIET_ROUNDS_INCOMPLETE,
+            // Places that only this round could not count: the next one will.
+            None if run.is_disturbed => QUIET_ROUNDS_INCOMPLETE,
             None => QUIET_ROUNDS,
         };
         let is_complete = match run.places {
@@ -233,19 +244,67 @@ impl SameSecond {
         let is_known = run.is_first_round && !run.has_news;
         run.is_first_round = false;
         run.quiet = if run.has_news { 0 } else { run.quiet + 1 };
+        // The seconds on the pages behind it were only passed: they are read from where the run ends.
+        let passed_from = run.ended_on.take().filter(|ended| *ended < page);
         if is_complete || is_known || run.quiet >= patience {
+            let time = run.time;
             self.run = None;
-            return RunStep::Onward;
+            let Some(ended_on) = passed_from else { return RunStep::Onward };
+            (self.tail, self.completed) = (None, Some(time));
+            return RunStep::To(ended_on);
         }
         run.has_news = false;
         run.places = Some(0);
         run.is_disturbed = false;
-        self.tail = None;
-        RunStep::To(run.first_page)
+        match run.cut(last_page).filter(|_| passed_from.is_none()) {
+            Some(cut) => RunStep::Again(run.first_page, cut),
+            None => RunStep::To(run.first_page),
+        }
     }
 }
 
 impl Run {
+    /// A run of which nothing was seen yet, and which may begin on `first_page` with unusable entries.
+    fn unseen(time: Timestamp, first_page: u32) -> Self {
+        Self {
+            time,
+            first_page,
+            last_page: 0,
+            ended_on: None,
+            ids: HashSet::new(),
+            places: None,
+            before: 0,
+            is_disturbed: true,
+            has_unusable: true,
+            is_first_round: true,
+            has_news: false,
+            quiet: 0,
+        }
+    }
+
+    /// The run as the page shows it on which it ends; `None` if nothing is behind it. An unusable entry at the border
+    /// may be of the second behind it, which then is on both sides too.
+    fn cut(&self, last_page: &LogPage) -> Option<CutRun> {
+        let behind = last_page.attempts.iter().map(|attempt| attempt.created_at).find(|time| *time < self.time)?;
+        let oldest = if self.has_unusable { behind } else { self.time };
+        let end_before = |moment| place_of(last_page, |time| time < moment);
+        let end = end_before(oldest);
+        let len = self.ids.len() as u64 + (end - end_before(self.time));
+        Some(CutRun { newest: self.time, oldest, len, end })
+    }
+
+    /// Records whether the run may have ended on a page: something older is on it, or an unusable entry is its last one.
+    fn note_end(&mut self, page: u32, read: &LogPage) {
+        let times = || read.attempts.iter().map(|attempt| attempt.created_at);
+        if times().next() == Some(self.time) {
+            self.ended_on = None;
+        }
+        let ends_unusable = read.invalid.last().is_some_and(|entry| entry.place >= read.attempts.len());
+        if ends_unusable || times().next_back().is_some_and(|last| last < self.time) {
+            self.ended_on.get_or_insert(page);
+        }
+    }
+
     fn take_in(&mut self, page: u32, attempts: &[Attempt], growth: Option<i64>, known: KnownEntries<'_>) {
         let mut count = 0;
         for id in of_time(attempts, self.time) {

@@ -2,14 +2,16 @@
 //!
 //! New entries push others to later pages, so a walk meets some entries twice but misses none. Deletions pull entries
 //! to earlier pages: when the list has become shorter, the walk reads the pages before again (`backtrack.rs`). Runs of
-//! entries of one second that cross a page border are read several times (`same_second.rs`). Pure: the walk says which
-//! page to request next, and receives the answer. An interrupted walk resumes where it stopped.
+//! entries of one second that cross a page border are seen on one page (`cover.rs`) or read several times
+//! (`same_second.rs`). Pure: the walk says which page to request next, and receives the answer. An interrupted walk
+//! resumes where it stopped.
 
 use thiserror::Error;
 
 pub use self::failing::Failed;
 use self::failing::Failing;
 use super::backtrack::Backtrack;
+use super::cover::{Cover, Covered, CutRun};
 use super::cursor::Cursor;
 pub use super::cursor::PageRequest;
 use super::holes::{Hole, Holes};
@@ -26,6 +28,8 @@ const MAX_REPEATED_PAGES: u32 = 20;
 /// After this many different unusable entries in a row, a walk no longer expects usable ones: unusable entries have no
 /// time, so no walk would end among them. Two hundred full pages.
 const MAX_UNUSABLE: u64 = 20_000;
+/// After so many runs in a row that no page has shown in full, runs are read page by page only.
+const MAX_UNCOVERED: u32 = 5;
 /// A resumed walk overlaps what is staged by this much, because times in the log are whole seconds.
 const OVERLAP: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -76,8 +80,8 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None` if
-    /// that has no usable entry.
+    /// What has been read without a gap: `before`, and what was read after it by a walk that began at `began`. `None`
+    /// if that has no usable entry.
     pub fn extended(before: Option<Self>, read: &[Attempt], invalid: usize, began: Timestamp) -> Option<Self> {
         let times = || read.iter().map(|attempt| attempt.created_at);
         // What is dated ahead says nothing of how far the reading has come.
@@ -88,12 +92,38 @@ impl Stretch {
     }
 }
 
+/// What matters of a page for where the walk goes from it.
+#[derive(Clone, Copy, Debug)]
+struct PageSeen {
+    at: u32,
+    newest: Option<Timestamp>,
+    oldest: Option<Timestamp>,
+    is_end: bool,
+    is_repeated: bool,
+    /// The stretch that the walk resumes, and how many entries precede it, if it begins on this page.
+    above_stretch: Option<(Stretch, u64)>,
+}
+
+/// A walk that waits for a page that shows all of a run.
+#[derive(Clone, Copy, Debug)]
+struct Covering {
+    cover: Cover,
+    /// The page on which the run ends, from which the walk goes on.
+    seen: PageSeen,
+    /// The page on which the run begins, to read it page by page.
+    begin: u32,
+}
+
 /// A walk from the newest entry to the first one older than a given time.
 #[derive(Debug)]
 pub struct Walk {
     until: Timestamp,
     cursor: Cursor,
     runs: SameSecond,
+    /// The page that shall show all of a run, before the walk goes on.
+    covering: Option<Covering>,
+    /// How many runs in a row no page has shown: the API may not turn pages of every size.
+    uncovered: u32,
     /// What need not be read again, while the walk is still above it.
     skip: Option<Stretch>,
     /// After the jump over that stretch: its oldest entry, and the page before which the walk does not look for it.
@@ -129,6 +159,8 @@ impl Walk {
             until,
             cursor: Cursor::new(per_page),
             runs: SameSecond::default(),
+            covering: None,
+            uncovered: 0,
             skip: None,
             landing: None,
             leap: 1,
@@ -184,7 +216,8 @@ impl Walk {
 
     /// The page to request now; the same one until it is passed to [`Walk::absorb`].
     pub fn request(&self) -> PageRequest {
-        self.failing.probe().unwrap_or_else(|| self.cursor.request())
+        let covering = || self.covering.map(|covering| covering.cover.request());
+        self.failing.probe().or_else(covering).unwrap_or_else(|| self.cursor.request())
     }
 
     /// Processes the page that was requested.
@@ -194,9 +227,12 @@ impl Walk {
     pub fn absorb(&mut self, page: LogPage, known: KnownEntries<'_>) -> Result<Progress, WalkError> {
         self.pages += 1;
         self.too_large.1 = 0;
-        let progress = match self.absorb_evidence(&page)? {
-            Some(progress) => progress,
-            None => self.absorb_page(page, known),
+        let progress = match self.covering.take() {
+            Some(covering) => self.absorb_cover(covering, page, known),
+            None => match self.absorb_evidence(&page)? {
+                Some(progress) => progress,
+                None => self.absorb_page(page, known),
+            },
         };
         if progress == Progress::Done {
             self.invalid.extend(self.holes.close(None, self.total));
@@ -215,12 +251,11 @@ impl Walk {
         let position = if is_end { PagePosition::Last } else { PagePosition::Inner };
         let newest = page.attempts.first().map(|attempt| attempt.created_at);
         let oldest = page.attempts.last().map(|attempt| attempt.created_at);
-        let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         let begin = self.runs.first_page().unwrap_or(at);
         let back = self.backtrack.see(self.cursor.request(), begin, &page, growth);
         self.total = page.pagination.total.or(self.total);
         let step = if back.is_some() { RunStep::Onward } else { self.runs.see(at, &page, growth, position, known) };
-        let above_stretch = self.skip.map(|stretch| self.entries_above(&page, stretch));
+        let above_stretch = self.skip.map(|stretch| (stretch, self.entries_above(&page, stretch)));
         self.keep(page, &brought.unknown, known);
 
         if let Some(page) = back {
@@ -228,16 +263,72 @@ impl Walk {
             self.cursor.go_to(page);
             return Progress::More;
         }
-        if let RunStep::To(page) = step {
-            self.cursor.go_to(page);
+        let seen = PageSeen { at, newest, oldest, is_end, is_repeated, above_stretch };
+        match step {
+            RunStep::Onward => return self.go_on(seen),
+            RunStep::To(page) => self.cursor.go_to(page),
+            RunStep::Again(begin, run) => self.cover(run, seen, begin, growth),
+        }
+        Progress::More
+    }
+
+    /// Requests a page that shows all of a run that begins on page `begin`, or that page if there is none.
+    fn cover(&mut self, run: CutRun, seen: PageSeen, begin: u32, growth: Option<i64>) {
+        let growth = growth.and_then(|growth| u64::try_from(growth).ok()).unwrap_or(0);
+        let is_possible = self.cursor.is_full() && self.uncovered < MAX_UNCOVERED;
+        let cover = is_possible.then(|| Cover::of(run, self.cursor.offset(), growth, self.cursor.full())).flatten();
+        match cover {
+            Some(cover) => self.covering = Some(Covering { cover, seen, begin }),
+            None => self.cursor.go_to(begin),
+        }
+    }
+
+    /// Processes a page that was requested to show all of a run. The walk is where it was: the page counts for nothing
+    /// else, and what it shows of other seconds is read in its place.
+    fn absorb_cover(&mut self, covering: Covering, mut page: LogPage, known: KnownEntries<'_>) -> Progress {
+        let growth = self.growth(&page);
+        self.total = page.pagination.total.or(self.total);
+        if growth.is_some_and(|growth| growth < 0) {
+            // Of what was seen of the run some may be gone, and some may have been pulled to the page before it.
+            let at = PageRequest { page: covering.seen.at, ..self.cursor.request() };
+            let back = self.backtrack.see(at, covering.begin, &page, growth);
+            self.runs = SameSecond::default();
+            self.cursor.go_to(back.unwrap_or(covering.begin));
             return Progress::More;
         }
+        let covered = covering.cover.see(&page);
+        if !matches!(covered, Covered::Whole) {
+            self.resume_covering(covering, covered);
+            return Progress::More;
+        }
+        self.uncovered = 0;
+        self.runs.complete();
+        page.attempts.retain(|attempt| covering.cover.is_of_run(attempt.created_at));
+        let unknown = self.novelty.unknown(&page.invalid);
+        self.collect(page, &unknown, known);
+        self.go_on(covering.seen)
+    }
+
+    /// Requests another such page, or begins to read the run page by page.
+    fn resume_covering(&mut self, covering: Covering, covered: Covered) {
+        if let Covered::Retry(cover) = covered {
+            self.covering = Some(Covering { cover, ..covering });
+        } else {
+            self.uncovered += 1;
+            self.cursor.go_to(covering.begin);
+        }
+    }
+
+    /// Goes on from a page behind which no run is incomplete.
+    fn go_on(&mut self, seen: PageSeen) -> Progress {
+        let PageSeen { at, newest, oldest, is_end, is_repeated, above_stretch } = seen;
+        let has_reached = |moment| oldest.is_some_and(|oldest| oldest < moment);
         // None of these holds within a run: the walk would have ended, or jumped, on the page with which its second
         // began.
         if self.is_before_landing(at, newest) {
             return Progress::More;
         }
-        if let Some((stretch, above)) = self.skip.zip(above_stretch)
+        if let Some((stretch, above)) = above_stretch
             && has_reached(stretch.newest.minus(OVERLAP))
         {
             self.leap_over(stretch, above);
@@ -270,6 +361,10 @@ impl Walk {
     /// # Errors
     /// If page after page is too large in the same way: then the cause is not an entry but whatever the server answers.
     pub fn absorb_too_large(&mut self, key: Box<str>) -> Result<(), WalkError> {
+        if let Some(covering) = self.covering.take() {
+            self.resume_covering(covering, Covered::GivenUp);
+            return Ok(());
+        }
         let before = self.cursor.request().per_page;
         let place = self.cursor.offset();
         if self.cursor.narrow() {
@@ -351,13 +446,18 @@ impl Walk {
     }
 
     fn keep(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {
-        self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
-            || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
         if let Some(first) = page.attempts.first() {
             self.invalid.extend(self.holes.close(Some(first.created_at), self.total));
         }
         self.last_read = page.attempts.last().map(|attempt| attempt.created_at).or(self.last_read);
         self.unusable = if page.attempts.is_empty() { self.unusable + page.invalid.len() as u64 } else { 0 };
+        self.collect(page, unknown, known);
+    }
+
+    /// Adds the entries of a page to what was read; `unknown` says which of the unusable ones were not read before.
+    fn collect(&mut self, page: LogPage, unknown: &[bool], known: KnownEntries<'_>) {
+        self.has_met_known |= page.attempts.iter().any(|attempt| (known.entry)(&attempt.id))
+            || page.invalid.iter().any(|entry| (known.invalid)(&entry.key));
         let invalid = page.invalid.into_iter().zip(unknown).filter(|(_, is_unknown)| **is_unknown);
         self.invalid.extend(invalid.map(|(entry, _)| entry.key));
         self.attempts.extend(page.attempts);

@@ -1,9 +1,9 @@
-//! Which of many failures in a row are worth telling: the third, and from then on fewer and fewer. Time is passed in, as
-//! the time since any fixed moment.
+//! Which of many failures in a row are worth telling: the third, and from then on fewer and fewer. Time is passed in,
+//! as the time since any fixed moment.
 //!
-//! A failure or two that mend themselves are told to nobody: they are counted in metrics. An outage is told once, however
-//! its reason changes, reminded of at growing distances, and its end is told if its beginning was. Called by the
-//! environment's loop, which logs.
+//! A failure or two that mend themselves are told to nobody: they are counted in metrics. An outage is told once,
+//! however its reason changes, reminded of at growing distances, and its end is told if its beginning was. Called by
+//! the environment's loop, which logs.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub enum StreakNews {
 impl FailureStreak {
     /// Records a failure at `now`, and returns what is worth telling of it.
     pub fn fail(&mut self, now: Duration) -> Option<StreakNews> {
-        let began = *self.began.get_or_insert(now);
-        self.attempts = self.attempts.saturating_add(1);
+        self.count(now);
+        let began = self.began.unwrap_or(now);
         let length = StreakLength { lasted: now.saturating_sub(began), attempts: self.attempts };
         match self.reminder {
             None if self.attempts < TELL_FROM || length.lasted < TELL_AFTER => None,
@@ -62,6 +62,22 @@ impl FailureStreak {
                 Some(StreakNews::GoesOn(length))
             }
         }
+    }
+
+    /// Records a failure at `now` of one of many that share an API, which last answered any of them at `answered`. If
+    /// that was before this one began to fail, the API may have failed for all of them, which others tell: nothing of
+    /// it is worth telling yet.
+    pub fn fail_among_others(&mut self, now: Duration, answered: Option<Duration>) -> Option<StreakNews> {
+        if answered > self.began.or(Some(now)) {
+            return self.fail(now);
+        }
+        self.count(now);
+        None
+    }
+
+    fn count(&mut self, now: Duration) {
+        self.began.get_or_insert(now);
+        self.attempts = self.attempts.saturating_add(1);
     }
 
     /// Records a success at `now`, and returns how long the streak was that it ends, if that was told.
@@ -91,6 +107,22 @@ mod tests {
             assert_eq!(streak.fail(S(2_000)), None);
         }
         assert_eq!(streak.succeed(S(2_000)), None);
+    }
+
+    #[test]
+    fn a_failure_is_told_of_one_if_others_were_answered_since_it_began() {
+        let mut streak = FailureStreak::default();
+        for at in 100..110 {
+            assert_eq!(streak.fail_among_others(S(at), Some(S(99))), None, "perhaps nobody is answered");
+        }
+        let began = StreakNews::Began(StreakLength { lasted: S(10), attempts: 11 });
+        assert_eq!(streak.fail_among_others(S(110), Some(S(109))), Some(began));
+        assert!(streak.succeed(S(111)).is_some());
+        // An outage that ends is no news of one of those that it has met.
+        for at in 200..210 {
+            assert_eq!(streak.fail_among_others(S(at), None), None);
+        }
+        assert_eq!(streak.succeed(S(210)), None);
     }
 
     #[test]

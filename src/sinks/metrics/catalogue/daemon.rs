@@ -4,6 +4,7 @@ use super::{BASE, Kind, Metric, MetricRow};
 use crate::build_info;
 use crate::logging;
 use crate::sinks::metrics::board::ConfigStatus;
+use crate::sinks::metrics::pushes::PushCounts;
 use crate::sinks::metrics::samples::Samples;
 use crate::store::handle::StoreInfo;
 use crate::store::queue::QueueStatus;
@@ -20,6 +21,10 @@ pub struct DaemonSource<'a> {
     pub store: &'a StoreInfo,
     /// The queue of spans.
     pub queue: QueueStatus,
+    /// The queue of log records.
+    pub log_queue: QueueStatus,
+    /// How pushes of metrics went.
+    pub pushes: PushCounts,
 }
 
 /// How the samples of the daemon are collected.
@@ -35,7 +40,8 @@ pub enum DaemonCollector {
 pub const STATE_WRITE_ERRORS: Metric = Metric {
     name: "talkover_exporter_state_write_errors_total",
     kind: Kind::Counter,
-    help: "Failed writes to the state: commits, which are retried and not shown until then, and records of the request budget.",
+    help: "Failed writes to the state: commits (retried; nothing is shown before they succeed) and records of the \
+           request budget.",
     ..BASE
 };
 
@@ -46,7 +52,8 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
             name: "talkover_exporter_spans_total",
             kind: Kind::Counter,
             labels: &["outcome"],
-            help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or dropped (the queue was full).",
+            help: "Spans that have left the queue: exported, rejected (the receiver refused them for good), or \
+                   dropped (the queue was full).",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| {
@@ -59,7 +66,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_length",
             durable: true,
-            help: "Spans on disk that wait to be sent.",
+            help: "Spans queued on disk, waiting to be sent.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.length)),
@@ -67,7 +74,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_span_queue_capacity",
-            help: "Most spans that may wait (traces.max_queued_spans); beyond it the oldest are dropped.",
+            help: "Capacity of the span queue (traces.max_queued_spans); beyond it the oldest spans are dropped.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.queue.capacity)),
@@ -76,10 +83,67 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_span_queue_oldest_timestamp_seconds",
             durable: true,
-            help: "When the oldest waiting span was queued, by the local clock; absent if none waits.",
+            help: "When the oldest queued span was queued, by the local clock; absent if the queue is empty.",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.queue.oldest)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_records_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Log records about deliveries (traces.logs) that have left their queue: exported, rejected, or dropped, like spans.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push(["exported"], daemon.log_queue.exported);
+            samples.push(["rejected"], daemon.log_queue.rejected);
+            samples.push(["dropped"], daemon.log_queue.dropped);
+        }),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_record_queue_length",
+            durable: true,
+            help: "Log records on disk that wait to be sent; at most traces.max_queued_spans.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| samples.push([], daemon.log_queue.length)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_log_record_queue_oldest_timestamp_seconds",
+            durable: true,
+            help: "When the oldest waiting log record was queued, by the local clock; absent if none waits.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| samples.push_known([], daemon.log_queue.oldest)),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_metric_pushes_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "Pushes of metrics over OTLP: exported (as a whole), rejected (the receiver refused a part, or all, for good), or \
+                   failed (the next one makes up for it).",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push(["exported"], daemon.pushes.exported);
+            samples.push(["rejected"], daemon.pushes.rejected);
+            samples.push(["failed"], daemon.pushes.failed);
+        }),
+    },
+    MetricRow {
+        metric: Metric {
+            name: "talkover_exporter_metric_push_last_success_timestamp_seconds",
+            help: "When a receiver last had a whole push of metrics, by the local clock; absent until one has.",
+            ..BASE
+        },
+        collect: DaemonCollector::Board(|daemon, samples| {
+            samples.push_known([], daemon.pushes.last_success.map(|at| at.timestamp()));
+        }),
     },
     MetricRow {
         metric: Metric {
@@ -118,14 +182,17 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_state_problem",
             labels: &["problem"],
-            help: "1 for behind (the state is older than what was shown: series are absent until its logs have been read again), detached (the path no longer leads to the open file), new (made at this start though there was one before), else 0.",
+            help: "1 if the state has this problem, else 0: behind (it is older than what was shown: series are \
+                   absent until the logs have been read again), detached (its path no longer leads to the open file, \
+                   or another program wrote to it), new (it was made at this start although there seems to have been \
+                   one before).",
             ..BASE
         },
         collect: DaemonCollector::Board(|daemon, samples| {
             let problems = daemon.store.problems();
             samples.push(["behind"], daemon.is_behind);
-            samples.push(["detached"], problems.is_detached());
-            samples.push(["new"], problems.is_new());
+            samples.push(["detached"], problems.detached().is_some());
+            samples.push(["new"], problems.new_despite().is_some());
         }),
     },
     MetricRow {
@@ -148,7 +215,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_log_lines_dropped_total",
             kind: Kind::Counter,
-            help: "Log lines that were dropped, because stderr was not read in time or could not be written to.",
+            help: "Log lines that were dropped because stderr was not read in time or could not be written.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| samples.push([], logging::lines_dropped())),
@@ -157,7 +224,7 @@ pub static ROWS: &[MetricRow<DaemonCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_build_info",
             labels: &["version", "revision", "rustversion"],
-            help: "Always 1; what this program was built from.",
+            help: "Always 1; version and revision of this program, and the compiler that built it.",
             ..BASE
         },
         collect: DaemonCollector::Board(|_, samples| {

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use talkover_core::delivery::Target;
 use talkover_core::discovery::targets::WebhookInfo;
+use talkover_core::ledger::activity::OUTCOMES;
 use talkover_core::ledger::series::{ATTEMPTS_BUCKETS, DELAY_BUCKETS};
 use talkover_core::ledger::series::{Family, SeriesKey};
-use talkover_core::ledger::state::OUTCOMES;
 use talkover_core::ledger::totals::Total;
 
 use super::{BASE, Buckets, Kind, Metric, MetricRow, MetricScope};
@@ -53,7 +53,8 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "status", "http_status"],
             durable: true,
-            help: "Delivery attempts by outcome. Each log entry is counted once, when it is first seen with an outcome.",
+            help: "Delivery attempts by outcome. Each log entry is counted once, when it is first seen with an \
+                   outcome.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Attempts, samples)),
@@ -65,7 +66,8 @@ pub static ROWS: &[TargetRow] = &[
             labels: &["event", "status", "http_status"],
             buckets: Buckets::Configured,
             durable: true,
-            help: "Duration of delivery attempts (duration_ms of the log). The labels are those of metrics.duration_labels.",
+            help: "Duration of delivery attempts (duration_ms of the log). The labels are those of \
+                   metrics.duration_labels.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| histograms(view, Family::Duration, Number::Nanos, samples)),
@@ -88,7 +90,8 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["event", "result"],
             durable: true,
-            help: "Deliveries that ended, by result: success, failed, or abandoned (still open after poll.settle_after).",
+            help: "Deliveries that ended, by result: success, failed, or abandoned (still open after \
+                   poll.settle_after).",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| counters(view, Family::Deliveries, samples)),
@@ -100,7 +103,8 @@ pub static ROWS: &[TargetRow] = &[
             labels: &["event", "result"],
             buckets: Buckets::Fixed(&ATTEMPTS_BUCKETS),
             durable: true,
-            help: "Number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt success.",
+            help: "Number of the attempt with which a delivery ended; le=\"1.0\" under success is first-attempt \
+                   success.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -111,7 +115,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_deliveries_open",
             labels: &["status"],
-            help: "Log entries that are followed now, because they are pending or retrying.",
+            help: "Log entries that are pending or retrying now, and are therefore read again.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| {
@@ -151,7 +155,7 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_consecutive_lost_deliveries",
             durable: true,
-            help: "Deliveries that ended failed or abandoned since the last one that ended in success.",
+            help: "Deliveries in a row that were lost (failed or abandoned), since the last successful one.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| samples.push([], view.marks.streak.count)),
@@ -160,8 +164,8 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_webhook_failing_since_timestamp_seconds",
             durable: true,
-            help: "When the first of the consecutive lost deliveries ended (the creation time of its last attempt); absent where \
-                   there is none.",
+            help: "When the first of the consecutive lost deliveries ended (the creation time of its last attempt); \
+                   absent if the last delivery succeeded.",
             ..DELIVERIES
         },
         collect: TargetCollector::OnceRead(|view, samples| samples.push_known([], view.marks.streak.since)),
@@ -190,7 +194,7 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_webhook_max_retries",
-            help: "How often a failed delivery is retried at most; absent without discovery.",
+            help: "How many times a failed delivery is retried at most; absent without discovery.",
             ..DELIVERIES
         },
         collect: TargetCollector::Always(|view, samples| {

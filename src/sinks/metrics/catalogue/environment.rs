@@ -70,7 +70,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_api_rate_limit_remaining",
-            help: "X-RateLimit-Remaining of the last answer that had one.",
+            help: "X-RateLimit-Remaining of the last response that had one.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.rate_limit_remaining)),
@@ -78,7 +78,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_api_rate_limit_limit",
-            help: "X-RateLimit-Limit of the last answer that had one: requests a minute.",
+            help: "X-RateLimit-Limit of the last response that had one, in requests per minute.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.rate_limit)),
@@ -86,7 +86,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_api_clock_offset_seconds",
-            help: "The API's clock (Date, whole seconds) minus the local one.",
+            help: "How far the API's clock (its Date header, in whole seconds) is ahead of the local clock.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.clock_offset)),
@@ -94,7 +94,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_budget_requests_per_minute",
-            help: "Requests a minute that this exporter allows itself.",
+            help: "This exporter's request budget per minute.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.budget)),
@@ -103,7 +103,8 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
         metric: Metric {
             name: "talkover_exporter_targets",
             labels: &["state"],
-            help: "Webhooks by state: failing if the last poll failed, disabled if it is disabled in TalkOver, else healthy.",
+            help: "Webhooks by state: failing if the last poll failed, disabled if it is disabled in TalkOver, else \
+                   healthy.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| {
@@ -116,7 +117,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_discovery_last_success_timestamp_seconds",
-            help: "When discovery last read all of its lists to the end; absent until then, and without discovery.",
+            help: "When discovery last completed reading all of its lists; absent until then, and without discovery.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push_known([], of.view.discovery_last_success)),
@@ -124,7 +125,7 @@ pub static ROWS: &[MetricRow<EnvironmentCollector>] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_discovery_webhooks_skipped",
-            help: "Webhooks that discovery has found beyond discovery.max_webhooks, and that are not read.",
+            help: "Webhooks that are not read because discovery has found more than discovery.max_webhooks.",
             ..ENVIRONMENT
         },
         collect: EnvironmentCollector::Board(|of, samples| samples.push([], of.view.webhooks_skipped as u64)),

@@ -1,5 +1,5 @@
-//! The metrics of the daemon's work on a webhook's log. While a webhook that is no longer listed keeps its series, the
-//! counts of entries stay too, so that the books balance.
+//! The metrics of the daemon's work on a webhook's log. As long as an unlisted webhook keeps its series, it also keeps
+//! its counts of log entries, so that the books balance.
 
 use talkover_core::ledger::totals::Total;
 
@@ -27,7 +27,8 @@ pub static ROWS: &[TargetRow] = &[
         metric: Metric {
             name: "talkover_exporter_watermark_timestamp_seconds",
             durable: true,
-            help: "Newest creation time up to which the whole log has been read. It stands still if nothing happens.",
+            help: "The log has been read completely up to this time. It does not advance while there are no new \
+                   entries.",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| samples.push_known([], view.marks.watermark)),
@@ -43,7 +44,8 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_poll_interval_seconds",
-            help: "Present time between two polls, chosen by the scheduler between poll.min_interval and poll.max_interval.",
+            help: "Current time between two polls, chosen by the scheduler between poll.min_interval and \
+                   poll.max_interval.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.poll_interval)),
@@ -68,8 +70,8 @@ pub static ROWS: &[TargetRow] = &[
             kind: Kind::Counter,
             labels: &["outcome"],
             durable: true,
-            help: "Log entries: new (first seen), late (first seen, older than the watermark), expired (still pending after \
-                   poll.settle_after), ignored (older than what is remembered), invalid (not usable).",
+            help: "Log entries: new (first seen), late (first seen, older than the watermark), expired (still pending \
+                   after poll.settle_after), ignored (older than what is remembered), invalid (not usable).",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| {
@@ -81,8 +83,9 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_catching_up",
-            help: "1 while the counters take in what happened before the exporter read this log: after a first contact or an outage, \
-                   until every scraper has seen the result. Rates over this time are not spikes.",
+            help: "1 while the counters include deliveries from a time when the exporter was not reading this log \
+                   (after a first contact or an outage), until every scraper has seen the result: increases in this \
+                   time are no spikes.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.exposure.is_catching_up())),
@@ -90,7 +93,8 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_first_contact_ratio",
-            help: "Part of the first contact with the webhook's log that is read, by time; 1 from its end on.",
+            help: "Progress of the first reading of the webhook's log, from 0 to 1, by time covered; 1 once it is \
+                   complete.",
             ..WORK
         },
         collect: TargetCollector::WhileListed(|view, samples| samples.push([], view.first_contact_ratio())),
@@ -98,7 +102,8 @@ pub static ROWS: &[TargetRow] = &[
     MetricRow {
         metric: Metric {
             name: "talkover_exporter_attempts_held",
-            help: "Attempts counted in series that are served as 0 until metrics.birth_hold has passed since their first scrape.",
+            help: "Attempts in new series that are still served as 0, until metrics.birth_hold after their first \
+                   scrape.",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| samples.push([], attempts_held(view))),
@@ -108,7 +113,7 @@ pub static ROWS: &[TargetRow] = &[
             name: "talkover_exporter_history_gaps_total",
             kind: Kind::Counter,
             durable: true,
-            help: "How often log entries may have been deleted by the API before they could be read.",
+            help: "How many times the API may have deleted log entries before they were read.",
             ..WORK
         },
         collect: TargetCollector::Always(|view, samples| {

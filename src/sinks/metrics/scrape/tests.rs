@@ -15,6 +15,7 @@ use talkover_core::testing::policy;
 use super::*;
 use crate::sinks::metrics::board::TargetView;
 use crate::sinks::metrics::exposure::Exposure;
+use crate::sinks::metrics::pushes::PushStatus;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
@@ -36,7 +37,12 @@ fn series(board: &Board, format: Format, name: &str) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     let store = StoreHandle::new(SqliteStore::open(&path, LocalTime::new(Timestamp::default())).unwrap());
-    let scraper = Scraper { board: board.clone(), store: store.info().clone(), registry: Registry::new() };
+    let scraper = Scraper {
+        board: board.clone(),
+        store: store.info().clone(),
+        registry: Registry::new(),
+        pushes: PushStatus::default(),
+    };
     let mut out = String::new();
     scraper.write(format, &mut out).unwrap();
     out.lines().filter_map(|line| line.strip_prefix(name)).map(ToOwned::to_owned).collect()

@@ -541,6 +541,29 @@ fn an_owner_that_makes_pages_fail_hides_no_other_and_takes_nothing_away() {
     }
 }
 
+#[test]
+fn what_is_read_again_stays_in_memory_once() {
+    let mut world = World::with(3, 0, 0);
+    world.run(M(10));
+    let texts = |world: &World| -> Vec<Arc<str>> {
+        let of = |found: Discovered<'_>| [found.webhook_id, found.owner_name, &found.webhook.name].map(Arc::clone);
+        world.discovery.targets().flat_map(of).collect()
+    };
+    let states = |world: &World| -> Vec<Arc<str>> {
+        world.discovery.owners.values().filter_map(|known| known.record.owner.status.clone()).collect()
+    };
+    let first = texts(&world);
+    assert!(
+        states(&world).iter().all(|state| Arc::ptr_eq(state, &states(&world)[0])),
+        "they have their state in common"
+    );
+    let asked = world.asked.len();
+    world.run(H(3));
+    let again = world.asked[asked..].iter().filter(|(_, request)| !is_agents(request)).count();
+    assert!(again >= 3, "{again} lists of webhooks were read again");
+    assert!(first.iter().zip(texts(&world)).all(|(before, now)| Arc::ptr_eq(before, &now)));
+}
+
 /// A page of so many entries, of a list that has no end.
 fn endless<T>(numbers: std::ops::Range<usize>, entry: impl Fn(&str) -> T) -> ListPage<T> {
     let entries = numbers.map(|number| (Arc::from(number.to_string()), entry(&number.to_string()))).collect();

@@ -113,3 +113,18 @@ fn the_latest_are_kept_and_all_are_counted() {
     let kept: Vec<String> = book.ledger.losses().keys().map(|end| end.id.to_string()).collect();
     assert_eq!(kept, seconds.skip(10).map(|second| second.to_string()).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_late_success_leaves_the_losses_after_it_whose_rows_are_forgotten() {
+    let mut book = Book::new();
+    let waiting = entry("waiting", 10, AttemptStatus::Retrying);
+    let lost = [entry("one", 11, AttemptStatus::Failed), entry("two", 12, AttemptStatus::Failed)];
+    book.poll(13, &[&[waiting.clone()][..], &lost].concat());
+    for second in [700, 760, 820] {
+        book.sweep(second, &[entry(&second.to_string(), second - 1, AttemptStatus::Failed)]);
+    }
+    assert!(book.ledger.find(&lost[0].id).is_none() && book.ledger.find(&waiting.id).is_some());
+    assert_eq!(streak(&book), (5, Some(11)));
+    book.read(Coverage::Pages, 821, &[entry("waiting", 10, AttemptStatus::Success)]);
+    assert_eq!(streak(&book), (5, Some(11)));
+}

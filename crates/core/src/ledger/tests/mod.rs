@@ -1,5 +1,6 @@
 //! The ledger's decisions: tables of what follows from what, and properties that hold for any log read in any way.
 
+mod activity;
 mod bounds;
 mod daemon;
 mod deliveries;

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delivery::{Attempt, AttemptStatus, DeliveryResult, EntryId, HttpStatus, Timestamp};
-use crate::ledger::activity::{Minute, Outcomes, RESULTS, minute_of};
+use crate::ledger::activity::{Minute, OUTCOMES, Outcomes, RESULTS, minute_of};
 use crate::ledger::decide::{Batch, Coverage};
 use crate::ledger::losses::EndKey;
 use crate::ledger::row::RowKey;
 use crate::ledger::series::LogOutcome;
 use crate::ledger::series::{Family, SeriesKey};
-use crate::ledger::state::OUTCOMES;
 use crate::ledger::totals::{Total, Totals};
 use crate::testing::policy;
 

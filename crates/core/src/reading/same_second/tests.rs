@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reading::walk::tests::entry;
+use crate::reading::wire::InvalidEntry;
 
 /// Nothing was known before.
 const NOTHING: KnownEntries<'_> = KnownEntries { entry: &|_| false, invalid: &|_| false };
@@ -19,12 +20,56 @@ fn page(entries: &str) -> LogPage {
     LogPage { attempts: entries.split_whitespace().map(read).collect(), ..LogPage::default() }
 }
 
-/// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each.
+/// Reads pages of a list on, of which the first has the number `from`. The list has grown by `growth` at each. Whether
+/// one page could show all of a run is left out.
 fn see(runs: &mut SameSecond, from: u32, growth: Option<i64>, pages: &[&str]) -> Vec<RunStep> {
-    (from..)
-        .zip(pages)
-        .map(|(number, entries)| runs.see(number, &page(entries), growth, PagePosition::Inner, NOTHING))
-        .collect()
+    let mut step = |number, entries: &str| match runs.see(number, &page(entries), growth, PagePosition::Inner, NOTHING)
+    {
+        RunStep::Again(begin, _) => RunStep::To(begin),
+        step => step,
+    };
+    (from..).zip(pages).map(|(number, entries)| step(number, entries)).collect()
+}
+
+/// The same pages, with an unusable entry after so many of the last one's; returns the last step.
+fn see_unusable(runs: &mut SameSecond, pages: &[&str], unusable: &[usize]) -> RunStep {
+    let mut step = RunStep::Onward;
+    for (number, entries) in (1..).zip(pages) {
+        let invalid = unusable.iter().filter(|_| number as usize == pages.len());
+        let invalid = invalid.map(|place| InvalidEntry { key: "!".into(), reason: "", place: *place }).collect();
+        let read = LogPage { invalid, ..page(entries) };
+        step = runs.see(number, &read, Some(1), PagePosition::Inner, NOTHING);
+    }
+    step
+}
+
+#[test]
+fn a_run_that_was_not_seen_in_full_says_what_one_page_must_show_of_it() {
+    let time = Timestamp::from_seconds;
+    for (pages, unusable, expected) in [
+        // One of its four places shows an entry that was there before.
+        (["a3 b2 c2", "c2 b2 z1 y0"], vec![], CutRun { newest: time(2), oldest: time(2), len: 2, end: 2 }),
+        // An unusable entry elsewhere on the page is none of the run's.
+        (["a3 b2 c2", "c2 b2 z1 y0"], vec![3], CutRun { newest: time(2), oldest: time(2), len: 2, end: 2 }),
+        // One at its end may be of the second behind it.
+        (["a3 b2 c2", "c2 b2 z1 x1 y0"], vec![2], CutRun { newest: time(2), oldest: time(1), len: 4, end: 5 }),
+    ] {
+        let mut runs = SameSecond::default();
+        assert_eq!(see_unusable(&mut runs, &pages, &unusable), RunStep::Again(1, expected), "{pages:?} {unusable:?}");
+    }
+    // Nothing is behind it: no page can show that it has ended.
+    let mut runs = SameSecond::default();
+    assert_eq!(see_unusable(&mut runs, &["a3 b2"], &[]), RunStep::Onward);
+    let last = runs.see(2, &page("c2 b2"), None, PagePosition::Last, NOTHING);
+    assert_eq!(last, RunStep::To(1));
+}
+
+#[test]
+fn a_run_that_was_seen_at_once_is_over_and_the_next_border_counts() {
+    let mut runs = SameSecond::default();
+    assert_eq!(see(&mut runs, 1, None, &["a3 b2", "c2 z1"]), [RunStep::Onward, RunStep::To(1)]);
+    runs.complete();
+    assert_eq!(see(&mut runs, 3, None, &["y1 x0"]), [RunStep::To(2)]);
 }
 
 #[test]

@@ -86,6 +86,10 @@ impl Walk {
     /// # Errors
     /// If the cause is neither one entry nor a depth: the walk must start over.
     pub fn fail(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
+        if let Some(covering) = self.covering.take() {
+            self.resume_covering(covering, covering.cover.fail());
+            return Ok(Failed::BackOff);
+        }
         match self.failing.probe.take() {
             Some(Probe::Top(_)) => return Err(WalkError::Unreadable),
             Some(Probe::Elsewhere(_)) => {

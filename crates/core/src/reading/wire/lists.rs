@@ -61,7 +61,11 @@ pub fn parse_webhooks(body: &[u8]) -> Result<ListPage<ApiWebhook>, String> {
     Ok(page(&entries, pagination, webhook))
 }
 
-fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&JsonObject<'_>, &str) -> T) -> ListPage<T> {
+fn page<T>(
+    entries: &[&RawValue],
+    pagination: Pagination,
+    read: impl Fn(&JsonObject<'_>, &Arc<str>) -> T,
+) -> ListPage<T> {
     let mut page = ListPage { entries: Vec::with_capacity(entries.len()), invalid: Vec::new(), pagination };
     for entry in entries {
         let place = page.entries.len();
@@ -71,7 +75,11 @@ fn page<T>(entries: &[&RawValue], pagination: Pagination, read: impl Fn(&JsonObj
             continue;
         };
         match field(&members, "id").and_then(id_text).filter(|id| is_id(id)) {
-            Some(id) => page.entries.push((id.as_ref().into(), read(&members, &id))),
+            Some(id) => {
+                let id = Arc::from(id.as_ref());
+                let read = read(&members, &id);
+                page.entries.push((id, read));
+            }
             None => page.invalid.push(refused("it has no usable id")),
         }
     }
@@ -84,7 +92,7 @@ fn is_id(text: &str) -> bool {
     text.len() <= MAX_ID_BYTES && text != "." && text != ".." && !text.contains(is_foreign)
 }
 
-fn owner(members: &JsonObject<'_>, id: &str) -> ApiOwner {
+fn owner(members: &JsonObject<'_>, id: &Arc<str>) -> ApiOwner {
     // Agents have `current_status`, campaigns `status`.
     let status = text(members, "current_status").or_else(|| text(members, "status"));
     ApiOwner {
@@ -94,7 +102,7 @@ fn owner(members: &JsonObject<'_>, id: &str) -> ApiOwner {
     }
 }
 
-fn webhook(members: &JsonObject<'_>, id: &str) -> ApiWebhook {
+fn webhook(members: &JsonObject<'_>, id: &Arc<str>) -> ApiWebhook {
     let setting = |name| field(members, name).and_then(number).filter(|n| (0.0..=MAX_SETTING).contains(n));
     let is_off =
         field(members, "enabled").is_some_and(|raw| matches!(raw.get(), "false" | "0" | "\"false\"" | "\"0\""));
@@ -118,8 +126,8 @@ fn text<'a>(members: &JsonObject<'a>, name: &str) -> Option<Cow<'a, str>> {
     field(members, name).and_then(string).filter(|text| !text.trim().is_empty())
 }
 
-fn name(members: &JsonObject<'_>, id: &str) -> Arc<str> {
-    text(members, "name").map_or_else(|| id.into(), |name| shortened(name.trim()))
+fn name(members: &JsonObject<'_>, id: &Arc<str>) -> Arc<str> {
+    text(members, "name").map_or_else(|| Arc::clone(id), |name| shortened(name.trim()))
 }
 
 /// The text as a label: on one line, and not too long.

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
 use super::*;
 use crate::delivery::AttemptStatus::{Failed, Pending, Retrying, Success, Unknown};
-use crate::delivery::EntryId;
+use crate::delivery::{Attempt, EntryId, HttpStatus, OwnerType, Target};
+use crate::discovery::targets::WebhookInfo;
 use crate::discovery::{Endpoint, Method};
 use crate::ledger::decide::{Batch, Coverage};
 use crate::spans::record::Fate;
 use crate::testing::{Book, START, attempt, entry};
 
-const ALL: SpanPolicy = SpanPolicy { sampler: Sampler::ALL, history: false };
+const ALL: SpanPolicy = SpanPolicy { sampler: Sampler::ALL, history: false, logs: false };
 
 fn target() -> Target {
     Target {
@@ -284,7 +288,7 @@ fn history_gives_spans_where_it_is_wanted_and_live_ends_of_its_deliveries_always
 #[test]
 fn what_sampling_leaves_out_is_parked_until_something_fails() {
     let target = target();
-    let none = SpanPolicy { sampler: Sampler::new(0.0), history: false };
+    let none = SpanPolicy { sampler: Sampler::new(0.0), history: false, logs: false };
     let mut book = Book::new();
     let mut fates = |now, attempts: &[Attempt]| {
         let decision = book.poll(now, attempts);

@@ -1,8 +1,8 @@
-//! Renders the status and its pages, on a thread of its own.
+//! Renders the status and its pages, on its own thread.
 //!
-//! An answer is rendered once for each committed state and second, however often it is asked for. If states follow each
-//! other faster than they can be rendered, an answer may be a little older, so that a page left open on many screens
-//! takes a quarter of one processor at most, and costs neither polls nor scrapes anything. Called by the routes of the status.
+//! A document is rendered at most once per second and committed state, however often it is requested. If states change
+//! faster than they can be rendered, a document may be slightly old: so pages that are open on many screens use at most
+//! a quarter of one processor, and never slow down polls or scrapes. Called by the routes of the status.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,38 +18,41 @@ use flate2::write::GzEncoder;
 use talkover_core::delivery::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Facts, StatusReport};
+use super::MetricsPath;
+use super::health::Readiness;
+use super::page::{self, Query};
+use super::status::{Facts, StatusReport};
 use crate::local_clock;
-use crate::server::MetricsPath;
-use crate::server::health::Readiness;
-use crate::server::page::{self, Query};
 use crate::server_clock::ServerClocks;
 use crate::sinks::metrics::board::Board;
+use crate::store::problems::StateProblems;
 
-/// A state that was rendered will do for this many times as long as that took, whatever has changed since.
+/// A rendered state is reused for this many times as long as rendering it took, whatever has changed since.
 const WILL_DO: u32 = 4;
-/// Answers kept of one state: those to queries that nobody repeats must not fill the memory.
+/// How many documents of one state are kept: queries that nobody repeats must not fill the memory.
 const MAX_KEPT: usize = 64;
 
-/// What the status is made of.
+/// What the status is made from.
 #[derive(Clone, Debug)]
 pub struct StatusOrigin {
-    /// What is shown.
+    /// The board.
     pub board: Board,
     /// Whether the metrics are worth scraping.
     pub readiness: Readiness,
-    /// The time by the clocks of the environments.
+    /// The servers' clocks, one per environment.
     pub clocks: ServerClocks,
-    /// Where the metrics are, for a link.
+    /// What is wrong with the state file.
+    pub state: StateProblems,
+    /// The path of the metrics, for a link.
     pub metrics_path: MetricsPath,
 }
 
-/// What can be asked for.
+/// What can be requested.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::server) enum StatusDocument {
-    /// All of it as JSON.
+pub(super) enum StatusDocument {
+    /// The whole status as JSON.
     Json,
-    /// The status page, or a part of it.
+    /// The status page, for a query.
     Overview(Query),
     /// The page of one webhook.
     Webhook {
@@ -60,27 +63,28 @@ pub(in crate::server) enum StatusDocument {
     },
 }
 
-/// How an answer is encoded.
+/// How a document is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub(in crate::server) enum StatusEncoding {
+pub(super) enum StatusEncoding {
     #[default]
     Plain,
     Gzip,
 }
 
 impl StatusEncoding {
-    /// What the client accepts. Clients that accept gzip only in some odd way get the plain text.
-    pub(in crate::server) fn accepted(headers: &HeaderMap) -> Self {
+    /// Chooses by what the client accepts. Anything but a plain `gzip` in `Accept-Encoding` gets plain text.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let accepts = values.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case("gzip"));
         if accepts { Self::Gzip } else { Self::Plain }
     }
 }
 
-/// A request: what is wanted, since when, and whom to answer; `None` if there is no such thing.
+/// A request: the document, its encoding, when it was sent, and where to send the result (`None` if there is no such
+/// document).
 type StatusRequest = (StatusDocument, StatusEncoding, Instant, oneshot::Sender<Option<Bytes>>);
 
-/// The way to the thread that renders. Clones share it; the thread ends with the last one.
+/// Sends requests to the thread that renders. Clones share it; the thread ends with the last one.
 #[derive(Clone, Debug)]
 pub struct StatusSource(mpsc::Sender<StatusRequest>);
 
@@ -91,7 +95,7 @@ impl StatusSource {
         let serve = move || {
             let mut kept = RenderedAnswers::default();
             for (document, encoding, sent, answer) in waiting {
-                // Whoever has gone away needs no answer.
+                // Clients that have disconnected need no response.
                 if answer.is_closed() {
                     continue;
                 }
@@ -110,8 +114,8 @@ impl StatusSource {
     /// Returns a document as of now.
     ///
     /// # Errors
-    /// If rendering it has failed, which is a defect of ours.
-    pub(in crate::server) async fn document(
+    /// If rendering it has failed, which is a bug.
+    pub(super) async fn document(
         &self,
         document: StatusDocument,
         encoding: StatusEncoding,
@@ -127,36 +131,36 @@ impl StatusSource {
 
 /// Rendering has failed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct RenderingFailed;
+pub(super) struct RenderingFailed;
 
-/// What was rendered of the present state.
+/// The documents of the current state that were rendered.
 #[derive(Default)]
 struct RenderedAnswers {
     of: Option<Rendering>,
     answers: HashMap<(StatusDocument, StatusEncoding), Option<Bytes>>,
 }
 
-/// A state that answers are rendered of.
+/// A state whose documents are being rendered.
 struct Rendering {
     key: Key,
     status: StatusReport,
-    /// When that was the state.
+    /// When this was the state.
     at: Instant,
-    /// What it has taken to render so far.
+    /// How long rendering it has taken so far.
     took: Duration,
 }
 
 impl Rendering {
-    /// Whether it will do for a request that was sent at `sent`, when the state is `key`.
+    /// Whether it can be reused for a request that was sent at `sent`, while the state is `key`.
     fn will_do(&self, key: &Key, sent: Instant) -> bool {
         self.key == *key || self.at >= sent || self.at.elapsed() < self.took * WILL_DO
     }
 }
 
-/// What an answer depends on.
+/// What a document depends on.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
-    /// The number of changes of the board.
+    /// The version of the board.
     version: u64,
     /// The second, by the local clock.
     second: i64,
@@ -180,8 +184,8 @@ impl RenderedAnswers {
         };
         if self.of.as_ref().is_none_or(|of| !of.will_do(&key, sent)) {
             let views = origin.board.snapshot();
-            let (readiness, clocks) = (&origin.readiness, &origin.clocks);
-            let facts = Facts { views: &views, readiness, clocks, metrics_path: &origin.metrics_path };
+            let StatusOrigin { readiness, clocks, state, metrics_path, .. } = origin;
+            let facts = Facts { views: &views, readiness, clocks, state, metrics_path };
             self.of = Some(Rendering { key, status: StatusReport::of(&facts), at: began, took: Duration::ZERO });
             self.answers.clear();
         }
@@ -202,7 +206,7 @@ impl RenderedAnswers {
 
 fn render(status: &StatusReport, document: &StatusDocument) -> Option<String> {
     match document {
-        // Plain numbers and texts always become JSON.
+        // Serialising plain numbers and texts cannot fail.
         StatusDocument::Json => Some(serde_json::to_string(status).unwrap_or_default()),
         StatusDocument::Overview(query) => Some(page::overview(status, query)),
         StatusDocument::Webhook { environment, webhook_id } => page::webhook(status, environment, webhook_id),
@@ -230,6 +234,7 @@ mod tests {
             views: &board.snapshot(),
             readiness: &readiness,
             clocks: &clocks,
+            state: &StateProblems::default(),
             metrics_path: &MetricsPath::from("/metrics"),
         };
         Rendering { key: key(1), status: StatusReport::of(&facts), at, took }
