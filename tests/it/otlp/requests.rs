@@ -126,8 +126,10 @@ fn a_request_is_full_at_its_limits_and_what_a_receiver_has_is_left_out() {
     let (scraper, _directory) = scraper();
     let scrape = scraper.observe();
     let all = push(&scrape, usize::MAX);
-    let sizes: Vec<usize> =
-        requests(&scrape, 7, usize::MAX, 0).iter().map(|one| pushes(&[one.clone()])[0].series.len()).collect();
+    let sizes: Vec<usize> = requests(&scrape, 7, usize::MAX, 0)
+        .iter()
+        .map(|one| pushes(std::slice::from_ref(one))[0].series.len())
+        .collect();
     let (last, full) = sizes.split_last().unwrap();
     assert!(full.len() > 5 && full.iter().all(|size| *size == 7) && *last <= 7, "{sizes:?}");
     let small = requests(&scrape, usize::MAX, 2_000, 0);
