@@ -103,7 +103,7 @@ mod tests {
             assert_eq!(probe_url(base, true).map(String::from), Ok(alive.replace("healthy", "ready")), "{base}");
         }
         for base in ["127.0.0.1:9877", "localhost:9877", "ftp://x"] {
-            assert_eq!(probe_url(base, false), Err("--url must begin with http:// or https://".to_owned()), "{base}");
+            assert_eq!(probe_url(base, false), Err("--url must start with http:// or https://".to_owned()), "{base}");
         }
     }
 

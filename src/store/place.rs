@@ -210,7 +210,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(reason(&path("fifo")).contains("is a FIFO"));
         std::os::unix::fs::symlink("/gone/state.db", path("link")).unwrap();
-        assert!(reason(&path("link")).contains("is a symbolic link to /gone/state.db, where nothing is"));
+        assert!(reason(&path("link")).contains("is a symbolic link to /gone/state.db, which does not exist"));
         assert!(reason(Path::new("/dev/null")).contains("is a device"));
     }
 

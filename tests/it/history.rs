@@ -234,7 +234,7 @@ async fn an_interrupted_run_goes_on_where_it_stopped() {
     assert!(interrupted.left().iter().any(|name| name == "past.txt.resume"), "{:?}", interrupted.left());
     let other = interrupted.run(&["--since", "2d"]).await;
     assert_eq!(other.code, Some(1), "{other:#?}");
-    assert!(other.stderr.contains("was begun with --since 4d"), "{other:#?}");
+    assert!(other.stderr.contains("was made with --since 4d"), "{other:#?}");
 
     let verdict = interrupted.run(&["--since", "4d"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:#?}");

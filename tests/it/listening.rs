@@ -36,7 +36,7 @@ async fn a_socket_that_systemd_passes_is_served_on_and_no_other() {
     let exporter = Exporter::listening(start_with_socket(&config, socket.into())).await;
     assert_eq!(exporter.url, format!("http://{address}"));
     assert_eq!(status(format!("http://{address}/-/healthy")).await, 200);
-    assert!(exporter.log().iter().any(|line| line.contains("serving on the socket that systemd passes")));
+    assert!(exporter.log().iter().any(|line| line.contains("serving on the socket passed by systemd")));
     assert_eq!(exporter.terminate().await, Some(0));
 }
 
