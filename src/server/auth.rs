@@ -104,14 +104,16 @@ impl Gate {
             return Ok(());
         }
         let check = PasswordCheck::new(&settings.users, &user, password);
-        let is_right = self.verifications.verify(client, check).await.map_err(|Crowded| RefusedRequest::Crowded)?;
-        match digest {
-            Some(digest) if is_right => {
+        let refused = match (self.verifications.verify(client, check).await, digest) {
+            (Ok(true), Some(digest)) => {
                 self.remember(digest);
-                Ok(())
+                return Ok(());
             }
-            _ => Err(RefusedRequest::Unauthorized),
-        }
+            (Ok(_), _) => RefusedRequest::Unauthorized,
+            (Err(Crowded), _) => RefusedRequest::Crowded,
+        };
+        self.verifications.hold_back().await;
+        Err(refused)
     }
 
     fn remembers(&self, digest: &[u8; 32]) -> bool {

@@ -2,15 +2,20 @@
 //!
 //! It stays fair while somebody guesses passwords: each client address has its own queue, the queues take turns, and
 //! the newest of a queue comes first. So a client with the right password waits for the current guess only, not for all
-//! earlier ones. If too many wait, the longest queue loses its oldest. The duration does not reveal which users exist:
-//! one hash of each cost in the file is tried for every user name. Called by [`super::auth`].
+//! earlier ones. If too many wait, the longest queue loses its oldest. While others wait, a failed login is answered
+//! late, so that clients who guess at the same address as the scraper cannot fill the queue again and again. The duration
+//! does not reveal which users exist: one hash of each cost in the file is tried for every user name. Called by
+//! [`super::auth`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bcrypt::HashParts;
+use rand::RngExt;
 use tokio::sync::oneshot;
 
 /// How many verifications may wait, over all clients. At the usual cost of 10 they are done within a few seconds.
@@ -18,6 +23,10 @@ const MAX_WAITING: usize = 64;
 /// How many threads verify at the same time, at most half of the processors: guesses must not keep the daemon from
 /// serving and polling.
 const MAX_THREADS: usize = 2;
+
+/// How long the answer to a failed login is held back while others wait, in milliseconds. By chance, so that those who
+/// were held back do not come again all at once; shorter than the time that a request may take.
+const HELD_BACK_MILLIS: RangeInclusive<u64> = 15_000..=28_000;
 
 /// A password, and the hashes to compare it with.
 pub(super) struct PasswordCheck {
@@ -109,6 +118,15 @@ impl Verifications {
             drop(tokio::task::spawn_blocking(move || all.work()));
         }
         answer.await.map_err(|_dropped| Crowded)
+    }
+
+    /// Waits as long as the answer to a failed login is held back: not at all if nobody else waits.
+    #[expect(clippy::disallowed_methods, reason = "a stop cuts requests off that are still waiting")]
+    pub(super) async fn hold_back(&self) {
+        if !self.lock().lines.is_empty() {
+            let millis = rand::rng().random_range(HELD_BACK_MILLIS);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
     }
 
     fn work(&self) {

@@ -93,3 +93,18 @@ async fn only_the_own_password_is_right() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_login_is_answered_late_while_others_wait() {
+    let verifications = Verifications(Arc::new(Mutex::new(no_lines())));
+    let held_back = async || {
+        let begun = tokio::time::Instant::now();
+        verifications.hold_back().await;
+        u64::try_from(begun.elapsed().as_millis()).unwrap()
+    };
+    assert_eq!(held_back().await, 0);
+    let _waits = push(&mut verifications.lock(), OTHER, 1);
+    assert!(HELD_BACK_MILLIS.contains(&held_back().await));
+    _ = pop(&mut verifications.lock());
+    assert_eq!(held_back().await, 0);
+}
