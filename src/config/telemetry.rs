@@ -74,9 +74,9 @@ fn receiver(
     // If it is on, the variables have been applied to `traces` already.
     let is_applied = deliveries.enabled;
     let is_ours = |key: &str| fields.is_overridden(key);
-    let protocol = otel.protocol.filter(|_| !is_ours("protocol") && !(is_applied && keys.protocol.is_none()));
+    let protocol = otel.protocol.filter(|_| !(is_ours("protocol") || is_applied && keys.protocol.is_none()));
     let protocol = protocol.or(keys.protocol).unwrap_or(deliveries.protocol);
-    let of_otel = otel.endpoint.filter(|_| !is_ours("endpoint") && !(is_applied && keys.endpoint.is_none()));
+    let of_otel = otel.endpoint.filter(|_| !(is_ours("endpoint") || is_applied && keys.endpoint.is_none()));
     let own = of_otel.or(keys.endpoint.map(OtlpEndpoint::Base)).map(|endpoint| endpoint.complete(protocol, SIGNAL));
     let Some(endpoint) = own.or_else(|| endpoint_of(deliveries, protocol)) else {
         fields.fault("traces", "needs telemetry.endpoint or traces.endpoint: there is nobody to send spans to");

@@ -43,6 +43,7 @@ impl OwnSpansExporter {
     }
 
     /// Sends until `shutdown`, and then what is left.
+    #[expect(clippy::disallowed_methods, reason = "this is what is waited for at most once the daemon stops")]
     pub(super) async fn run(mut self, mut shutdown: Shutdown, turns: Turns) {
         let mut batch = Vec::new();
         loop {
