@@ -25,6 +25,14 @@ struct Bar {
     succeeded: u64,
     /// Failed for good, or retrying.
     failed: u64,
+    /// With a status that the exporter does not know: neither good nor bad.
+    unknown: u64,
+}
+
+impl Bar {
+    fn attempts(&self) -> u64 {
+        self.succeeded + self.failed + self.unknown
+    }
 }
 
 /// Renders the chart in the list.
@@ -53,8 +61,11 @@ fn bars(webhook: &WebhookStatus) -> [Bar; BARS] {
         let place = (minute.div_euclid(BAR_MINUTES).min(last) - first).unsigned_abs() as usize;
         for (status, count) in OUTCOMES.iter().zip(outcomes.attempts) {
             match status {
+                AttemptStatus::Success => bars[place].succeeded += count,
                 AttemptStatus::Failed | AttemptStatus::Retrying => bars[place].failed += count,
-                _ => bars[place].succeeded += count,
+                AttemptStatus::Unknown => bars[place].unknown += count,
+                // No outcome yet.
+                AttemptStatus::Pending => {}
             }
         }
     }
@@ -63,30 +74,45 @@ fn bars(webhook: &WebhookStatus) -> [Bar; BARS] {
 
 fn draw(webhook: &WebhookStatus, size: &Size) -> Markup {
     let bars = bars(webhook);
-    let most = bars.iter().map(|bar| bar.succeeded + bar.failed).max().unwrap_or(0);
-    let sum = |of: fn(&Bar) -> u64| number(bars.iter().map(of).sum());
-    let (succeeded, failed) = (sum(|bar| bar.succeeded), sum(|bar| bar.failed));
-    let most_text = number(most);
-    let label = format!(
-        "Attempts of the last 24 hours: {succeeded} succeeded, {failed} failed; at most {most_text} in half an hour"
-    );
+    let most = bars.iter().map(Bar::attempts).max().unwrap_or(0);
+    let label = label(&bars, most);
     let (width, height) = (BARS * (size.bar + 1), size.height);
-    let (mut good, mut bad) = (String::new(), String::new());
+    let (mut good, mut bad, mut unknown) = (String::new(), String::new(), String::new());
     for (index, bar) in bars.iter().enumerate() {
-        let x = index * (size.bar + 1);
-        let failed = scaled(bar.failed, most, height, 3);
-        let succeeded = scaled(bar.succeeded, most, height, 1).min(height - failed);
-        rectangle(&mut bad, [x as u64, height - failed, size.bar as u64, failed]);
-        rectangle(&mut good, [x as u64, height - failed - succeeded, size.bar as u64, succeeded]);
+        let x = (index * (size.bar + 1)) as u64;
+        // From the bottom up.
+        let mut top = height;
+        for (path, count, least) in
+            [(&mut bad, bar.failed, 3), (&mut unknown, bar.unknown, 3), (&mut good, bar.succeeded, 1)]
+        {
+            let part = scaled(count, most, height, least).min(top);
+            top -= part;
+            rectangle(path, [x, top, size.bar as u64, part]);
+        }
     }
     html! {
         svg role="img" aria-label=(label) viewBox=(format!("0 0 {width} {height}")) preserveAspectRatio="none" {
             title { (label) }
             path.base d=(format!("M0 {height}h{width}")) {}
             @if !good.is_empty() { path.good d=(good) {} }
+            @if !unknown.is_empty() { path.unknown d=(unknown) {} }
             @if !bad.is_empty() { path.bad d=(bad) {} }
         }
     }
+}
+
+/// Returns what a chart says to a reader who does not see it.
+fn label(bars: &[Bar], most: u64) -> String {
+    let sum = |of: fn(&Bar) -> u64| bars.iter().map(of).sum::<u64>();
+    let (succeeded, failed) = (number(sum(|bar| bar.succeeded)), number(sum(|bar| bar.failed)));
+    let unknown = match sum(|bar| bar.unknown) {
+        0 => String::new(),
+        count => format!(", {} with an unknown status", number(count)),
+    };
+    let most = number(most);
+    format!(
+        "Attempts of the last 24 hours: {succeeded} succeeded, {failed} failed{unknown}; at most {most} in half an hour"
+    )
 }
 
 /// Scales `count` so that `most` is `height` high. Any count above 0 stays visible: at least `least` high.

@@ -1,6 +1,6 @@
 //! What the status page says, and that it says it to anybody: with any number of webhooks, and under any name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,20 @@ fn target(environment: &str, webhook_id: &str, name: &str) -> Target {
 
 /// A memory that has read deliveries of the last minutes: of each, whether it arrived, latest first.
 fn ledger(arrived: &[bool], error: &str) -> Ledger {
+    let status = |arrived: &bool| if *arrived { AttemptStatus::Success } else { AttemptStatus::Failed };
+    ledger_of(&arrived.iter().map(status).collect::<Vec<_>>(), error)
+}
+
+/// The same of attempts with these statuses.
+fn ledger_of(statuses: &[AttemptStatus], error: &str) -> Ledger {
     let mut ledger = Ledger::default();
-    let attempts = (0..).zip(arrived).map(|(ago, arrived)| {
-        let status = if *arrived { AttemptStatus::Success } else { AttemptStatus::Failed };
+    let attempts = (0..).zip(statuses).map(|(ago, status)| {
+        let arrived = *status == AttemptStatus::Success;
         Attempt {
             created_at: now().minus(Duration::from_secs(60 + ago)),
-            http_status: HttpStatus::Code(if *arrived { 200 } else { 503 }),
+            http_status: HttpStatus::Code(if arrived { 200 } else { 503 }),
             error: (!arrived).then(|| error.into()),
-            ..entry(&format!("id-{ago}"), 0, status)
+            ..entry(&format!("id-{ago}"), 0, *status)
         }
     });
     let attempts: Vec<Attempt> = attempts.collect();
@@ -275,6 +281,39 @@ fn the_page_of_a_webhook_has_its_losses_with_links() {
     assert!(place(&page, "<code>id-0</code>") < place(&page, "<code>id-2</code>"), "latest first");
     assert_eq!(webhook(&status, "production", "other"), None);
     assert_eq!(webhook(&status, "staging", "w-0"), None);
+}
+
+#[test]
+fn an_unknown_status_is_neither_a_success_nor_a_failure_in_the_chart() {
+    let page_with = |statuses: &[AttemptStatus]| {
+        let board = board(&[]);
+        board.add_target(view(target("production", "w-0", "orders"), ledger_of(statuses, "")));
+        webhook(&status(&board), "production", "w-0").unwrap()
+    };
+    let unknown_bar = "<path class=\"unknown\"";
+    let mixed = page_with(&[AttemptStatus::Success, AttemptStatus::Unknown, AttemptStatus::Unknown]);
+    place(&mixed, "Attempts of the last 24 hours: 1 succeeded, 0 failed, 2 with an unknown status; at most 3 in half");
+    place(&mixed, unknown_bar);
+    assert!(!mixed.contains("<path class=\"bad\""), "{mixed}");
+    assert!(place(&mixed, "<span class=\"swatch unknown\">") < place(&mixed, " unknown status</p>"));
+    let only_unknown = page_with(&[AttemptStatus::Unknown]);
+    place(&only_unknown, unknown_bar);
+    assert!(!only_unknown.contains("<path class=\"good\""), "{only_unknown}");
+    assert!(!page_with(&[AttemptStatus::Success, AttemptStatus::Failed]).contains(unknown_bar));
+}
+
+#[test]
+fn every_colour_has_a_light_and_a_dark_value() {
+    let css = include_str!("status.css");
+    let (light, dark) = css.split_once("prefers-color-scheme: dark").unwrap();
+    let dark = dark.split_once("\n}").unwrap().0;
+    let defined = |text: &str| {
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_once(':'));
+        names.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let used: BTreeSet<String> =
+        css.split("var(--").skip(1).map(|rest| rest.split_once(')').unwrap().0.to_owned()).collect();
+    assert_eq!((defined(light), defined(dark)), (used.clone(), used));
 }
 
 /// The states of deliveries, by how many arrived and how many were lost, in that order of time.

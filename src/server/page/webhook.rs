@@ -31,7 +31,10 @@ pub(in crate::server) fn webhook(status: &StatusReport, environment: &str, webho
             h2 { "Attempts of the last 24 hours" }
             @if webhook.view.exposed {
                 (chart::large(webhook))
-                p.key { span.swatch.good {} " succeeded " span.swatch.bad {} " failed or retrying" }
+                p.key {
+                    span.swatch.good {} " succeeded " span.swatch.bad {} " failed or retrying "
+                    span.swatch.unknown {} " unknown status"
+                }
             } @else { p { "Not known until the first reading is complete." } }
         }
         (lost_deliveries(&lost, now))
