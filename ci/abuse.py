@@ -1,4 +1,4 @@
-"""What ci/abuse does to the daemon's port, and what it measures beside it.
+"""The attacks of ci/abuse on the daemon's port, and what is measured meanwhile.
 
 abuse.py scenario                            prints a world whose scrape has 6 MiB and changes all the time
 abuse.py http[s]://ADDRESS PID ATTACK…       attacks: slow, crowd, windows, passwords, nobody, pages
@@ -219,7 +219,7 @@ def windows(target, is_over):
 
 
 def nobody(target, is_over):
-    """Nobody else: for comparison."""
+    """No attack, for comparison."""
     return []
 
 
@@ -255,7 +255,7 @@ def passwords(target, is_over):
 
 
 def attack(target, name):
-    """Makes an attack and returns whether the daemon bears it."""
+    """Makes an attack and returns whether the daemon withstands it."""
     headers = login("scraper", "scraper-password") if name == "passwords" else SCRAPE
     # Scrapes that do not know the password yet are what matters beside guesses.
     begin = globals()[name]
@@ -311,7 +311,7 @@ def tell_polls(target, name, before):
 
 
 def timing(target):
-    """Whether users can be told by the time that a wrong password takes."""
+    """Whether the time that a wrong password takes reveals which users exist."""
 
     def median(user):
         seconds = []

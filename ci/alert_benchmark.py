@@ -21,7 +21,7 @@ from simulated_webhooks import DAY, DEATHS, HOUR, RATES, WATCHED, chance, dead_r
 
 
 def rate_of(cell, kind, first):
-    """False pages in 100 years; None where nothing was evaluated of what could page."""
+    """False pages in 100 years; `None` if no rule that could page was evaluated."""
     seen = cell["seen"][kind]
     if not cell[kind]:
         return 0.0 if not seen else None

@@ -20,7 +20,8 @@ def bundled():
     return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
 
-# Of the bundled alerts those that page because of deliveries; TalkoverWebhookDisabled is told by TalkOver.
+# The bundled alerts that page because of deliveries. TalkoverWebhookDisabled is left out: it depends on TalkOver's
+# lists alone.
 PAGES = {"TalkoverWebhookDown", "TalkoverErrorBudgetBurn", "Sloth", "Pyrra"}
 BAD = 'sum by (environment, webhook_id) (rate(talkover_webhook_deliveries_total{result=~"failed|abandoned"}[%s]))'
 ALL = "sum by (environment, webhook_id) (rate(talkover_webhook_deliveries_total[%s]))"
@@ -28,7 +29,7 @@ ALL = "sum by (environment, webhook_id) (rate(talkover_webhook_deliveries_total[
 
 def sloth():
     """slok/sloth for an objective of 99 % over 30 days: optimized SLI rules, and one page alert of two pairs of windows
-    (internal/app/generate/prometheus/prometheus_test.go shows what comes out)."""
+    (internal/app/generate/prometheus/prometheus_test.go shows the result)."""
     rules = [
         {
             "record": f"slo:sli_error:ratio_rate{window}",

@@ -1,4 +1,4 @@
-"""What ci/churn does to the daemon, and how its memory goes on.
+"""The load that ci/churn puts on the daemon, and how its memory develops.
 
 churn.py scenario                              prints a world of 50 webhooks
 churn.py http://ADDRESS PID CONFIGURATION MINUTES

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges config/compose/docker-compose.yml where no schema can: that its parts name each other rightly.
+"""Checks what no schema can check of config/compose/docker-compose.yml: that its parts refer to each other correctly.
 
 Usage: compose.py DIRECTORY. Writes what the services mount below DIRECTORY/SERVICE, at the paths at which they see it,
 so that each file can be checked where its relative paths lead. Exits with 1 and the fault if something does not fit.

@@ -58,7 +58,7 @@ class Trial:
         self.state = self.directory / "state.db"
         config = (DIRECTORY / "config.yml").read_text()
         config = config.replace(str(DIRECTORY / "state.db"), str(self.state))
-        # A port at which nobody listens.
+        # A port on which no process listens.
         config = re.sub(r"(base_url: )\S+", r"\g<1>http://127.0.0.1:1", config)
         (self.directory / "config.yml").write_text(config)
 
@@ -93,9 +93,9 @@ class Trial:
         if shown == truth:
             return "exact", log
         if 'talkover_exporter_state_problem{problem="behind"} 1' in metrics and not shown:
-            return "told: behind, nothing shown", log
+            return "reported: behind, nothing shown", log
         if 'talkover_exporter_state_problem{problem="new"} 1' in metrics and not shown:
-            return "told: new, nothing shown", log
+            return "reported: new, nothing shown", log
         return "WRONG: other numbers were served", log
 
 
@@ -164,7 +164,7 @@ def main():
         return trial
 
     for number in range(FLIPS):
-        # Every second one where the totals are.
+        # Every second one in the pages of the totals.
         places = (
             used[choose.choice(of_totals)] if number % 2 and of_totals else [p for page in used.values() for p in page]
         )

@@ -29,7 +29,7 @@ LIVE = '{job="talkover"}'
 ATTEMPTS = "talkover_webhook_delivery_attempts_total"
 DAY = 86400
 MAX_MIB = 100
-# Panels that must show something of the past, and where there is nothing to be shown: what the daemon tells of itself.
+# Panels that must show something of the past, and those that cannot: they show metrics of the daemon itself.
 VALUES = {
     "__rate_interval": "1h",
     "__interval": "1h",

@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("TALKOVER_LISTS_SECONDS", "40"))
 PATIENCE_SECONDS = 600
 PER_PAGE = 100
 MANY_AGENTS = 500
-# That a list does not end is told once, and webhooks that were found at once have no lines of their own.
+# An endless list is logged once, and webhooks that are found together have no lines of their own.
 MAX_LOG_BYTES = 20_000
 MAX_MIB = {"webhooks": 200, "agents": 100, "many": 200}
 WHAT = {
@@ -46,7 +46,7 @@ def webhook(owner, number):
 
 
 def page_of(make, page, count):
-    """A page of a list of `count` entries, None where it never ends."""
+    """A page of a list of `count` entries; `None` if the list never ends."""
     first = (page - 1) * PER_PAGE
     last = first + PER_PAGE if count is None else min(count, first + PER_PAGE)
     total = count if count is not None else 10**9
@@ -97,7 +97,7 @@ def resident(pid, field="VmRSS"):
 
 
 def is_searched(kind, url):
-    """Whether the lists have been read. To ask 20,000 agents for their webhooks takes longer than anybody waits."""
+    """Whether the lists have been read. Reading the webhooks of 20,000 agents would take too long to wait for."""
     if kind == "agents":
         return "talkover_exporter_discovery_last_success_timestamp_seconds{" in read(f"{url}/metrics")
     return not json.loads(read(f"{url}/api/v1/status"))["environments"][0]["is_searching"]

@@ -14,8 +14,8 @@ import time
 from servers import fail, get, query
 
 SPIKE = "TalkoverWebhookFailureSpike"
-# A duration where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`; none in a name
-# or a text.
+# A duration at the places where a rule file has one: a range, the step of a subquery, an offset, `for`, `interval`;
+# none in a name or a text.
 DURATION = re.compile(
     r"(?P<before>\[|:(?=\d+\w+\])|offset |for: |interval: )(?P<number>\d+)(?P<unit>[smhdw])(?=[\]:\s)])"
 )

@@ -168,7 +168,7 @@ def look(scene, address, pictures):
 
 
 def check_refresh(browser, scene, address):
-    """With a script the page is replaced as time goes on."""
+    """With JavaScript, the page refreshes itself."""
     browser.show(f"{address}/", 1280, "light")
     shown = "return document.querySelector('.updated time').dateTime"
     before = browser.run(shown)

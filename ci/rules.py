@@ -10,7 +10,7 @@ import sys
 
 import yaml
 
-# The address of the runbooks stands in every alert, as the format knows no variables. Put another one in place by
+# Every alert contains the address of the runbooks, because the format has no variables. Put another one in place by
 #   sed -i 's|https://github.com/.*/docs/runbooks.md|https://...|' dashboards/rules/*.yml
 RUNBOOKS = "https://github.com/talkover-exporter/talkover-exporter/blob/main/docs/runbooks.md"
 SEVERITIES = {"critical", "warning", "none"}
@@ -51,7 +51,7 @@ def faults_of_alert(rule, firing, silent, sections):
     for key in ("summary", "description"):
         if not annotations.get(key):
             yield f"{name}: no {key}"
-    # What stands in quotes is a value, even if it reads like a label.
+    # Quoted text is a value, even if it reads like a label.
     by_webhook = re.search(r"\bwebhook_id\b", re.sub(r'"[^"]*"', '""', rule["expr"]))
     if by_webhook and "webhook_name" not in annotations.get("summary", ""):
         yield f"{name}: the summary does not name the webhook"

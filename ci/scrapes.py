@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges what Prometheus servers have stored of an exporter, scrape by scrape. On a fault, exits 1 with the numbers.
 
-The samples are raw ones: an instant query of a range selector gives them as they were scraped, and all samples of one
+The samples are raw ones: an instant query of a range selector returns them as they were scraped, and all samples of one
 scrape carry the same timestamp. A series that is absent from a scrape counts as 0 in its sums.
 """
 

@@ -56,7 +56,7 @@ install_packages() {
             --no-install-recommends "$@"; } >"$scratch/apt.log" 2>&1 || fail "failed to install $*"
 }
 
-# Puts the tools of ci/requirements.txt on the PATH, and installs them where that file has changed.
+# Puts the tools of ci/requirements.txt on the PATH, and installs them if that file has changed.
 use_tools() {
     python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
     mkdir -p "$tools"
@@ -93,10 +93,10 @@ use_helm() {
     export HELM_CACHE_HOME=$scratch/helm HELM_CONFIG_HOME=$scratch/helm HELM_DATA_HOME=$scratch/helm
 }
 
-# Builds the daemon with the features that the tests give it: `cargo build` would compile half of the dependencies again.
+# Builds the daemon with the features that the tests use: `cargo build` would compile half of the dependencies again.
 build_daemon() { cargo test --quiet --test it --no-run; }
 
-# Prints a port below those that the system gives to connections, so that none of them has it before its server comes.
+# Prints a free port below the ephemeral range, so that no connection can take it before its server starts.
 free_port() {
     python3 -c '
 import random, socket

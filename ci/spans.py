@@ -89,7 +89,7 @@ def expected_spans(simulator, environment, received=None):
     for webhook in get(f"{simulator}/_simulator/truth")["webhooks"]:
         kind, owner = webhook["owner_type"], webhook["owner_id"]
         base = f"{simulator}/api/v1/{kind}s/{owner}/webhooks"
-        # Of an agent they stand one level deeper.
+        # For an agent they are one level deeper.
         data = get(base, TOKEN)["data"]
         listed = data["webhooks"] if kind == "agent" else data
         about = next(found for found in listed if found["id"] == webhook["webhook_id"])
@@ -249,7 +249,7 @@ def tap(port, path):
 
 
 def faults_of(expected, received):
-    """What is wrong, in words; nothing where every span is there, once or more often, and as it must be."""
+    """Returns what is wrong, in words; an empty list if every span was received, once or more often, as expected."""
     by_id = {}
     for span in received:
         known = by_id.setdefault(span["span_id"], span)
