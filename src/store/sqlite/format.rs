@@ -1,17 +1,18 @@
 //! The state file's format: its schema, its version, and the migrations from each version to the next.
 //!
-//! | version | written since | what changed |
-//! | --- | --- | --- |
-//! | 1 | 0.1.0 | the first |
-//! | 2 | 0.2.0 | births and birth holds; the end of history; gaps; sums of pruned rows; unlisted targets; long walks |
-//! | 3 | 0.2.0 | what discovery knows |
-//! | 4 | 0.2.0 | columns that spans need; the queue of spans, and parked spans |
-//! | 5 | 0.3.0 | what discovery knew about unlisted targets |
-//! | 6 | 0.3.0 | how long unlisted targets have been shown |
-//! | 7 | 0.4.0 | lost deliveries: how many in a row, since when, and the latest of them; recent activity by minute |
-//! | 8 | 0.4.0 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
-//! | 9 | 0.5.0 | log records on their way |
+//! | version | what it adds |
+//! | --- | --- |
+//! | 1 | targets, entries, totals |
+//! | 2 | births and birth holds; the end of history; gaps; sums of pruned rows; unlisted targets; long walks |
+//! | 3 | what discovery knows |
+//! | 4 | columns that spans need; the queue of spans, and parked spans |
+//! | 5 | what discovery knew about unlisted targets |
+//! | 6 | how long unlisted targets have been shown |
+//! | 7 | lost deliveries: how many in a row, since when, and the latest of them; recent activity by minute |
+//! | 8 | the number of the last commit, checksums of all tables, which targets are behind what was shown |
+//! | 9 | log records on their way |
 //!
+//! The versions count changes of the format and are independent of the program's version.
 //! A file of an older version is migrated when it is opened, in one transaction. A newer one is refused. Rows are keyed
 //! by time first: SQLite is fast if rows are inserted in the order of their keys, and ids come in random order.
 
