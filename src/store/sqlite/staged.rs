@@ -61,7 +61,7 @@ pub(super) fn write_walk(
     transaction.prepare_cached("INSERT OR REPLACE INTO walks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
         params![
             target.0,
-            coverage_name(walk.coverage),
+            coverage_name(walk.coverage)?,
             walk.until.as_micros(),
             walk.newest.as_micros(),
             walk.oldest.as_micros(),
@@ -228,17 +228,21 @@ fn http_status_of(number: i64) -> HttpStatus {
     }
 }
 
-fn coverage_name(coverage: Coverage) -> &'static str {
-    match coverage {
-        Coverage::Pages => "pages",
-        Coverage::Head => "head",
-        Coverage::Sweep => "sweep",
-        Coverage::FirstResponse => "met",
-        Coverage::FirstContact => "first_contact",
-        Coverage::Mended => "mended",
-    }
+/// The coverages that a staged walk can have, with the names under which they are stored. All other batches are made
+/// from single pages, or from none, and are committed at once: they have nothing to resume.
+const COVERAGES: [(Coverage, &str); 3] =
+    [(Coverage::Head, "head"), (Coverage::Sweep, "sweep"), (Coverage::FirstContact, "first_contact")];
+
+/// # Errors
+/// If no walk covers this: a row that [`coverage_of`] cannot read must not be written.
+fn coverage_name(coverage: Coverage) -> rusqlite::Result<&'static str> {
+    let known = COVERAGES.iter().find(|(kind, _)| *kind == coverage);
+    known.map(|(_, name)| *name).ok_or_else(|| {
+        let reason = format!("a walk with the coverage {coverage:?} cannot be staged");
+        rusqlite::Error::ToSqlConversionFailure(reason.into())
+    })
 }
 
 fn coverage_of(name: &str) -> Option<Coverage> {
-    [Coverage::Head, Coverage::Sweep, Coverage::FirstContact].into_iter().find(|kind| coverage_name(*kind) == name)
+    COVERAGES.iter().find(|(_, known)| *known == name).map(|(coverage, _)| *coverage)
 }

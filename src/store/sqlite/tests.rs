@@ -13,7 +13,7 @@ use super::{SqliteStore, format, targets};
 use crate::store::Store as _;
 use crate::store::error::StoreError;
 use crate::store::problems::Detached;
-use crate::store::{Release, SpanBatch, Unlisted};
+use crate::store::{Release, SpanBatch, StagedWalk, Unlisted};
 use talkover_core::delivery::{Attempt, AttemptStatus, HttpStatus, OwnerType, Target};
 use talkover_core::discovery::record::DiscoveryRecord;
 use talkover_core::ledger::decide::{Batch, Coverage, decide};
@@ -755,4 +755,32 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
     assert_eq!(store.find_detached(), None, "a commit came in between");
     check(&mut store);
     assert!(store.find_detached().is_some());
+}
+
+#[test]
+fn a_staged_walk_of_any_kind_is_found_after_a_restart() {
+    let place = Place::new();
+    for coverage in [Coverage::Head, Coverage::Sweep, Coverage::FirstContact] {
+        let walk = staged_walk(coverage);
+        place.open().stage(&target("w"), &walk, &[entry("a", 1, AttemptStatus::Success)], &[]).unwrap();
+        assert_eq!(place.open().load(&target("w"), &policy().labels).unwrap().staged, Some(walk));
+    }
+}
+
+/// Only walks are staged. If another batch were, a restart could not read the row.
+#[test]
+fn what_is_no_walk_cannot_be_staged() {
+    let place = Place::new();
+    for coverage in [Coverage::Pages, Coverage::FirstResponse, Coverage::Mended] {
+        let mut store = place.open();
+        let attempts = [entry("a", 1, AttemptStatus::Success)];
+        let error = store.stage(&target("w"), &staged_walk(coverage), &attempts, &[]).unwrap_err();
+        assert!(error.to_string().contains(&format!("{coverage:?}")), "{error}");
+        assert_eq!(store.load(&target("w"), &policy().labels).unwrap().staged, None);
+        assert_eq!(store.staged_part(&target("w"), None).unwrap(), [], "nothing is left of the transaction");
+    }
+}
+
+fn staged_walk(coverage: Coverage) -> StagedWalk {
+    StagedWalk { coverage, until: at(0), newest: at(9), oldest: at(1), count: 1, has_met_known: true }
 }
