@@ -1,4 +1,4 @@
-//! Tells whether a file has changed, without reading it.
+//! A fingerprint of a file's metadata, which detects that the file has changed without reading it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

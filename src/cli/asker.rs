@@ -1,4 +1,4 @@
-//! How commands other than the daemon send requests to the API.
+//! The API client of the commands: sends their requests within the same budget as the daemon.
 
 use tracing::Span;
 

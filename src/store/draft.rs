@@ -1,4 +1,5 @@
-//! A state file that is written under another name and then renamed: a daemon finds all of it or nothing.
+//! Creates a complete state file atomically: it is written under a temporary name and then renamed, so that a daemon
+//! finds all of it or nothing.
 //!
 //! Used for states that do not begin empty: by `history --seed-state` and `state import`.
 

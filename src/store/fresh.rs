@@ -1,4 +1,5 @@
-//! Whether a new state file replaces a lost one: a volume that is not mounted looks like a first start.
+//! Detects at a start whether a newly created state file replaces a lost one: a volume that is not mounted looks like a
+//! first start.
 //!
 //! A new state file is logged at INFO, and at WARN if there is evidence on this machine of an earlier one: a file that
 //! only a daemon leaves beside its state (`.seen`, `.served`, a write-ahead log), or a line of `/etc/fstab` for a

@@ -1,4 +1,4 @@
-//! The only access to the state: shared by all, used by one caller at a time, and never on a thread that runs
+//! The shared handle to the store, the only access to the state: one caller at a time, and never on a thread that runs
 //! asynchronous tasks.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The path of the state file: what is at it, the files beside it, who may read them, and whether it still leads to the
-//! open file.
+//! The path of the state file and the files beside it: checks what exists there, sets permissions, and detects that the
+//! path no longer leads to the open file.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -1,4 +1,4 @@
-//! What is wrong with the state file as a whole, for those who show it. Written by the store.
+//! The problems of the state file as a whole, for the status page and the metrics. Written by the store.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

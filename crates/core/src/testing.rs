@@ -1,4 +1,4 @@
-//! A ledger that is given what was read, minute by minute, and asked for its numbers.
+//! Test helpers: builds entries and batches, and a ledger that reads them and shows its totals.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The record of a state that went back in time: which commits it lacks that were shown.
+//! The stored record that the state file went back in time and so was *behind* what was shown: how many commits it
+//! lacked, and from when.
 
 use std::fmt;
 use std::time::Duration;

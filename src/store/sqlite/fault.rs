@@ -1,4 +1,4 @@
-//! A fault in the content of the file: what is not as this program wrote it.
+//! The error type for damaged content of the state file: which table or row is not as this program wrote it.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The lost deliveries that are kept, and what forgotten rows have added to what happened lately.
+//! Stores the latest lost deliveries of each target, and the recent activity of rows that were pruned.
 
 use std::collections::BTreeMap;
 

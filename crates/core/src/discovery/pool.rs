@@ -1,4 +1,4 @@
-//! Texts that many owners and webhooks have in common, such as hosts and states: each is in memory once.
+//! Interns texts that many owners and webhooks share, such as hosts and states: each is in memory once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

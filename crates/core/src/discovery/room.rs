@@ -1,5 +1,6 @@
-//! Limits how many webhooks discovery remembers: `max_webhooks` that pass the filter, and as many that do not. So even
-//! endless lists cost a bounded amount of memory. Webhooks that were found first stay.
+//! The limit on remembered webhooks, and how much room it leaves: discovery remembers `max_webhooks` that pass the
+//! filter, and as many that do not. So even endless lists cost a bounded amount of memory. Webhooks that were found
+//! first stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

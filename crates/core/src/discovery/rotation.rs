@@ -1,4 +1,4 @@
-//! Whose webhooks are read next: everybody's within a period, evenly spread, and at once those of owners with news.
+//! Which owner's webhooks are read next: each owner's once per period, evenly spread, and changed owners' at once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a list of an owner's webhooks changes of what is remembered of that owner.
+//! Applies a list of an owner's webhooks to what is remembered of that owner.
 
 use super::filter::Filter;
 use super::listing::{Bounds, CompleteList, GONE};

@@ -1,4 +1,4 @@
-//! The latest attempt of every delivery, found by what the next attempt has in common with it.
+//! The index of the latest attempt (the tip) of every delivery, by what the next attempt has in common with it.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! One page that shows the whole of a run that a page border has cut.
+//! Finds a page number and size that cover a whole run of equal times that a page border has cut.
 //!
 //! An answer is a list in order at one moment. If it shows an entry that is newer than a run and one that is older, it
 //! shows all of the run, whatever the order within it is, and whatever its unusable entries are. Pages of another size

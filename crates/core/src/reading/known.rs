@@ -1,4 +1,4 @@
-//! What a walk knows of the memory for which it reads.
+//! The interface through which a walk looks up entries that the ledger already knows.
 
 use crate::delivery::EntryId;
 

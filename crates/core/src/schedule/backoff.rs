@@ -1,4 +1,4 @@
-//! How long to leave alone what failed: longer each time, and never the same for all.
+//! Exponential backoff with jitter: how long to wait after failures in a row.
 
 use std::time::Duration;
 

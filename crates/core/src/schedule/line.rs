@@ -1,4 +1,4 @@
-//! A queue in the order of a key: the target with the smallest key is first, and any target can leave at any time.
+//! A priority queue of targets: the one with the smallest key is first, and any target can be removed at any time.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! How many events a second there were recently.
+//! Measures the recent rate of events, per second.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What failures change in the scheduler's order: which targets are left alone, and for how long. Time is passed in, as
-//! the time since any fixed moment.
+//! Backing off after failures: which targets the scheduler does not poll, and for how long. Time is passed in, as the
+//! time since any fixed moment.
 //!
 //! - A target that fails backs off by itself: after a few failures in a row it is polled no more often than an
 //!   idle one.

@@ -1,5 +1,5 @@
-//! When the API rejects a whole environment, and until when it is left alone. Time is passed in, as the time since any
-//! fixed moment.
+//! Pauses a whole environment after the API has rejected it (401 or 429), and says until when. Time is passed in, as
+//! the time since any fixed moment.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! Which of many failures in a row are worth telling: the third, and from then on fewer and fewer. Time is passed in,
-//! as the time since any fixed moment.
+//! Which of many failures in a row are logged: the third, and from then on fewer and fewer. Time is passed in, as the
+//! time since any fixed moment.
 //!
-//! A failure or two that mend themselves are told to nobody: they are counted in metrics. An outage is told once,
-//! however its reason changes, reminded of at growing distances, and its end is told if its beginning was. Called by
-//! the environment's loop, which logs.
+//! One or two failures before a success are not logged, only counted in metrics. An outage is logged once, even if its
+//! reason changes, then repeated at growing intervals, and its end is logged if its beginning was. Called by the
+//! environment's loop, which logs.
 
 use std::time::Duration;
 

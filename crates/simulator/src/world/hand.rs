@@ -1,4 +1,4 @@
-//! What tests do to the world by hand, and the manual retries of the API's users.
+//! Changes of the simulated world from outside: those that tests make by hand, and manual retries of the API's users.
 //!
 //! None of it shifts a random number of the world's own course; a manual retry draws from its delivery's stream.
 

@@ -1,4 +1,4 @@
-//! What the scheduler knows of one target.
+//! The scheduler's record of one target.
 
 use std::time::Duration;
 
