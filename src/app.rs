@@ -49,7 +49,7 @@ use crate::watchdog::{self, LONGEST_WAIT, Watchdog};
 /// How long steps under way may take to end: a commit takes milliseconds, and everything else ends at once.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a reload may take, which sets loops up anew from the state file.
+/// How long a reload may take: it sets loops up again from the state file.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Why the daemon could not start, or had to end.
@@ -139,7 +139,7 @@ impl App {
         mut shutdown: Shutdown,
     ) -> Result<(), AppError> {
         let Self { mut supervisor, ready, services, readiness, server: settings } = self;
-        // Without a file to read again, SIGHUP is somebody else's.
+        // Without a file to read again, SIGHUP keeps its default action.
         let hangups = supervisor.config_path().and_then(|_| watch::hangups());
         supervisor.log_start(&listener);
         let (reloader, mut reloads) = reload::channel();
@@ -147,7 +147,7 @@ impl App {
         let sources = sources(&settings, &services, readiness, &reloader);
         let router = server::router(sources, settings.max_requests);
         let serving = server::serve(listener, router, web, settings.write_timeout, shutdown.clone());
-        // Tasks of their own: what the supervisor is busy with must keep nobody from scraping.
+        // Tasks of their own: a busy supervisor must not delay scrapes.
         let mut serving = tokio::spawn(serving);
         let mut chores = chores(services, &shutdown);
         if supervisor.config_path().is_some() {
@@ -215,7 +215,7 @@ fn sources(settings: &ServerConfig, services: &SharedServices, readiness: Readin
     }
 }
 
-/// Starts what goes on beside polling and serving, until `shutdown` is requested.
+/// Starts the background tasks other than polling and serving; they run until `shutdown` is requested.
 fn chores(services: SharedServices, shutdown: &Shutdown) -> JoinSet<()> {
     let SharedServices { store, board, write_errors, watchdog, .. } = services;
     let turns = |name| watchdog.watch(name, LONGEST_WAIT);

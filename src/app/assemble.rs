@@ -51,8 +51,8 @@ pub(super) struct SharedServices {
     pub(super) started_at: LocalTime,
 }
 
-/// Everything on which the loop of an environment depends: if a reload leaves this unchanged, the loop goes on
-/// undisturbed.
+/// Everything on which the loop of an environment depends: if a reload leaves this unchanged, the loop
+/// continues undisturbed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     environment: EnvironmentConfig,
@@ -211,7 +211,7 @@ pub(super) fn display(metrics: &MetricsConfig, server: &ServerConfig) -> Display
     }
 }
 
-/// How spans are made; `None` if there is nobody to send them to.
+/// How spans are made; `None` if there is no receiver for them.
 pub(crate) fn spans(traces: &TracesConfig) -> Option<SpanPolicy> {
     let is_on = traces.enabled && traces.endpoint.is_some();
     is_on.then(|| SpanPolicy {
@@ -266,7 +266,7 @@ fn client_error(environment: &EnvironmentConfig, error: ClientError) -> AppError
     AppError::Client { environment: environment.name.clone(), error }
 }
 
-/// The search for webhooks that `config` asks for, with what is `known` already, as of `now`.
+/// The search for webhooks that `config` requires, with what is `known` already, as of `now`.
 pub(crate) fn discovery_of(config: &DiscoveryConfig, known: DiscoveryRecord, now: ServerTime) -> Discovery {
     let settings = DiscoverySettings {
         agents: config.agents,

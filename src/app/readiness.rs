@@ -45,9 +45,8 @@ fn waiting_for_discovery(views: &Views) -> Option<String> {
     Some(format!("the discovery of environment {name} has not read all lists yet"))
 }
 
-/// Whether an environment has targets, all of which have failed often enough and none of which was ever read: its
-/// discovery will hardly do better, and while the environment is left alone it may be long before discovery has failed
-/// as often.
+/// Whether an environment has targets, of which each has failed often enough and none was ever read. Its discovery will
+/// hardly do better, and may take long to fail as often, because requests are made rarely during an outage.
 fn is_dead(views: &Views, name: &str) -> bool {
     let mut targets = views.listed().filter(|view| &*view.target.environment == name).peekable();
     let only_fails = |view: &TargetView| successes(view) == 0 && failures(view) >= FAILURES_UNTIL_READY;

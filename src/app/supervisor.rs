@@ -1,8 +1,8 @@
 //! Keeps the loops of all environments running, and replaces them when the configuration changes.
 //!
 //! A reload is a restart in place: an environment whose settings have changed completes its steps under way, and is set
-//! up again from the state file. Everything that it has counted is there, as after any restart. The others go on
-//! undisturbed.
+//! up again from the state file. Everything that it has counted is there, as after any restart. The others
+//! continue undisturbed.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

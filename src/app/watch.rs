@@ -57,7 +57,7 @@ impl WatchedFiles {
     }
 }
 
-/// Asks for a reload when one of `watched` has changed, until `shutdown`. What came of it is in the log.
+/// Requests a reload when one of `watched` has changed, until `shutdown`. The log says how it ended.
 pub async fn files(watched: WatchedFiles, reloader: Reloader, mut shutdown: Shutdown, turns: Turns) {
     while turns.wait(&mut shutdown, LOOK_EVERY).await {
         let mut now = watched.stamps().await;

@@ -30,7 +30,7 @@ pub struct Rules {
 /// A stretch of the log, as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct LogStretch {
-    /// Its beginning; entries that are older were met by the way.
+    /// Its beginning; older entries were read incidentally.
     pub from: Timestamp,
     /// The server's clock at the last answer.
     pub now: Timestamp,
@@ -42,14 +42,14 @@ pub struct LogStretch {
     pub known_before: HashMap<EntryId, bool>,
 }
 
-/// Something to tell of one entry.
+/// A finding about one entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
     /// When the entry was made.
     pub created_at: Timestamp,
     /// Its id.
     pub id: EntryId,
-    /// What there is to tell.
+    /// What was found.
     pub what: String,
 }
 
@@ -170,7 +170,7 @@ fn contradiction(row: &StateRow) -> Option<String> {
         }
         return match &*row.status {
             "pending" if row.is_open => None,
-            "pending" => Some("is pending, but nobody follows it".to_owned()),
+            "pending" => Some("is pending, but not marked as open".to_owned()),
             status => Some(format!("was seen as {status}, but never counted")),
         };
     };

@@ -1,13 +1,13 @@
 //! The auditor: compares the state file with the log that it was made from, for the command `verify`.
 //!
 //! [`reading`] walks the log again within the request budget, [`state`] reads the file without ever writing to it,
-//! [`compare`] and [`sums`] say what does not agree, and [`report`] tells people.
+//! [`compare`] and [`sums`] find what does not agree, and [`report`] prints it.
 //!
 //! *Invariant:* how pages are read is shared with the daemon; how entries are counted is not. What is right is written
 //! here a second time, from the contract, so that a mistake of the ledger shows.
 //!
-//! A daemon may go on counting meanwhile. So the state of a target is read after its log: what is then missing was in
-//! the log before, and only what a later poll still reads is excused.
+//! A daemon may continue to count meanwhile. So the state of a target is read after its log: what is then missing was
+//! in the log before, and only what a later poll still reads is excused.
 
 pub mod compare;
 pub mod reading;
@@ -45,7 +45,7 @@ pub struct Extent {
     pub from: Option<Timestamp>,
     /// Entries of the log in it.
     pub entries: usize,
-    /// Unusable entries met on the way.
+    /// Unusable entries that were read.
     pub invalid: usize,
     /// Requests made.
     pub requests: u64,
@@ -53,7 +53,7 @@ pub struct Extent {
     pub rows: usize,
 }
 
-/// The audit of a target of which only the state is at hand: it is not named by the configuration any more.
+/// Audits the state alone, of a target that the configuration no longer names: its log is not read.
 pub fn audit_state_alone(state: &StateTarget) -> Audit {
     let extent = Extent { rows: state.rows.len(), ..Extent::default() };
     Audit { findings: compare::compare_rows(state), sums: sums::compare(state), extent }

@@ -31,7 +31,7 @@ pub struct Depth {
 }
 
 /// Reads the log of `target`, `per_page` entries at once; `known_before` are the ids that the state knows, and whether
-/// they were counted. `note` is told after each page how many were read, and back to when.
+/// they were counted. `note` is called after each page with the number of entries read and the time of the oldest.
 ///
 /// # Errors
 /// If it cannot be read to the end of the stretch.

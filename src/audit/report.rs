@@ -33,7 +33,7 @@ impl AuditResult {
         if let Self::Audited(audit) = self { audit.faults() } else { 0 }
     }
 
-    /// Where it stands in the text, smallest first.
+    /// Its place in the text, smallest first.
     fn order(&self) -> u8 {
         match self {
             Self::Audited(audit) if audit.faults() > 0 => 0,

@@ -1,8 +1,8 @@
 //! Reads the state file as an auditor does: read-only, beside a running daemon, and with queries of its own.
 //!
-//! The file is never made, changed or brought forward. While a daemon runs, or after one was killed, SQLite's log lies
-//! beside the file and is read with it. After a clean stop there is none, and SQLite would make one even for a reader:
-//! then the file is read as one that nobody writes to, and read again should a daemon have started meanwhile.
+//! The file is never created, changed or migrated. While a daemon runs, or after one was killed, SQLite's write-ahead
+//! log is beside the file and is read with it. After a clean stop there is none, and SQLite would create one even for a
+//! reader: then the file is opened as immutable, and read again if a daemon has started meanwhile.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,7 +31,7 @@ const APPLICATION_ID: i64 = 0x544F_4558;
 const SMALLEST_DATABASE: u64 = 512;
 /// A daemon that starts or stops holds locks for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Times that reading is begun anew because a daemon has started or stopped meanwhile.
+/// How often the file is read at most, if daemons start or stop meanwhile.
 const MAX_READINGS: u32 = 5;
 
 // Bits of `flags` in the table `entries`: see `StateRow` for what they say.
@@ -91,7 +91,7 @@ impl Series {
     }
 }
 
-/// What the state remembers of an entry, as it stands there.
+/// What the state remembers of an entry, as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateRow {
     /// The entry's id.
@@ -165,7 +165,7 @@ pub struct KnownTarget {
     pub target: Target,
     /// Whether the file still says that it is named by the configuration, or was discovered.
     pub is_listed: bool,
-    /// Whether the file says who owns it: without that its log cannot be asked for.
+    /// Whether the file says who owns it: without the owner its log cannot be requested.
     pub has_owner: bool,
 }
 
@@ -306,7 +306,7 @@ impl StateFile {
             let before = self.stamp()?;
             let is_at_rest = !self.has_log();
             let result = self.read_once(is_at_rest, &work);
-            // Without SQLite's locks, only what nobody has touched meanwhile was read in one piece.
+            // Without SQLite's locks, the result is consistent only if the file was not changed meanwhile.
             if !is_at_rest || (!self.has_log() && self.stamp()? == before) {
                 return result;
             }

@@ -1,4 +1,4 @@
-//! The list `environments`: whom to ask, how often at most, and for which webhooks.
+//! The list `environments`: which APIs to read, with which token, at which rate, and for which webhooks.
 
 use super::EnvVars;
 use super::fields::Fields;

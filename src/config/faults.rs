@@ -11,8 +11,8 @@ use std::path::Path;
 use talkover_settings::one_line::on_one_line;
 use talkover_settings::yaml::Outline;
 
-/// Faults that are kept; of the others only the number is told. One mistake in a template repeats itself in every
-/// webhook, and a reload logs it all.
+/// How many faults are kept; the others are only counted. One mistake in a template repeats itself in every webhook,
+/// and a reload logs them all.
 const MAX_KEPT: usize = 100;
 
 /// Where a fault lies.

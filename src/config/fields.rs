@@ -1,7 +1,7 @@
 //! The collecting reader: walks one section of the value tree, key by key, and notes every fault on the way.
 //!
-//! What the file does not say comes from the embedded defaults, so a key cannot be read without standing there. A
-//! reader goes on after a fault; `None` from a method means that the fault is noted, or that an optional key is absent.
+//! What the file does not say comes from the embedded defaults, so every key must be in them. A reader continues after
+//! a fault; `None` from a method means that the fault is noted, or that an optional key is absent.
 //! Used by the readers of the sections; knows nothing of what the keys mean.
 
 use super::Table;
@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Ends the section: what the file has and nobody asked for is unknown.
+    /// Ends the section: each key of the file that was not read is reported as unknown.
     pub(super) fn finish(self) {
         let Some(given) = self.given else { return };
         let mut unknown: Vec<_> = given.keys().filter(|key| !self.asked.contains(&key.as_str())).collect();

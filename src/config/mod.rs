@@ -69,7 +69,7 @@ pub struct Config {
     pub server: ServerConfig,
     /// The most requests in any sliding minute over all environments together. At least 1.
     pub requests_per_minute: Option<u32>,
-    /// Whom to ask. At least one; names are unique.
+    /// The APIs to read. At least one; names are unique.
     pub environments: Vec<EnvironmentConfig>,
     /// How the logs are read.
     pub poll: PollConfig,

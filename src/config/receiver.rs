@@ -1,8 +1,8 @@
 //! The keys of a section that names an OTLP receiver, and how OpenTelemetry's own variables change them.
 //!
-//! `TALKOVER_EXPORTER__…` goes before `OTEL_EXPORTER_OTLP_SIGNAL_…`, that before `OTEL_EXPORTER_OTLP_…`, that before
-//! the file. Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and
-//! "Environment Variable Specification". Header values are secrets and never quoted.
+//! In order of precedence: `TALKOVER_EXPORTER__…`, `OTEL_EXPORTER_OTLP_SIGNAL_…`, `OTEL_EXPORTER_OTLP_…`, the file.
+//! Rules of the variables: the OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment Variable
+//! Specification". Header values are secrets and never quoted.
 
 use super::faults::FaultPlace;
 use super::fields::Fields;
@@ -64,7 +64,7 @@ impl ReceiverKeys {
         Self { endpoint, protocol, headers, own_headers, tls }
     }
 
-    /// What comes of it for `signal` with what OpenTelemetry's variables say; `None` if the protocol is a fault.
+    /// Returns the receiver for `signal`, with OpenTelemetry's variables applied; `None` if the protocol is a fault.
     pub(super) fn resolve(&self, fields: &Fields<'_>, otel: Settings, signal: OtlpSignal) -> Option<ResolvedReceiver> {
         let protocol = otel.protocol.filter(|_| !fields.is_overridden("protocol")).or(self.protocol)?;
         let of_otel = otel.endpoint.filter(|_| !fields.is_overridden("endpoint"));

@@ -64,7 +64,7 @@ fn nearest(directory: &Path) -> Result<(&Path, Metadata), String> {
     Err(format!("none of the directories of {} exists", directory.display()))
 }
 
-/// Whether there is nothing, be it for a file that stands where a directory should.
+/// Whether the path does not exist, also because one of its directories is a file.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

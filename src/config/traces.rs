@@ -67,7 +67,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &EnvVars) -> Option<Trac
     // Our own variable goes before those of OpenTelemetry.
     let is_forced = fields.is_overridden("enabled");
     let active = enabled == Some(true) && (is_forced || !otel::turns_off(&mut fields, environment, OtlpSignal::Traces));
-    // Where no span is made, nobody need hear of variables.
+    // If no span is made, faults in the variables do not matter.
     let none = EnvVars::new();
     let variables = if active { environment } else { &none };
     let resource_attributes = otel::named(&otel::resource(&mut fields, variables), otel::DELIVERIES);

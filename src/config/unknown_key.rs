@@ -1,4 +1,4 @@
-//! What is said of a key that nobody knows: which one was probably meant.
+//! The error for an unknown key: which key was probably meant.
 
 use super::{DEFAULTS, Table};
 use ::config::{Value, ValueKind};
@@ -40,7 +40,7 @@ fn is_part_of(key: &str, name: &str) -> bool {
     is_part(key, name) || is_part(name, key)
 }
 
-/// The path of a key that stands in one section alone, which is not the one where it was looked for.
+/// The path of a key that exists in exactly one section, which is another one than the file has it in.
 fn elsewhere(key: &str) -> Option<String> {
     let defaults = yaml::parse(DEFAULTS.as_bytes()).ok()?.root;
     let mut paths = Vec::new();

@@ -178,7 +178,7 @@ pub(super) fn base_url(value: &Value) -> Result<Url, String> {
     Ok(url)
 }
 
-/// An address for a browser: http or https, with whatever stands behind the host.
+/// An address for a browser: http or https, with any path and query.
 pub(super) fn web_address(value: &Value) -> Result<String, String> {
     let text = text(value)?;
     let before_query = text.split(['?', '#']).next().unwrap_or_default();

@@ -18,7 +18,7 @@ use talkover_core::discovery::request::{DiscoveredPage, Request};
 use talkover_core::discovery::targets::ListedTarget;
 use talkover_core::server_time::Observed;
 
-/// The answer to a request of discovery; `None` if it was given up because the program is stopping.
+/// The answer to a request of discovery; `None` if it was abandoned because the program is stopping.
 #[derive(Debug)]
 pub struct Asked {
     /// The request.

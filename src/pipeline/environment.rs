@@ -1,4 +1,4 @@
-//! The loop of one environment: gives its targets their turns, within the budget, and leaves alone what fails.
+//! The loop of one environment: schedules the requests of its targets within the budget, and backs off from failures.
 //!
 //! `turns` pays for requests and makes the steps of targets, `members` holds the targets, `spender` decides what may be
 //! spent, `search` is discovery's part of the loop, `results` interprets the end of a step, `outages` decides what is
@@ -74,7 +74,7 @@ pub struct EnvironmentLoop {
     patience: Patience,
     /// Failures in a row that concern all targets.
     streak: FailureStreak,
-    /// When the API last answered anybody.
+    /// When the API last answered any request.
     answered: Option<Duration>,
     spender: Spender,
     search: Search,

@@ -1,7 +1,7 @@
 //! Joins the stages: fetch, decide, commit, apply, for every target of every environment.
 //!
 //! [`reader`] knows what one target needs next, [`step`] makes one request and processes the answer, [`roster`] and
-//! [`discover`] determine which targets there are, and [`environment`] is the loop that gives all of them their turns.
+//! [`discover`] determine which targets there are, and [`environment`] is the loop that schedules their requests.
 //!
 //! *Invariant:* [`step`] commits before it applies; nothing else writes to the store, to a ledger or to the board's
 //! totals.

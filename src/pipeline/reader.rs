@@ -1,11 +1,12 @@
-//! One target on its way through its log: what to read next, and what to do with what was read.
+//! Reads the log of one target: decides what to read next, and makes batches of what was read.
 //!
 //! A head walk reads from the newest entry to known ground, a sweep reads further, and a round of rechecks reads the
 //! pages of open entries: each is a [`Job`]. The scheduler chooses which of them makes a request. A job that needs more
 //! than one request is parked here while the others have their turns, so that a long sweep does not delay new entries.
 //!
-//! [`Reader::begin`] returns the next step, [`Reader::park`] takes back a job that goes on, [`Reader::complete`] makes
-//! a batch of what a job has read, and [`Reader::committed`] records that the batch is on disk.
+//! [`Reader::begin`] returns the next step, [`Reader::park`] takes back a job that is not complete,
+//! [`Reader::complete`] makes a batch of what a job has read, and [`Reader::committed`] records that the batch is on
+//! disk.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ mod sweeps;
 /// Entries of a long walk are put on disk in parts of this size: an interruption costs the requests for less than that.
 const STAGED_AT_ONCE: usize = 5_000;
 
-/// A walk is told of this many unreadable entries, the latest ones: older ones are rarely within its reach.
+/// How many known unreadable entries a walk gets, latest first: older ones are rarely within its reach.
 const EXPECTED_HOLES: usize = 100;
 
 /// How a target is read.
@@ -102,7 +103,7 @@ pub struct Reader {
     known_at: Option<Timestamp>,
     /// The server's clock when something was last committed, and the time since the start.
     clock: Option<(ServerTime, Duration)>,
-    /// When its first answer came, by a clock that is not told the server's time by it.
+    /// When its first answer arrived, by a clock that does not depend on the answer's `Date` header.
     first_answer: Option<SinceStart>,
 }
 
@@ -124,7 +125,7 @@ pub enum Step {
 }
 
 impl Reader {
-    /// A reader that goes on from what is remembered.
+    /// Makes a reader that continues from what is remembered.
     pub fn new(target: Target, remembered: Remembered, settings: ReadSettings) -> Self {
         let Remembered { ledger, last_success, failing_since, staged, is_behind, known_at } = remembered;
         Self {
@@ -156,7 +157,7 @@ impl Reader {
         self.uncommitted = Some(batch);
     }
 
-    /// Whether something that was begun is not read to its end.
+    /// Whether a job is incomplete: parked, or staged on disk.
     pub fn is_reading(&self) -> bool {
         let Parked { head, sweep, recheck } = &self.parked;
         head.is_some() || sweep.is_some() || recheck.is_some()
@@ -195,8 +196,8 @@ impl Reader {
         }
         let interval = self.settings.windows.sweep_interval;
         match self.parked.sweep.take_if(|sweep| now > sweep.began + interval) {
-            // A sweep whose mark is older than a sweep's interval takes the turns of polls, so that it comes to its
-            // end: a start after a crash relies on no sweep taking much longer.
+            // A sweep that has run for longer than a sweep's interval takes the turns of polls, so that it finishes: a
+            // start after a crash relies on no sweep taking much longer.
             Some(overdue) => overdue,
             None => Box::new(self.start_head(expected, now)),
         }
@@ -236,7 +237,7 @@ impl Reader {
             (false, _) => (marks.history_cutoff.unwrap_or(Timestamp::from_micros(i64::MIN)), Coverage::FirstContact),
             // Contacted while its log was empty: there is nothing below.
             (true, None) => (marks.history_cutoff.unwrap_or_default(), Coverage::Sweep),
-            // It is not known what turned up late while nobody looked.
+            // Late entries may have turned up while the daemon was not running.
             (true, Some(watermark)) if self.sweeps.next().is_none() => {
                 let until = sweeps::first_until(marks, watermark, &self.settings.windows);
                 (self.lost_since().map_or(until, |since| until.min(since)), Coverage::Sweep)
@@ -257,7 +258,7 @@ impl Reader {
         self.expecting(Walk::new(until, self.settings.per_page))
     }
 
-    /// Tells a walk which entries earlier walks have found to be unreadable.
+    /// Passes to a walk the entries that earlier walks have found to be unreadable.
     fn expecting(&self, walk: Walk) -> Walk {
         let holes = self.holes();
         let first_page = self.ledger.rows().rev().take(self.settings.per_page as usize);
@@ -347,8 +348,7 @@ impl Reader {
         is_ahead.then(|| Batch { coverage: Coverage::Mended, known_at: Some(known_at), now, ..Batch::default() })
     }
 
-    /// Gives up what is being read. The next walk is like the first one after a start: what it brings counts as the
-    /// past.
+    /// Abandons what is being read. The next walk is like the first one after a start: its entries count as history.
     fn start_over(&mut self) {
         self.parked = Parked::default();
         self.rechecks.forget_round();

@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// each time costs a write to disk.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// Drops targets when their time has come, until `shutdown`.
+/// Drops targets that have been unlisted for long enough, until `shutdown`.
 pub async fn run(board: Board, store: StoreHandle, mut shutdown: Shutdown, turns: Turns) {
     let mut kept = Instant::now();
     let mut refused = BTreeSet::new();
@@ -68,13 +68,13 @@ fn due(board: &Board) -> Vec<Target> {
     })
 }
 
-/// Drops `target`. Those of which the log says already that the store refuses it are in `refused`.
+/// Drops `target`. `refused` holds the targets that the store has refused to drop, which is logged once for each.
 async fn remove(store: &StoreHandle, board: &Board, target: Target, refused: &mut BTreeSet<Target>) {
     let (removing, board) = (target.clone(), board.clone());
     let removed = store.run(move |store| {
         let is_removed = store.remove_unlisted(&removing)?;
         if is_removed {
-            // While the store is held: nobody can list the target anew in between.
+            // While the store is locked, so that the target cannot be listed again in between.
             board.remove_target(&removing);
         }
         Ok(is_removed)

@@ -91,7 +91,7 @@ impl Roster {
         }
     }
 
-    /// Records that the request was given up.
+    /// Records that the request was abandoned.
     pub fn abandon(&mut self) {
         if let Some(discovery) = &mut self.discovery {
             discovery.abandon();

@@ -1,4 +1,4 @@
-//! One turn of one target: one request; and, if that completes a reading, the decision, the commit, and only then the
+//! One step of one target: makes one request. If that completes a reading, decides, commits, and only then updates the
 //! memory and the metrics.
 
 use std::sync::Arc;
@@ -111,7 +111,7 @@ async fn read(context: StepContext, mut reader: Reader, job: Job, now: Duration,
             reader.park(job);
             (reader, result)
         }
-        // What was being read is given up.
+        // What was being read is abandoned.
         (Ok(_) | Err(ApiError::TooLarge { .. }), TimeOutcome::Mended(result)) => (reader, result),
         (Ok(page), TimeOutcome::Settled) => {
             for entry in &page.invalid {
@@ -199,7 +199,7 @@ enum TimeOutcome {
     Settled,
     /// The time is not known yet: the page must be requested again.
     Unsettled(StepResult),
-    /// The target's marks were corrected, and what was being read is given up.
+    /// The target's marks were corrected, and what was being read is abandoned.
     Mended(StepResult),
 }
 
@@ -252,8 +252,8 @@ async fn stage(context: StepContext, mut reader: Reader, mut job: Job, date: Ser
             Err(failure) => {
                 work::fail_state(&span, &failure);
                 context.write_errors.inc();
-                // The job is given up: it must not go on without what it has just read. The next walk resumes from what
-                // is on disk.
+                // The job is abandoned: it must not continue without what it has just read. The next walk resumes from
+                // what is on disk.
                 (reader, StepResult::NotWritten(failure))
             }
         }

@@ -1,5 +1,5 @@
-//! Looks after the state file: tells when its path no longer leads to it, and carries over what was committed, so that
-//! a copy of the file alone is never days old.
+//! Maintains the state file: logs an error if its path no longer leads to it, checks it if another program has written
+//! to it, and checkpoints the write-ahead log, so that a copy of the file alone is about an hour old at most.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -16,20 +16,20 @@ use crate::watchdog::Turns;
 
 /// How often the path is compared with the open file.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the whole file is read at most, where something else writes to it.
+/// The shortest time between two checks of the whole file, while another program writes to it.
 const CHECK_EVERY: Duration = Duration::from_secs(3600);
-/// How often a check is told to stop, until it does.
+/// How often a check is interrupted until it ends.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
-/// How often what was committed is carried over into the file, beyond what SQLite does by itself.
+/// How often the write-ahead log is checkpointed into the file, beyond what SQLite does by itself.
 const CARRY_OVER_EVERY: Duration = Duration::from_secs(3600);
-/// The time between the first two messages; it doubles with each, up to
+/// The time between the first two messages. It doubles with each message, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// this.
+/// The longest time between two messages.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Looks after the state until `shutdown`, and once more then.
+/// Maintains the state until `shutdown`, and a last time then.
 pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shutdown, turns: Turns) {
-    let mut told = Told::default();
+    let mut message = RepeatedMessage::default();
     let mut carried_over = Instant::now();
     let mut checked: Option<Instant> = None;
     loop {
@@ -43,7 +43,7 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
                 warn!("failed to checkpoint the write-ahead log into the state file: {failure}");
             }
         }
-        if told.is_due(detached.is_some(), Instant::now())
+        if message.is_due(detached.is_some(), Instant::now())
             && let Some(Detached { what, remedy }) = detached
         {
             error!("the next start would not find the state: {what}; {remedy}");
@@ -58,7 +58,7 @@ pub async fn run(store: StoreHandle, write_errors: IntCounter, mut shutdown: Shu
     }
 }
 
-/// Checks the whole file, if that is due, while others work with the store. Returns whether it was.
+/// Checks the whole file, if that is due, without blocking the store. Returns whether it was.
 async fn check(store: &StoreHandle, shutdown: &mut Shutdown) -> bool {
     let Some(FileCheck { run, interrupt }) = ask(store, |store| store.take_due_check()).await else { return false };
     let mut running = pin!(blocking::run(run));
@@ -83,12 +83,12 @@ async fn ask<T: Send + 'static>(store: &StoreHandle, work: impl FnOnce(&mut dyn 
     blocking::run(move || handle.run_blocking(work)).await
 }
 
-/// When a lasting problem is told: at growing distances.
+/// When a lasting problem is logged: at growing intervals.
 #[derive(Debug, Default)]
-struct Told(Option<(Instant, Duration)>);
+struct RepeatedMessage(Option<(Instant, Duration)>);
 
-impl Told {
-    /// Whether it is to be told `now`, if it is there.
+impl RepeatedMessage {
+    /// Whether to log the problem `now`; `is_there` says whether it still exists.
     fn is_due(&mut self, is_there: bool, now: Instant) -> bool {
         let (is_due, next) = match self.0.filter(|_| is_there) {
             None => (is_there, is_there.then_some((now, FIRST_PAUSE))),
@@ -107,17 +107,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lasting_problem_is_told_at_growing_distances() {
+    fn a_lasting_problem_is_logged_at_growing_intervals() {
         let start = Instant::now();
-        let mut told = Told::default();
+        let mut message = RepeatedMessage::default();
         let mut at = Vec::new();
         for minute in 0..300 {
-            if told.is_due(true, start + Duration::from_secs(minute * 60)) {
+            if message.is_due(true, start + Duration::from_secs(minute * 60)) {
                 at.push(minute);
             }
         }
         assert_eq!(at, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]);
-        assert!(!told.is_due(false, start));
-        assert!(told.is_due(true, start), "when it comes back, at once");
+        assert!(!message.is_due(false, start));
+        assert!(message.is_due(true, start), "at once when the problem returns");
     }
 }

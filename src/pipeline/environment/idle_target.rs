@@ -58,7 +58,7 @@ impl IdleTarget {
         &self.reader.target
     }
 
-    /// How far a long walk that is on disk has come; `None` if none is.
+    /// The progress of the long walk that is on disk; `None` if there is none.
     pub(super) fn staged_progress(&self) -> Option<WalkProgress> {
         self.reader.staged_progress()
     }

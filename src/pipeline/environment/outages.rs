@@ -77,7 +77,8 @@ impl EnvironmentLoop {
         }
     }
 
-    /// Whether a failure says nothing of the one who met it: everybody is refused, or nobody is answered.
+    /// Whether a failure concerns the whole environment, not only the target whose request failed: the API rejects all
+    /// requests, or answers none.
     pub(super) fn concerns_all(&self, failure: &ApiError) -> bool {
         match failure.failure() {
             RequestFailure::Rejected(_) => true,

@@ -1,5 +1,5 @@
-//! What is shown and logged of an environment as a whole: that nobody in it can be read and why, and how far first
-//! contacts and long walks have come. Called by the environment's loop alone.
+//! Reports on an environment as a whole: shows and logs that no log in it can be read and why, and the progress of
+//! first contacts and long walks. Called by the environment's loop alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,25 +15,25 @@ use talkover_core::delivery::Timestamp;
 use talkover_core::reading::error::{ApiError, PollResult};
 use talkover_core::schedule::scheduler::Next;
 
-/// How often long work says how far it has come.
+/// How often the progress of long work is logged.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What was last reported of an environment.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Why nobody can be read, and since when; `None` if somebody can.
+    /// Why no log can be read, and since when; `None` if at least one can.
     trouble: Option<(Arc<str>, PollResult, Timestamp)>,
     /// When progress was last logged, in time since the start.
     progress_logged: Duration,
 }
 
 impl EnvironmentLoop {
-    /// Shows, after a step that came to `result`, whether anybody can be read.
+    /// Shows, after a step that ended with `result`, whether any log can be read.
     pub(super) fn report_step(&mut self, result: &StepResult, now: Duration) {
         match result {
             StepResult::Failed(failure) if self.concerns_all(failure) => self.note_trouble(failure),
             StepResult::Stopped | StepResult::NotWritten(_) => {}
-            // While an outage goes on, what was under way when it began says nothing.
+            // A step that began before the outage proves nothing about it.
             _ if self.patience.is_out() => {}
             _ => self.reports.trouble = None,
         }
@@ -41,8 +41,8 @@ impl EnvironmentLoop {
         self.log_progress(now);
     }
 
-    /// Shows, after a request of discovery that may have failed, whether anybody can be read: webhooks say it better as
-    /// soon as there are any.
+    /// Shows, after a request of discovery that may have failed, whether the API answers. Once there are webhooks,
+    /// their polls decide that instead.
     pub(super) fn report_search(&mut self, failure: Option<&ApiError>, now: Duration) {
         let is_alone = self.search.roster.listed().next().is_none();
         match failure {
@@ -81,7 +81,7 @@ impl EnvironmentLoop {
         self.started.into_std().checked_add(moment)
     }
 
-    /// Logs once a minute how far first contacts and long walks have come.
+    /// Logs the progress of first contacts and long walks once a minute.
     fn log_progress(&mut self, now: Duration) {
         if now < self.reports.progress_logged + PROGRESS_INTERVAL {
             return;

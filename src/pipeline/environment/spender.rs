@@ -64,7 +64,7 @@ impl Spender {
         self.rate
     }
 
-    /// Returns the requests a minute that could be spent if nobody else used the API.
+    /// Returns the requests a minute that could be spent if no other client used the API.
     pub(super) fn ceiling(&self) -> u32 {
         self.allowance.ceiling()
     }

@@ -86,7 +86,7 @@ impl EnvironmentLoop {
         self.report_step(&result, now);
     }
 
-    /// Tells the scheduler what a target has to do after a turn, and shows how often it is polled.
+    /// Updates the scheduler with what a target has to do after a turn, and shows how often it is polled.
     fn plan(&mut self, id: TargetId, class: RequestClass, outcome: TurnOutcome, date: ServerTime) {
         let now = self.now();
         let Some(idle) = self.members.idle_mut(id) else { return };

@@ -1,4 +1,4 @@
-//! How far a long walk has come, by time: what is read of the stretch from where it began to where it ends.
+//! The progress of a long walk, measured in time: the part of the stretch between its start and its end that is read.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl WalkSpan {
         let whole = self.from.since(self.until).as_secs_f64();
         let reached = reached.unwrap_or(self.from).min(self.from);
         let read = match staged {
-            // It has not come down to what is staged yet.
+            // It has not reached the staged entries yet.
             Some(StagedWalk { newest, oldest, .. }) if reached > newest => {
                 self.from.since(reached) + newest.min(self.from).since(oldest)
             }
@@ -40,7 +40,7 @@ impl WalkSpan {
 }
 
 impl Reader {
-    /// How far `job` has come at `now` since the start, and `date` by the server's clock; `None` if it is short, or if
+    /// The progress of `job` at `now` since the start, and `date` by the server's clock; `None` if it is short, or if
     /// nothing is known yet.
     pub fn progress(&self, job: &Job, now: Duration, date: ServerTime) -> Option<WalkProgress> {
         let Job::Walk(walk) = job else { return None };
@@ -61,7 +61,7 @@ impl Reader {
         })
     }
 
-    /// How far the walk that is on disk has come; `None` if none is.
+    /// The progress of the walk that is on disk; `None` if there is none.
     pub fn staged_progress(&self) -> Option<WalkProgress> {
         let staged = self.staged?;
         let span = self.span(staged.coverage, staged.until, staged.newest)?;

@@ -1,4 +1,4 @@
-//! When open entries are read again: less often as they grow older, and once more when they are given up.
+//! When open entries are read again: less often as they get older, and a last time before they are no longer followed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Rechecks {
         self.failed_rounds = 0;
     }
 
-    /// Gives up the round.
+    /// Abandons the round.
     pub(super) fn forget_round(&mut self) {
         self.wanted.clear();
     }
@@ -94,7 +94,7 @@ impl Rechecks {
         let growth = checked.since(at) / GROWTH;
         let next = checked.plus(growth.clamp(SHORTEST, LONGEST));
         let settled = at.plus(windows.settle_after);
-        // Once more when it is given up, however far away the next recheck would be.
+        // A last time before it is no longer followed, even if the next recheck would be later.
         if *checked < settled { next.min(settled) } else { next }
     }
 }

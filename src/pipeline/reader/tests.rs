@@ -67,8 +67,8 @@ impl Desk {
         }
     }
 
-    /// The next request of a head walk at second `now`, which are also the seconds since the start. Gives the batch
-    /// that it completes.
+    /// The next request of a head walk at second `now`, which are also the seconds since the start. Returns the
+    /// batch that it completes.
     fn step(&mut self, now: u64) -> Option<Batch> {
         self.turn(RequestClass::Heads, now).unwrap()
     }
