@@ -22,6 +22,9 @@ const QUIET_ROUNDS_INCOMPLETE: u32 = 30;
 /// below 0.4.
 const QUIET_ROUNDS_UNUSABLE: u32 = 12;
 
+/// A list that becomes shorter at every request, as a log does that nobody writes to any more, must not hold a walk up.
+const MAX_RESTARTS: u32 = 30;
+
 /// Where a walk goes after a page.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub(super) struct SameSecond {
     blank_from: Option<u32>,
     /// The second of a run that is complete although the walk went back to the page on which it ends.
     completed: Option<Timestamp>,
+    /// How often everything was forgotten because the list had become shorter.
+    restarts: u32,
 }
 
 /// The last second of a page.
@@ -113,9 +118,9 @@ impl SameSecond {
         known: KnownEntries<'_>,
     ) -> RunStep {
         let is_end = position == PagePosition::Last;
-        if page == 1 && growth.is_some_and(|growth| growth < 0) {
+        if page == 1 && growth.is_some_and(|growth| growth < 0) && self.restarts < MAX_RESTARTS {
             // Some of what was seen of a run may be gone: it would be counted in place of others.
-            *self = Self::default();
+            *self = Self { restarts: self.restarts + 1, ..Self::default() };
         }
         let attempts = &read.attempts;
         let times = attempts.first().zip(attempts.last()).map(|(first, last)| (first.created_at, last.created_at));

@@ -291,9 +291,13 @@ impl Walk {
         if growth.is_some_and(|growth| growth < 0) {
             // Of what was seen of the run some may be gone, and some may have been pulled to the page before it.
             let at = PageRequest { page: covering.seen.at, ..self.cursor.request() };
-            let back = self.backtrack.see(at, covering.begin, &page, growth);
+            let Some(back) = self.backtrack.see(at, covering.begin, &page, growth) else {
+                // It has gone back too often: a `total` that is wrong must not hold the walk up.
+                self.resume_covering(covering, Covered::GivenUp);
+                return Progress::More;
+            };
             self.runs = SameSecond::default();
-            self.cursor.go_to(back.unwrap_or(covering.begin));
+            self.cursor.go_to(back);
             return Progress::More;
         }
         let covered = covering.cover.see(&page);

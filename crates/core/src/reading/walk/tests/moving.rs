@@ -236,3 +236,25 @@ fn a_total_that_wobbles_over_a_run_of_many_pages_does_not_keep_a_walk_from_endin
     let read: HashSet<EntryId> = walk.take().0.into_iter().map(|entry| entry.id).collect();
     assert_eq!(read.len(), 300, "{requests:?}");
 }
+
+#[test]
+fn a_total_that_falls_with_every_request_does_not_keep_a_walk_from_ending() {
+    // With 10 entries of the newest second, no run begins on the first page.
+    for newest in [0, 10] {
+        let mut list = Tied { unusable: 7, ..Tied::new(10) };
+        (0..300).for_each(|number| list.insert(number / 6));
+        (0..newest).for_each(|_| list.insert(100));
+        let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
+        let requests = (1..20_000_u64).find(|request| {
+            let PageRequest { page, per_page } = walk.request();
+            list.per_page = per_page as usize;
+            let mut read = list.page(page, request * 77_777);
+            read.pagination.total = Some(1_000_000 - request);
+            walk.absorb(read, NOTHING).unwrap() == Progress::Done
+        });
+        assert!(requests.is_some(), "{newest}: the walk does not end");
+        let read: HashSet<EntryId> = walk.take().0.into_iter().map(|entry| entry.id).collect();
+        let expected = list.entries.iter().filter(|(_, number)| !list.is_unusable(*number)).count();
+        assert_eq!(read.len(), expected, "{newest}: {requests:?}");
+    }
+}
