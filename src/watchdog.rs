@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAX_STEP: Duration = Duration::from_secs(2);
 /// An idle loop turns this often, only to show that it is alive.
 const TURN_EVERY: Duration = Duration::from_secs(15);
-/// The longest wait of a loop that turns every [`TURN_EVERY`], with room for a busy machine.
+/// The longest wait of a loop that turns every `TURN_EVERY`, with room for a busy machine.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The loops that are watched. Clones share them.

@@ -7,9 +7,9 @@
 //! *Invariants:* what is turned off costs a comparison at each place where a span would begin. Spans hold ids, numbers,
 //! and what the log says too, and no secret. Nothing of this module makes a span, so sending spans makes none.
 //!
-//! [`span`] makes spans, [`request`], [`poll`] and [`work`] say what those of requests, polls and other work hold;
-//! [`layer`] is the way from `tracing` to the SDK, [`queue`] keeps what has ended until [`exporter`] sends it through
-//! [`connection`]; [`running`] starts, replaces and ends that.
+//! `span` makes spans, `request`, `poll` and `work` say what those of requests, polls and other work hold;
+//! `layer` is the way from `tracing` to the SDK, `queue` keeps what has ended until `exporter` sends it through
+//! `connection`; `running` starts, replaces and ends that.
 
 pub(crate) mod connection;
 pub mod exporter;

@@ -6,7 +6,7 @@
 //! it before each commit, and the spans are part of that commit.
 //!
 //! Attributes are those of [`super::subject`]. Where log records are wanted, they are made beside the spans
-//! ([`super::log_record`]).
+//! (`log_record`).
 
 use std::collections::HashMap;
 
