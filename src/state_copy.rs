@@ -5,13 +5,13 @@
 //! `state import`.
 
 use std::cell::RefCell;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
 
 use crate::audit::state::{StateError, StateFile};
@@ -23,6 +23,10 @@ use talkover_core::server_time::LocalTime;
 
 /// The key in the table `meta` under which a copy keeps the content of `<state>.seen`.
 const SEEN: &str = "exported_seen";
+/// How the names of files begin that are not complete yet.
+const PREFIX: &str = ".talkover-state-";
+/// What the file of a process is called in its own directory.
+const SAVED: &str = "state.db";
 /// Only its owner may read a state.
 const MODE: u32 = 0o600;
 /// How often a file that a process is just writing to is copied until a copy is sound.
@@ -98,20 +102,24 @@ pub fn export(state: &Path, copy: &Path) -> Result<ExportSource, CopyError> {
         return Ok(ExportSource::File);
     };
     let saved = save_deleted(holder, directory_of(copy))?;
-    export_file(saved.path(), state, copy)?;
+    export_file(&saved.path().join(SAVED), state, copy)?;
     Ok(ExportSource::Process(holder.process))
 }
 
-/// Copies the file that `holder` has open, until a copy is sound: the process may just be writing to it.
-fn save_deleted(holder: Holder, directory: &Path) -> Result<NamedTempFile, CopyError> {
-    let open = PathBuf::from(format!("/proc/{}/fd/{}", holder.process, holder.descriptor));
+/// Copies the file that `holder` has open, with its write-ahead log, to a directory of its own. Repeats that until the
+/// copy is sound: the process may just be writing to either.
+fn save_deleted(holder: Holder, directory: &Path) -> Result<TempDir, CopyError> {
     let failed = |error| CopyError::Write { path: directory.to_owned(), error };
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let saved = draft_in(directory).map_err(failed)?;
-        std::fs::copy(&open, saved.path()).map_err(|error| CopyError::Read { path: open.clone(), error })?;
-        match StateFile::open(saved.path()) {
+        let saved = tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory).map_err(failed)?;
+        let file = saved.path().join(SAVED);
+        save_open(holder.process, holder.database, &file)?;
+        if let Some(log) = holder.log {
+            save_open(holder.process, log, &place::write_ahead_log(&file))?;
+        }
+        match StateFile::open(&file) {
             Err(_torn) if attempts < MAX_ATTEMPTS => {}
             Ok(_sound) => return Ok(saved),
             Err(fault) => return Err(fault.into()),
@@ -119,8 +127,16 @@ fn save_deleted(holder: Holder, directory: &Path) -> Result<NamedTempFile, CopyE
     }
 }
 
+/// Copies a file that a process has open, whether it still has a name or not.
+fn save_open(process: u32, descriptor: u32, to: &Path) -> Result<(), CopyError> {
+    let open = PathBuf::from(format!("/proc/{process}/fd/{descriptor}"));
+    let mut open_file = File::open(&open).map_err(|error| CopyError::Read { path: open, error })?;
+    let copied = create(to).and_then(|mut file| io::copy(&mut open_file, &mut file));
+    copied.map(|_bytes| ()).map_err(|error| CopyError::Write { path: to.to_owned(), error })
+}
+
 fn draft_in(directory: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".talkover-state-").tempfile_in(directory)
+    tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory)
 }
 
 fn directory_of(copy: &Path) -> &Path {
@@ -181,7 +197,7 @@ pub fn import(copy: &Path, state: &Path, now: LocalTime) -> Result<(), CopyError
     Ok(place.open(now)?.publish()?)
 }
 
-fn create(path: &Path) -> io::Result<std::fs::File> {
+fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(true).write(true).mode(MODE).open(path)
 }
 

@@ -28,18 +28,15 @@ pub enum StoreError {
     /// Another daemon uses a file that was at this path and has been deleted.
     #[error(
         "state file {} was deleted, but process {process}, most likely another talkover-exporter, still works with it: \
-         that process counts into the deleted file, and both would read the same logs. Stop that process; to keep its \
-         counts, first copy them with `cp /proc/{process}/fd/{descriptor} {}`",
+         that process counts into the deleted file, and both would read the same logs. To keep its counts, copy them with \
+         `talkover-exporter state export`; then stop that process, and put the copy in place with `state import`",
         path.display(),
-        path.display()
     )]
     Held {
         /// The state file.
         path: PathBuf,
         /// The process.
         process: u32,
-        /// Which of its file descriptors leads to the deleted file.
-        descriptor: u32,
     },
     /// What is at this path is no state file, or cannot be used as one.
     #[error("state file {} {reason}", path.display())]

@@ -36,8 +36,7 @@ impl LockFile {
         if !state.exists()
             && let Some(holder) = place::holder_of_deleted(state)
         {
-            let place::Holder { process, descriptor } = holder;
-            return Err(StoreError::Held { path: state.to_owned(), process, descriptor });
+            return Err(StoreError::Held { path: state.to_owned(), process: holder.process });
         }
         let file = Self::reserve(state)?;
         let database = place::open_private(state).map_err(|error| place::unopened(state, error))?;

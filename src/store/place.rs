@@ -155,13 +155,15 @@ impl Identity {
     }
 }
 
-/// A process that works with a deleted file.
+/// A daemon that works with a state file that was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its id.
+    /// Its process id.
     pub process: u32,
-    /// By which of its descriptors the file can be had.
-    pub descriptor: u32,
+    /// Its descriptor of the database file.
+    pub database: u32,
+    /// Its descriptor of the write-ahead log; `None` if it has none open.
+    pub log: Option<u32>,
 }
 
 /// The name of an open file of this process, wherever it was moved; `None` if it was deleted, or if that cannot be told.
@@ -170,25 +172,38 @@ pub(super) fn name_of_open(descriptor: i32) -> Option<PathBuf> {
     name.exists().then_some(name)
 }
 
-/// Another process that has a file open which stood at `path` and was deleted. Only processes of the same user are
-/// seen; those of other containers have paths of their own.
+/// Finds another daemon that has the state file open which was at `path` and was deleted. A daemon is known by its lock
+/// file; if that was deleted too, it counts only while there is no other state at `path`. Only processes of the same
+/// user are seen; those of other containers have paths of their own.
 pub fn holder_of_deleted(path: &Path) -> Option<Holder> {
     let directory = path.parent()?.canonicalize().ok()?;
-    let wanted = with_suffix(&directory.join(path.file_name()?), " (deleted)");
+    let path = directory.join(path.file_name()?);
     let mounts = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     let own = mounts("self");
-    let numbers = |directory: &str| {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect::<Vec<_>>()
-    };
-    let processes = numbers("/proc").into_iter().filter(|process| *process != std::process::id());
+    let processes = numbers_in("/proc").filter(|process| *process != std::process::id());
     processes.filter(|process| mounts(&process.to_string()) == own).find_map(|process| {
-        let leads_there = |descriptor: &u32| {
-            std::fs::read_link(format!("/proc/{process}/fd/{descriptor}")).is_ok_and(|link| link == wanted)
-        };
-        let descriptor = numbers(&format!("/proc/{process}/fd")).into_iter().find(leads_there)?;
-        Some(Holder { process, descriptor })
+        let links = open_files(process);
+        let find = |wanted: &Path| links.iter().find(|(_, link)| link == wanted).map(|(descriptor, _)| *descriptor);
+        let deleted = |path: &Path| with_suffix(path, " (deleted)");
+        let lock = beside(&path, LOCK);
+        find(&lock).or_else(|| find(&deleted(&lock)).filter(|_| !path.exists()))?;
+        let log = write_ahead_log(&path);
+        let log = find(&deleted(&log)).or_else(|| find(&log));
+        Some(Holder { process, database: find(&deleted(&path))?, log })
     })
+}
+
+/// The files that a process has open, by descriptor. Empty for processes of other users.
+fn open_files(process: u32) -> Vec<(u32, PathBuf)> {
+    let directory = format!("/proc/{process}/fd");
+    let link = |descriptor: u32| Some((descriptor, std::fs::read_link(format!("{directory}/{descriptor}")).ok()?));
+    numbers_in(&directory).filter_map(link).collect()
+}
+
+/// The entries of a directory whose names are numbers.
+fn numbers_in(directory: &str) -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -228,17 +243,37 @@ mod tests {
     }
 
     #[test]
-    fn only_another_process_holds_a_deleted_file() {
+    fn a_daemon_that_has_a_deleted_state_is_known_by_its_lock() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.db");
-        let file = open_private(&path).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("600").stdin(file).spawn().unwrap();
+        let hold = |with: &[&Path]| {
+            let mut files = with.iter().map(|path| open_private(path).unwrap());
+            let mut sleep = std::process::Command::new("sleep");
+            sleep.arg("600").stdin(files.next().unwrap());
+            files.next().into_iter().for_each(|file| _ = sleep.stdout(file));
+            files.next().into_iter().for_each(|file| _ = sleep.stderr(file));
+            sleep.spawn().unwrap()
+        };
+        let (log, lock) = (write_ahead_log(&path), beside(&path, LOCK));
+        let mut reader = hold(&[&path]);
+        let mut daemon = hold(&[&path, &lock, &log]);
         assert_eq!(holder_of_deleted(&path), None, "it is there");
         std::fs::remove_file(&path).unwrap();
-        let holder = holder_of_deleted(&path);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(holder, Some(Holder { process: child.id(), descriptor: 0 }));
+        let found = Some(Holder { process: daemon.id(), database: 0, log: Some(2) });
+        assert_eq!(holder_of_deleted(&path), found);
+        std::fs::remove_file(&log).unwrap();
+        assert_eq!(holder_of_deleted(&path), found);
+        // With another state at the path, only the owner of its lock has a claim.
+        drop(open_private(&path).unwrap());
+        assert_eq!(holder_of_deleted(&path), found);
+        std::fs::remove_file(&lock).unwrap();
         assert_eq!(holder_of_deleted(&path), None);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(holder_of_deleted(&path), found);
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        assert_eq!(holder_of_deleted(&path), None, "a reader is no daemon");
+        reader.kill().unwrap();
+        reader.wait().unwrap();
     }
 }

@@ -246,7 +246,12 @@ async fn a_state_that_was_deleted_or_replaced_under_the_daemon_is_told_and_can_b
         scene.take_away(&[".served"]);
         let imported = state("import", &scene.config, &saved).await;
         assert_eq!(imported.code, Some(0), "{what}: {imported:#?}");
+        // The copy alone has every count: nothing is read again while the API is away.
+        let away = RandomFault { probability: 1.0, path: String::new(), fault: Fault::Status(503) };
+        scene.simulator.set_faults(&FaultPlan { random: vec![away], ..FaultPlan::default() });
         let exporter = Exporter::start(&scene.config).await;
+        assert_eq!(exporter.scrape().await.attempts(), later.attempts(), "{what}");
+        scene.simulator.set_faults(&FaultPlan::default());
         scene.wait_for_truth(&exporter).await.assert_not_below(&later);
         assert_eq!(exporter.terminate().await, Some(0));
         verify(&scene.config, &[], &[]).await.assert_ok();
@@ -290,15 +295,23 @@ async fn a_state_that_another_program_wrote_to_is_told_and_never_shown_again() {
 
 #[tokio::test]
 async fn a_state_that_is_moved_away_and_back_is_in_its_place_again() {
-    let scene = Scene::new().await;
-    let away: fn(&Scene) = |scene| std::fs::rename(scene.state(), scene.other()).unwrap();
-    let (exporter, _) = scene.harmed(away, "was moved to").await;
-    std::fs::rename(scene.other(), scene.state()).unwrap();
-    exporter.wait_for("that it is back", |scrape| problem(scrape, "detached") == 0.0).await;
-    scene.deliver("w-1", 1);
-    scene.wait_for_truth(&exporter).await;
-    assert_eq!(exporter.terminate().await, Some(0));
-    verify(&scene.config, &[], &[]).await.assert_ok();
+    let harms: [Harm; 2] = [
+        ("was moved to", |scene| std::fs::rename(scene.state(), scene.other()).unwrap()),
+        ("is another file now, as it was moved to", |scene| {
+            std::fs::rename(scene.state(), scene.other()).unwrap();
+            std::fs::write(scene.state(), "of somebody else").unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let scene = Scene::new().await;
+        let (exporter, _) = scene.harmed(harm, what).await;
+        std::fs::rename(scene.other(), scene.state()).unwrap();
+        exporter.wait_for("that it is back", |scrape| problem(scrape, "detached") == 0.0).await;
+        scene.deliver("w-1", 1);
+        scene.wait_for_truth(&exporter).await;
+        assert_eq!(exporter.terminate().await, Some(0));
+        verify(&scene.config, &[], &[]).await.assert_ok();
+    }
 }
 
 #[tokio::test]

@@ -89,8 +89,10 @@ impl SqliteStore {
     fn inspect_place(&mut self) -> Option<Detached> {
         let path = self.path.display().to_string();
         match Identity::at(&self.path) {
-            None => return Some(self.gone()),
-            found if found != self.place.database => return Some(held(format!("{path} is another file now"))),
+            None => return Some(self.gone("was moved to", "was deleted")),
+            found if found != self.place.database => {
+                return Some(self.gone("is another file now, as it was moved to", "is another file now"));
+            }
             Some(_) => {}
         }
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
@@ -110,15 +112,16 @@ impl SqliteStore {
         Some(spoiled(format!("{path} was overwritten or cut by another program ({fault})")))
     }
 
-    /// What has become of a file that is not at its path.
-    fn gone(&self) -> Detached {
+    /// What has become of the open file, which is not at its path: the words for one that has another name now, and for
+    /// one that has none.
+    fn gone(&self, moved: &str, deleted: &str) -> Detached {
         let path = self.path.display();
         match place::name_of_open(self.lock.descriptor()) {
             Some(name) => Detached {
-                what: format!("{path} was moved to {}", name.display()),
+                what: format!("{path} {moved} {}", name.display()),
                 remedy: "this process still has everything: move it back".to_owned(),
             },
-            None => held(format!("{path} was deleted")),
+            None => held(format!("{path} {deleted}")),
         }
     }
 
