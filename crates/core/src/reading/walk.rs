@@ -323,6 +323,16 @@ impl Walk {
         }
     }
 
+    /// Requests that page again. If it keeps failing, the walk asks for no other one: an API or a proxy may refuse sizes
+    /// that it does not know.
+    fn fail_cover(&mut self, covering: Covering) {
+        let covered = covering.cover.fail();
+        if matches!(covered, Covered::GivenUp) {
+            self.uncovered = MAX_UNCOVERED;
+        }
+        self.resume_covering(covering, covered);
+    }
+
     /// Goes on from a page behind which no run is incomplete.
     fn go_on(&mut self, seen: PageSeen) -> Progress {
         let PageSeen { at, newest, oldest, is_end, is_repeated, above_stretch } = seen;

@@ -87,7 +87,7 @@ impl Walk {
     /// If the cause is neither one entry nor a depth: the walk must start over.
     pub fn fail(&mut self, date: Timestamp) -> Result<Failed, WalkError> {
         if let Some(covering) = self.covering.take() {
-            self.resume_covering(covering, covering.cover.fail());
+            self.fail_cover(covering);
             return Ok(Failed::BackOff);
         }
         match self.failing.probe.take() {

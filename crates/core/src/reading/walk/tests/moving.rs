@@ -239,12 +239,13 @@ fn a_total_that_wobbles_over_a_run_of_many_pages_does_not_keep_a_walk_from_endin
 
 #[test]
 fn a_total_that_falls_with_every_request_does_not_keep_a_walk_from_ending() {
-    // With 10 entries of the newest second, no run begins on the first page.
-    for newest in [0, 10] {
-        let mut list = Tied { unusable: 7, ..Tied::new(10) };
-        (0..300).for_each(|number| list.insert(number / 6));
-        (0..newest).for_each(|_| list.insert(100));
-        let mut walk = Walk::new(Timestamp::from_seconds(0), 10);
+    // In small pages no page shows a run in full, in large ones one does. If the newest second fills the first page, no
+    // run begins on it.
+    for (per_page, newest) in [(10, 0), (10, 10), (100, 0), (100, 100)] {
+        let mut list = Tied { unusable: 7, ..Tied::new(per_page) };
+        (0..30 * per_page as i64).for_each(|number| list.insert(number / 6));
+        (0..newest).for_each(|_| list.insert(1000));
+        let mut walk = Walk::new(Timestamp::from_seconds(0), per_page as u32);
         let requests = (1..20_000_u64).find(|request| {
             let PageRequest { page, per_page } = walk.request();
             list.per_page = per_page as usize;
@@ -252,9 +253,28 @@ fn a_total_that_falls_with_every_request_does_not_keep_a_walk_from_ending() {
             read.pagination.total = Some(1_000_000 - request);
             walk.absorb(read, NOTHING).unwrap() == Progress::Done
         });
-        assert!(requests.is_some(), "{newest}: the walk does not end");
+        assert!(requests.is_some(), "{per_page} {newest}: the walk does not end");
         let read: HashSet<EntryId> = walk.take().0.into_iter().map(|entry| entry.id).collect();
         let expected = list.entries.iter().filter(|(_, number)| !list.is_unusable(*number)).count();
-        assert_eq!(read.len(), expected, "{newest}: {requests:?}");
+        assert_eq!(read.len(), expected, "{per_page} {newest}: {requests:?}");
     }
+}
+
+#[test]
+fn where_pages_of_other_sizes_are_refused_a_walk_asks_for_one_of_them_only() {
+    let mut list = Tied { unusable: 20, ..Tied::new(100) };
+    (0..3000).for_each(|number| list.insert(number / 6));
+    let mut walk = Walk::new(Timestamp::from_seconds(0), 100);
+    let mut refused = 0;
+    let requests = (1..10_000_u64).find(|request| {
+        let PageRequest { page, per_page } = walk.request();
+        if per_page != 100 {
+            refused += 1;
+            assert_eq!(walk.fail(Timestamp::from_seconds(0)), Ok(Failed::BackOff));
+            return false;
+        }
+        walk.absorb(list.page(page, request * 77_777), NOTHING) == Ok(Progress::Done)
+    });
+    let read: HashSet<EntryId> = walk.take().0.into_iter().map(|entry| entry.id).collect();
+    assert_eq!((read.len(), refused), (3000 - 3000 / 20, 3), "{requests:?}");
 }
