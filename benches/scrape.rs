@@ -25,7 +25,7 @@ use talkover_exporter::exposition::Format;
 use talkover_exporter::sinks::metrics::board::{Board, Display, TargetView};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::pushes::PushStatus;
-use talkover_exporter::sinks::metrics::scrape::Scraper;
+use talkover_exporter::sinks::metrics::scrape::{LastScrape, Scraper};
 use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
 use talkover_exporter::store::sqlite::SqliteStore;
@@ -49,6 +49,7 @@ fn main() {
         store: store.info().clone(),
         registry: Registry::new(),
         pushes: PushStatus::default(),
+        last_scrape: LastScrape::default(),
     };
     let scrape = |format| {
         let mut text = String::new();

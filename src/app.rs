@@ -38,7 +38,7 @@ use crate::shutdown::Shutdown;
 use crate::sinks::metrics::board::{Board, ConfigStatus};
 use crate::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use crate::sinks::metrics::pushes::PushStatus;
-use crate::sinks::metrics::scrape::Scraper;
+use crate::sinks::metrics::scrape::{LastScrape, Scraper};
 use crate::sinks::otlp::connection::TransportError;
 use crate::store::error::StoreError;
 use crate::store::handle::StoreHandle;
@@ -117,7 +117,8 @@ impl App {
         let api = ApiMetrics::register(&registry)?;
         let write_errors = register_write_errors(&registry)?;
         let (info, pushes) = (store.info().clone(), PushStatus::default());
-        let scraper = Scraper { board: board.clone(), store: info, registry, pushes };
+        let scraper =
+            Scraper { board: board.clone(), store: info, registry, pushes, last_scrape: LastScrape::default() };
 
         let clocks = ServerClocks::default();
         let started_at = loaded_at;

@@ -23,7 +23,7 @@ use crate::shutdown::{Trigger, channel};
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
 use crate::sinks::metrics::pushes::PushStatus;
-use crate::sinks::metrics::scrape::Scraper;
+use crate::sinks::metrics::scrape::{LastScrape, Scraper};
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::problems::StateProblems;
@@ -98,7 +98,13 @@ fn scraper() -> Scraper {
     let (registry, counter) = (Registry::new(), IntCounter::new("test_total", "A counter with a help text.").unwrap());
     counter.inc_by(7);
     registry.register(Box::new(counter)).unwrap();
-    Scraper { board: board(), store: store.info().clone(), registry, pushes: PushStatus::default() }
+    Scraper {
+        board: board(),
+        store: store.info().clone(),
+        registry,
+        pushes: PushStatus::default(),
+        last_scrape: LastScrape::default(),
+    }
 }
 
 /// A board with a webhook that fails, and one with an odd name that is not read yet.

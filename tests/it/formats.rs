@@ -22,7 +22,7 @@ use talkover_exporter::sinks::metrics::board::{Board, Display, Links, TargetView
 use talkover_exporter::sinks::metrics::daemon::{ApiMetrics, register_write_errors};
 use talkover_exporter::sinks::metrics::exposure::Exposure;
 use talkover_exporter::sinks::metrics::pushes::{PushResult, PushStatus};
-use talkover_exporter::sinks::metrics::scrape::Scraper;
+use talkover_exporter::sinks::metrics::scrape::{LastScrape, Scraper};
 use talkover_exporter::store::durable::DurableLedger;
 use talkover_exporter::store::handle::StoreHandle;
 use talkover_exporter::store::sqlite::SqliteStore;
@@ -191,7 +191,10 @@ pub(crate) fn scraper() -> (Scraper, TempDir) {
     let pushes = PushStatus::default();
     pushes.record(PushResult::Failed, LocalTime::new(at(0)));
     pushes.record(PushResult::Exported, LocalTime::new(at(1)));
-    (Scraper { board: board(), store: store.info().clone(), registry, pushes }, directory)
+    (
+        Scraper { board: board(), store: store.info().clone(), registry, pushes, last_scrape: LastScrape::default() },
+        directory,
+    )
 }
 
 /// Without what is this machine's.

@@ -13,6 +13,7 @@ use super::*;
 use crate::sinks::metrics::board::{Board, TargetView};
 use crate::sinks::metrics::exposure::Exposure;
 use crate::sinks::metrics::pushes::PushStatus;
+use crate::sinks::metrics::scrape::LastScrape;
 use crate::store::durable::DurableLedger;
 use crate::store::handle::StoreHandle;
 use crate::store::sqlite::SqliteStore;
@@ -34,7 +35,16 @@ fn scraper(webhooks: usize) -> (Scraper, IntCounter) {
     let store = StoreHandle::new(SqliteStore::open(&path, LocalTime::new(Timestamp::default())).unwrap());
     let (registry, counter) = (Registry::new(), IntCounter::new("test_total", "A counter.").unwrap());
     registry.register(Box::new(counter.clone())).unwrap();
-    (Scraper { board, store: store.info().clone(), registry, pushes: PushStatus::default() }, counter)
+    (
+        Scraper {
+            board,
+            store: store.info().clone(),
+            registry,
+            pushes: PushStatus::default(),
+            last_scrape: LastScrape::default(),
+        },
+        counter,
+    )
 }
 
 fn view(number: usize) -> TargetView {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
@@ -35,6 +35,24 @@ pub struct Scraper {
     pub registry: Registry,
     /// How pushes of metrics went.
     pub pushes: PushStatus,
+    /// When somebody last scraped.
+    pub last_scrape: LastScrape,
+}
+
+/// When somebody last scraped, since the process was started. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct LastScrape(Arc<Mutex<Option<Instant>>>);
+
+impl LastScrape {
+    fn note(&self, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether it was less than `time` before `now`.
+    pub fn is_within(&self, time: Duration, now: Instant) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| now.saturating_duration_since(last) < time)
+    }
 }
 
 /// One moment, as all families of a scrape see it.
@@ -116,8 +134,9 @@ impl<'a> ScrapeFamily<'a> {
 impl Scraper {
     /// Returns what there is now. What is held at 0 counts as shown from now on.
     pub fn scrape(&self) -> Scrape {
-        let scrape = self.observe();
-        scrape.note_shown(Instant::now());
+        let (scrape, now) = (self.observe(), Instant::now());
+        self.last_scrape.note(now);
+        scrape.note_shown(now);
         scrape
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use talkover_simulator::{Clock, Scenario, Simulator};
+use talkover_simulator::{Clock, EntrySpec, Scenario, Simulator, Status};
 
 use super::pushed::{Push, pushes};
 use crate::harness::{Exporter, Scrape, Workspace, all_true_attempts, quiet_scenario, simulator, wait_for};
@@ -134,6 +134,29 @@ async fn a_birth_is_held_until_a_receiver_has_seen_it() {
     let starts: Vec<u64> = pushes.iter().filter_map(|push| push.series.get(series)).map(|point| point.start).collect();
     assert!(starts.windows(2).all(|pair| pair[0] == pair[1]), "{starts:?}");
     assert!(starts[0] / 1_000_000_000 >= now.as_seconds() as u64, "it starts with its birth");
+    assert_eq!(exporter.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_scraper_sees_the_birth_although_pushes_have_shown_it() {
+    let (simulator, scenario) = (simulator(quiet_scenario(), Clock::Real).await, quiet_scenario());
+    let receiver = Receiver::start([]).await;
+    let workspace = Workspace::new();
+    let config = configure(&workspace, &simulator, &scenario, &settings(&receiver, "grpc", "200ms", ""));
+    let exporter = Exporter::start(&config).await;
+    exporter.wait_for("the first contact", |scrape| scrape.sum("talkover_up", &[]) == 2.0).await;
+    let now = simulator.truth().now;
+    let spec = EntrySpec { created_at: now, status: Status::Failed, http_status: Some(500), ..EntrySpec::default() };
+    simulator.with_world(|world| world.insert("w-1", spec)).unwrap();
+    let attempts = |push: &Push| push.of(ATTEMPTS).next().map(|(_, value)| value);
+    wait_for_push(&receiver, "the birth", |push| push.of(ATTEMPTS).next().is_some()).await;
+    // Longer than a hold, and nobody scrapes.
+    let seen = receiver.metrics().len();
+    wait_for("further pushes", || async { (receiver.metrics().len() > seen + 8).then_some(()) }).await;
+    assert!(pushes(&receiver.metrics()).iter().all(|push| attempts(push).is_none_or(|value| value == 0.0)));
+    let sum = |scrape: &Scrape| scrape.sum(ATTEMPTS, &[]);
+    assert_eq!(sum(&exporter.scrape().await), 0.0, "the first value that a scraper sees is 0");
+    exporter.wait_for("the value", |scrape| sum(scrape) == 1.0).await;
     assert_eq!(exporter.terminate().await, Some(0));
 }
 

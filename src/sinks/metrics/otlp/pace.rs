@@ -71,22 +71,25 @@ impl PushPace {
         self.max_points
     }
 
-    /// Processes that a request with `points` data points was too large; returns whether smaller ones may help.
+    /// Processes that a request with `points` data points was too large; returns whether smaller ones may help. If it
+    /// had one only, that one is to blame, and the next request may be as large as any.
     pub(super) fn shrink(&mut self, points: usize) -> bool {
-        self.max_points = points.div_ceil(2).max(1);
-        points > 1
+        let may_help = points > 1;
+        self.max_points = if may_help { points.div_ceil(2) } else { MAX_POINTS };
+        may_help
     }
 
     /// Processes the end of a push at `now`. `jitter` is random, from 0 to 1.
     pub(super) fn judge(&mut self, outcome: &PushOutcome, now: Duration, jitter: f64) -> AfterPush {
+        if matches!(outcome, PushOutcome::Answered { .. }) {
+            self.backoff.succeed();
+            self.max_points = MAX_POINTS.min(self.max_points + self.max_points / 8 + 1);
+        }
         match outcome {
             PushOutcome::Answered { rejected: 0, .. } => {
-                self.backoff.succeed();
-                self.max_points = MAX_POINTS.min(self.max_points + self.max_points / 8 + 1);
                 AfterPush { pause: self.interval, notice: self.streak.succeed(now).map(PushNotice::Well) }
             }
             PushOutcome::Answered { points, rejected, words } => {
-                self.backoff.succeed();
                 let reason = format!("the receiver refused {rejected} of {points} data points: {words}");
                 AfterPush { pause: self.interval, notice: self.failing(reason, now) }
             }
@@ -161,9 +164,14 @@ mod tests {
         assert!(pace.shrink(1001));
         assert_eq!(pace.max_points(), 501);
         assert!(pace.shrink(2));
-        assert!(!pace.shrink(1), "a single data point that is too large stays so");
         assert_eq!(pace.max_points(), 1);
-        let sizes: Vec<usize> = (0..80).map(|_| (pace.judge(&answered(0), S(0), 1.0), pace.max_points()).1).collect();
-        assert_eq!((sizes[0], sizes[79]), (2, MAX_POINTS));
+        for refused in [0, 3] {
+            let mut pace = PushPace { max_points: 1, ..PushPace::new(S(60)) };
+            let mut grown = || (pace.judge(&answered(refused), S(0), 1.0), pace.max_points()).1;
+            let sizes: Vec<usize> = (0..80).map(|_| grown()).collect();
+            assert_eq!((sizes[0], sizes[79]), (2, MAX_POINTS), "{refused} of nine are refused for good");
+        }
+        assert!(!pace.shrink(1), "a single data point that is too large stays so");
+        assert_eq!(pace.max_points(), MAX_POINTS, "the others are none the smaller for it");
     }
 }

@@ -29,6 +29,8 @@ use talkover_core::server_time::LocalTime;
 
 /// The bytes with which a request is full: servers accept 4 MiB by default.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Where somebody has scraped within this time, only scrapes end birth holds: the scraper must see the 0, too.
+const SCRAPED: Duration = Duration::from_secs(3600);
 /// A push under way when the daemon stops, and the last one, have this long together.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -52,6 +54,8 @@ enum Sent {
     Answered(u64, String),
     /// It was too large, and smaller ones may not be.
     TooLarge,
+    /// It was too large although it had one data point, which nothing can be done about: why.
+    Skipped(String),
     /// The push is over.
     Failed(PushOutcome),
 }
@@ -113,13 +117,14 @@ impl MetricsPusher {
 
     async fn push(&mut self, turns: &Turns) -> PushOutcome {
         turns.turn();
+        let scraper = self.scraper.clone();
+        let scrape = Arc::new(blocking::run(move || scraper.observe()).await);
+        // After the scrape, in which no birth is later than this.
         let times = PushTimes {
             now: local_clock::now(),
             state_created: self.scraper.store.created_at(),
             process_started: self.started_at,
         };
-        let scraper = self.scraper.clone();
-        let scrape = Arc::new(blocking::run(move || scraper.observe()).await);
         let (mut points, mut rejected, mut words) = (0, 0, String::new());
         loop {
             let (mut requests, making) = self.requests(&scrape, times, points);
@@ -134,6 +139,10 @@ impl MetricsPusher {
                         words = if message.is_empty() { words } else { message };
                     }
                     Sent::TooLarge => break false,
+                    Sent::Skipped(reason) => {
+                        (points, rejected, words) = (points + count, rejected + count as u64, reason);
+                        break false;
+                    }
                     Sent::Failed(outcome) => return outcome,
                 }
             };
@@ -143,8 +152,9 @@ impl MetricsPusher {
                 break;
             }
         }
-        if (rejected as usize) < points {
-            scrape.note_shown(Instant::now());
+        let now = Instant::now();
+        if (rejected as usize) < points && !self.scraper.last_scrape.is_within(SCRAPED, now) {
+            scrape.note_shown(now);
         }
         PushOutcome::Answered { points, rejected, words }
     }
@@ -186,7 +196,7 @@ impl MetricsPusher {
         match verdict {
             Verdict::Accepted { rejected, words } => Sent::Answered(rejected.min(points as u64), words),
             Verdict::Refused(reason) => Sent::Answered(points as u64, reason),
-            Verdict::TooLarge { reason, .. } if !self.pace.shrink(points) => Sent::Answered(points as u64, reason),
+            Verdict::TooLarge { reason, .. } if !self.pace.shrink(points) => Sent::Skipped(reason),
             Verdict::TooLarge { .. } => Sent::TooLarge,
             Verdict::Later { reason, after } => Sent::Failed(PushOutcome::Failed { reason, after }),
             Verdict::Unreachable(reason) => Sent::Failed(PushOutcome::Failed { reason, after: None }),

@@ -42,6 +42,7 @@ fn series(board: &Board, format: Format, name: &str) -> Vec<String> {
         store: store.info().clone(),
         registry: Registry::new(),
         pushes: PushStatus::default(),
+        last_scrape: LastScrape::default(),
     };
     let mut out = String::new();
     scraper.write(format, &mut out).unwrap();
