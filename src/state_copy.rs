@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,8 @@ const SAVED: &str = "state.db";
 const MODE: u32 = 0o600;
 /// How often a file that a process is just writing to is copied until a copy is sound.
 const MAX_ATTEMPTS: u32 = 5;
+/// The length of the header of a write-ahead log, in bytes.
+const LOG_HEADER: u64 = 32;
 
 /// Why a state cannot be copied.
 #[derive(Debug, Error)]
@@ -107,7 +109,9 @@ pub fn export(state: &Path, copy: &Path) -> Result<ExportSource, CopyError> {
 }
 
 /// Copies the file that `holder` has open, with its write-ahead log, to a directory of its own. Repeats that until the
-/// copy is sound: the process may just be writing to either.
+/// copy is sound and the log was not begun anew in between: what a checkpoint has moved to the file since the file was
+/// copied would be in neither copy. SQLite changes the log's header when it begins it anew
+/// (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
 fn save_deleted(holder: Holder, directory: &Path) -> Result<TempDir, CopyError> {
     let failed = |error| CopyError::Write { path: directory.to_owned(), error };
     let mut attempts = 0;
@@ -115,21 +119,42 @@ fn save_deleted(holder: Holder, directory: &Path) -> Result<TempDir, CopyError> 
         attempts += 1;
         let saved = tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory).map_err(failed)?;
         let file = saved.path().join(SAVED);
+        let header = || holder.log.map(|log| log_header(holder.process, log)).transpose();
+        let before = header()?;
         save_open(holder.process, holder.database, &file)?;
         if let Some(log) = holder.log {
             save_open(holder.process, log, &place::write_ahead_log(&file))?;
         }
+        let is_same_log = header()? == before;
         match StateFile::open(&file) {
-            Err(_torn) if attempts < MAX_ATTEMPTS => {}
-            Ok(_sound) => return Ok(saved),
+            Ok(_sound) if is_same_log => return Ok(saved),
+            _ if attempts < MAX_ATTEMPTS => {}
             Err(fault) => return Err(fault.into()),
+            Ok(_) => {
+                let open = open_path(holder.process, holder.database);
+                let error = io::Error::other("its process writes to it faster than it can be copied");
+                return Err(CopyError::Read { path: open, error });
+            }
         }
     }
 }
 
-/// Copies a file that a process has open, whether it still has a name or not.
+/// The header of a write-ahead log that a process has open; empty if nothing was written to it yet.
+fn log_header(process: u32, log: u32) -> Result<Vec<u8>, CopyError> {
+    let open = open_path(process, log);
+    let mut header = Vec::new();
+    let read = File::open(&open).and_then(|file| file.take(LOG_HEADER).read_to_end(&mut header));
+    read.map(|_length| header).map_err(|error| CopyError::Read { path: open, error })
+}
+
+/// The path by which another process can open a file that `process` has open, whether it still has a name or not.
+fn open_path(process: u32, descriptor: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/fd/{descriptor}"))
+}
+
+/// Copies a file that a process has open.
 fn save_open(process: u32, descriptor: u32, to: &Path) -> Result<(), CopyError> {
-    let open = PathBuf::from(format!("/proc/{process}/fd/{descriptor}"));
+    let open = open_path(process, descriptor);
     let mut open_file = File::open(&open).map_err(|error| CopyError::Read { path: open, error })?;
     let copied = create(to).and_then(|mut file| io::copy(&mut open_file, &mut file));
     copied.map(|_bytes| ()).map_err(|error| CopyError::Write { path: to.to_owned(), error })

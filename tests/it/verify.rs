@@ -1,4 +1,4 @@
-//! The auditor: finds nothing where nothing is wrong, whatever happens meanwhile, and finds every kind of damage.
+//! The auditor: reports nothing about a sound state, whatever happens meanwhile, and finds every kind of damage.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

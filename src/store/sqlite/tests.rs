@@ -758,6 +758,22 @@ fn a_file_that_something_else_wrote_to_is_checked_as_a_whole_without_the_store()
 }
 
 #[test]
+fn a_file_that_was_overwritten_just_before_a_commit_is_told_before_it_is_checked_as_a_whole() {
+    let place = Place::new();
+    let mut store = place.open();
+    settle(&mut store, &target("w-1"), &mut Ledger::default(), &batches()[1]);
+    store.checkpoint().unwrap();
+    assert_eq!(store.find_detached(), None);
+    let length = fs::metadata(place.path()).unwrap().len() as usize;
+    fs::write(place.path(), vec![b'x'; length]).unwrap();
+    settle(&mut store, &target("w-2"), &mut Ledger::default(), &batches()[1]);
+    for _ in 0..2 {
+        let Detached { what, .. } = store.find_detached().unwrap();
+        assert!(what.ends_with("was overwritten or cut by another program"), "{what}");
+    }
+}
+
+#[test]
 fn a_staged_walk_of_any_kind_is_found_after_a_restart() {
     let place = Place::new();
     for coverage in [Coverage::Head, Coverage::Sweep, Coverage::FirstContact] {

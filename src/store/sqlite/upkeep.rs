@@ -98,14 +98,13 @@ impl SqliteStore {
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
             return Some(held(format!("{path}-wal was deleted or replaced")));
         }
-        self.place.is_check_due |= self.has_other_commits();
-        if self.lock.version().ok() != self.place.version {
+        self.notice_other_writer();
+        if self.place.is_check_due {
             // Another program has written to it, through SQLite or by copying another file over it. Only the last
             // commit is checked here: checking the whole file would keep commits waiting.
             if !self.has_last_commit() {
                 return Some(spoiled(format!("{path} was overwritten or cut by another program")));
             }
-            self.place.is_check_due = true;
             self.note_version();
         }
         let fault = self.place.fault.as_ref()?;
