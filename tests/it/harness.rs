@@ -225,11 +225,16 @@ impl Exporter {
 
     /// Waits until `is_there` in what it has logged so far, which comes by another way than scrapes, and gives that.
     pub(crate) async fn wait_for_log(&self, what: &str, is_there: impl Fn(&[String]) -> bool) -> Vec<String> {
-        wait_for(what, || async {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut ticks = tokio::time::interval(Duration::from_millis(25));
+        loop {
+            ticks.tick().await;
             let log = self.log();
-            is_there(&log).then_some(log)
-        })
-        .await
+            if is_there(&log) {
+                return log;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "in vain: {what}: {log:#?}");
+        }
     }
 
     pub(crate) async fn scrape(&self) -> Scrape {

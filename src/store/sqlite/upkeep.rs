@@ -99,12 +99,13 @@ impl SqliteStore {
             return Some(held(format!("{path}-wal was deleted or replaced")));
         }
         self.notice_other_writer();
+        // Another program has written to it, through SQLite or by copying another file over it. Only the last commit is
+        // checked here: checking the whole file would keep commits waiting. The header is always checked: what happened
+        // just before this store wrote to the file is not seen in the file's version.
+        if !self.lock.has_header() || self.place.is_check_due && !self.has_last_commit() {
+            return Some(spoiled(format!("{path} was overwritten or cut by another program")));
+        }
         if self.place.is_check_due {
-            // Another program has written to it, through SQLite or by copying another file over it. Only the last
-            // commit is checked here: checking the whole file would keep commits waiting.
-            if !self.has_last_commit() {
-                return Some(spoiled(format!("{path} was overwritten or cut by another program")));
-            }
             self.note_version();
         }
         let fault = self.place.fault.as_ref()?;
@@ -127,7 +128,7 @@ impl SqliteStore {
     /// Whether a second connection finds this store's last commit in the file.
     fn has_last_commit(&self) -> bool {
         let found = || commits::read(&format::open_beside(&self.path)?);
-        self.lock.has_header() && found().is_ok_and(|found| found.is_ok_and(|found| found.number == self.last.number))
+        found().is_ok_and(|found| found.is_ok_and(|found| found.number == self.last.number))
     }
 
     /// Returns the check of the whole file, if it is due. It uses its own connection and reads one snapshot.
