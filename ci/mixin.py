@@ -1,4 +1,7 @@
-"""Whether the jsonnet mixin holds every rule and dashboard, as in the files: mixin.py DASHBOARDS. Needs jsonnet and PyYAML."""
+"""Whether the jsonnet mixin holds every rule and dashboard, as in the files.
+
+Usage: mixin.py DASHBOARDS. Needs jsonnet and PyYAML.
+"""
 
 import json
 import pathlib
@@ -6,7 +9,6 @@ import sys
 
 import _jsonnet
 import yaml
-
 from servers import fail
 
 
