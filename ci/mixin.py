@@ -9,6 +9,7 @@ import sys
 
 import _jsonnet
 import yaml
+
 from servers import fail
 
 
