@@ -1,5 +1,6 @@
 // The rules and dashboards as a mixin, for those who build their monitoring with jsonnet (https://monitoring.mixins.dev).
-// Reads the files beside it and adds nothing: change a threshold in rules/thresholds.yml, or patch it with `+:`.
+// Reads the files beside it and adds nothing. To change a threshold, edit rules/thresholds.yml, or go through
+// `prometheusRules.groups` with `std.map`: `+:` would only append to it.
 local groups = std.flattenArrays([
   std.parseYaml(file).groups
   for file in [

@@ -55,6 +55,19 @@ pub enum CopyError {
         /// The file.
         path: PathBuf,
     },
+    /// A process works with a deleted state, and there is another one where it was.
+    #[error(
+        "process {process} works with a state that was at {} and was deleted, and another file is there now, which no \
+         process uses: to copy what the process has, move that file away first; to copy the file, stop the process \
+         first",
+        path.display()
+    )]
+    Ambiguous {
+        /// Where the state was.
+        path: PathBuf,
+        /// The process's id.
+        process: u32,
+    },
     /// It cannot be read.
     #[error("failed to read {}: {error}", path.display())]
     Read {
@@ -86,25 +99,33 @@ pub enum CopyError {
 pub enum ExportSource {
     /// The file at its path.
     File,
-    /// The process of this id, which works with a file that stood at the path and was deleted or replaced.
+    /// The process of this id, which works with a state of which a file stood at the path and was deleted or replaced.
     Process(u32),
 }
 
-/// Copies the state at `state` to a new file at `copy`, as of one moment. If a running daemon works with a file that
-/// stood there and was deleted or replaced, that is what is copied.
+/// Copies the state at `state` to a new file at `copy`, as of one moment. If a running daemon works with a state of which
+/// a file stood there and was deleted or replaced, that is what is copied.
 ///
 /// # Errors
-/// If the state is missing, damaged or of another version, or if `copy` exists or cannot be written.
+/// If the state is missing, damaged or of another version, if it cannot be told which state is wanted, or if `copy`
+/// exists or cannot be written.
 pub fn export(state: &Path, copy: &Path) -> Result<ExportSource, CopyError> {
     if copy.symlink_metadata().is_ok() {
         return Err(CopyError::Exists { path: copy.to_owned() });
     }
+    // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
+    // one that is newer would hide it.
+    let seen = read_if_there(&beside(state, "seen"));
+    let seen = seen.map_err(|error| CopyError::Read { path: beside(state, "seen"), error })?;
     let Some(holder) = place::holder_of_deleted(state) else {
-        export_file(state, state, copy)?;
+        export_file(state, &seen, copy)?;
         return Ok(ExportSource::File);
     };
+    if holder.is_replaced {
+        return Err(CopyError::Ambiguous { path: state.to_owned(), process: holder.process });
+    }
     let saved = save_deleted(holder, directory_of(copy))?;
-    export_file(&saved.path().join(SAVED), state, copy)?;
+    export_file(&saved.path().join(SAVED), &seen, copy)?;
     Ok(ExportSource::Process(holder.process))
 }
 
@@ -168,16 +189,13 @@ fn directory_of(copy: &Path) -> &Path {
     copy.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Copies the state in `file`, which is or was at `state`.
-fn export_file(file: &Path, state: &Path, copy: &Path) -> Result<(), CopyError> {
+/// Copies the state in `file` with the content of `<state>.seen`.
+fn export_file(file: &Path, seen: &[u8], copy: &Path) -> Result<(), CopyError> {
     let exists = || CopyError::Exists { path: copy.to_owned() };
     let write = |error| CopyError::Write { path: copy.to_owned(), error };
     let sqlite = |error| CopyError::Sqlite { path: copy.to_owned(), error };
     let source = StateFile::open(file)?;
     let file = draft_in(directory_of(copy)).map_err(write)?;
-    // Before the state, not after it: a last success that is older than what was read makes an outage seem longer, and
-    // one that is newer would hide it.
-    let seen = read_if_there(&beside(state, "seen")).map_err(write)?;
     let target = RefCell::new(Connection::open(file.path()).map_err(sqlite)?);
     source.copy_to(&target)?;
     let mut target = target.into_inner();

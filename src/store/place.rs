@@ -1,7 +1,7 @@
 //! The path of the state file and the files beside it: checks what exists there, sets permissions, and detects that the
 //! path no longer leads to the open file.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ impl Identity {
     }
 }
 
-/// A daemon that works with a state file that was deleted.
+/// A daemon that works with a state of which a file was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its process id.
@@ -164,6 +164,8 @@ pub struct Holder {
     pub database: u32,
     /// Its descriptor of the write-ahead log; `None` if it has none open.
     pub log: Option<u32>,
+    /// Whether another state is at the path now, which no daemon uses: which of the two is wanted cannot be told.
+    pub is_replaced: bool,
 }
 
 /// The name of an open file of this process, wherever it was moved; `None` if it was deleted, or if that cannot be told.
@@ -172,25 +174,34 @@ pub(super) fn name_of_open(descriptor: i32) -> Option<PathBuf> {
     name.exists().then_some(name)
 }
 
-/// Finds another daemon that has the state file open which was at `path` and was deleted. A daemon is known by its lock
-/// file; if that was deleted too, it counts only while there is no other state at `path`. Only processes of the same
-/// user are seen; those of other containers have paths of their own.
+/// Finds another daemon that has the state open which was at `path`, and of which the database file or the write-ahead
+/// log was deleted. A daemon is known by its lock file; if that was deleted too, it counts only while no other daemon
+/// uses a state at `path`. Only processes of the same user are seen; those of other containers have paths of their own.
 pub fn holder_of_deleted(path: &Path) -> Option<Holder> {
-    let directory = path.parent()?.canonicalize().ok()?;
-    let path = directory.join(path.file_name()?);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = directory.canonicalize().ok()?.join(path.file_name()?);
+    let (lock, log) = (beside(&path, LOCK), write_ahead_log(&path));
     let mounts = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     let own = mounts("self");
     let processes = numbers_in("/proc").filter(|process| *process != std::process::id());
     processes.filter(|process| mounts(&process.to_string()) == own).find_map(|process| {
         let links = open_files(process);
         let find = |wanted: &Path| links.iter().find(|(_, link)| link == wanted).map(|(descriptor, _)| *descriptor);
-        let deleted = |path: &Path| with_suffix(path, " (deleted)");
-        let lock = beside(&path, LOCK);
-        find(&lock).or_else(|| find(&deleted(&lock)).filter(|_| !path.exists()))?;
-        let log = write_ahead_log(&path);
-        let log = find(&deleted(&log)).or_else(|| find(&log));
-        Some(Holder { process, database: find(&deleted(&path))?, log })
+        let find_deleted = |path: &Path| find(&with_suffix(path, " (deleted)"));
+        let is_owner = find(&lock).is_some();
+        if !is_owner && (find_deleted(&lock).is_none() || is_locked(&lock)) {
+            return None;
+        }
+        let deleted_log = find_deleted(&log);
+        let database = find_deleted(&path).or_else(|| find(&path).filter(|_| deleted_log.is_some()))?;
+        let log = deleted_log.or_else(|| find(&log));
+        Some(Holder { process, database, log, is_replaced: !is_owner && path.exists() })
     })
+}
+
+/// Whether a process holds the lock of this file.
+fn is_locked(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The files that a process has open, by descriptor. Empty for processes of other users.
@@ -243,6 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_whose_write_ahead_log_alone_was_deleted_is_found_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        let (log, lock) = (write_ahead_log(&path), beside(&path, LOCK));
+        let mut sleep = std::process::Command::new("sleep");
+        sleep.arg("600").stdin(open_private(&path).unwrap()).stdout(open_private(&lock).unwrap());
+        let mut daemon = sleep.stderr(open_private(&log).unwrap()).spawn().unwrap();
+        assert_eq!(holder_of_deleted(&path), None, "all is there");
+        std::fs::remove_file(&log).unwrap();
+        let found = Holder { process: daemon.id(), database: 0, log: Some(2), is_replaced: false };
+        assert_eq!(holder_of_deleted(&path), Some(found));
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    #[test]
     fn a_daemon_that_has_a_deleted_state_is_known_by_its_lock() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.db");
@@ -259,7 +286,8 @@ mod tests {
         let mut daemon = hold(&[&path, &lock, &log]);
         assert_eq!(holder_of_deleted(&path), None, "it is there");
         std::fs::remove_file(&path).unwrap();
-        let found = Some(Holder { process: daemon.id(), database: 0, log: Some(2) });
+        let holder = Holder { process: daemon.id(), database: 0, log: Some(2), is_replaced: false };
+        let found = Some(holder);
         assert_eq!(holder_of_deleted(&path), found);
         std::fs::remove_file(&log).unwrap();
         assert_eq!(holder_of_deleted(&path), found);
@@ -267,7 +295,13 @@ mod tests {
         drop(open_private(&path).unwrap());
         assert_eq!(holder_of_deleted(&path), found);
         std::fs::remove_file(&lock).unwrap();
-        assert_eq!(holder_of_deleted(&path), None);
+        assert_eq!(holder_of_deleted(&path), Some(Holder { is_replaced: true, ..holder }));
+        let other = open_private(&lock).unwrap();
+        assert_eq!(holder_of_deleted(&path), Some(Holder { is_replaced: true, ..holder }), "nobody uses it");
+        other.lock().unwrap();
+        assert_eq!(holder_of_deleted(&path), None, "another daemon uses it");
+        drop(other);
+        std::fs::remove_file(&lock).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(holder_of_deleted(&path), found);
         daemon.kill().unwrap();

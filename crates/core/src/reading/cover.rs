@@ -11,9 +11,10 @@ use super::cursor::PageRequest;
 use super::wire::LogPage;
 use crate::delivery::Timestamp;
 
-/// How often a page is asked for before a run is read page by page: the list may have moved on too far, or the request
-/// may fail.
+/// How many pages are asked for before a run is read page by page: the list may have moved on too far.
 const TRIES: u32 = 3;
+/// How many requests may fail before that.
+const MAX_FAILURES: u32 = 3;
 
 /// A run that may not have been seen in full, as the page shows it on which it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) struct Cover {
     growth: u64,
     full: u32,
     tries_left: u32,
+    failures: u32,
 }
 
 /// What a page means for such a run.
@@ -62,7 +64,7 @@ impl Cover {
         let places = end.saturating_sub(run.len)..end;
         let request = best_page(&places, growth, full)?;
         let CutRun { newest, oldest, len, .. } = run;
-        Some(Self { newest, oldest, len, request, growth, full, tries_left: TRIES })
+        Some(Self { newest, oldest, len, request, growth, full, tries_left: TRIES, failures: 0 })
     }
 
     pub(super) fn request(&self) -> PageRequest {
@@ -89,17 +91,16 @@ impl Cover {
 
     /// What to do after the request has failed.
     pub(super) fn fail(self) -> Covered {
-        self.again(self.request)
+        match self.failures + 1 {
+            MAX_FAILURES => Covered::GivenUp,
+            failures => Covered::Retry(Self { failures, ..self }),
+        }
     }
 
     fn retry(self, places: Range<u64>) -> Covered {
-        best_page(&places, self.growth, self.full).map_or(Covered::GivenUp, |request| self.again(request))
-    }
-
-    fn again(self, request: PageRequest) -> Covered {
-        match self.tries_left.saturating_sub(1) {
-            0 => Covered::GivenUp,
-            tries_left => Covered::Retry(Self { request, tries_left, ..self }),
+        match (best_page(&places, self.growth, self.full), self.tries_left.saturating_sub(1)) {
+            (None, _) | (_, 0) => Covered::GivenUp,
+            (Some(request), tries_left) => Covered::Retry(Self { request, tries_left, ..self }),
         }
     }
 

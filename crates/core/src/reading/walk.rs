@@ -124,6 +124,8 @@ pub struct Walk {
     covering: Option<Covering>,
     /// How many runs in a row no page has shown: the API may not turn pages of every size.
     uncovered: u32,
+    /// Whether such a page has just failed to the end: if the next request is answered, its size was to blame.
+    is_cover_suspect: bool,
     /// What need not be read again, while the walk is still above it.
     skip: Option<Stretch>,
     /// After the jump over that stretch: its oldest entry, and the page before which the walk does not look for it.
@@ -161,6 +163,7 @@ impl Walk {
             runs: SameSecond::default(),
             covering: None,
             uncovered: 0,
+            is_cover_suspect: false,
             skip: None,
             landing: None,
             leap: 1,
@@ -229,10 +232,15 @@ impl Walk {
         self.too_large.1 = 0;
         let progress = match self.covering.take() {
             Some(covering) => self.absorb_cover(covering, page, known),
-            None => match self.absorb_evidence(&page)? {
-                Some(progress) => progress,
-                None => self.absorb_page(page, known),
-            },
+            None => {
+                if std::mem::take(&mut self.is_cover_suspect) {
+                    self.uncovered = MAX_UNCOVERED;
+                }
+                match self.absorb_evidence(&page)? {
+                    Some(progress) => progress,
+                    None => self.absorb_page(page, known),
+                }
+            }
         };
         if progress == Progress::Done {
             self.invalid.extend(self.holes.close(None, self.total));
@@ -323,13 +331,11 @@ impl Walk {
         }
     }
 
-    /// Requests that page again. If it keeps failing, the walk asks for no other one: an API or a proxy may refuse sizes
-    /// that it does not know.
+    /// Requests that page again, unless it keeps failing. If what is requested then is answered, the walk asks for no
+    /// other such page: an API or a proxy may refuse sizes that it does not know.
     fn fail_cover(&mut self, covering: Covering) {
         let covered = covering.cover.fail();
-        if matches!(covered, Covered::GivenUp) {
-            self.uncovered = MAX_UNCOVERED;
-        }
+        self.is_cover_suspect = matches!(covered, Covered::GivenUp);
         self.resume_covering(covering, covered);
     }
 

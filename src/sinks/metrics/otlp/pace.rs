@@ -57,13 +57,21 @@ pub(super) enum PushNotice {
 pub(super) struct PushPace {
     interval: Duration,
     max_points: usize,
+    /// Whether the size grows within a push: a single data point was to blame, which is passed.
+    is_growing: bool,
     backoff: Backoff,
     streak: FailureStreak,
 }
 
 impl PushPace {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, max_points: MAX_POINTS, backoff: Backoff::default(), streak: FailureStreak::default() }
+        Self {
+            interval,
+            max_points: MAX_POINTS,
+            is_growing: false,
+            backoff: Backoff::default(),
+            streak: FailureStreak::default(),
+        }
     }
 
     /// The most data points in the next request.
@@ -72,11 +80,21 @@ impl PushPace {
     }
 
     /// Processes that a request with `points` data points was too large; returns whether smaller ones may help. If it
-    /// had one only, that one is to blame, and the next request may be as large as any.
+    /// had one only, that one is to blame, and once others are taken, requests grow again.
     pub(super) fn shrink(&mut self, points: usize) -> bool {
         let may_help = points > 1;
-        self.max_points = if may_help { points.div_ceil(2) } else { MAX_POINTS };
+        self.max_points = if may_help { points.div_ceil(2) } else { 1 };
+        self.is_growing = !may_help;
         may_help
+    }
+
+    /// Processes that a request was taken; returns whether the next one may be larger.
+    pub(super) fn grow(&mut self) -> bool {
+        self.is_growing &= self.max_points < MAX_POINTS;
+        if self.is_growing {
+            self.max_points = MAX_POINTS.min(self.max_points * 2);
+        }
+        self.is_growing
     }
 
     /// Processes the end of a push at `now`. `jitter` is random, from 0 to 1.
@@ -171,7 +189,14 @@ mod tests {
             let sizes: Vec<usize> = (0..80).map(|_| grown()).collect();
             assert_eq!((sizes[0], sizes[79]), (2, MAX_POINTS), "{refused} of nine are refused for good");
         }
+        assert!(!pace.grow(), "the receiver takes no larger ones");
         assert!(!pace.shrink(1), "a single data point that is too large stays so");
-        assert_eq!(pace.max_points(), MAX_POINTS, "the others are none the smaller for it");
+        assert!(pace.grow() && pace.grow());
+        assert_eq!(pace.max_points(), 4);
+        assert!(pace.shrink(4) && !pace.grow());
+        assert_eq!(pace.max_points(), 2, "the limit is between them");
+        pace.shrink(1);
+        let requests = (0..100).take_while(|_| pace.grow()).count();
+        assert_eq!((requests, pace.max_points()), (13, MAX_POINTS), "as large as any again");
     }
 }

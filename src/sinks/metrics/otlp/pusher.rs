@@ -31,6 +31,8 @@ use talkover_core::server_time::LocalTime;
 const MAX_BYTES: usize = 1024 * 1024;
 /// Where somebody has scraped within this time, only scrapes end birth holds: the scraper must see the 0, too.
 const SCRAPED: Duration = Duration::from_secs(3600);
+/// After so many data points that are too large by themselves, and none that was taken, it is not they that are to blame.
+const MAX_SKIPPED: u64 = 8;
 /// A push under way when the daemon stops, and the last one, have this long together.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -137,11 +139,18 @@ impl MetricsPusher {
                         points += count;
                         rejected += refused;
                         words = if message.is_empty() { words } else { message };
+                        if self.pace.grow() {
+                            break false;
+                        }
                     }
                     Sent::TooLarge => break false,
                     Sent::Skipped(reason) => {
-                        (points, rejected, words) = (points + count, rejected + count as u64, reason);
-                        break false;
+                        (points, rejected) = (points + count, rejected + count as u64);
+                        if rejected >= MAX_SKIPPED && rejected == points as u64 {
+                            let reason = format!("the receiver finds single data points too large: {reason}");
+                            return PushOutcome::Failed { reason, after: None };
+                        }
+                        words = reason;
                     }
                     Sent::Failed(outcome) => return outcome,
                 }

@@ -72,12 +72,18 @@ fn the_next_page_is_where_the_last_one_has_shown_the_run_to_be() {
 }
 
 #[test]
-fn it_is_asked_for_three_times() {
-    let cover = Cover::of(run(6, 3), 1_000, 0, 100).unwrap();
-    let Covered::Retry(second) = cover.fail() else { panic!("given up at once") };
-    assert_eq!(second.request(), cover.request());
-    let Covered::Retry(third) = second.see(&page(0..40)) else { panic!("given up after two") };
-    assert!(matches!(third.fail(), Covered::GivenUp));
+fn three_pages_are_asked_for_or_three_failures_awaited() {
+    let retry = |covered| match covered {
+        Covered::Retry(cover) => cover,
+        other => panic!("{other:?}"),
+    };
+    let first = Cover::of(run(6, 3), 1_000, 0, 100).unwrap();
+    let again = retry(first.fail());
+    assert_eq!(again.request(), first.request());
+    let second = retry(again.see(&page(0..40)));
+    let third = retry(second.see(&page(0..40)));
+    assert!(matches!(third.see(&page(0..40)), Covered::GivenUp));
+    assert!(matches!(retry(third.fail()).fail(), Covered::GivenUp), "with the first failure these are three");
 }
 
 #[test]

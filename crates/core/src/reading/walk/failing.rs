@@ -90,6 +90,7 @@ impl Walk {
             self.fail_cover(covering);
             return Ok(Failed::BackOff);
         }
+        self.is_cover_suspect = false;
         match self.failing.probe.take() {
             Some(Probe::Top(_)) => return Err(WalkError::Unreadable),
             Some(Probe::Elsewhere(_)) => {

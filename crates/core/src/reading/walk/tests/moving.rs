@@ -261,6 +261,37 @@ fn a_total_that_falls_with_every_request_does_not_keep_a_walk_from_ending() {
 }
 
 #[test]
+fn after_an_outage_a_walk_asks_for_pages_of_other_sizes_as_before() {
+    let pages_of_other_sizes = |outage: u32| {
+        let mut list = Tied { unusable: 20, ..Tied::new(100) };
+        (0..3000).for_each(|number| list.insert(number / 6));
+        let (mut walk, mut left, mut asked) = (Walk::new(Timestamp::from_seconds(0), 100), outage, 0);
+        for request in 1..10_000_u64 {
+            let PageRequest { page, per_page } = walk.request();
+            let is_other = per_page != 100;
+            // It begins with the first page of another size, and ends with a page of the usual one.
+            if left > 0 && (is_other || left < outage) {
+                left -= 1;
+                _ = walk.fail(Timestamp::from_seconds(0)).unwrap();
+                continue;
+            }
+            asked += u32::from(is_other);
+            list.per_page = per_page as usize;
+            if walk.absorb(list.page(page, request * 77_777), NOTHING) == Ok(Progress::Done) {
+                return asked;
+            }
+        }
+        panic!("it does not end");
+    };
+    let expected = pages_of_other_sizes(0);
+    assert!(expected > 10, "{expected}");
+    for outage in [1, 2, 4, 5] {
+        let asked = pages_of_other_sizes(outage);
+        assert!(asked > 10, "{asked} instead of {expected} after {outage} failures");
+    }
+}
+
+#[test]
 fn where_pages_of_other_sizes_are_refused_a_walk_asks_for_one_of_them_only() {
     let mut list = Tied { unusable: 20, ..Tied::new(100) };
     (0..3000).for_each(|number| list.insert(number / 6));
