@@ -232,7 +232,10 @@ impl Scene {
 
 #[tokio::test]
 async fn a_state_that_was_deleted_or_replaced_under_the_daemon_is_told_and_can_be_saved() {
-    let harms: [Harm; 3] = [
+    let harms: [Harm; 4] = [
+        ("state.db-wal was deleted or replaced", |scene| {
+            std::fs::remove_file(scene.workspace.path("state.db-wal")).unwrap();
+        }),
         ("was deleted", |scene| std::fs::remove_file(scene.state()).unwrap()),
         ("was deleted", |scene| scene.take_away(&[])),
         ("is another file now", |scene| {
@@ -270,6 +273,30 @@ async fn a_state_that_was_deleted_or_replaced_under_the_daemon_is_told_and_can_b
         assert_eq!(exporter.terminate().await, Some(0));
         verify(&scene.config, &[], &[]).await.assert_ok();
     }
+}
+
+#[tokio::test]
+async fn of_a_state_in_memory_and_another_one_at_its_place_none_is_copied_unasked() {
+    let scene = Scene::new().await;
+    let backup = scene.workspace.path("backup.db");
+    let first = Exporter::start(&scene.config).await;
+    assert_eq!(state("export", &scene.config, &backup).await.code, Some(0));
+    assert_eq!(first.terminate().await, Some(0));
+    let (exporter, shown) = scene.harmed(|scene| scene.take_away(&[]), "was deleted").await;
+    std::fs::copy(&backup, scene.state()).unwrap();
+    let saved = scene.workspace.path("saved.db");
+    let exported = state("export", &scene.config, &saved).await;
+    assert_eq!(exported.code, Some(1), "{exported:#?}");
+    assert!(exported.stderr.contains("works with a state that was at"), "{exported:#?}");
+    std::fs::remove_file(scene.state()).unwrap();
+    let exported = state("export", &scene.config, &saved).await;
+    assert!(exported.stdout.contains("what that has open was copied"), "{exported:#?}");
+    let counted: i64 = rusqlite::Connection::open(&saved)
+        .unwrap()
+        .query_row("SELECT sum(value) FROM totals WHERE family = 'attempts'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(counted as f64, shown.sum(ATTEMPTS, &[]));
+    assert_eq!(exporter.terminate().await, Some(0));
 }
 
 #[tokio::test]

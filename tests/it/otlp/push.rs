@@ -209,6 +209,25 @@ async fn requests_that_are_too_large_become_smaller_ones_and_nothing_is_sent_twi
 }
 
 #[tokio::test]
+async fn a_receiver_that_takes_nothing_at_all_is_not_asked_for_every_data_point() {
+    let (simulator, scenario) = (simulator(quiet_scenario(), Clock::Real).await, quiet_scenario());
+    let receiver = Receiver::start([]).await;
+    receiver.always(Answer::AtMost(0));
+    let workspace = Workspace::new();
+    let otlp = format!("metrics: {{birth_hold: 0s, otlp: {{endpoint: '{}', interval: 1h}}}}\n", receiver.url());
+    let config = configure(&workspace, &simulator, &scenario, &otlp);
+    let exporter = Exporter::start(&config).await;
+    let is_failed = |scrape: &Scrape| scrape.sum(PUSHES, &["outcome=\"failed\""]) >= 1.0;
+    let scrape = exporter.wait_for("a push that is given up", is_failed).await;
+    let pushes = scrape.sum(PUSHES, &["outcome=\"failed\""]) as usize;
+    let requests = receiver.seen().len();
+    // Smaller ones, down to one data point, and eight of those; one more push may have begun.
+    assert!((15..=(pushes + 1) * 22).contains(&requests), "{requests} requests for {pushes} pushes");
+    exporter.wait_for_log("why", |log| log.iter().any(|line| line.contains("single data points too large"))).await;
+    assert_eq!(exporter.terminate().await, Some(0));
+}
+
+#[tokio::test]
 async fn failures_are_told_once_and_without_secrets_and_a_reload_exchanges_the_receiver() {
     let (simulator, scenario) = (simulator(quiet_scenario(), Clock::Real).await, quiet_scenario());
     let [first, second] = [Receiver::start([]).await, Receiver::start([]).await];
