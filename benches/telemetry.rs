@@ -53,6 +53,12 @@ fn poll(traces: &mut PollTraces, target: &Target, url: &Url, headers: &HeaderMap
     traces.complete(PollKind::Head, &Tally::default());
 }
 
+/// The nanoseconds that this thread has run. From procfs, because rustix reads clocks in a way that valgrind does not know.
+fn processor_time() -> u64 {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    times.split(' ').next().unwrap().parse().unwrap()
+}
+
 fn main() {
     // `cargo bench` adds an option of its own.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -64,14 +70,13 @@ fn main() {
     }
     let (target, url) = (target(), Url::parse("http://127.0.0.1/api/v1/agents/a/webhooks/w/logs?page=1").unwrap());
     let (mut traces, headers) = (PollTraces::default(), HeaderMap::new());
-    let began = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let began = processor_time();
     for _ in 0..polls {
         if mode != "none" {
             poll(black_box(&mut traces), &target, &url, &headers);
         }
         black_box(&mut traces);
     }
-    let ended = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let nanos = (ended.tv_sec - began.tv_sec) * 1_000_000_000 + (ended.tv_nsec - began.tv_nsec);
-    println!("{mode}: {} ns of processor time a poll, over {polls} polls", nanos / i64::from(polls.max(1)));
+    let nanos = processor_time() - began;
+    println!("{mode}: {} ns of processor time a poll, over {polls} polls", nanos / u64::from(polls.max(1)));
 }
