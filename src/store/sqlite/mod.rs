@@ -234,9 +234,9 @@ impl SqliteStore {
     }
 
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.touch()?;
         self.notice_other_writer();
         let (path, lock) = (&self.path, &self.lock);
-        lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
         let failed = |error| StoreError::sqlite(path, "write", error).because(|| lock.refusal());
         self.tally.clear();
         let transaction = self.connection.transaction().map_err(failed)?;

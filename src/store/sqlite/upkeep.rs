@@ -68,6 +68,13 @@ impl SqliteStore {
         }
     }
 
+    /// Tests whether the file system accepts writes. Called before any use of SQLite, even to read: it writes to mapped
+    /// memory, and a write that the file system refuses there kills the process (SIGBUS).
+    pub(super) fn touch(&self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::Io { path: self.path.clone(), action: "write state file", error };
+        self.lock.touch().map_err(failed)
+    }
+
     /// Makes a check due if another program has written to the file. Called before this store writes: afterwards the
     /// file's version no longer shows it.
     pub(super) fn notice_other_writer(&mut self) {
@@ -98,6 +105,15 @@ impl SqliteStore {
         if self.place.log.is_some() && Identity::at(&place::write_ahead_log(&self.path)) != self.place.log {
             return Some(held(format!("{path}-wal was deleted or replaced")));
         }
+        self.look_at_content(&path)
+    }
+
+    /// What is wrong with the content of the file, as far as can be told while nothing is written.
+    fn look_at_content(&mut self, path: &str) -> Option<Detached> {
+        let known = |fault: &String| spoiled(format!("{path} was overwritten or cut by another program ({fault})"));
+        if self.touch().is_err() {
+            return self.place.fault.as_ref().map(known);
+        }
         self.notice_other_writer();
         // Another program has written to it, through SQLite or by copying another file over it. Only the last commit is
         // checked here: checking the whole file would keep commits waiting. The header is always checked: what happened
@@ -108,8 +124,7 @@ impl SqliteStore {
         if self.place.is_check_due {
             self.note_version();
         }
-        let fault = self.place.fault.as_ref()?;
-        Some(spoiled(format!("{path} was overwritten or cut by another program ({fault})")))
+        self.place.fault.as_ref().map(known)
     }
 
     /// What has become of the open file, which is not at its path: the words for one that has another name now, and for
@@ -133,7 +148,7 @@ impl SqliteStore {
 
     /// Returns the check of the whole file, if it is due. It uses its own connection and reads one snapshot.
     pub(super) fn begin_due_check(&mut self) -> Option<FileCheck> {
-        if !self.place.is_check_due {
+        if !self.place.is_check_due || self.touch().is_err() {
             return None;
         }
         // If the file cannot be opened, the check stays due.
@@ -185,9 +200,9 @@ impl SqliteStore {
         if self.place.carried_over == self.last.number {
             return Ok(());
         }
+        self.touch()?;
         self.notice_other_writer();
         let path = &self.path;
-        self.lock.touch().map_err(|error| StoreError::Io { path: path.clone(), action: "write state file", error })?;
         let carried_over = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?));
