@@ -396,13 +396,17 @@ impl Store for SqliteStore {
 
     fn note_success(&self, target: &Target, date: Timestamp) {
         // If this is lost, the next start believes that the outage was longer than it was.
-        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+        if self.touch().is_ok()
+            && let Ok(Some(id)) = targets::find_id(&self.connection, target)
+        {
             self.seen.set(id, date);
         }
     }
 
     fn note_failing(&self, target: &Target, since: Timestamp) {
-        if let Ok(Some(id)) = targets::find_id(&self.connection, target) {
+        if self.touch().is_ok()
+            && let Ok(Some(id)) = targets::find_id(&self.connection, target)
+        {
             self.failing.set(id, since);
         }
     }
