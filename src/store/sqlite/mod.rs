@@ -177,6 +177,11 @@ impl SqliteStore {
         work(&self.connection).map_err(|error| StoreError::sqlite(&self.path, "read", error))
     }
 
+    /// Returns the number of `target`; `None` if it has none yet, or while nothing can be written.
+    fn find_writable(&self, target: &Target) -> Option<TargetNumber> {
+        self.touch().ok().and_then(|()| targets::find_id(&self.connection, target).ok()?)
+    }
+
     /// As [`SqliteStore::transact`], for work that is told how many spans may wait, and as many log records, and returns
     /// what has become of the queues.
     fn transact_queued<T>(
@@ -396,17 +401,13 @@ impl Store for SqliteStore {
 
     fn note_success(&self, target: &Target, date: Timestamp) {
         // If this is lost, the next start believes that the outage was longer than it was.
-        if self.touch().is_ok()
-            && let Ok(Some(id)) = targets::find_id(&self.connection, target)
-        {
+        if let Some(id) = self.find_writable(target) {
             self.seen.set(id, date);
         }
     }
 
     fn note_failing(&self, target: &Target, since: Timestamp) {
-        if self.touch().is_ok()
-            && let Ok(Some(id)) = targets::find_id(&self.connection, target)
-        {
+        if let Some(id) = self.find_writable(target) {
             self.failing.set(id, since);
         }
     }
